@@ -1,0 +1,101 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace fused_rnn {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kCacheFloor = size_t{256} << 20;
+
+// Eight classes per doubling: at most one eighth of a block is unused.
+size_t size_class(size_t bytes) {
+  bytes = std::max(bytes, kAlignment);
+  size_t step = kAlignment;
+  while (step * 16 <= bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+struct Cache {
+  std::mutex mutex;
+  std::unordered_map<size_t, std::vector<void*>> free_blocks;
+  MemoryStats stats{};
+};
+
+// Never destroyed: worker threads of other environments may outlive static destructors.
+Cache& cache() {
+  static Cache* instance = new Cache;
+  return *instance;
+}
+
+void release_cached(Cache& c) {
+  for (auto& [bytes, blocks] : c.free_blocks) {
+    for (void* block : blocks) std::free(block);
+    c.stats.cached_bytes -= bytes * blocks.size();
+    blocks.clear();
+  }
+}
+
+}  // namespace
+
+void* host_allocate(size_t bytes) {
+  const size_t size = size_class(bytes);
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  void* block = nullptr;
+  auto& blocks = c.free_blocks[size];
+  if (!blocks.empty()) {
+    block = blocks.back();
+    blocks.pop_back();
+    c.stats.cached_bytes -= size;
+  } else {
+    block = std::aligned_alloc(kAlignment, size);
+    if (block == nullptr) {
+      release_cached(c);
+      block = std::aligned_alloc(kAlignment, size);
+    }
+    if (block == nullptr) {
+      throw std::runtime_error("out of memory: could not allocate " + std::to_string(bytes) +
+                               " bytes (" + std::to_string(c.stats.live_bytes) + " in use)");
+    }
+  }
+  c.stats.live_bytes += size;
+  c.stats.live_blocks += 1;
+  c.stats.peak_bytes = std::max(c.stats.peak_bytes, c.stats.live_bytes);
+  return block;
+}
+
+void host_free(void* data, size_t bytes) noexcept {
+  const size_t size = size_class(bytes);
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.stats.live_bytes -= size;
+  c.stats.live_blocks -= 1;
+  // The cache may hold as much again as is live, so that one large model that has gone does not
+  // stay in memory for ever.
+  if (c.stats.cached_bytes + size > std::max(kCacheFloor, c.stats.live_bytes)) {
+    std::free(data);
+    return;
+  }
+  try {
+    c.free_blocks[size].push_back(data);
+    c.stats.cached_bytes += size;
+  } catch (const std::bad_alloc&) {
+    std::free(data);
+  }
+}
+
+MemoryStats host_memory_stats() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  return c.stats;
+}
+
+}  // namespace fused_rnn

@@ -1,0 +1,23 @@
+// Host memory for tensors and scratch space: 64-byte aligned, cached by size class so that a
+// training loop, which asks for the same sizes every step, does not fault its pages in anew.
+#pragma once
+
+#include <cstddef>
+
+namespace fused_rnn {
+
+struct MemoryStats {
+  size_t live_bytes;    // handed out now
+  size_t peak_bytes;    // the most ever handed out
+  size_t cached_bytes;  // kept for reuse
+  size_t live_blocks;
+};
+
+// Throws std::runtime_error with the size when the system has no memory. Thread-safe.
+void* host_allocate(size_t bytes);
+// `bytes` is the size that was asked for.
+void host_free(void* data, size_t bytes) noexcept;
+
+MemoryStats host_memory_stats();
+
+}  // namespace fused_rnn

@@ -1,0 +1,61 @@
+// A tensor's memory. Allocated when the queue first touches it, so that a script which runs ahead
+// of the worker does not hold memory for work that has not begun.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/allocator.h"
+
+namespace fused_rnn {
+
+enum class DType : uint8_t { float32, int32 };
+
+class Storage {
+ public:
+  explicit Storage(size_t bytes) : bytes_(bytes) {}
+  ~Storage() {
+    if (data_ != nullptr) host_free(data_, bytes_);
+  }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  // Called by the creator before the storage is shared, afterwards by the queue's thread only.
+  void* data() {
+    if (data_ == nullptr) data_ = host_allocate(bytes_);
+    return data_;
+  }
+  size_t bytes() const { return bytes_; }
+
+  // Set by the queue when the operation that should have filled this storage failed.
+  void poison(std::string why) { poison_ = std::make_unique<std::string>(std::move(why)); }
+  const std::string* poisoned() const { return poison_.get(); }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_;
+  std::unique_ptr<std::string> poison_;
+};
+
+// A contiguous window of a storage: every element type has 4 bytes; offset and length count
+// elements.
+struct Buffer {
+  std::shared_ptr<Storage> storage;
+  int64_t offset = 0;
+  int64_t length = 0;
+  DType dtype = DType::float32;
+
+  static Buffer make(int64_t length, DType dtype = DType::float32) {
+    return {std::make_shared<Storage>(static_cast<size_t>(length) * 4), 0, length, dtype};
+  }
+  explicit operator bool() const { return storage != nullptr; }
+
+  // Null for an absent buffer.
+  float* f32() const { return static_cast<float*>(raw()); }
+  int32_t* i32() const { return static_cast<int32_t*>(raw()); }
+  void* raw() const { return storage ? static_cast<char*>(storage->data()) + offset * 4 : nullptr; }
+};
+
+}  // namespace fused_rnn

@@ -1,0 +1,65 @@
+// Chooses the instruction set once per process.
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "fused_rnn/backend.h"
+
+namespace fused_rnn {
+
+#if defined(__x86_64__)
+namespace avx512 {
+extern const Backend table;
+}
+namespace avx2 {
+extern const Backend table;
+}
+#endif
+namespace base {
+extern const Backend table;
+}
+
+namespace {
+
+struct Candidate {
+  const Backend* table;
+  bool (*available)();
+};
+
+// Widest first.
+const Candidate kCandidates[] = {
+#if defined(__x86_64__)
+    {&avx512::table,
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+     }},
+    {&avx2::table, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {&base::table, [] { return true; }},
+};
+
+const Backend& choose() {
+  const char* wanted = std::getenv("FUSED_RNN_ISA");
+  std::string known;
+  for (const Candidate& candidate : kCandidates) {
+    const std::string name = candidate.table->name;
+    known += (known.empty() ? "" : ", ") + name;
+    if (wanted == nullptr || *wanted == 0) {
+      if (candidate.available()) return *candidate.table;
+    } else if (name == wanted) {
+      if (candidate.available()) return *candidate.table;
+      throw std::runtime_error("FUSED_RNN_ISA=" + name + ": this processor does not have it");
+    }
+  }
+  throw std::runtime_error("FUSED_RNN_ISA: expected one of " + known + ", got " + wanted);
+}
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const Backend& chosen = choose();
+  return chosen;
+}
+
+}  // namespace fused_rnn

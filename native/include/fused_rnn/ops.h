@@ -1,0 +1,116 @@
+// Arguments of every operation: plain structs of pointers, sizes and options.
+//
+// The one convention: all arrays are contiguous and row-major; shapes stand behind the names.
+// Gradients are named d + name. A null pointer means absent: no bias, no gradient wanted.
+// Sizes are checked by the caller; kernels do not check them again. Kernels never keep a pointer.
+#pragma once
+
+#include <cstdint>
+
+namespace fused_rnn {
+
+constexpr int kMaxDims = 8;
+
+struct FillArgs {
+  float* out;  // [n]
+  int64_t n;
+  float value;
+};
+
+// out = a (op) b, with broadcasting expressed as strides of 0.
+enum class BinaryOp : int32_t { add, sub, mul, div };
+struct BinaryArgs {
+  BinaryOp op;
+  float* out;      // shape, contiguous
+  const float* a;  // shape through a_strides (elements)
+  const float* b;  // shape through b_strides
+  int32_t dims;
+  int64_t shape[kMaxDims];
+  int64_t a_strides[kMaxDims];
+  int64_t b_strides[kMaxDims];
+};
+
+// ---- Recurrent layers -------------------------------------------------------------------------
+//
+// A batch of sequences is packed by time: step t has batch_sizes[t] rows, never more than the step
+// before; the rows of all steps lie one after the other. Sequences of one length are the special
+// case of equal batch sizes, and then [rows, X] is [T, N, X].
+//
+//   T steps   N batch   I input   H hidden   P = proj_size or H   D directions   L layers
+//   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order
+enum class CellKind : int32_t { rnn_tanh, rnn_relu, gru, lstm };
+
+struct RnnShape {
+  CellKind cell;
+  int64_t layers;      // L
+  int64_t directions;  // D, 1 or 2
+  int64_t steps;       // T
+  int64_t batch;       // N
+  int64_t rows;        // sum of batch_sizes
+  int64_t input;       // I
+  int64_t hidden;      // H
+  int64_t proj;        // 0: no projection
+  bool bias;
+  const int32_t* batch_sizes;  // [T], host memory
+
+  int64_t out() const { return proj > 0 ? proj : hidden; }  // P
+  int64_t layer_input(int64_t layer) const { return layer == 0 ? input : directions * out(); }
+};
+
+// One layer and direction; the biases are null without bias, w_hr without projection.
+struct RnnWeights {
+  const float* w_ih;  // [G*H, I or D*P]
+  const float* w_hh;  // [G*H, P]
+  const float* b_ih;  // [G*H]
+  const float* b_hh;  // [G*H]
+  const float* w_hr;  // [P, H]
+};
+struct RnnWeightGrads {
+  float* dw_ih;
+  float* dw_hh;
+  float* db_ih;
+  float* db_hh;
+  float* dw_hr;
+};
+constexpr int kMaxRnnStacks = 256;  // L * D
+
+// Dropout between layers: element i of layer l's output is kept when the counter-based generator
+// says so for (seed, counter, l, i), so that backward draws the same mask again.
+struct RnnDropout {
+  float p;
+  uint64_t seed;
+  uint64_t counter;
+};
+
+struct RnnForwardArgs {
+  RnnShape shape;
+  const RnnWeights* weights;  // [L*D]
+  const float* x;             // [rows, I]
+  const float* h0;            // [L*D, N, P] or null for zeros
+  const float* c0;            // [L*D, N, H] (LSTM) or null
+  RnnDropout dropout;
+  float* y;          // [rows, D*P]
+  float* hn;         // [L*D, N, P]
+  float* cn;         // [L*D, N, H] (LSTM)
+  float* workspace;  // rnn_workspace_floats(shape), or null when no gradient is wanted
+};
+
+struct RnnBackwardArgs {
+  RnnShape shape;
+  const RnnWeights* weights;  // [L*D]
+  const float* x;             // [rows, I]
+  RnnDropout dropout;
+  float* workspace;             // as forward left it; its contents are used up
+  const float* dy;              // [rows, D*P] or null for zeros
+  const float* dhn;             // [L*D, N, P] or null
+  const float* dcn;             // [L*D, N, H] or null
+  float* dx;                    // [rows, I] or null
+  float* dh0;                   // [L*D, N, P] or null
+  float* dc0;                   // [L*D, N, H] or null
+  const RnnWeightGrads* grads;  // [L*D]; null members are not computed
+};
+
+// Floats that forward saves for backward.
+int64_t rnn_workspace_floats(const RnnShape& shape);
+
+}  // namespace fused_rnn

@@ -1,0 +1,123 @@
+// Reading the arguments of a native call, in order. The TypeScript side has checked shapes and
+// types for the user; the checks here keep a mistake there from becoming a wild access.
+#pragma once
+
+#include <napi.h>
+
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/storage.h"
+#include "node/addon.h"
+
+namespace fused_rnn::node {
+
+struct Handle {
+  Buffer buffer;
+  int64_t reported_bytes;
+};
+
+class Args {
+ public:
+  explicit Args(const Napi::CallbackInfo& info) : info_(info) {}
+
+  Napi::Env env() const { return info_.Env(); }
+
+  // A tensor's buffer.
+  Buffer buffer() { return unwrap(next()); }
+  // Null or undefined gives an empty buffer.
+  Buffer optional_buffer() {
+    Napi::Value value = next();
+    return value.IsNull() || value.IsUndefined() ? Buffer{} : unwrap(value);
+  }
+  // An array of buffers, each of which may be null.
+  std::vector<Buffer> buffers() {
+    Napi::Value value = next();
+    if (!value.IsArray()) fail("an array of buffers");
+    auto array = value.As<Napi::Array>();
+    std::vector<Buffer> result(array.Length());
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      Napi::Value item = array[i];
+      if (!item.IsNull() && !item.IsUndefined()) result[i] = unwrap(item);
+    }
+    return result;
+  }
+  // A whole number >= 0.
+  int64_t size() {
+    const double number = this->number();
+    if (!(number >= 0) || number != std::floor(number) || number > 9007199254740991.0) {
+      fail("a size");
+    }
+    return static_cast<int64_t>(number);
+  }
+  double number() {
+    Napi::Value value = next();
+    if (!value.IsNumber()) fail("a number");
+    return value.As<Napi::Number>().DoubleValue();
+  }
+  int64_t integer() { return static_cast<int64_t>(number()); }
+  bool boolean() {
+    Napi::Value value = next();
+    if (!value.IsBoolean()) fail("a boolean");
+    return value.As<Napi::Boolean>().Value();
+  }
+  std::vector<int64_t> integers() {
+    Napi::Value value = next();
+    if (!value.IsArray()) fail("an array of whole numbers");
+    auto array = value.As<Napi::Array>();
+    std::vector<int64_t> result(array.Length());
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      result[i] = static_cast<int64_t>(Napi::Value(array[i]).ToNumber().DoubleValue());
+    }
+    return result;
+  }
+  Napi::Value value() { return next(); }
+
+  // Throws unless the buffer is absent or holds exactly `length` elements of `dtype`.
+  void expect(const Buffer& buffer, int64_t length, DType dtype = DType::float32) const {
+    if (!buffer) return;
+    if (buffer.length != length || buffer.dtype != dtype) {
+      throw Napi::TypeError::New(env(), "internal: argument buffer has " +
+                                            std::to_string(buffer.length) + " elements, expected " +
+                                            std::to_string(length) +
+                                            (buffer.dtype != dtype ? " of another type" : ""));
+    }
+  }
+
+ private:
+  Napi::Value next() { return info_[next_++]; }
+  [[noreturn]] void fail(const char* expected) const {
+    throw Napi::TypeError::New(env(), "internal: argument " + std::to_string(next_) +
+                                          " of a native call must be " + expected);
+  }
+  Buffer unwrap(Napi::Value value) const {
+    if (!value.IsExternal()) fail("a buffer");
+    const Buffer& buffer = value.As<Napi::External<Handle>>().Data()->buffer;
+    if (!buffer) throw Napi::TypeError::New(env(), "this tensor has been disposed");
+    return buffer;
+  }
+
+  const Napi::CallbackInfo& info_;
+  size_t next_ = 0;
+};
+
+template <Entry entry>
+Napi::Value call_entry(const Napi::CallbackInfo& info) {
+  Args args(info);
+  try {
+    return entry(*static_cast<Addon*>(info.Data()), args);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& e) {
+    throw Napi::RangeError::New(info.Env(), e.what());
+  }
+}
+
+template <Entry entry>
+void add_entry(Napi::Env env, Napi::Object exports, const char* name, Addon* addon) {
+  exports.Set(name, Napi::Function::New<&call_entry<entry>>(env, name, addon));
+}
+
+}  // namespace fused_rnn::node

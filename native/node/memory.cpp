@@ -1,0 +1,107 @@
+// Buffers, reading back, threads, and what the engine says of itself.
+#include <cstring>
+
+#include "core/allocator.h"
+#include "node/addon.h"
+
+namespace fused_rnn::node {
+namespace {
+
+// upload(typedArray): copies now, so that the caller may change the array afterwards.
+Napi::Value upload(Addon& addon, Args& args) {
+  auto array = args.value().As<Napi::TypedArray>();
+  const bool is_int = array.TypedArrayType() == napi_int32_array;
+  if (!is_int && array.TypedArrayType() != napi_float32_array) {
+    throw Napi::TypeError::New(args.env(), "internal: upload takes a Float32Array or Int32Array");
+  }
+  Buffer buffer = Buffer::make(static_cast<int64_t>(array.ElementLength()),
+                               is_int ? DType::int32 : DType::float32);
+  const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  if (array.ByteLength() > 0) std::memcpy(buffer.raw(), from, array.ByteLength());
+  return addon.wrap(std::move(buffer));
+}
+
+// view(buffer, offset, length): a window that shares the storage.
+Napi::Value view(Addon& addon, Args& args) {
+  Buffer buffer = args.buffer();
+  const int64_t offset = args.size();
+  const int64_t length = args.size();
+  if (offset + length > buffer.length) {
+    throw Napi::RangeError::New(args.env(), "internal: view beyond its buffer");
+  }
+  buffer.offset += offset;
+  buffer.length = length;
+  return addon.wrap(std::move(buffer), false);
+}
+
+// release(buffer): gives up this handle's share now; the queue keeps its own until it is done.
+Napi::Value release(Addon&, Args& args) {
+  Handle* handle = args.value().As<Napi::External<Handle>>().Data();
+  handle->buffer = {};
+  if (handle->reported_bytes > 0) {
+    Napi::MemoryManagement::AdjustExternalMemory(args.env(), -handle->reported_bytes);
+    handle->reported_bytes = 0;
+  }
+  return args.env().Undefined();
+}
+
+// read(buffer): a promise of a new typed array.
+Napi::Value read(Addon& addon, Args& args) {
+  Buffer buffer = args.buffer();
+  const auto length = static_cast<size_t>(buffer.length);
+  Napi::TypedArray array = buffer.dtype == DType::int32
+                               ? Napi::TypedArray(Napi::Int32Array::New(args.env(), length))
+                               : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
+  // The pending promise holds the array, so its memory stays where it is.
+  void* to = array.ArrayBuffer().Data();
+  return addon.when_done(args.env(), "data", {buffer}, array, [buffer, to] {
+    if (buffer.length > 0) std::memcpy(to, buffer.raw(), static_cast<size_t>(buffer.length) * 4);
+  });
+}
+
+Napi::Value synchronize(Addon& addon, Args& args) {
+  return addon.when_done(args.env(), "synchronize", {}, args.env().Undefined(), [] {});
+}
+
+// room(): a promise for room in the queue, or null when there is room now.
+Napi::Value room(Addon& addon, Args& args) { return addon.when_room(args.env()); }
+
+// takeError(): the message of the first failure that no promise has reported yet, or null.
+Napi::Value take_error(Addon& addon, Args& args) {
+  const std::string error = addon.queue().take_error();
+  if (error.empty()) return args.env().Null();
+  return Napi::String::New(args.env(), error);
+}
+
+Napi::Value set_threads(Addon& addon, Args& args) {
+  addon.queue().set_threads(static_cast<int>(args.size()));
+  return args.env().Undefined();
+}
+
+Napi::Value info(Addon& addon, Args& args) {
+  const MemoryStats stats = host_memory_stats();
+  auto result = Napi::Object::New(args.env());
+  result.Set("isa", addon.backend().name);
+  result.Set("threads", addon.queue().threads());
+  result.Set("liveBytes", static_cast<double>(stats.live_bytes));
+  result.Set("peakBytes", static_cast<double>(stats.peak_bytes));
+  result.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
+  result.Set("liveBuffers", static_cast<double>(stats.live_blocks));
+  return result;
+}
+
+}  // namespace
+
+void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
+  add_entry<upload>(env, exports, "upload", addon);
+  add_entry<view>(env, exports, "view", addon);
+  add_entry<release>(env, exports, "release", addon);
+  add_entry<read>(env, exports, "read", addon);
+  add_entry<synchronize>(env, exports, "synchronize", addon);
+  add_entry<room>(env, exports, "room", addon);
+  add_entry<take_error>(env, exports, "takeError", addon);
+  add_entry<set_threads>(env, exports, "setThreads", addon);
+  add_entry<info>(env, exports, "info", addon);
+}
+
+}  // namespace fused_rnn::node

@@ -1,0 +1,293 @@
+/** Tensors: a shape, an element type and a share of a native buffer. */
+import { totalmem } from 'node:os'
+import { type BackwardOptions, type Node, runBackward } from './autograd.js'
+import { type Buffer, binding } from './binding.js'
+import { type Device, device } from './device.js'
+import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError, typeError } from './errors.js'
+import { add, div, mul, sub } from './ops/arithmetic.js'
+
+export type DType = 'float32' | 'int32'
+export type Shape = readonly number[]
+/** A number, or arrays of arrays of numbers of equal lengths. */
+export type NestedNumbers = number | readonly NestedNumbers[]
+
+export interface TensorOptions {
+  /** Needed with a TypedArray that is not one-dimensional. */
+  shape?: Shape
+  /** Default: 'float32', or 'int32' for an Int32Array. */
+  dtype?: DType
+  device?: string | Device
+  requiresGrad?: boolean
+}
+
+/**
+ * An n-dimensional array on a device, row-major. Make one with {@link tensor}, {@link zeros},
+ * {@link ones} or {@link randn}.
+ */
+export class Tensor {
+  readonly shape: Shape
+  readonly dtype: DType
+  /** 'cpu' or 'cuda:N'. */
+  readonly device: string
+  readonly numel: number
+  /** The gradient that backward() has accumulated, or null. */
+  grad: Tensor | null = null
+
+  #buffer: Buffer | null
+  #leafRequiresGrad = false
+  #gradFn: Node | null = null
+  #outputIndex = 0
+  /** Whether another tensor shares the memory. Internal. */
+  aliased = false
+
+  private constructor(buffer: Buffer, shape: Shape, dtype: DType, numel: number) {
+    this.#buffer = buffer
+    this.shape = Object.freeze([...shape])
+    this.dtype = dtype
+    this.device = 'cpu'
+    this.numel = numel
+  }
+
+  /** Internal: a tensor over a native buffer that has exactly the shape's number of elements. */
+  static wrap(buffer: Buffer, shape: Shape, dtype: DType = 'float32'): Tensor {
+    return new Tensor(buffer, shape, dtype, numelOf(shape))
+  }
+
+  /** Internal: throws after dispose(). */
+  get buffer(): Buffer {
+    if (this.#buffer === null) throw new TypeError(`[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`)
+    return this.#buffer
+  }
+
+  get requiresGrad(): boolean {
+    return this.#leafRequiresGrad || this.#gradFn !== null
+  }
+
+  set requiresGrad(value: boolean) {
+    checkBoolean('Tensor', 'requiresGrad', value)
+    if (this.#gradFn !== null) {
+      if (!value) throw new TypeError('[Tensor] requiresGrad can only be switched off on leaf tensors; use detach()')
+      return
+    }
+    if (value && this.dtype !== 'float32') throw new TypeError(`[Tensor] requiresGrad: only float32 tensors can require gradients, got ${this.dtype}`)
+    this.#leafRequiresGrad = value
+  }
+
+  /** The operation that made this tensor, or null for a leaf. Internal. */
+  get gradFn(): Node | null {
+    return this.#gradFn
+  }
+
+  /** Which of gradFn's outputs this is. Internal. */
+  get outputIndex(): number {
+    return this.#outputIndex
+  }
+
+  /** Internal: see autograd.record. */
+  attach(node: Node, output: number): void {
+    this.#gradFn = node
+    this.#outputIndex = output
+  }
+
+  /** Internal: takes over another tensor's memory (same shape), keeping this tensor's identity. */
+  replaceWith(other: Tensor): void {
+    if (this.#buffer !== null) binding.release(this.#buffer)
+    this.#buffer = other.buffer
+    this.aliased = other.aliased
+    other.#buffer = null
+  }
+
+  /** Internal: a tensor of another shape (same number of elements from `offset`) on the same memory. */
+  viewAs(shape: Shape, offset = 0): Tensor {
+    const out = Tensor.wrap(binding.view(this.buffer, offset, numelOf(shape)), shape, this.dtype)
+    this.aliased = true
+    out.aliased = true
+    return out
+  }
+
+  /**
+   * The values, row-major, as a new typed array.
+   * @throws (rejects) with the first failure among the operations queued so far.
+   */
+  async data(): Promise<Float32Array | Int32Array> {
+    return binding.read(this.buffer)
+  }
+
+  /** The number in a one-element tensor. @throws RangeError when it has more or fewer elements. */
+  item(): Promise<number> {
+    if (this.numel !== 1) {
+      throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
+    }
+    return binding.read(this.buffer).then((values) => values[0] as number)
+  }
+
+  /**
+   * Gradients of this tensor with respect to every leaf with `requiresGrad` it was made from,
+   * **accumulated** into their `.grad`; as `torch.Tensor.backward`.
+   * @param gradient this tensor's own gradient, of its shape; may be left out for one element
+   */
+  backward(gradient?: Tensor, options?: BackwardOptions): void {
+    if (options !== undefined) checkOptions('backward', options, ['retainGraph'])
+    runBackward(this, gradient, options)
+  }
+
+  /** The same memory without history; as `torch.Tensor.detach`. */
+  detach(): Tensor {
+    return this.viewAs(this.shape)
+  }
+
+  add(other: Tensor | number): Tensor {
+    return add(this, other)
+  }
+  sub(other: Tensor | number): Tensor {
+    return sub(this, other)
+  }
+  mul(other: Tensor | number): Tensor {
+    return mul(this, other)
+  }
+  div(other: Tensor | number): Tensor {
+    return div(this, other)
+  }
+
+  /** Frees the memory now (as soon as the queue is done with it). Disposing twice is fine. */
+  [Symbol.dispose](): void {
+    if (this.#buffer === null) return
+    binding.release(this.#buffer)
+    this.#buffer = null
+  }
+
+  toString(): string {
+    return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.requiresGrad ? ', requiresGrad' : ''})`
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString()
+  }
+}
+
+const MAX_DIMS = 8
+
+/** Product of the sizes. */
+export function numelOf(shape: Shape): number {
+  let n = 1
+  for (const size of shape) n *= size
+  return n
+}
+
+/** Checks a shape from outside. @throws TypeError, RangeError */
+export function checkShape(fn: string, shape: unknown): Shape {
+  if (!Array.isArray(shape)) throw typeError(fn, 'shape', 'an array of sizes', shape)
+  if (shape.length > MAX_DIMS) throw rangeError(fn, 'shape', `at most ${MAX_DIMS} dimensions`, `${shape.length}`)
+  shape.forEach((size, d) => {
+    checkInteger(fn, `shape[${d}]`, size, 0)
+  })
+  const bytes = numelOf(shape) * 4
+  if (bytes > totalmem()) {
+    throw rangeError(fn, 'shape', `a tensor that fits this machine's memory (${totalmem()} bytes)`, `${formatShape(shape)} (${bytes} bytes)`)
+  }
+  return shape as Shape
+}
+
+const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
+
+/** Checks what every factory shares. */
+function checkTensorOptions(fn: string, options: TensorOptions): void {
+  checkOptions(fn, options, TENSOR_OPTIONS)
+  if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
+    throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
+  }
+  if (options.device !== undefined) device(options.device)
+  if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
+}
+
+function finish(fn: string, values: Float32Array | Int32Array, shape: Shape, options: TensorOptions): Tensor {
+  const dtype = values instanceof Int32Array ? 'int32' : 'float32'
+  checkShape(fn, shape)
+  const result = Tensor.wrap(binding.upload(values), shape, dtype)
+  if (options.requiresGrad) result.requiresGrad = true
+  return result
+}
+
+/**
+ * A tensor with the given values; as `torch.tensor`. The values are copied.
+ * @param values a number, nested arrays, or a typed array (with `shape`)
+ * @throws TypeError for ragged arrays or non-numbers; RangeError when the shape does not fit
+ */
+export function tensor(values: NestedNumbers | ArrayBufferView, options: TensorOptions = {}): Tensor {
+  checkTensorOptions('tensor', options)
+  let flat: ArrayLike<number>
+  let shape: Shape
+  let dtype = options.dtype
+  if (ArrayBuffer.isView(values)) {
+    if (values instanceof DataView || values instanceof BigInt64Array || values instanceof BigUint64Array) {
+      throw typeError('tensor', 'values', 'a number, nested arrays of numbers or a typed array of numbers', values)
+    }
+    flat = values as unknown as ArrayLike<number>
+    shape = options.shape ?? [flat.length]
+    dtype ??= values instanceof Int32Array ? 'int32' : 'float32'
+  } else {
+    const collected: number[] = []
+    const nested = flatten(values, collected)
+    flat = collected
+    shape = options.shape ?? nested
+    dtype ??= 'float32'
+  }
+  checkShape('tensor', shape)
+  if (numelOf(shape) !== flat.length) {
+    throw rangeError('tensor', 'shape', `a shape of ${flat.length} elements`, formatShape(shape))
+  }
+  if (dtype === 'int32') {
+    for (let i = 0; i < flat.length; i++) {
+      const value = flat[i] as number
+      if ((value | 0) !== value) throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
+    }
+    return finish('tensor', flat instanceof Int32Array ? flat : Int32Array.from(flat), shape, options)
+  }
+  return finish('tensor', flat instanceof Float32Array ? flat : Float32Array.from(flat), shape, options)
+}
+
+/** Appends the numbers of nested arrays to `into`; returns their shape. */
+function flatten(values: unknown, into: number[], depth = 0): number[] {
+  if (typeof values === 'number') {
+    into.push(values)
+    return []
+  }
+  if (!Array.isArray(values)) {
+    throw typeError('tensor', 'values', 'a number, nested arrays of numbers or a typed array of numbers', values)
+  }
+  if (depth >= MAX_DIMS) throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
+  let inner: number[] | null = null
+  for (const value of values) {
+    const shape = flatten(value, into, depth + 1)
+    if (inner !== null && (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))) {
+      throw typeError('tensor', 'values', `rows of one shape ${formatShape(inner)}`, shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`)
+    }
+    inner = shape
+  }
+  return [values.length, ...(inner ?? [])]
+}
+
+/** A tensor full of one value; as `torch.full`. */
+export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return filled('full', shape, value, options)
+}
+
+/** As `torch.zeros`. */
+export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return filled('zeros', shape, 0, options)
+}
+
+/** As `torch.ones`. */
+export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return filled('ones', shape, 1, options)
+}
+
+function filled(fn: string, shape: Shape, value: number, options: TensorOptions): Tensor {
+  checkShape(fn, shape)
+  checkTensorOptions(fn, options)
+  if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
+  if (options.dtype === 'int32') return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
+  const result = Tensor.wrap(binding.fill(numelOf(shape), value), shape)
+  if (options.requiresGrad) result.requiresGrad = true
+  return result
+}
