@@ -147,19 +147,20 @@ class Gradients {
 
   /** Moves a held gradient into a leaf's `.grad`. */
   accumulate(leaf: Tensor, gradient: Tensor): void {
-    if (leaf.grad !== null) {
-      const sum = addValues(leaf.grad, gradient)
+    const before = leaf.ownGrad
+    if (before !== null) {
+      const sum = addValues(before, gradient)
       // The old tensor may be in the user's hands: it keeps its identity, as in PyTorch.
-      leaf.grad.replaceWith(sum)
+      before.replaceWith(sum)
       this.drop(gradient)
       return
     }
     const exclusive = this.#holders.get(gradient) === 1 && !gradient.aliased && gradient !== this.#borrowed
     if (exclusive) {
       this.#holders.delete(gradient)
-      leaf.grad = gradient
+      leaf.ownGrad = gradient
     } else {
-      leaf.grad = copyValues(gradient)
+      leaf.ownGrad = copyValues(gradient)
       this.drop(gradient)
     }
   }

@@ -28,6 +28,8 @@ export interface Binding {
   upload(values: Float32Array | Int32Array): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
   release(buffer: Buffer): void
+  /** Copies values (same length and type) into an existing buffer. */
+  copyInto(to: Buffer, from: Buffer): void
   read(buffer: Buffer): Promise<Float32Array | Int32Array>
   synchronize(): Promise<void>
   /** A promise for room in the queue, or null when there is room now. */

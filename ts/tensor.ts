@@ -30,13 +30,12 @@ export class Tensor {
   /** 'cpu' or 'cuda:N'. */
   readonly device: string
   readonly numel: number
-  /** The gradient that backward() has accumulated, or null. */
-  grad: Tensor | null = null
-
   #buffer: Buffer | null
   #leafRequiresGrad = false
   #gradFn: Node | null = null
   #outputIndex = 0
+  #grad: Tensor | null = null
+  #gradSeen = false
   /** Whether another tensor shares the memory. Internal. */
   aliased = false
 
@@ -71,6 +70,41 @@ export class Tensor {
     }
     if (value && this.dtype !== 'float32') throw new TypeError(`[Tensor] requiresGrad: only float32 tensors can require gradients, got ${this.dtype}`)
     this.#leafRequiresGrad = value
+  }
+
+  /** The gradient that backward() has accumulated, or null. */
+  get grad(): Tensor | null {
+    this.#gradSeen = true
+    return this.#grad
+  }
+
+  set grad(value: Tensor | null) {
+    if (value !== null && !(value instanceof Tensor)) throw typeError('Tensor', 'grad', 'a tensor or null', value)
+    if (value !== null && (value.dtype !== this.dtype || formatShape(value.shape) !== formatShape(this.shape))) {
+      throw rangeError('Tensor', 'grad', `${this.dtype} of shape ${formatShape(this.shape)}`, `${value.dtype} of shape ${formatShape(value.shape)}`)
+    }
+    this.#gradSeen = true
+    this.#grad = value
+  }
+
+  /** Internal: the gradient, for code that does not keep it. */
+  get ownGrad(): Tensor | null {
+    return this.#grad
+  }
+
+  /** Internal: a gradient that nobody else has. */
+  set ownGrad(value: Tensor) {
+    this.#gradSeen = false
+    this.#grad = value
+  }
+
+  /**
+   * Internal: sets grad to null. A gradient that no user has ever read is freed at once, so that a
+   * training loop does not wait for the garbage collector.
+   */
+  dropGrad(): void {
+    if (!this.#gradSeen) this.#grad?.[Symbol.dispose]()
+    this.#grad = null
   }
 
   /** The operation that made this tensor, or null for a leaf. Internal. */

@@ -9,6 +9,12 @@ void fill(const FillArgs& args, Context& context) {
   });
 }
 
+void copy(const CopyArgs& args, Context& context) {
+  context.pool.parallel_for(args.n, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) args.out[i] = args.in[i];
+  });
+}
+
 namespace {
 
 struct Add {

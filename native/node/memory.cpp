@@ -34,6 +34,19 @@ Napi::Value view(Addon& addon, Args& args) {
   return addon.wrap(std::move(buffer), false);
 }
 
+// copyInto(to, from): when `from` was never filled because of an error, `to` stays as it is.
+Napi::Value copy_into(Addon& addon, Args& args) {
+  Buffer to = args.buffer();
+  Buffer from = args.buffer();
+  args.expect(from, to.length, to.dtype);
+  addon.enqueue("copyInto", {from}, {}, [=](const Backend& backend, Context& context) {
+    backend.copy({static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()),
+                  to.length},
+                 context);
+  });
+  return args.env().Undefined();
+}
+
 // release(buffer): gives up this handle's share now; the queue keeps its own until it is done.
 Napi::Value release(Addon&, Args& args) {
   Handle* handle = args.value().As<Napi::External<Handle>>().Data();
@@ -95,6 +108,7 @@ Napi::Value info(Addon& addon, Args& args) {
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<upload>(env, exports, "upload", addon);
   add_entry<view>(env, exports, "view", addon);
+  add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);
   add_entry<read>(env, exports, "read", addon);
   add_entry<synchronize>(env, exports, "synchronize", addon);

@@ -17,6 +17,13 @@ struct FillArgs {
   float value;
 };
 
+// Elements of any type; out may be in itself, but not overlap it otherwise.
+struct CopyArgs {
+  uint32_t* out;       // [n]
+  const uint32_t* in;  // [n]
+  int64_t n;
+};
+
 // out = a (op) b, with broadcasting expressed as strides of 0.
 enum class BinaryOp : int32_t { add, sub, mul, div };
 struct BinaryArgs {
