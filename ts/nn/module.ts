@@ -193,8 +193,13 @@ export abstract class Module {
   /** Calls `f` on every module inside, then on this one; as `Module.apply`. */
   apply(f: (module: Module) => void): this {
     if (typeof f !== 'function') throw typeError('apply', 'f', 'a function', f)
-    for (const child of this.children()) child.apply(f)
-    f(this)
+    const seen = new Set<Module>()
+    const visit = (module: Module): void => {
+      seen.add(module)
+      for (const child of module.children()) if (!seen.has(child)) visit(child)
+      f(module)
+    }
+    visit(this)
     return this
   }
 
@@ -205,12 +210,7 @@ export abstract class Module {
 
   /** The module and what is inside it, indented, as PyTorch prints it. */
   toString(): string {
-    const name = this.constructor.name
-    const lines = this.namedChildren().map(([field, child]) => `(${field}): ${indent(child.toString())}`)
-    const extra = this.extraRepr()
-    if (lines.length === 0) return `${name}(${extra})`
-    if (extra !== '') lines.unshift(extra)
-    return `${name}(\n  ${lines.join('\n  ')}\n)`
+    return print(this, [])
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](): string {
@@ -260,8 +260,16 @@ function list(names: readonly string[]): string {
   return names.map((name) => `'${name}'`).join(', ')
 }
 
-function indent(text: string): string {
-  return text.replaceAll('\n', '\n  ')
+function print(module: Module, path: readonly Module[]): string {
+  const name = module.constructor.name
+  if (path.includes(module)) return `${name}(...)`
+  const lines = module.namedChildren().map(([field, child]) => {
+    return `(${field}): ${print(child, [...path, module]).replaceAll('\n', '\n  ')}`
+  })
+  const extra = module.extraRepr()
+  if (lines.length === 0) return `${name}(${extra})`
+  if (extra !== '') lines.unshift(extra)
+  return `${name}(\n  ${lines.join('\n  ')}\n)`
 }
 
 /** Modules under the names '0', '1', …; what Sequential and ModuleList share. */
