@@ -294,7 +294,7 @@ function flatten(values: unknown, into: number[], depth = 0): number[] {
   for (const value of values) {
     const shape = flatten(value, into, depth + 1)
     if (inner !== null && (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))) {
-      throw typeError('tensor', 'values', `rows of one shape ${formatShape(inner)}`, shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`)
+      throw new TypeError(`[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`)
     }
     inner = shape
   }

@@ -1,0 +1,205 @@
+/** What the tests share: fixtures, comparing numbers, finite differences, error checks. */
+import { readFileSync } from 'node:fs'
+import type { ExecutionContext } from 'ava'
+import { Tensor, tensor } from 'fused-rnn'
+
+// ---- Fixtures --------------------------------------------------------------------------------------
+
+/** Values of a fixture, with a shape. */
+export interface FixtureArray {
+  shape: number[]
+  dtype: 'float32' | 'int32'
+  data: Float32Array | Int32Array
+}
+
+export interface Fixture {
+  names: string[]
+  has(name: string): boolean
+  array(name: string): FixtureArray
+  /** The same as a tensor of the library. */
+  tensor(name: string, options?: { requiresGrad?: boolean }): Tensor
+  /** Every entry under `prefix.` as tensors, named without it: a state dict. */
+  tensors(prefix: string): Map<string, Tensor>
+  /** The JSON that the fixture's script put beside the numbers. */
+  // biome-ignore lint/suspicious/noExplicitAny: the scripts decide what is in it
+  info: any
+}
+
+/**
+ * Reads test/fixtures/`name`.safetensors (8-byte header length, JSON header, raw data), without the
+ * library under test. Scripts put an index of their cases into the header's metadata, as JSON, under
+ * the key `info`.
+ */
+export function fixture(name: string): Fixture {
+  const file = readFileSync(new URL(`../test/fixtures/${name}.safetensors`, import.meta.url))
+  const headerBytes = Number(file.readBigUInt64LE(0))
+  const header = JSON.parse(file.toString('utf8', 8, 8 + headerBytes))
+  const metadata = header.__metadata__ ?? {}
+  delete header.__metadata__
+  const array = (key: string): FixtureArray => {
+    const entry = header[key]
+    if (entry === undefined) throw new Error(`fixture ${name} has no '${key}'`)
+    const [begin, end] = entry.data_offsets
+    const bytes = file.buffer.slice(file.byteOffset + 8 + headerBytes + begin, file.byteOffset + 8 + headerBytes + end)
+    if (entry.dtype === 'F32') return { shape: entry.shape, dtype: 'float32', data: new Float32Array(bytes) }
+    if (entry.dtype === 'I32') return { shape: entry.shape, dtype: 'int32', data: new Int32Array(bytes) }
+    throw new Error(`fixture ${name}: '${key}' is ${entry.dtype}; write float32 or int32`)
+  }
+  const asTensor = (key: string, options = {}): Tensor => {
+    const { data, shape, dtype } = array(key)
+    return tensor(data, { shape, dtype, ...options })
+  }
+  const names = Object.keys(header)
+  return {
+    names,
+    has: (key) => key in header,
+    array,
+    tensor: asTensor,
+    tensors: (prefix) => new Map(names.filter((key) => key.startsWith(`${prefix}.`)).map((key) => [key.slice(prefix.length + 1), asTensor(key)])),
+    info: metadata.info === undefined ? {} : JSON.parse(metadata.info),
+  }
+}
+
+// ---- Comparing -------------------------------------------------------------------------------------
+
+export type Numbers = Tensor | FixtureArray | ArrayLike<number>
+
+async function valuesOf(numbers: Numbers): Promise<{ data: ArrayLike<number>; shape: readonly number[] | null }> {
+  if (numbers instanceof Tensor) return { data: await numbers.data(), shape: numbers.shape }
+  if ('data' in numbers) return { data: numbers.data, shape: numbers.shape }
+  return { data: numbers, shape: null }
+}
+
+/**
+ * Asserts |actual − expected| ≤ tolerance · max(1, |expected|) for every element, and equal shapes
+ * where both have one. On failure says how large the largest difference is, and where.
+ */
+export async function closeTo(t: ExecutionContext, actual: Numbers | null | undefined, expected: Numbers, tolerance: number, what = 'values'): Promise<void> {
+  if (actual === null || actual === undefined) {
+    t.fail(`${what}: expected numbers, got ${actual}`)
+    return
+  }
+  const a = await valuesOf(actual)
+  const e = await valuesOf(expected)
+  if (a.shape && e.shape) t.deepEqual([...a.shape], [...e.shape], `${what}: shape`)
+  if (a.data.length !== e.data.length) {
+    t.fail(`${what}: expected ${e.data.length} elements, got ${a.data.length}`)
+    return
+  }
+  let worst = -1
+  let worstExcess = 0
+  for (let i = 0; i < a.data.length; i++) {
+    const x = a.data[i] as number
+    const y = e.data[i] as number
+    if (Object.is(x, y)) continue
+    const excess = Math.abs(x - y) / Math.max(1, Math.abs(y))
+    if (!(excess <= worstExcess)) {
+      worst = i
+      worstExcess = Number.isNaN(excess) ? Infinity : excess
+    }
+  }
+  if (worstExcess <= tolerance) {
+    t.pass()
+    return
+  }
+  const shape = a.shape ?? e.shape ?? [a.data.length]
+  t.fail(`${what}: largest difference ${worstExcess} (allowed ${tolerance}) at [${indexOf(worst, shape)}]: got ${a.data[worst]}, expected ${e.data[worst]}`)
+}
+
+function indexOf(flat: number, shape: readonly number[]): string {
+  const index: number[] = []
+  for (let d = shape.length - 1; d >= 0; d--) {
+    const size = shape[d] as number
+    index.unshift(flat % size)
+    flat = Math.floor(flat / size)
+  }
+  return index.join(', ')
+}
+
+// ---- Random numbers of the tests' own --------------------------------------------------------------
+
+/** Numbers in [−1, 1), the same for the same seed (mulberry32). */
+export function randomValues(count: number, seed: number): Float32Array {
+  let state = seed | 0
+  return Float32Array.from({ length: count }, () => {
+    state = (state + 0x6d2b79f5) | 0
+    let x = Math.imul(state ^ (state >>> 15), 1 | state)
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
+    return (((x ^ (x >>> 14)) >>> 0) / 2 ** 32) * 2 - 1
+  })
+}
+
+export function randomTensor(shape: readonly number[], seed: number, options: { requiresGrad?: boolean } = {}): Tensor {
+  return tensor(randomValues(shape.reduce((a, b) => a * b, 1), seed), { shape, ...options })
+}
+
+// ---- Finite differences ----------------------------------------------------------------------------
+
+export interface GradcheckOptions {
+  /** Step. The default suits float32 and smooth functions of numbers around 1; take less near kinks. */
+  eps?: number
+  tol?: number
+  /** Only every n-th element of each input is checked; default 1. */
+  stride?: number
+}
+
+/**
+ * Compares backward() with central finite differences (four points, so that the step can be large
+ * enough for float32). The outputs are projected on a fixed random vector, in double precision.
+ * @param f pure: the same inputs give the same outputs
+ * @param inputs leaves; the gradients of those with requiresGrad are checked
+ */
+export async function gradcheck(t: ExecutionContext, f: (...inputs: Tensor[]) => Tensor, inputs: Tensor[], options: GradcheckOptions = {}): Promise<void> {
+  const { eps = 1e-2, tol = 1e-3, stride = 1 } = options
+  for (const input of inputs) input.grad = null
+  const output = f(...inputs)
+  const projection = randomValues(output.numel, 12345)
+  output.backward(tensor(projection, { shape: output.shape }))
+
+  const project = async (changed: Tensor[]): Promise<number> => {
+    const values = await f(...changed).data()
+    let total = 0
+    for (let i = 0; i < values.length; i++) total += (values[i] as number) * (projection[i] as number)
+    return total
+  }
+  for (const [which, input] of inputs.entries()) {
+    if (!input.requiresGrad) continue
+    const values = (await input.data()) as Float32Array
+    const at = async (i: number, step: number): Promise<number> => {
+      const moved = values.slice()
+      moved[i] = (values[i] as number) + step
+      const changed = inputs.slice()
+      changed[which] = tensor(moved, { shape: input.shape })
+      return project(changed)
+    }
+    const indices = values.map((_, i) => i).filter((i) => i % stride === 0)
+    const expected = new Float32Array(indices.length)
+    for (const [k, i] of indices.entries()) {
+      const near = (await at(i, eps)) - (await at(i, -eps))
+      const far = (await at(i, 2 * eps)) - (await at(i, -2 * eps))
+      expected[k] = (8 * near - far) / (12 * eps)
+    }
+    const gradient = input.grad === null ? null : await (input.grad as Tensor).data()
+    await closeTo(t, gradient === null ? null : Float32Array.from(indices, (i) => gradient[i] as number), expected, tol, `gradient of input ${which}`)
+  }
+}
+
+// ---- Errors ----------------------------------------------------------------------------------------
+
+type ErrorClass = new (...args: never[]) => Error
+
+/** Asserts that `f` throws this kind of error with a message that matches. */
+export function throwsWith(t: ExecutionContext, f: () => unknown, kind: ErrorClass, message: RegExp): void {
+  const error = t.throws(f, { any: true }) as Error | undefined
+  if (error === undefined) return
+  t.true(error instanceof kind, `expected a ${kind.name}, got ${error}`)
+  t.regex(String(error?.message), message)
+}
+
+/** The same for a promise. */
+export async function rejectsWith(t: ExecutionContext, promise: Promise<unknown>, kind: ErrorClass, message: RegExp): Promise<void> {
+  const error = (await t.throwsAsync(promise, { any: true })) as Error | undefined
+  if (error === undefined) return
+  t.true(error instanceof kind, `expected a ${kind.name}, got ${error}`)
+  t.regex(String(error?.message), message)
+}
