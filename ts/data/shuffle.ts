@@ -1,0 +1,38 @@
+/** Orders that depend on a seed and an epoch, the same on every machine. */
+
+/** Whole numbers in [0, 2^32): Chris Doty-Humphrey's sfc32, started from the seed and the stream. */
+function generator(seed: number, stream: number): () => number {
+  let a = seed >>> 0
+  let b = Math.floor(seed / 2 ** 32) >>> 0
+  let c = stream >>> 0
+  let counter = 1
+  const next = (): number => {
+    const sum = (((a + b) | 0) + counter) | 0
+    counter = (counter + 1) | 0
+    a = b ^ (b >>> 9)
+    b = (c + (c << 3)) | 0
+    c = ((c << 21) | (c >>> 11)) + sum
+    return sum >>> 0
+  }
+  // The first numbers still look like the seed.
+  for (let i = 0; i < 15; i++) next()
+  return next
+}
+
+/** A whole number in [0, n) for an epoch. */
+export function uniformInteger(n: number, seed: number, epoch: number): number {
+  return Math.floor((generator(seed, 2 * epoch + 1)() / 2 ** 32) * n)
+}
+
+/** The numbers 0 … n − 1 in the order of an epoch (Fisher and Yates). */
+export function permutation(n: number, seed: number, epoch: number): Uint32Array {
+  const next = generator(seed, 2 * epoch)
+  const order = Uint32Array.from({ length: n }, (_, i) => i)
+  for (let i = n - 1; i > 0; i--) {
+    const j = Math.floor((next() / 2 ** 32) * (i + 1))
+    const moved = order[i] as number
+    order[i] = order[j] as number
+    order[j] = moved
+  }
+  return order
+}
