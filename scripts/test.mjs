@@ -11,7 +11,10 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const ava = join(dirname(createRequire(import.meta.url).resolve('ava')), 'cli.mjs')
-const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], { cwd: root, stdio: ['inherit', 'pipe', 'inherit'] })
+const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: ['inherit', 'pipe', 'inherit'],
+})
 
 let passed = 0
 let failed = 0
@@ -20,7 +23,8 @@ for await (const line of createInterface({ input: child.stdout })) {
   const result = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO).*)?$/.exec(line)
   if (result === null) {
     // Diagnostics of a failure, or what a test printed; the frame of the TAP format is left out.
-    if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line)) console.log(`    ${line}`)
+    if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line))
+      console.log(`    ${line}`)
     continue
   }
   const [, not, title, directive] = result

@@ -7,10 +7,17 @@ import { rejectsWith, throwsWith } from './helpers.js'
 
 const count = (n: number): Int32Array => Int32Array.from({ length: n }, (_, i) => i)
 
-async function contents(batches: Iterable<data.Batch>): Promise<{ input: number[]; target: number[]; shape: number[]; reset: boolean }[]> {
+async function contents(
+  batches: Iterable<data.Batch>,
+): Promise<{ input: number[]; target: number[]; shape: number[]; reset: boolean }[]> {
   const all = []
   for (const { input, target, reset } of batches) {
-    all.push({ input: [...(await input.data())], target: [...(await target.data())], shape: [...input.shape], reset })
+    all.push({
+      input: [...(await input.data())],
+      target: [...(await target.data())],
+      shape: [...input.shape],
+      reset,
+    })
   }
   return all
 }
@@ -18,12 +25,30 @@ async function contents(batches: Iterable<data.Batch>): Promise<{ input: number[
 test('tokenizer: code points, words, newlines, cleaning', (t) => {
   t.deepEqual(new data.Tokenizer().tokenize('a😀b'), ['a', '😀', 'b'])
   const words = new data.Tokenizer({ level: 'word' })
-  t.deepEqual(words.tokenize(' the cat \n\tsat\r\n\non'), ['the', 'cat', '<eos>', 'sat', '<eos>', '<eos>', 'on'])
+  t.deepEqual(words.tokenize(' the cat \n\tsat\r\n\non'), [
+    'the',
+    'cat',
+    '<eos>',
+    'sat',
+    '<eos>',
+    '<eos>',
+    'on',
+  ])
   t.is(words.join(['the', 'cat', '<eos>', 'sat', '<eos>']), 'the cat\nsat\n')
   const letters = new data.Tokenizer({ lowerCase: true, lettersOnly: true })
   t.is(letters.tokenize("It's  5 o'Clock!\nYes").join(''), 'it s o clock yes')
-  throwsWith(t, () => new data.Tokenizer({ level: 'line' as 'word' }), TypeError, /\[Tokenizer\] level: expected one of 'char', 'word', got 'line'/)
-  throwsWith(t, () => words.tokenize(5 as unknown as string), TypeError, /\[Tokenizer\] text: expected a string, got 5/)
+  throwsWith(
+    t,
+    () => new data.Tokenizer({ level: 'line' as 'word' }),
+    TypeError,
+    /\[Tokenizer\] level: expected one of 'char', 'word', got 'line'/,
+  )
+  throwsWith(
+    t,
+    () => words.tokenize(5 as unknown as string),
+    TypeError,
+    /\[Tokenizer\] text: expected a string, got 5/,
+  )
 })
 
 test('vocabulary: order, frequencies, special and unknown tokens', (t) => {
@@ -31,19 +56,41 @@ test('vocabulary: order, frequencies, special and unknown tokens', (t) => {
   t.deepEqual(v.tokens, ['<unk>', 'a', 'b', 'c', 'd'])
   t.is(v.size, 5)
   t.deepEqual(v.encode(['d', 'x']), Int32Array.of(4, 0))
-  const frequent = data.Vocabulary.fromTokens('b a c a b d a'.split(' '), { minFrequency: 2, specialTokens: ['<pad>', 'd'] })
+  const frequent = data.Vocabulary.fromTokens('b a c a b d a'.split(' '), {
+    minFrequency: 2,
+    specialTokens: ['<pad>', 'd'],
+  })
   t.deepEqual(frequent.tokens, ['<unk>', '<pad>', 'd', 'a', 'b'])
-  t.deepEqual(data.Vocabulary.fromTokens('b a c a b d a'.split(' '), { maxSize: 2, unknownToken: null }).tokens, ['a', 'b'])
-  throwsWith(t, () => data.Vocabulary.fromTokens(['a'], { unknownToken: null }).encode('b'), RangeError, /token of this vocabulary .* got 'b'/)
+  t.deepEqual(
+    data.Vocabulary.fromTokens('b a c a b d a'.split(' '), { maxSize: 2, unknownToken: null })
+      .tokens,
+    ['a', 'b'],
+  )
+  throwsWith(
+    t,
+    () => data.Vocabulary.fromTokens(['a'], { unknownToken: null }).encode('b'),
+    RangeError,
+    /token of this vocabulary .* got 'b'/,
+  )
   throwsWith(t, () => v.token(5), RangeError, /\[Vocabulary\] index: .*between 0 and 4, got 5/)
   throwsWith(t, () => v.decode([0, -1]), RangeError, /index/)
-  throwsWith(t, () => new data.Vocabulary(['a', 'a']), RangeError, /tokens\[1\]: expected distinct tokens, got 'a' a second time/)
+  throwsWith(
+    t,
+    () => new data.Vocabulary(['a', 'a']),
+    RangeError,
+    /tokens\[1\]: expected distinct tokens, got 'a' a second time/,
+  )
   throwsWith(t, () => new data.Vocabulary([]), RangeError, /at least one token/)
   throwsWith(t, () => new data.Vocabulary([1 as unknown as string]), TypeError, /tokens\[0\]/)
   throwsWith(t, () => new data.Vocabulary(['a'], { unknownToken: 'b' }), RangeError, /unknownToken/)
   throwsWith(t, () => v.encode(5 as unknown as string), TypeError, /\[Vocabulary.encode\] source/)
   throwsWith(t, () => data.Vocabulary.fromTokens('ab'), TypeError, /tokens/)
-  throwsWith(t, () => data.Vocabulary.fromText('ab', { minFreq: 1 } as object), TypeError, /minFreq/)
+  throwsWith(
+    t,
+    () => data.Vocabulary.fromText('ab', { minFreq: 1 } as object),
+    TypeError,
+    /minFreq/,
+  )
 })
 
 test('vocabulary: texts there and back, JSON', (t) => {
@@ -57,8 +104,18 @@ test('vocabulary: texts there and back, JSON', (t) => {
   t.is(again.tokenizer.level, 'word')
   throwsWith(t, () => data.Vocabulary.fromJSON({}), TypeError, /tokens/)
   throwsWith(t, () => data.Vocabulary.fromJSON(null), TypeError, /\[Vocabulary.fromJSON\] json/)
-  throwsWith(t, () => data.Vocabulary.fromText('aaaa'), RangeError, /at least two different characters, got only "a"/)
-  throwsWith(t, () => data.Vocabulary.fromText('', { tokenizer: { level: 'word' } }), RangeError, /at least two different words, got none/)
+  throwsWith(
+    t,
+    () => data.Vocabulary.fromText('aaaa'),
+    RangeError,
+    /at least two different characters, got only "a"/,
+  )
+  throwsWith(
+    t,
+    () => data.Vocabulary.fromText('', { tokenizer: { level: 'word' } }),
+    RangeError,
+    /at least two different words, got none/,
+  )
 })
 
 test('loadText: a text, and what is none', async (t) => {
@@ -70,11 +127,26 @@ test('loadText: a text, and what is none', async (t) => {
     return path
   }
   t.is(await data.loadText(await file('naïve 😀\n')), 'naïve 😀\n')
-  await rejectsWith(t, data.loadText(join(folder, 'none')), Error, /\[loadText\] cannot read '.*none': there is no such file/)
+  await rejectsWith(
+    t,
+    data.loadText(join(folder, 'none')),
+    Error,
+    /\[loadText\] cannot read '.*none': there is no such file/,
+  )
   await rejectsWith(t, data.loadText(folder), Error, /it is a folder/)
   await rejectsWith(t, data.loadText(await file('')), RangeError, /is empty/)
-  await rejectsWith(t, data.loadText(await file(Uint8Array.of(65, 0, 66))), TypeError, /not a text file: it has bytes of value 0/)
-  await rejectsWith(t, data.loadText(await file(Uint8Array.of(65, 0xff, 66))), TypeError, /not valid UTF-8/)
+  await rejectsWith(
+    t,
+    data.loadText(await file(Uint8Array.of(65, 0, 66))),
+    TypeError,
+    /not a text file: it has bytes of value 0/,
+  )
+  await rejectsWith(
+    t,
+    data.loadText(await file(Uint8Array.of(65, 0xff, 66))),
+    TypeError,
+    /not valid UTF-8/,
+  )
   await rejectsWith(t, data.loadText(5 as unknown as string), TypeError, /path/)
 })
 
@@ -83,7 +155,12 @@ test('split: first and last part of the same memory', (t) => {
   const [train, valid] = data.split(tokens, 0.2)
   t.deepEqual([train.length, valid.length, valid[0]], [8, 2, 8])
   t.is(train.buffer, tokens.buffer)
-  throwsWith(t, () => data.split(tokens, 0.01), RangeError, /leaves tokens on both sides of a text of 10, got 0.01/)
+  throwsWith(
+    t,
+    () => data.split(tokens, 0.01),
+    RangeError,
+    /leaves tokens on both sides of a text of 10, got 0.01/,
+  )
   throwsWith(t, () => data.split(tokens, 2), RangeError, /between 0 and 1/)
   throwsWith(t, () => data.split([1, 2] as unknown as Int32Array), TypeError, /Int32Array/)
 })
@@ -95,20 +172,27 @@ test('sequential batches: rows side by side, shifted targets, a shorter last win
     { input: [0, 6, 1, 7, 2, 8], target: [1, 7, 2, 8, 3, 9], shape: [3, 2], reset: true },
     { input: [3, 9, 4, 10], target: [4, 10, 5, 11], shape: [2, 2], reset: false },
   ])
-  const whole = new data.SequentialBatches(count(13), { batchSize: 2, sequenceLength: 3, dropLast: true })
+  const whole = new data.SequentialBatches(count(13), {
+    batchSize: 2,
+    sequenceLength: 3,
+    dropLast: true,
+  })
   t.is(whole.length, 1)
   t.is((await contents(whole)).length, 1)
 })
 
 test('random windows: every window once, another order every epoch, the same for a seed', async (t) => {
-  const make = (seed: number): data.RandomWindows => new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5, seed })
+  const make = (seed: number): data.RandomWindows =>
+    new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5, seed })
   const batches = make(7)
   const first = await contents(batches)
   const second = await contents(batches)
   t.is(first.length, batches.length)
   t.is(first.length, 3)
   t.deepEqual(first.at(-1)?.shape, [5, 1])
-  t.true(first.every((batch) => batch.reset && batch.input.every((x, i) => batch.target[i] === x + 1)))
+  t.true(
+    first.every((batch) => batch.reset && batch.input.every((x, i) => batch.target[i] === x + 1)),
+  )
   const seen = first.flatMap((batch) => batch.input)
   t.is(new Set(seen).size, 45)
   t.notDeepEqual(first, second)
@@ -118,10 +202,19 @@ test('random windows: every window once, another order every epoch, the same for
   t.deepEqual(await contents(make(7).batches(1)), second)
 
   manualSeed(3)
-  const drawn = await contents(new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5 }))
+  const drawn = await contents(
+    new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5 }),
+  )
   manualSeed(3)
-  t.deepEqual(await contents(new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5 })), drawn)
-  t.is((await contents(new data.RandomWindows(count(6), { batchSize: 1, sequenceLength: 5, seed: 1 }))).length, 1)
+  t.deepEqual(
+    await contents(new data.RandomWindows(count(50), { batchSize: 4, sequenceLength: 5 })),
+    drawn,
+  )
+  t.is(
+    (await contents(new data.RandomWindows(count(6), { batchSize: 1, sequenceLength: 5, seed: 1 })))
+      .length,
+    1,
+  )
 })
 
 test('batches: going on where a state was taken', async (t) => {
@@ -143,19 +236,59 @@ test('batches: going on where a state was taken', async (t) => {
     other.restore(state as data.BatchesState)
     t.deepEqual(await contents(other), await contents(rest))
     t.deepEqual(await contents(other), next)
-    throwsWith(t, () => other.restore({ ...other.state(), tokens: 61 }), RangeError, /\[restore\] tokens: expected 60, .* got 61/)
+    throwsWith(
+      t,
+      () => other.restore({ ...other.state(), tokens: 61 }),
+      RangeError,
+      /\[restore\] tokens: expected 60, .* got 61/,
+    )
     throwsWith(t, () => other.restore({ ...other.state(), position: 99 }), RangeError, /position/)
   }
 })
 
 test('batches: texts that are too short, wrong options', (t) => {
   for (const Batches of [data.SequentialBatches, data.RandomWindows]) {
-    throwsWith(t, () => new Batches(new Int32Array(0), { batchSize: 1, sequenceLength: 1 }), RangeError, /expected a text, got an empty one/)
-    throwsWith(t, () => new Batches(count(5), { batchSize: 1, sequenceLength: 5 }), RangeError, /sequenceLength: expected a window shorter than the text of 5 tokens, got 5/)
-    throwsWith(t, () => new Batches(count(9), { batchSize: 5, sequenceLength: 3 }), RangeError, /batchSize: expected at most \d .* from a text of 9 tokens, got 5/)
-    throwsWith(t, () => new Batches(count(9), { batchSize: 0, sequenceLength: 3 }), RangeError, /batchSize/)
-    throwsWith(t, () => new Batches(count(9), { batchSize: 1, sequenceLength: 1.5 }), RangeError, /sequenceLength: expected a whole number, got 1.5/)
-    throwsWith(t, () => new Batches([1, 2, 3] as unknown as Int32Array, { batchSize: 1, sequenceLength: 1 }), TypeError, /tokens: expected an Int32Array/)
-    throwsWith(t, () => new Batches(count(9), { batchSize: 1, sequenceLength: 1, shuffle: true } as never), TypeError, /shuffle/)
+    throwsWith(
+      t,
+      () => new Batches(new Int32Array(0), { batchSize: 1, sequenceLength: 1 }),
+      RangeError,
+      /expected a text, got an empty one/,
+    )
+    throwsWith(
+      t,
+      () => new Batches(count(5), { batchSize: 1, sequenceLength: 5 }),
+      RangeError,
+      /sequenceLength: expected a window shorter than the text of 5 tokens, got 5/,
+    )
+    throwsWith(
+      t,
+      () => new Batches(count(9), { batchSize: 5, sequenceLength: 3 }),
+      RangeError,
+      /batchSize: expected at most \d .* from a text of 9 tokens, got 5/,
+    )
+    throwsWith(
+      t,
+      () => new Batches(count(9), { batchSize: 0, sequenceLength: 3 }),
+      RangeError,
+      /batchSize/,
+    )
+    throwsWith(
+      t,
+      () => new Batches(count(9), { batchSize: 1, sequenceLength: 1.5 }),
+      RangeError,
+      /sequenceLength: expected a whole number, got 1.5/,
+    )
+    throwsWith(
+      t,
+      () => new Batches([1, 2, 3] as unknown as Int32Array, { batchSize: 1, sequenceLength: 1 }),
+      TypeError,
+      /tokens: expected an Int32Array/,
+    )
+    throwsWith(
+      t,
+      () => new Batches(count(9), { batchSize: 1, sequenceLength: 1, shuffle: true } as never),
+      TypeError,
+      /shuffle/,
+    )
   }
 })

@@ -40,9 +40,14 @@ export function fixture(name: string): Fixture {
     const entry = header[key]
     if (entry === undefined) throw new Error(`fixture ${name} has no '${key}'`)
     const [begin, end] = entry.data_offsets
-    const bytes = file.buffer.slice(file.byteOffset + 8 + headerBytes + begin, file.byteOffset + 8 + headerBytes + end)
-    if (entry.dtype === 'F32') return { shape: entry.shape, dtype: 'float32', data: new Float32Array(bytes) }
-    if (entry.dtype === 'I32') return { shape: entry.shape, dtype: 'int32', data: new Int32Array(bytes) }
+    const bytes = file.buffer.slice(
+      file.byteOffset + 8 + headerBytes + begin,
+      file.byteOffset + 8 + headerBytes + end,
+    )
+    if (entry.dtype === 'F32')
+      return { shape: entry.shape, dtype: 'float32', data: new Float32Array(bytes) }
+    if (entry.dtype === 'I32')
+      return { shape: entry.shape, dtype: 'int32', data: new Int32Array(bytes) }
     throw new Error(`fixture ${name}: '${key}' is ${entry.dtype}; write float32 or int32`)
   }
   const asTensor = (key: string, options = {}): Tensor => {
@@ -55,7 +60,12 @@ export function fixture(name: string): Fixture {
     has: (key) => key in header,
     array,
     tensor: asTensor,
-    tensors: (prefix) => new Map(names.filter((key) => key.startsWith(`${prefix}.`)).map((key) => [key.slice(prefix.length + 1), asTensor(key)])),
+    tensors: (prefix) =>
+      new Map(
+        names
+          .filter((key) => key.startsWith(`${prefix}.`))
+          .map((key) => [key.slice(prefix.length + 1), asTensor(key)]),
+      ),
     info: metadata.info === undefined ? {} : JSON.parse(metadata.info),
   }
 }
@@ -64,7 +74,9 @@ export function fixture(name: string): Fixture {
 
 export type Numbers = Tensor | FixtureArray | ArrayLike<number>
 
-async function valuesOf(numbers: Numbers): Promise<{ data: ArrayLike<number>; shape: readonly number[] | null }> {
+async function valuesOf(
+  numbers: Numbers,
+): Promise<{ data: ArrayLike<number>; shape: readonly number[] | null }> {
   if (numbers instanceof Tensor) return { data: await numbers.data(), shape: numbers.shape }
   if ('data' in numbers) return { data: numbers.data, shape: numbers.shape }
   return { data: numbers, shape: null }
@@ -74,7 +86,13 @@ async function valuesOf(numbers: Numbers): Promise<{ data: ArrayLike<number>; sh
  * Asserts |actual − expected| ≤ tolerance · max(1, |expected|) for every element, and equal shapes
  * where both have one. On failure says how large the largest difference is, and where.
  */
-export async function closeTo(t: ExecutionContext, actual: Numbers | null | undefined, expected: Numbers, tolerance: number, what = 'values'): Promise<void> {
+export async function closeTo(
+  t: ExecutionContext,
+  actual: Numbers | null | undefined,
+  expected: Numbers,
+  tolerance: number,
+  what = 'values',
+): Promise<void> {
   if (actual === null || actual === undefined) {
     t.fail(`${what}: expected numbers, got ${actual}`)
     return
@@ -103,7 +121,9 @@ export async function closeTo(t: ExecutionContext, actual: Numbers | null | unde
     return
   }
   const shape = a.shape ?? e.shape ?? [a.data.length]
-  t.fail(`${what}: largest difference ${worstExcess} (allowed ${tolerance}) at [${indexOf(worst, shape)}]: got ${a.data[worst]}, expected ${e.data[worst]}`)
+  t.fail(
+    `${what}: largest difference ${worstExcess} (allowed ${tolerance}) at [${indexOf(worst, shape)}]: got ${a.data[worst]}, expected ${e.data[worst]}`,
+  )
 }
 
 function indexOf(flat: number, shape: readonly number[]): string {
@@ -129,8 +149,18 @@ export function randomValues(count: number, seed: number): Float32Array {
   })
 }
 
-export function randomTensor(shape: readonly number[], seed: number, options: { requiresGrad?: boolean } = {}): Tensor {
-  return tensor(randomValues(shape.reduce((a, b) => a * b, 1), seed), { shape, ...options })
+export function randomTensor(
+  shape: readonly number[],
+  seed: number,
+  options: { requiresGrad?: boolean } = {},
+): Tensor {
+  return tensor(
+    randomValues(
+      shape.reduce((a, b) => a * b, 1),
+      seed,
+    ),
+    { shape, ...options },
+  )
 }
 
 // ---- Finite differences ----------------------------------------------------------------------------
@@ -149,7 +179,12 @@ export interface GradcheckOptions {
  * @param f pure: the same inputs give the same outputs
  * @param inputs leaves; the gradients of those with requiresGrad are checked
  */
-export async function gradcheck(t: ExecutionContext, f: (...inputs: Tensor[]) => Tensor, inputs: Tensor[], options: GradcheckOptions = {}): Promise<void> {
+export async function gradcheck(
+  t: ExecutionContext,
+  f: (...inputs: Tensor[]) => Tensor,
+  inputs: Tensor[],
+  options: GradcheckOptions = {},
+): Promise<void> {
   const { eps = 1e-2, tol = 1e-3, stride = 1 } = options
   for (const input of inputs) input.grad = null
   const output = f(...inputs)
@@ -159,7 +194,8 @@ export async function gradcheck(t: ExecutionContext, f: (...inputs: Tensor[]) =>
   const project = async (changed: Tensor[]): Promise<number> => {
     const values = await f(...changed).data()
     let total = 0
-    for (let i = 0; i < values.length; i++) total += (values[i] as number) * (projection[i] as number)
+    for (let i = 0; i < values.length; i++)
+      total += (values[i] as number) * (projection[i] as number)
     return total
   }
   for (const [which, input] of inputs.entries()) {
@@ -180,7 +216,13 @@ export async function gradcheck(t: ExecutionContext, f: (...inputs: Tensor[]) =>
       expected[k] = (8 * near - far) / (12 * eps)
     }
     const gradient = input.grad === null ? null : await (input.grad as Tensor).data()
-    await closeTo(t, gradient === null ? null : Float32Array.from(indices, (i) => gradient[i] as number), expected, tol, `gradient of input ${which}`)
+    await closeTo(
+      t,
+      gradient === null ? null : Float32Array.from(indices, (i) => gradient[i] as number),
+      expected,
+      tol,
+      `gradient of input ${which}`,
+    )
   }
 }
 
@@ -189,7 +231,12 @@ export async function gradcheck(t: ExecutionContext, f: (...inputs: Tensor[]) =>
 type ErrorClass = new (...args: never[]) => Error
 
 /** Asserts that `f` throws this kind of error with a message that matches. */
-export function throwsWith(t: ExecutionContext, f: () => unknown, kind: ErrorClass, message: RegExp): void {
+export function throwsWith(
+  t: ExecutionContext,
+  f: () => unknown,
+  kind: ErrorClass,
+  message: RegExp,
+): void {
   const error = t.throws(f, { any: true }) as Error | undefined
   if (error === undefined) return
   t.true(error instanceof kind, `expected a ${kind.name}, got ${error}`)
@@ -197,7 +244,12 @@ export function throwsWith(t: ExecutionContext, f: () => unknown, kind: ErrorCla
 }
 
 /** The same for a promise. */
-export async function rejectsWith(t: ExecutionContext, promise: Promise<unknown>, kind: ErrorClass, message: RegExp): Promise<void> {
+export async function rejectsWith(
+  t: ExecutionContext,
+  promise: Promise<unknown>,
+  kind: ErrorClass,
+  message: RegExp,
+): Promise<void> {
   const error = (await t.throwsAsync(promise, { any: true })) as Error | undefined
   if (error === undefined) return
   t.true(error instanceof kind, `expected a ${kind.name}, got ${error}`)

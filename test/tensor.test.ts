@@ -3,7 +3,10 @@ import { ones, tensor, zeros } from 'fused-rnn'
 import { closeTo, gradcheck, randomTensor, throwsWith } from './helpers.js'
 
 test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
-  const a = tensor([[1, 2, 3], [4, 5, 6]])
+  const a = tensor([
+    [1, 2, 3],
+    [4, 5, 6],
+  ])
   t.deepEqual([...a.shape], [2, 3])
   t.is(a.dtype, 'float32')
   t.deepEqual(await a.data(), Float32Array.of(1, 2, 3, 4, 5, 6))
@@ -16,9 +19,19 @@ test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
 })
 
 test('tensor: bad values', (t) => {
-  throwsWith(t, () => tensor([[1, 2], [3]]), TypeError, /\[tensor\] values: expected rows of one shape \(2,\), got shape \(1,\)/)
+  throwsWith(
+    t,
+    () => tensor([[1, 2], [3]]),
+    TypeError,
+    /\[tensor\] values: expected rows of one shape \(2,\), got shape \(1,\)/,
+  )
   throwsWith(t, () => tensor(['a'] as unknown as number[]), TypeError, /\[tensor\] values/)
-  throwsWith(t, () => tensor([1, 2], { shape: [3] }), RangeError, /\[tensor\] shape: expected a shape of 2 elements, got \(3,\)/)
+  throwsWith(
+    t,
+    () => tensor([1, 2], { shape: [3] }),
+    RangeError,
+    /\[tensor\] shape: expected a shape of 2 elements, got \(3,\)/,
+  )
   throwsWith(t, () => tensor([1.5], { dtype: 'int32' }), RangeError, /values\[0\]/)
   throwsWith(t, () => tensor([1], { dtpe: 'int32' } as object), TypeError, /dtpe/)
   throwsWith(t, () => tensor([1]).item && tensor([1, 2]).item(), RangeError, /\[item\]/)

@@ -33,11 +33,19 @@ export class Node {
   #backward: Backward | null
   #saved: readonly Tensor[]
 
-  constructor(name: string, inputs: readonly (Tensor | null)[], outputs: readonly Tensor[], backward: Backward, saved: readonly Tensor[]) {
+  constructor(
+    name: string,
+    inputs: readonly (Tensor | null)[],
+    outputs: readonly Tensor[],
+    backward: Backward,
+    saved: readonly Tensor[],
+  ) {
     this.name = name
     this.edges = inputs.map((input) => {
       if (!input?.requiresGrad) return null
-      return input.gradFn ? { to: input.gradFn, output: input.outputIndex } : { to: input, output: 0 }
+      return input.gradFn
+        ? { to: input.gradFn, output: input.outputIndex }
+        : { to: input, output: 0 }
     })
     this.shapes = outputs.map((output) => output.shape)
     this.#backward = backward
@@ -51,7 +59,9 @@ export class Node {
 
   run(gradients: readonly (Tensor | null)[], keep: boolean): (Tensor | null)[] {
     if (this.#backward === null) {
-      throw new Error(`[backward] the graph of '${this.name}' was already used and its saved values freed; call backward(gradient, { retainGraph: true }) the first time to go through it twice`)
+      throw new Error(
+        `[backward] the graph of '${this.name}' was already used and its saved values freed; call backward(gradient, { retainGraph: true }) the first time to go through it twice`,
+      )
     }
     const result = this.#backward(gradients, this)
     if (!keep) this.release()
@@ -98,7 +108,13 @@ export function willRecord(inputs: readonly (Tensor | null | undefined)[]): bool
  * but free `saved` when no input wants a gradient.
  * @param saved tensors that only backward uses (workspaces); they are disposed after it
  */
-export function record(name: string, inputs: readonly (Tensor | null)[], outputs: readonly Tensor[], backward: Backward, saved: readonly Tensor[] = []): void {
+export function record(
+  name: string,
+  inputs: readonly (Tensor | null)[],
+  outputs: readonly Tensor[],
+  backward: Backward,
+  saved: readonly Tensor[] = [],
+): void {
   if (!willRecord(inputs)) {
     for (const tensor of saved) tensor[Symbol.dispose]()
     return
@@ -155,7 +171,8 @@ class Gradients {
       this.drop(gradient)
       return
     }
-    const exclusive = this.#holders.get(gradient) === 1 && !gradient.aliased && gradient !== this.#borrowed
+    const exclusive =
+      this.#holders.get(gradient) === 1 && !gradient.aliased && gradient !== this.#borrowed
     if (exclusive) {
       this.#holders.delete(gradient)
       leaf.ownGrad = gradient
@@ -171,7 +188,10 @@ function addValues(a: Tensor, b: Tensor): Tensor {
 }
 
 function copyValues(a: Tensor): Tensor {
-  return Tensor.wrap(binding.binary(BinaryOp.add, a.buffer, zero().buffer, [a.numel], [1], [0]), a.shape)
+  return Tensor.wrap(
+    binding.binary(BinaryOp.add, a.buffer, zero().buffer, [a.numel], [1], [0]),
+    a.shape,
+  )
 }
 
 let zeroTensor: Tensor | null = null
@@ -186,21 +206,41 @@ export interface BackwardOptions {
 }
 
 /** See {@link Tensor.backward}. */
-export function runBackward(root: Tensor, gradient: Tensor | undefined, options: BackwardOptions = {}): void {
+export function runBackward(
+  root: Tensor,
+  gradient: Tensor | undefined,
+  options: BackwardOptions = {},
+): void {
   if (!root.requiresGrad) {
-    throw new TypeError('[backward] this tensor does not require a gradient and has no gradient function')
+    throw new TypeError(
+      '[backward] this tensor does not require a gradient and has no gradient function',
+    )
   }
   let seed: Tensor
   if (gradient === undefined) {
     if (root.numel !== 1) {
-      throw rangeError('backward', 'gradient', 'to be given when the tensor has more than one element', `none for shape ${formatShape(root.shape)}`)
+      throw rangeError(
+        'backward',
+        'gradient',
+        'to be given when the tensor has more than one element',
+        `none for shape ${formatShape(root.shape)}`,
+      )
     }
     seed = Tensor.wrap(binding.fill(1, 1), root.shape)
   } else {
     if (!(gradient instanceof Tensor)) throw typeError('backward', 'gradient', 'a tensor', gradient)
-    if (gradient.dtype !== 'float32') throw typeError('backward', 'gradient', 'a float32 tensor', gradient.dtype)
-    if (gradient.shape.length !== root.shape.length || gradient.shape.some((size, d) => size !== root.shape[d])) {
-      throw rangeError('backward', 'gradient', `the tensor's shape ${formatShape(root.shape)}`, formatShape(gradient.shape))
+    if (gradient.dtype !== 'float32')
+      throw typeError('backward', 'gradient', 'a float32 tensor', gradient.dtype)
+    if (
+      gradient.shape.length !== root.shape.length ||
+      gradient.shape.some((size, d) => size !== root.shape[d])
+    ) {
+      throw rangeError(
+        'backward',
+        'gradient',
+        `the tensor's shape ${formatShape(root.shape)}`,
+        formatShape(gradient.shape),
+      )
     }
     seed = gradient
   }

@@ -41,7 +41,14 @@ export interface Binding {
 
   // pointwise
   fill(length: number, value: number): Buffer
-  binary(op: number, a: Buffer, b: Buffer, shape: readonly number[], aStrides: readonly number[], bStrides: readonly number[]): Buffer
+  binary(
+    op: number,
+    a: Buffer,
+    b: Buffer,
+    shape: readonly number[],
+    aStrides: readonly number[],
+    bStrides: readonly number[],
+  ): Buffer
 }
 
 function load(): Binding {
@@ -53,7 +60,10 @@ function load(): Binding {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     if (!message.includes('No native build was found')) throw error
-    throw new Error(`fused-rnn: the native addon is not built for this platform. Build it with: npm run build:native (in ${root})`, { cause: error })
+    throw new Error(
+      `fused-rnn: the native addon is not built for this platform. Build it with: npm run build:native (in ${root})`,
+      { cause: error },
+    )
   }
 }
 

@@ -45,7 +45,12 @@ export function device(name: string | Device): Device {
 /** The devices of this machine. */
 export function devices(): DeviceInfo[] {
   const info = binding.info()
-  return [{ name: 'cpu', description: `${info.isa}, ${info.threads} thread${info.threads === 1 ? '' : 's'}` }]
+  return [
+    {
+      name: 'cpu',
+      description: `${info.isa}, ${info.threads} thread${info.threads === 1 ? '' : 's'}`,
+    },
+  ]
 }
 
 /**

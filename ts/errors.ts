@@ -11,7 +11,8 @@ export function describe(value: unknown): string {
     return String(value)
   }
   if (typeof value === 'function') return value.name ? `function ${value.name}` : 'a function'
-  if (Array.isArray(value)) return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`
+  if (Array.isArray(value))
+    return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`
   if (typeof value === 'object') {
     const shape = (value as { shape?: unknown }).shape
     if (Array.isArray(shape)) return `a tensor of shape ${formatShape(shape)}`
@@ -36,7 +37,13 @@ export function rangeError(fn: string, name: string, expected: string, got: stri
 }
 
 /** Checks a whole number in [min, max]. */
-export function checkInteger(fn: string, name: string, value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): number {
+export function checkInteger(
+  fn: string,
+  name: string,
+  value: unknown,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
+): number {
   if (typeof value !== 'number') throw typeError(fn, name, 'a whole number', value)
   if (!Number.isInteger(value)) throw rangeError(fn, name, 'a whole number', String(value))
   if (value < min || value > max) {
@@ -47,11 +54,23 @@ export function checkInteger(fn: string, name: string, value: unknown, min: numb
 }
 
 /** Checks a finite number in [min, max]. */
-export function checkNumber(fn: string, name: string, value: unknown, min = -Infinity, max = Infinity): number {
+export function checkNumber(
+  fn: string,
+  name: string,
+  value: unknown,
+  min = -Infinity,
+  max = Infinity,
+): number {
   if (typeof value !== 'number') throw typeError(fn, name, 'a number', value)
   if (Number.isNaN(value) || value < min || value > max) {
     const range =
-      min === -Infinity && max === Infinity ? 'a number' : max === Infinity ? `a number of at least ${min}` : min === -Infinity ? `a number of at most ${max}` : `a number between ${min} and ${max}`
+      min === -Infinity && max === Infinity
+        ? 'a number'
+        : max === Infinity
+          ? `a number of at least ${min}`
+          : min === -Infinity
+            ? `a number of at most ${max}`
+            : `a number between ${min} and ${max}`
     throw rangeError(fn, name, range, String(value))
   }
   return value
@@ -62,8 +81,14 @@ export function checkBoolean(fn: string, name: string, value: unknown): boolean 
   return value
 }
 
-export function checkOneOf<T extends string>(fn: string, name: string, value: unknown, allowed: readonly T[]): T {
-  if (!allowed.includes(value as T)) throw typeError(fn, name, `one of ${allowed.map((a) => `'${a}'`).join(', ')}`, value)
+export function checkOneOf<T extends string>(
+  fn: string,
+  name: string,
+  value: unknown,
+  allowed: readonly T[],
+): T {
+  if (!allowed.includes(value as T))
+    throw typeError(fn, name, `one of ${allowed.map((a) => `'${a}'`).join(', ')}`, value)
   return value as T
 }
 

@@ -3,7 +3,14 @@ import { totalmem } from 'node:os'
 import { type BackwardOptions, type Node, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { type Device, device } from './device.js'
-import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError, typeError } from './errors.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from './errors.js'
 import { add, div, mul, sub } from './ops/arithmetic.js'
 
 export type DType = 'float32' | 'int32'
@@ -54,7 +61,10 @@ export class Tensor {
 
   /** Internal: throws after dispose(). */
   get buffer(): Buffer {
-    if (this.#buffer === null) throw new TypeError(`[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`)
+    if (this.#buffer === null)
+      throw new TypeError(
+        `[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`,
+      )
     return this.#buffer
   }
 
@@ -65,10 +75,16 @@ export class Tensor {
   set requiresGrad(value: boolean) {
     checkBoolean('Tensor', 'requiresGrad', value)
     if (this.#gradFn !== null) {
-      if (!value) throw new TypeError('[Tensor] requiresGrad can only be switched off on leaf tensors; use detach()')
+      if (!value)
+        throw new TypeError(
+          '[Tensor] requiresGrad can only be switched off on leaf tensors; use detach()',
+        )
       return
     }
-    if (value && this.dtype !== 'float32') throw new TypeError(`[Tensor] requiresGrad: only float32 tensors can require gradients, got ${this.dtype}`)
+    if (value && this.dtype !== 'float32')
+      throw new TypeError(
+        `[Tensor] requiresGrad: only float32 tensors can require gradients, got ${this.dtype}`,
+      )
     this.#leafRequiresGrad = value
   }
 
@@ -79,9 +95,18 @@ export class Tensor {
   }
 
   set grad(value: Tensor | null) {
-    if (value !== null && !(value instanceof Tensor)) throw typeError('Tensor', 'grad', 'a tensor or null', value)
-    if (value !== null && (value.dtype !== this.dtype || formatShape(value.shape) !== formatShape(this.shape))) {
-      throw rangeError('Tensor', 'grad', `${this.dtype} of shape ${formatShape(this.shape)}`, `${value.dtype} of shape ${formatShape(value.shape)}`)
+    if (value !== null && !(value instanceof Tensor))
+      throw typeError('Tensor', 'grad', 'a tensor or null', value)
+    if (
+      value !== null &&
+      (value.dtype !== this.dtype || formatShape(value.shape) !== formatShape(this.shape))
+    ) {
+      throw rangeError(
+        'Tensor',
+        'grad',
+        `${this.dtype} of shape ${formatShape(this.shape)}`,
+        `${value.dtype} of shape ${formatShape(value.shape)}`,
+      )
     }
     this.#gradSeen = true
     this.#grad = value
@@ -211,13 +236,19 @@ export function numelOf(shape: Shape): number {
 /** Checks a shape from outside. @throws TypeError, RangeError */
 export function checkShape(fn: string, shape: unknown): Shape {
   if (!Array.isArray(shape)) throw typeError(fn, 'shape', 'an array of sizes', shape)
-  if (shape.length > MAX_DIMS) throw rangeError(fn, 'shape', `at most ${MAX_DIMS} dimensions`, `${shape.length}`)
+  if (shape.length > MAX_DIMS)
+    throw rangeError(fn, 'shape', `at most ${MAX_DIMS} dimensions`, `${shape.length}`)
   shape.forEach((size, d) => {
     checkInteger(fn, `shape[${d}]`, size, 0)
   })
   const bytes = numelOf(shape) * 4
   if (bytes > totalmem()) {
-    throw rangeError(fn, 'shape', `a tensor that fits this machine's memory (${totalmem()} bytes)`, `${formatShape(shape)} (${bytes} bytes)`)
+    throw rangeError(
+      fn,
+      'shape',
+      `a tensor that fits this machine's memory (${totalmem()} bytes)`,
+      `${formatShape(shape)} (${bytes} bytes)`,
+    )
   }
   return shape as Shape
 }
@@ -234,7 +265,12 @@ function checkTensorOptions(fn: string, options: TensorOptions): void {
   if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
 }
 
-function finish(fn: string, values: Float32Array | Int32Array, shape: Shape, options: TensorOptions): Tensor {
+function finish(
+  fn: string,
+  values: Float32Array | Int32Array,
+  shape: Shape,
+  options: TensorOptions,
+): Tensor {
   const dtype = values instanceof Int32Array ? 'int32' : 'float32'
   checkShape(fn, shape)
   const result = Tensor.wrap(binding.upload(values), shape, dtype)
@@ -247,14 +283,26 @@ function finish(fn: string, values: Float32Array | Int32Array, shape: Shape, opt
  * @param values a number, nested arrays, or a typed array (with `shape`)
  * @throws TypeError for ragged arrays or non-numbers; RangeError when the shape does not fit
  */
-export function tensor(values: NestedNumbers | ArrayBufferView, options: TensorOptions = {}): Tensor {
+export function tensor(
+  values: NestedNumbers | ArrayBufferView,
+  options: TensorOptions = {},
+): Tensor {
   checkTensorOptions('tensor', options)
   let flat: ArrayLike<number>
   let shape: Shape
   let dtype = options.dtype
   if (ArrayBuffer.isView(values)) {
-    if (values instanceof DataView || values instanceof BigInt64Array || values instanceof BigUint64Array) {
-      throw typeError('tensor', 'values', 'a number, nested arrays of numbers or a typed array of numbers', values)
+    if (
+      values instanceof DataView ||
+      values instanceof BigInt64Array ||
+      values instanceof BigUint64Array
+    ) {
+      throw typeError(
+        'tensor',
+        'values',
+        'a number, nested arrays of numbers or a typed array of numbers',
+        values,
+      )
     }
     flat = values as unknown as ArrayLike<number>
     shape = options.shape ?? [flat.length]
@@ -273,11 +321,22 @@ export function tensor(values: NestedNumbers | ArrayBufferView, options: TensorO
   if (dtype === 'int32') {
     for (let i = 0; i < flat.length; i++) {
       const value = flat[i] as number
-      if ((value | 0) !== value) throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
+      if ((value | 0) !== value)
+        throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
     }
-    return finish('tensor', flat instanceof Int32Array ? flat : Int32Array.from(flat), shape, options)
+    return finish(
+      'tensor',
+      flat instanceof Int32Array ? flat : Int32Array.from(flat),
+      shape,
+      options,
+    )
   }
-  return finish('tensor', flat instanceof Float32Array ? flat : Float32Array.from(flat), shape, options)
+  return finish(
+    'tensor',
+    flat instanceof Float32Array ? flat : Float32Array.from(flat),
+    shape,
+    options,
+  )
 }
 
 /** Appends the numbers of nested arrays to `into`; returns their shape. */
@@ -287,14 +346,25 @@ function flatten(values: unknown, into: number[], depth = 0): number[] {
     return []
   }
   if (!Array.isArray(values)) {
-    throw typeError('tensor', 'values', 'a number, nested arrays of numbers or a typed array of numbers', values)
+    throw typeError(
+      'tensor',
+      'values',
+      'a number, nested arrays of numbers or a typed array of numbers',
+      values,
+    )
   }
-  if (depth >= MAX_DIMS) throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
+  if (depth >= MAX_DIMS)
+    throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
   let inner: number[] | null = null
   for (const value of values) {
     const shape = flatten(value, into, depth + 1)
-    if (inner !== null && (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))) {
-      throw new TypeError(`[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`)
+    if (
+      inner !== null &&
+      (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))
+    ) {
+      throw new TypeError(
+        `[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`,
+      )
     }
     inner = shape
   }
@@ -302,7 +372,11 @@ function flatten(values: unknown, into: number[], depth = 0): number[] {
 }
 
 /** A tensor full of one value; as `torch.full`. */
-export function full(shape: Shape, value: number, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+export function full(
+  shape: Shape,
+  value: number,
+  options: Omit<TensorOptions, 'shape'> = {},
+): Tensor {
   return filled('full', shape, value, options)
 }
 
@@ -320,7 +394,8 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   checkShape(fn, shape)
   checkTensorOptions(fn, options)
   if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
-  if (options.dtype === 'int32') return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
+  if (options.dtype === 'int32')
+    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
   const result = Tensor.wrap(binding.fill(numelOf(shape), value), shape)
   if (options.requiresGrad) result.requiresGrad = true
   return result

@@ -40,9 +40,9 @@ Napi::Value copy_into(Addon& addon, Args& args) {
   Buffer from = args.buffer();
   args.expect(from, to.length, to.dtype);
   addon.enqueue("copyInto", {from}, {}, [=](const Backend& backend, Context& context) {
-    backend.copy({static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()),
-                  to.length},
-                 context);
+    backend.copy(
+        {static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()), to.length},
+        context);
   });
   return args.env().Undefined();
 }

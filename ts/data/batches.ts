@@ -54,7 +54,12 @@ export abstract class TextBatches implements Iterable<Batch> {
   /** Whether the next pass begins where the state says, rather than at the next epoch. */
   #fresh = true
 
-  protected constructor(fn: string, tokens: Int32Array, options: BatchesOptions, known: readonly string[]) {
+  protected constructor(
+    fn: string,
+    tokens: Int32Array,
+    options: BatchesOptions,
+    known: readonly string[],
+  ) {
     if (!(tokens instanceof Int32Array)) throw typeError(fn, 'tokens', 'an Int32Array', tokens)
     checkOptions(fn, options, known)
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)
@@ -63,7 +68,12 @@ export abstract class TextBatches implements Iterable<Batch> {
     this.tokens = tokens
     if (tokens.length === 0) throw rangeError(fn, 'tokens', 'a text', 'an empty one')
     if (tokens.length <= this.sequenceLength) {
-      throw rangeError(fn, 'sequenceLength', `a window shorter than the text of ${tokens.length} tokens`, String(this.sequenceLength))
+      throw rangeError(
+        fn,
+        'sequenceLength',
+        `a window shorter than the text of ${tokens.length} tokens`,
+        String(this.sequenceLength),
+      )
     }
   }
 
@@ -102,7 +112,12 @@ export abstract class TextBatches implements Iterable<Batch> {
     const own = this.state()
     for (const key of ['tokens', 'batchSize', 'sequenceLength'] as const) {
       if (state?.[key] !== own[key]) {
-        throw rangeError('restore', key, `${own[key]}, as these batches have`, `${state?.[key]} in the saved state`)
+        throw rangeError(
+          'restore',
+          key,
+          `${own[key]}, as these batches have`,
+          `${state?.[key]} in the saved state`,
+        )
       }
     }
     this.seed = checkInteger('restore', 'seed', state.seed, 0)
@@ -132,7 +147,12 @@ export class SequentialBatches extends TextBatches {
     const needed = this.dropLast ? this.sequenceLength + 1 : 2
     if (this.#rowLength < needed) {
       const most = Math.floor(tokens.length / needed)
-      throw rangeError('SequentialBatches', 'batchSize', `at most ${most} rows of ${needed} or more from a text of ${tokens.length} tokens`, String(this.batchSize))
+      throw rangeError(
+        'SequentialBatches',
+        'batchSize',
+        `at most ${most} rows of ${needed} or more from a text of ${tokens.length} tokens`,
+        String(this.batchSize),
+      )
     }
     const windows = (this.#rowLength - 1) / this.sequenceLength
     this.length = this.dropLast ? Math.floor(windows) : Math.ceil(windows)
@@ -171,9 +191,17 @@ export class RandomWindows extends TextBatches {
       this.seed = checkInteger('RandomWindows', 'seed', options.seed, 0)
     }
     // As many windows whatever the first token; with less than two windows' worth, the first is 0.
-    this.#windows = Math.max(1, Math.floor((tokens.length - this.sequenceLength) / this.sequenceLength))
+    this.#windows = Math.max(
+      1,
+      Math.floor((tokens.length - this.sequenceLength) / this.sequenceLength),
+    )
     if (this.batchSize > this.#windows) {
-      throw rangeError('RandomWindows', 'batchSize', `at most ${this.#windows} windows of ${this.sequenceLength} from a text of ${tokens.length} tokens`, String(this.batchSize))
+      throw rangeError(
+        'RandomWindows',
+        'batchSize',
+        `at most ${this.#windows} windows of ${this.sequenceLength} from a text of ${tokens.length} tokens`,
+        String(this.batchSize),
+      )
     }
     const full = this.#windows / this.batchSize
     this.length = this.dropLast ? Math.floor(full) : Math.ceil(full)
@@ -192,7 +220,12 @@ export class RandomWindows extends TextBatches {
 }
 
 /** One column per offset, `steps` rows; time-major. */
-function makeBatch(tokens: Int32Array, offsets: readonly number[], steps: number, reset: boolean): Batch {
+function makeBatch(
+  tokens: Int32Array,
+  offsets: readonly number[],
+  steps: number,
+  reset: boolean,
+): Batch {
   const columns = offsets.length
   const input = new Int32Array(steps * columns)
   const target = new Int32Array(steps * columns)
@@ -204,5 +237,10 @@ function makeBatch(tokens: Int32Array, offsets: readonly number[], steps: number
     }
   }
   const shape = [steps, columns]
-  return { input: tensor(input, { shape }), target: tensor(target, { shape }), tokens: steps * columns, reset }
+  return {
+    input: tensor(input, { shape }),
+    target: tensor(target, { shape }),
+    tokens: steps * columns,
+    reset,
+  }
 }

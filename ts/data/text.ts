@@ -21,11 +21,14 @@ export async function loadText(path: string): Promise<string> {
     throw new Error(`[loadText] cannot read '${path}': ${readableReason(error)}`, { cause: error })
   }
   if (bytes.length === 0) throw new RangeError(`[loadText] '${path}' is empty`)
-  if (bytes.includes(0)) throw new TypeError(`[loadText] '${path}' is not a text file: it has bytes of value 0`)
+  if (bytes.includes(0))
+    throw new TypeError(`[loadText] '${path}' is not a text file: it has bytes of value 0`)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (error) {
-    throw new TypeError(`[loadText] '${path}' is not a text file: it is not valid UTF-8`, { cause: error })
+    throw new TypeError(`[loadText] '${path}' is not a text file: it is not valid UTF-8`, {
+      cause: error,
+    })
   }
 }
 
@@ -56,7 +59,12 @@ export function split(tokens: Int32Array, validFraction = 0.1): [Int32Array, Int
   checkNumber('split', 'validFraction', validFraction, 0, 1)
   const cut = tokens.length - Math.round(tokens.length * validFraction)
   if (cut === 0 || cut === tokens.length) {
-    throw rangeError('split', 'validFraction', `a fraction that leaves tokens on both sides of a text of ${tokens.length}`, String(validFraction))
+    throw rangeError(
+      'split',
+      'validFraction',
+      `a fraction that leaves tokens on both sides of a text of ${tokens.length}`,
+      String(validFraction),
+    )
   }
   return [tokens.subarray(0, cut), tokens.subarray(cut)]
 }

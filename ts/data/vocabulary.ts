@@ -41,31 +41,52 @@ export class Vocabulary {
    * @throws TypeError for tokens that are not strings, RangeError for one that occurs twice, none at
    *   all, or an unknown token that is not among them
    */
-  constructor(tokens: readonly string[], options: Pick<VocabularyOptions, 'unknownToken' | 'tokenizer'> = {}) {
+  constructor(
+    tokens: readonly string[],
+    options: Pick<VocabularyOptions, 'unknownToken' | 'tokenizer'> = {},
+  ) {
     checkOptions('Vocabulary', options, ['unknownToken', 'tokenizer'])
-    if (!Array.isArray(tokens)) throw typeError('Vocabulary', 'tokens', 'an array of strings', tokens)
+    if (!Array.isArray(tokens))
+      throw typeError('Vocabulary', 'tokens', 'an array of strings', tokens)
     if (tokens.length === 0) throw rangeError('Vocabulary', 'tokens', 'at least one token', 'none')
     const index = new Map<string, number>()
     tokens.forEach((token, i) => {
-      if (typeof token !== 'string') throw typeError('Vocabulary', `tokens[${i}]`, 'a string', token)
-      if (index.has(token)) throw rangeError('Vocabulary', `tokens[${i}]`, 'distinct tokens', `'${token}' a second time`)
+      if (typeof token !== 'string')
+        throw typeError('Vocabulary', `tokens[${i}]`, 'a string', token)
+      if (index.has(token))
+        throw rangeError(
+          'Vocabulary',
+          `tokens[${i}]`,
+          'distinct tokens',
+          `'${token}' a second time`,
+        )
       index.set(token, i)
     })
     const unknown = options.unknownToken ?? null
-    if (unknown !== null && typeof unknown !== 'string') throw typeError('Vocabulary', 'unknownToken', 'a string or null', unknown)
-    if (unknown !== null && !index.has(unknown)) throw rangeError('Vocabulary', 'unknownToken', 'one of the tokens', `'${unknown}'`)
+    if (unknown !== null && typeof unknown !== 'string')
+      throw typeError('Vocabulary', 'unknownToken', 'a string or null', unknown)
+    if (unknown !== null && !index.has(unknown))
+      throw rangeError('Vocabulary', 'unknownToken', 'one of the tokens', `'${unknown}'`)
     this.tokens = Object.freeze([...tokens])
     this.unknownToken = unknown
     this.#index = index
     this.#unknown = unknown === null ? -1 : (index.get(unknown) as number)
-    this.tokenizer = options.tokenizer instanceof Tokenizer ? options.tokenizer : new Tokenizer(options.tokenizer ?? {})
+    this.tokenizer =
+      options.tokenizer instanceof Tokenizer
+        ? options.tokenizer
+        : new Tokenizer(options.tokenizer ?? {})
   }
 
   /** Counts tokens and numbers them. */
   static fromTokens(tokens: Iterable<string>, options: VocabularyOptions = {}): Vocabulary {
     checkOptions('Vocabulary.fromTokens', options, OPTIONS)
     if (typeof tokens === 'string' || typeof tokens?.[Symbol.iterator] !== 'function') {
-      throw typeError('Vocabulary.fromTokens', 'tokens', 'an array or other iterable of tokens', tokens)
+      throw typeError(
+        'Vocabulary.fromTokens',
+        'tokens',
+        'an array or other iterable of tokens',
+        tokens,
+      )
     }
     const counts = new Map<string, number>()
     for (const token of tokens) counts.set(token, (counts.get(token) ?? 0) + 1)
@@ -78,7 +99,10 @@ export class Vocabulary {
    */
   static fromText(text: string, options: VocabularyOptions = {}): Vocabulary {
     checkOptions('Vocabulary.fromText', options, OPTIONS)
-    const tokenizer = options.tokenizer instanceof Tokenizer ? options.tokenizer : new Tokenizer(options.tokenizer ?? {})
+    const tokenizer =
+      options.tokenizer instanceof Tokenizer
+        ? options.tokenizer
+        : new Tokenizer(options.tokenizer ?? {})
     const counts = new Map<string, number>()
     tokenizer.forEach(text, (token) => {
       counts.set(token, (counts.get(token) ?? 0) + 1)
@@ -86,22 +110,40 @@ export class Vocabulary {
     if (counts.size < 2) {
       const kind = tokenizer.level === 'char' ? 'characters' : 'words'
       const only = [...counts.keys()].map((token) => `only ${JSON.stringify(token)}`)
-      throw rangeError('Vocabulary.fromText', 'text', `at least two different ${kind}`, only[0] ?? 'none')
+      throw rangeError(
+        'Vocabulary.fromText',
+        'text',
+        `at least two different ${kind}`,
+        only[0] ?? 'none',
+      )
     }
     return Vocabulary.#fromCounts('Vocabulary.fromText', counts, { ...options, tokenizer })
   }
 
-  static #fromCounts(fn: string, counts: ReadonlyMap<string, number>, options: VocabularyOptions): Vocabulary {
+  static #fromCounts(
+    fn: string,
+    counts: ReadonlyMap<string, number>,
+    options: VocabularyOptions,
+  ): Vocabulary {
     const minFrequency = checkInteger(fn, 'minFrequency', options.minFrequency ?? 1, 1)
     const unknownToken = options.unknownToken === undefined ? '<unk>' : options.unknownToken
-    const special = new Set([...(unknownToken === null ? [] : [unknownToken]), ...(options.specialTokens ?? [])])
-    const maxSize = options.maxSize === undefined ? Infinity : checkInteger(fn, 'maxSize', options.maxSize, Math.max(1, special.size))
+    const special = new Set([
+      ...(unknownToken === null ? [] : [unknownToken]),
+      ...(options.specialTokens ?? []),
+    ])
+    const maxSize =
+      options.maxSize === undefined
+        ? Infinity
+        : checkInteger(fn, 'maxSize', options.maxSize, Math.max(1, special.size))
     const frequent = [...counts]
       .filter(([token, count]) => count >= minFrequency && !special.has(token))
       .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
       .map(([token]) => token)
     const tokens = [...special, ...frequent]
-    return new Vocabulary(tokens.slice(0, Math.min(tokens.length, maxSize)), { unknownToken, ...(options.tokenizer && { tokenizer: options.tokenizer }) })
+    return new Vocabulary(tokens.slice(0, Math.min(tokens.length, maxSize)), {
+      unknownToken,
+      ...(options.tokenizer && { tokenizer: options.tokenizer }),
+    })
   }
 
   /** How many tokens there are. */
@@ -119,7 +161,13 @@ export class Vocabulary {
    */
   indexOf(token: string): number {
     const index = this.#index.get(token) ?? this.#unknown
-    if (index < 0) throw rangeError('Vocabulary', 'token', 'a token of this vocabulary (it has no unknown token)', describe(token))
+    if (index < 0)
+      throw rangeError(
+        'Vocabulary',
+        'token',
+        'a token of this vocabulary (it has no unknown token)',
+        describe(token),
+      )
     return index
   }
 
@@ -159,13 +207,21 @@ export class Vocabulary {
   }
 
   toJSON(): VocabularyJSON {
-    return { tokens: [...this.tokens], unknownToken: this.unknownToken, tokenizer: this.tokenizer.toJSON() }
+    return {
+      tokens: [...this.tokens],
+      unknownToken: this.unknownToken,
+      tokenizer: this.tokenizer.toJSON(),
+    }
   }
 
   /** The vocabulary that {@link toJSON} described. @throws TypeError, RangeError when it is something else */
   static fromJSON(json: unknown): Vocabulary {
-    if (json === null || typeof json !== 'object') throw typeError('Vocabulary.fromJSON', 'json', 'an object', json)
+    if (json === null || typeof json !== 'object')
+      throw typeError('Vocabulary.fromJSON', 'json', 'an object', json)
     const { tokens, unknownToken, tokenizer } = json as Partial<VocabularyJSON>
-    return new Vocabulary(tokens as string[], { unknownToken: unknownToken ?? null, tokenizer: tokenizer ?? {} })
+    return new Vocabulary(tokens as string[], {
+      unknownToken: unknownToken ?? null,
+      tokenizer: tokenizer ?? {},
+    })
   }
 }

@@ -1,2 +1,9 @@
 /** Layers, losses and what they are made of; as `torch.nn`. */
-export { type IncompatibleKeys, type LoadStateDictOptions, Module, ModuleList, Parameter, Sequential } from './module.js'
+export {
+  type IncompatibleKeys,
+  type LoadStateDictOptions,
+  Module,
+  ModuleList,
+  Parameter,
+  Sequential,
+} from './module.js'

@@ -17,14 +17,14 @@ interface ParameterConstructor {
  * is frozen; as `torch.nn.Parameter`. Works with and without `new`.
  * @returns the tensor itself, or the same memory without history when it was computed
  */
-export const Parameter = function (data: Tensor, requiresGrad = true): Tensor {
+export const Parameter = ((data: Tensor, requiresGrad = true): Tensor => {
   if (!(data instanceof Tensor)) throw typeError('Parameter', 'data', 'a tensor', data)
   checkBoolean('Parameter', 'requiresGrad', requiresGrad)
   const parameter = data.gradFn === null ? data : data.detach()
   parameter.requiresGrad = requiresGrad
   parameters.add(parameter)
   return parameter
-} as unknown as ParameterConstructor
+}) as unknown as ParameterConstructor
 
 /** Whether a value found in a module's field is one of its parameters. */
 function isParameter(value: unknown): value is Tensor {
@@ -129,8 +129,12 @@ export abstract class Module {
    * @throws RangeError that lists every missing key, unexpected key (both only when strict) and
    *   wrong shape; TypeError when `state` is no Map of tensors
    */
-  loadStateDict(state: ReadonlyMap<string, Tensor>, options: LoadStateDictOptions = {}): IncompatibleKeys {
-    if (!(state instanceof Map)) throw typeError('loadStateDict', 'state', 'a Map of tensors', state)
+  loadStateDict(
+    state: ReadonlyMap<string, Tensor>,
+    options: LoadStateDictOptions = {},
+  ): IncompatibleKeys {
+    if (!(state instanceof Map))
+      throw typeError('loadStateDict', 'state', 'a Map of tensors', state)
     checkOptions('loadStateDict', options, ['strict'])
     const strict = checkBoolean('loadStateDict', 'strict', options.strict ?? true)
     const own = new Map(this.#everyName())
@@ -138,14 +142,18 @@ export abstract class Module {
     const unexpectedKeys = [...state.keys()].filter((name) => !own.has(name))
     const problems: string[] = []
     if (strict && missingKeys.length > 0) problems.push(`missing keys: ${list(missingKeys)}`)
-    if (strict && unexpectedKeys.length > 0) problems.push(`unexpected keys: ${list(unexpectedKeys)}`)
+    if (strict && unexpectedKeys.length > 0)
+      problems.push(`unexpected keys: ${list(unexpectedKeys)}`)
     const copies: [Tensor, Tensor][] = []
     for (const [name, parameter] of own) {
       if (!state.has(name)) continue
       const value = state.get(name)
-      if (!(value instanceof Tensor)) throw typeError('loadStateDict', `'${name}'`, 'a tensor', value)
+      if (!(value instanceof Tensor))
+        throw typeError('loadStateDict', `'${name}'`, 'a tensor', value)
       if (formatShape(value.shape) !== formatShape(parameter.shape)) {
-        problems.push(`'${name}': expected shape ${formatShape(parameter.shape)}, got ${formatShape(value.shape)}`)
+        problems.push(
+          `'${name}': expected shape ${formatShape(parameter.shape)}, got ${formatShape(value.shape)}`,
+        )
       } else if (value.dtype !== parameter.dtype) {
         problems.push(`'${name}': expected dtype ${parameter.dtype}, got ${value.dtype}`)
       } else {
@@ -154,7 +162,9 @@ export abstract class Module {
       }
     }
     if (problems.length > 0) {
-      throw new RangeError(`[loadStateDict] state does not fit ${this.constructor.name}: ${problems.join('; ')}`)
+      throw new RangeError(
+        `[loadStateDict] state does not fit ${this.constructor.name}: ${problems.join('; ')}`,
+      )
     }
     for (const [parameter, value] of copies) binding.copyInto(parameter.buffer, value.buffer)
     return { missingKeys, unexpectedKeys }
@@ -240,7 +250,8 @@ export abstract class Module {
       if (path.includes(module)) return // a reference back up adds nothing
       path.push(module)
       const fields = module.#fields()
-      for (const [name, parameter] of fields.parameters) result.push([join(prefix, name), parameter])
+      for (const [name, parameter] of fields.parameters)
+        result.push([join(prefix, name), parameter])
       for (const [name, child] of fields.modules) visit(join(prefix, name), child)
       path.pop()
     }
@@ -287,7 +298,8 @@ abstract class Numbered extends Module {
 
   /** Adds a module at the end. */
   append(module: Module): this {
-    if (!(module instanceof Module)) throw typeError(this.constructor.name, 'module', 'a module', module)
+    if (!(module instanceof Module))
+      throw typeError(this.constructor.name, 'module', 'a module', module)
     this[this.length] = module
     return this
   }
@@ -295,7 +307,9 @@ abstract class Numbered extends Module {
   /** Adds modules at the end. */
   extend(modules: Iterable<Module>): this {
     if (modules === null || typeof modules !== 'object' || !(Symbol.iterator in modules)) {
-      throw new TypeError(`[${this.constructor.name}] modules: expected modules, got ${describe(modules)}`)
+      throw new TypeError(
+        `[${this.constructor.name}] modules: expected modules, got ${describe(modules)}`,
+      )
     }
     for (const module of modules) this.append(module)
     return this
@@ -321,7 +335,9 @@ export class ModuleList extends Numbered {
 
   /** @throws always: a list computes nothing itself */
   override forward(): never {
-    throw new TypeError('[ModuleList] forward: a ModuleList is called through its modules, not itself')
+    throw new TypeError(
+      '[ModuleList] forward: a ModuleList is called through its modules, not itself',
+    )
   }
 }
 
@@ -334,7 +350,8 @@ export class Sequential extends Numbered {
   /** The last module's output for `input`, which goes to the first. */
   override forward(input: Tensor): Tensor {
     let value: unknown = input
-    for (const module of this) value = (module.forward as (x: unknown) => unknown).call(module, value)
+    for (const module of this)
+      value = (module.forward as (x: unknown) => unknown).call(module, value)
     return value as Tensor
   }
 }

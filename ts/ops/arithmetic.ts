@@ -12,7 +12,9 @@ export function broadcastShapes(fn: string, a: Shape, b: Shape): number[] {
     const x = a[a.length - dims + d] ?? 1
     const y = b[b.length - dims + d] ?? 1
     if (x !== y && x !== 1 && y !== 1) {
-      throw new RangeError(`[${fn}] shapes: expected shapes that broadcast together, got ${formatShape(a)} and ${formatShape(b)}`)
+      throw new RangeError(
+        `[${fn}] shapes: expected shapes that broadcast together, got ${formatShape(a)} and ${formatShape(b)}`,
+      )
     }
     out[d] = x === 1 ? y : x
   }
@@ -41,7 +43,17 @@ export function binaryValues(fn: string, op: number, a: Tensor, b: Tensor): Tens
     return Tensor.wrap(binding.binary(op, a.buffer, b.buffer, [a.numel], [1], [1]), a.shape)
   }
   const shape = broadcastShapes(fn, a.shape, b.shape)
-  return Tensor.wrap(binding.binary(op, a.buffer, b.buffer, shape, broadcastStrides(a.shape, shape), broadcastStrides(b.shape, shape)), shape)
+  return Tensor.wrap(
+    binding.binary(
+      op,
+      a.buffer,
+      b.buffer,
+      shape,
+      broadcastStrides(a.shape, shape),
+      broadcastStrides(b.shape, shape),
+    ),
+    shape,
+  )
 }
 
 function operand(fn: string, value: unknown): Tensor {
