@@ -49,6 +49,38 @@ export interface Binding {
     aStrides: readonly number[],
     bStrides: readonly number[],
   ): Buffer
+
+  // linear
+  linear(x: Buffer, w: Buffer, b: Buffer | null, m: number, inputs: number, outputs: number): Buffer
+  /** `x` is needed for dw, `w` for dx; null where the gradient is not wanted. */
+  linearBackward(
+    dy: Buffer,
+    x: Buffer | null,
+    w: Buffer | null,
+    m: number,
+    inputs: number,
+    outputs: number,
+    bias: boolean,
+  ): [dx: Buffer | null, dw: Buffer | null, db: Buffer | null]
+
+  // rows by index
+  gatherRows(
+    op: string,
+    x: Buffer,
+    index: Buffer,
+    outer: number,
+    rows: number,
+    width: number,
+    fill: number,
+  ): Buffer
+  scatterAddRows(
+    dy: Buffer,
+    index: Buffer,
+    outer: number,
+    rows: number,
+    width: number,
+    skip: number,
+  ): Buffer
 }
 
 function load(): Binding {

@@ -29,6 +29,8 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   env.AddCleanupHook([this] { shut_down(); });
   register_memory(env, exports, this);
   register_pointwise(env, exports, this);
+  register_linear(env, exports, this);
+  register_gather(env, exports, this);
   register_recurrent(env, exports, this);
 }
 
@@ -44,6 +46,14 @@ Napi::Value Addon::wrap(Buffer buffer, bool owner) {
     }
     delete handle;
   });
+}
+
+Napi::Value Addon::wrap_all(const std::vector<Buffer>& buffers) {
+  auto result = Napi::Array::New(env_, buffers.size());
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    result.Set(static_cast<uint32_t>(i), buffers[i] ? wrap(buffers[i]) : env_.Null());
+  }
+  return result;
 }
 
 std::vector<Storage*> Addon::storages(const std::vector<Buffer>& buffers) {

@@ -32,6 +32,9 @@ class Addon : public Napi::Addon<Addon> {
   // V8, so that the garbage collector knows what a dropped handle is worth; views report nothing.
   Napi::Value wrap(Buffer buffer, bool owner = true);
 
+  // An array of handles; null for an absent buffer.
+  Napi::Value wrap_all(const std::vector<Buffer>& buffers);
+
   // Puts run(backend, context) on the queue. `reads` and `writes` are for the error rule of
   // core/queue.h; whatever `run` uses it must capture, which also keeps it alive.
   template <class F>
@@ -85,6 +88,8 @@ void add_entry(Napi::Env env, Napi::Object exports, const char* name, Addon* add
 // One per file of entries; called by the constructor.
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_linear(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_gather(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
 
 }  // namespace fused_rnn::node

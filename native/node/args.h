@@ -63,6 +63,11 @@ class Args {
     if (!value.IsBoolean()) fail("a boolean");
     return value.As<Napi::Boolean>().Value();
   }
+  std::string text() {
+    Napi::Value value = next();
+    if (!value.IsString()) fail("a string");
+    return value.As<Napi::String>().Utf8Value();
+  }
   std::vector<int64_t> integers() {
     Napi::Value value = next();
     if (!value.IsArray()) fail("an array of whole numbers");

@@ -37,6 +37,49 @@ struct BinaryArgs {
   int64_t b_strides[kMaxDims];
 };
 
+// ---- Linear -----------------------------------------------------------------------------------
+
+// y = x * w^T + b
+struct LinearArgs {
+  const float* x;  // [M, I]
+  const float* w;  // [O, I]
+  const float* b;  // [O] or null
+  float* y;        // [M, O]
+  int64_t m, in, out;
+};
+
+struct LinearBackwardArgs {
+  const float* dy;  // [M, O]
+  const float* x;   // [M, I], needed for dw
+  const float* w;   // [O, I], needed for dx
+  float* dx;        // [M, I] or null
+  float* dw;        // [O, I] or null
+  float* db;        // [O] or null
+  int64_t m, in, out;
+};
+
+// ---- Rows by index ----------------------------------------------------------------------------
+
+// y[o, i, :] = x[o, index[i], :], or `fill` where index[i] is -1. Elements of any type. Any other
+// index outside [0, rows) is an error that names `op`.
+struct GatherRowsArgs {
+  const char* op;
+  const uint32_t* x;     // [outer, rows, width]
+  const int32_t* index;  // [n]
+  uint32_t* y;           // [outer, n, width]
+  int64_t outer, rows, width, n;
+  uint32_t fill;
+};
+
+// dx[o, r, :] = sum of dy[o, i, :] over index[i] = r, in the order of i; 0 for r = skip.
+struct ScatterAddRowsArgs {
+  const float* dy;       // [outer, n, width]
+  const int32_t* index;  // [n], as gather_rows accepted it
+  float* dx;             // [outer, rows, width]
+  int64_t outer, rows, width, n;
+  int64_t skip;  // -1: none
+};
+
 // ---- Recurrent layers -------------------------------------------------------------------------
 //
 // A batch of sequences is packed by time: step t has batch_sizes[t] rows, never more than the step

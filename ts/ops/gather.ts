@@ -1,0 +1,78 @@
+/** Rows by index: what embeddings, packing and permuting states are made of. */
+import { record, willRecord } from '../autograd.js'
+import { binding } from '../binding.js'
+import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
+import { numelOf, Tensor } from '../tensor.js'
+
+export interface GatherOptions {
+  /** The value of the rows whose index is -1. Default 0. */
+  fill?: number
+  /** A row that gets no gradient; -1 (default): none. */
+  paddingIdx?: number
+}
+
+/**
+ * Rows of x: out[i] = x[index[i]], or `fill` where index[i] is -1. An index outside [-1, R) is
+ * found when the queue gets there and rejects the next promise.
+ * @param fn the public function that messages name
+ * @param x `[R, …]`
+ * @param index int32, any shape
+ * @returns `[...index.shape, …]`
+ */
+export function gatherRows(
+  fn: string,
+  x: Tensor,
+  index: Tensor,
+  options: GatherOptions = {},
+): Tensor {
+  return gather(fn, x, 0, index, options)
+}
+
+/**
+ * The slices of x along `dim` that `index` names; as `torch.index_select`. An index outside
+ * [0, size) is found when the queue gets there and rejects the next promise.
+ * @param index int32 `[n]`
+ */
+export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
+  if (index instanceof Tensor && index.shape.length !== 1) {
+    throw rangeError('indexSelect', 'index', 'one dimension', formatShape(index.shape))
+  }
+  const rank = x.shape.length
+  checkInteger('indexSelect', 'dim', dim, -rank, rank - 1)
+  return gather('indexSelect', x, dim < 0 ? dim + rank : dim, index, {})
+}
+
+function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: GatherOptions): Tensor {
+  if (!(x instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', x)
+  if (!(index instanceof Tensor)) throw typeError(fn, 'index', 'an int32 tensor', index)
+  if (index.dtype !== 'int32') throw typeError(fn, 'index', 'an int32 tensor', index.dtype)
+  if (x.shape.length === 0)
+    throw rangeError(fn, 'input', 'at least one dimension', formatShape(x.shape))
+  const fill = checkNumber(fn, 'fill', options.fill ?? 0)
+  const skip = options.paddingIdx ?? -1
+  const before = x.shape.slice(0, dim)
+  const after = x.shape.slice(dim + 1)
+  const outer = numelOf(before)
+  const rows = x.shape[dim] as number
+  const width = numelOf(after)
+  const out = Tensor.wrap(
+    binding.gatherRows(fn, x.buffer, index.buffer, outer, rows, width, fill),
+    [...before, ...index.shape, ...after],
+    x.dtype,
+  )
+  if (!willRecord([x])) return out
+  const saved = index.viewAs(index.shape)
+  record(
+    fn,
+    [x],
+    [out],
+    ([dy]) => [
+      Tensor.wrap(
+        binding.scatterAddRows((dy as Tensor).buffer, saved.buffer, outer, rows, width, skip),
+        x.shape,
+      ),
+    ],
+    [saved],
+  )
+  return out
+}

@@ -1,0 +1,78 @@
+/** The product of a linear layer. */
+import { record, willRecord } from '../autograd.js'
+import { binding } from '../binding.js'
+import { formatShape, rangeError, typeError } from '../errors.js'
+import { type Shape, Tensor } from '../tensor.js'
+
+/**
+ * x · weightᵀ + bias; as `torch.nn.functional.linear`.
+ * @param x `[…, I]`
+ * @param weight `[O, I]`
+ * @param bias `[O]`, or null
+ * @returns `[…, O]`
+ * @throws TypeError for anything but float32 tensors; RangeError when the shapes do not fit
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  checkFloat('linear', 'x', x)
+  checkFloat('linear', 'weight', weight)
+  if (bias !== null) checkFloat('linear', 'bias', bias)
+  if (weight.shape.length !== 2)
+    throw rangeError('linear', 'weight', 'shape (O, I)', formatShape(weight.shape))
+  const [outputs, inputs] = weight.shape as readonly [number, number]
+  if (x.shape.length === 0 || x.shape.at(-1) !== inputs) {
+    throw rangeError(
+      'linear',
+      'x',
+      `shape (…, ${inputs}) for a weight of shape ${formatShape(weight.shape)}`,
+      formatShape(x.shape),
+    )
+  }
+  if (bias !== null && (bias.shape.length !== 1 || bias.shape[0] !== outputs)) {
+    throw rangeError('linear', 'bias', `shape (${outputs},)`, formatShape(bias.shape))
+  }
+  const m = rowsOf(x.shape)
+  const out = Tensor.wrap(
+    binding.linear(x.buffer, weight.buffer, bias?.buffer ?? null, m, inputs, outputs),
+    [...x.shape.slice(0, -1), outputs],
+  )
+  if (!willRecord([x, weight, bias])) return out
+  const savedX = weight.requiresGrad ? x.viewAs(x.shape) : null
+  const savedWeight = x.requiresGrad ? weight.viewAs(weight.shape) : null
+  record(
+    'linear',
+    [x, weight, bias],
+    [out],
+    ([dy], node) => {
+      const [dx, dw, db] = binding.linearBackward(
+        (dy as Tensor).buffer,
+        savedX?.buffer ?? null,
+        savedWeight?.buffer ?? null,
+        m,
+        inputs,
+        outputs,
+        node.needs(2),
+      )
+      return [
+        dx && Tensor.wrap(dx, x.shape),
+        dw && Tensor.wrap(dw, weight.shape),
+        db && Tensor.wrap(db, [outputs]),
+      ]
+    },
+    [savedX, savedWeight].filter((t) => t !== null),
+  )
+  return out
+}
+
+/** The product of all sizes but the last. */
+function rowsOf(shape: Shape): number {
+  let rows = 1
+  for (let d = 0; d < shape.length - 1; d++) rows *= shape[d] as number
+  return rows
+}
+
+/** Checks a float32 tensor. @throws TypeError */
+export function checkFloat(fn: string, name: string, value: unknown): Tensor {
+  if (!(value instanceof Tensor)) throw typeError(fn, name, 'a tensor', value)
+  if (value.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', value.dtype)
+  return value
+}
