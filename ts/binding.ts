@@ -13,6 +13,10 @@ export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
 
 export const BinaryOp = { add: 0, sub: 1, mul: 2, div: 3 } as const
 
+export const RandomKind = { uniform: 0, normal: 1 } as const
+export const Reduction = { none: 0, mean: 1, sum: 2 } as const
+export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
+
 export interface EngineInfo {
   /** Instruction set of the CPU kernels: 'avx512', 'avx2' or 'base'. */
   isa: string
@@ -81,6 +85,74 @@ export interface Binding {
     width: number,
     skip: number,
   ): Buffer
+
+  // random numbers; each a function of (seed, counter, element)
+  /** kind uniform: in [a, b); normal: mean a, standard deviation b. */
+  random(kind: number, length: number, a: number, b: number, seed: number, counter: number): Buffer
+  /** As random, into an existing buffer. */
+  randomInto(to: Buffer, kind: number, a: number, b: number, seed: number, counter: number): void
+  fillInto(to: Buffer, value: number): void
+  dropout(x: Buffer, length: number, p: number, seed: number, counter: number): Buffer
+  sample(logits: Buffer, rows: number, classes: number, temperature: number, topK: number, seed: number, counter: number): Buffer
+  oneHot(indices: Buffer, length: number, classes: number): Buffer
+
+  // losses
+  /** → [loss, log-sum-exp of every row] */
+  crossEntropy(logits: Buffer, target: Buffer, rows: number, classes: number, ignoreIndex: number, labelSmoothing: number, logProbabilities: boolean, reduction: number): [Buffer, Buffer]
+  crossEntropyBackward(logits: Buffer, target: Buffer, rows: number, classes: number, ignoreIndex: number, labelSmoothing: number, logProbabilities: boolean, reduction: number, lse: Buffer, dloss: Buffer): Buffer
+  pairLoss(kind: number, reduction: number, length: number, x: Buffer, t: Buffer, weight: Buffer | null, posWeight: Buffer | null): Buffer
+  /** → [dx, dt], null where not wanted */
+  pairLossBackward(
+    kind: number,
+    reduction: number,
+    length: number,
+    x: Buffer,
+    t: Buffer,
+    weight: Buffer | null,
+    posWeight: Buffer | null,
+    dloss: Buffer,
+    needsX: boolean,
+    needsT: boolean,
+  ): [Buffer | null, Buffer | null]
+
+  // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
+  gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
+  clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void
+  /** `momenta` is empty without momentum. */
+  sgd(
+    params: readonly Buffer[],
+    grads: readonly Buffer[],
+    momenta: readonly Buffer[],
+    first: readonly number[],
+    norm: Buffer | null,
+    maxNorm: number,
+    maxValue: number,
+    lr: number,
+    momentum: number,
+    dampening: number,
+    weightDecay: number,
+    nesterov: boolean,
+    maximize: boolean,
+  ): void
+  /** `largest` is empty without amsgrad. */
+  adam(
+    params: readonly Buffer[],
+    grads: readonly Buffer[],
+    means: readonly Buffer[],
+    squares: readonly Buffer[],
+    largest: readonly Buffer[],
+    stepSizes: readonly number[],
+    squareScales: readonly number[],
+    norm: Buffer | null,
+    maxNorm: number,
+    maxValue: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    shrink: number,
+    maximize: boolean,
+  ): void
 }
 
 function load(): Binding {

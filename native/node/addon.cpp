@@ -32,6 +32,9 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_linear(env, exports, this);
   register_gather(env, exports, this);
   register_recurrent(env, exports, this);
+  register_random(env, exports, this);
+  register_loss(env, exports, this);
+  register_optim(env, exports, this);
 }
 
 void Addon::shut_down() { queue_.stop(); }

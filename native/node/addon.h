@@ -91,6 +91,9 @@ void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_linear(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_random(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_loss(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_optim(Napi::Env env, Napi::Object exports, Addon* addon);
 
 }  // namespace fused_rnn::node
 

@@ -78,6 +78,16 @@ class Args {
     }
     return result;
   }
+  std::vector<double> numbers() {
+    Napi::Value value = next();
+    if (!value.IsArray()) fail("an array of numbers");
+    auto array = value.As<Napi::Array>();
+    std::vector<double> result(array.Length());
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      result[i] = Napi::Value(array[i]).ToNumber().DoubleValue();
+    }
+    return result;
+  }
   Napi::Value value() { return next(); }
 
   // Throws unless the buffer is absent or holds exactly `length` elements of `dtype`.

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "fused_rnn/ops_training.h"
+
 namespace fused_rnn {
 
 constexpr int kMaxDims = 8;

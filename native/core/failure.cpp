@@ -1,0 +1,18 @@
+#include "core/failure.h"
+
+#include <stdexcept>
+#include <string>
+
+namespace fused_rnn {
+
+void fail_index(const char* op, const char* name, int64_t position, int64_t value, int64_t limit) {
+  throw std::runtime_error("[" + std::string(op) + "] " + name + "[" + std::to_string(position) +
+                           "]: expected a whole number of at least 0 and below " +
+                           std::to_string(limit) + ", got " + std::to_string(value));
+}
+
+void fail(const char* op, const char* text) {
+  throw std::runtime_error("[" + std::string(op) + "] " + text);
+}
+
+}  // namespace fused_rnn

@@ -1,0 +1,224 @@
+// Losses: each in one pass forward and one backward. Sums run in a fixed order, so that they do not
+// depend on the number of threads.
+#include <math.h>
+
+#include "cells/math.h"
+#include "core/failure.h"
+#include "cpu/isa.h"
+
+FUSED_RNN_KERNELS_BEGIN
+namespace {
+
+constexpr int64_t kGrain = 1 << 13;
+
+constexpr int kLanes = 16;
+
+// ---- Cross entropy
+// --------------------------------------------------------------------------------
+
+float max_of(const float* x, int64_t n) {
+  float lanes[kLanes];
+  for (int j = 0; j < kLanes; ++j) lanes[j] = -INFINITY;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  }
+  float max = lanes[0];
+  for (int j = 1; j < kLanes; ++j) max = lanes[j] > max ? lanes[j] : max;
+  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
+}
+
+// Adds f(x[i]) up: floats within a lane of a block, doubles beyond.
+template <class F>
+double sum_of(const float* x, int64_t n, F f) {
+  constexpr int64_t kBlock = 64 * kLanes;
+  double total = 0;
+  for (int64_t from = 0; from < n; from += kBlock) {
+    const int64_t to = n - from < kBlock ? n : from + kBlock;
+    float lanes[kLanes] = {};
+    int64_t i = from;
+    for (; i + kLanes <= to; i += kLanes) {
+      for (int j = 0; j < kLanes; ++j) lanes[j] += f(x[i + j]);
+    }
+    for (int j = 0; j < kLanes; ++j) total += lanes[j];
+    for (; i < to; ++i) total += f(x[i]);
+  }
+  return total;
+}
+
+float log_sum_exp(const float* x, int64_t n) {
+  const float max = max_of(x, n);
+  const double total = sum_of(x, n, [max](float value) { return exp_(value - max); });
+  return max + static_cast<float>(log(total));
+}
+
+int64_t counted(const CrossEntropyShape& shape, const int32_t* target) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < shape.n; ++i) count += target[i] != shape.ignore_index;
+  return count;
+}
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context) {
+  const CrossEntropyShape& shape = args.shape;
+  const char* name = shape.log_probabilities ? "nllLoss" : "crossEntropy";
+  for (int64_t i = 0; i < shape.n; ++i) {
+    const int64_t target = args.target[i];
+    if (target != shape.ignore_index && (target < 0 || target >= shape.classes)) {
+      fail_index(name, "target", i, target, shape.classes);
+    }
+  }
+  const bool per_row = shape.reduction == Reduction::none;
+  Scratch scratch(per_row ? 1 : shape.n);
+  float* losses = per_row ? args.loss : scratch.data();
+  const float smoothing = shape.label_smoothing;
+  context.pool.parallel_for(
+      shape.n, kGrain / (shape.classes + 1) + 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const float* row = args.logits + i * shape.classes;
+          if (args.target[i] == shape.ignore_index) {
+            losses[i] = 0;
+            args.lse[i] = 0;
+            continue;
+          }
+          const float lse = shape.log_probabilities ? 0 : log_sum_exp(row, shape.classes);
+          args.lse[i] = lse;
+          losses[i] = lse - row[args.target[i]];
+          if (smoothing > 0) {
+            const double sum = sum_of(row, shape.classes, [](float value) { return value; });
+            const auto uniform = lse - static_cast<float>(sum / shape.classes);
+            losses[i] += smoothing * (uniform - losses[i]);
+          }
+        }
+      });
+  if (per_row) return;
+  double total = 0;
+  for (int64_t i = 0; i < shape.n; ++i) total += losses[i];
+  if (shape.reduction == Reduction::mean) {
+    total /= static_cast<double>(counted(shape, args.target));
+  }
+  *args.loss = static_cast<float>(total);
+}
+
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& context) {
+  const CrossEntropyShape& shape = args.shape;
+  const bool per_row = shape.reduction == Reduction::none;
+  float common = per_row ? 0 : *args.dloss;
+  if (shape.reduction == Reduction::mean) {
+    common /= static_cast<float>(counted(shape, args.target));
+  }
+  const float smoothing = shape.label_smoothing;
+  const float even = smoothing / static_cast<float>(shape.classes);
+  context.pool.parallel_for(shape.n, kGrain / (shape.classes + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t i = begin; i < end; ++i) {
+                                const float* x = args.logits + i * shape.classes;
+                                float* dx = args.dlogits + i * shape.classes;
+                                const float g = per_row ? args.dloss[i] : common;
+                                const float lse = args.lse[i];
+                                if (args.target[i] == shape.ignore_index) {
+                                  for (int64_t c = 0; c < shape.classes; ++c) dx[c] = 0;
+                                  continue;
+                                }
+                                if (shape.log_probabilities) {
+                                  for (int64_t c = 0; c < shape.classes; ++c) dx[c] = 0;
+                                } else {
+                                  for (int64_t c = 0; c < shape.classes; ++c)
+                                    dx[c] = (exp_(x[c] - lse) - even) * g;
+                                }
+                                dx[args.target[i]] -= (1 - smoothing) * g;
+                              }
+                            });
+}
+
+// ---- Losses of pairs: elementwise, then reduced
+// ---------------------------------------------------
+
+namespace {
+
+struct Mse {
+  static float loss(float x, float t, float, float) { return (x - t) * (x - t); }
+  static float dx(float x, float t, float, float) { return 2 * (x - t); }
+  static float dt(float x, float t, float, float) { return 2 * (t - x); }
+};
+
+struct BceLogits {
+  // log(1 + exp(-x)) without overflow
+  static float softplus(float x) { return (x < 0 ? -x : 0) + log1pf(exp_(-fabsf(x))); }
+  static float loss(float x, float t, float w, float pw) {
+    return w * ((1 - t) * x + (1 + (pw - 1) * t) * softplus(x));
+  }
+  static float dx(float x, float t, float w, float pw) {
+    return w * ((1 - t) - (1 + (pw - 1) * t) * sigmoid_(-x));
+  }
+  static float dt(float x, float, float w, float pw) { return w * ((pw - 1) * softplus(x) - x); }
+};
+
+constexpr int64_t kBlock = 4096;
+
+template <class L>
+void pair_forward(const PairLossForwardArgs& args, Context& context) {
+  const auto at = [&](int64_t i) {
+    return L::loss(args.x[i], args.t[i], args.weight ? args.weight[i] : 1,
+                   args.pos_weight ? args.pos_weight[i] : 1);
+  };
+  if (args.reduction == Reduction::none) {
+    context.pool.parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) args.loss[i] = at(i);
+    });
+    return;
+  }
+  const int64_t blocks = (args.n + kBlock - 1) / kBlock;
+  Scratch scratch(2 * blocks);
+  auto* sums = reinterpret_cast<double*>(scratch.data());
+  context.pool.parallel_for(blocks, 2, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t to = block + 1 == blocks ? args.n : (block + 1) * kBlock;
+      double lanes[kLanes] = {};
+      int64_t i = block * kBlock;
+      for (; i + kLanes <= to; i += kLanes) {
+        for (int j = 0; j < kLanes; ++j) lanes[j] += at(i + j);
+      }
+      for (int j = 0; i < to; ++i, ++j) lanes[j] += at(i);
+      double sum = 0;
+      for (int j = 0; j < kLanes; ++j) sum += lanes[j];
+      sums[block] = sum;
+    }
+  });
+  double total = 0;
+  for (int64_t block = 0; block < blocks; ++block) total += sums[block];
+  if (args.reduction == Reduction::mean) total /= static_cast<double>(args.n);
+  *args.loss = static_cast<float>(total);
+}
+
+template <class L>
+void pair_backward(const PairLossBackwardArgs& args, Context& context) {
+  const bool each = args.reduction == Reduction::none;
+  float common = each ? 0 : *args.dloss;
+  if (args.reduction == Reduction::mean) common /= static_cast<float>(args.n);
+  context.pool.parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float g = each ? args.dloss[i] : common;
+      const float w = args.weight ? args.weight[i] : 1;
+      const float pw = args.pos_weight ? args.pos_weight[i] : 1;
+      if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], w, pw);
+      if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], w, pw);
+    }
+  });
+}
+
+}  // namespace
+
+void pair_loss_forward(const PairLossForwardArgs& args, Context& context) {
+  return args.kind == PairLoss::mse ? pair_forward<Mse>(args, context)
+                                    : pair_forward<BceLogits>(args, context);
+}
+
+void pair_loss_backward(const PairLossBackwardArgs& args, Context& context) {
+  return args.kind == PairLoss::mse ? pair_backward<Mse>(args, context)
+                                    : pair_backward<BceLogits>(args, context);
+}
+
+FUSED_RNN_KERNELS_END

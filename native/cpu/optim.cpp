@@ -1,0 +1,174 @@
+// Clipping and the optimisers: all tensors in one pass, as one long row of elements.
+#include <math.h>
+
+#include "cpu/isa.h"
+
+FUSED_RNN_KERNELS_BEGIN
+namespace {
+
+constexpr int64_t kBlock = 4096;
+
+// Calls f(tensor, begin, end) for all elements of all tensors, over the threads.
+template <class Size, class F>
+void each_part(Context& context, int64_t count, Size size, F f) {
+  int64_t total = 0;
+  for (int64_t k = 0; k < count; ++k) total += size(k);
+  context.pool.parallel_for(total, 4 * kBlock, [&](int64_t begin, int64_t end) {
+    int64_t offset = 0;
+    for (int64_t k = 0; k < count && offset < end; ++k) {
+      const int64_t n = size(k);
+      const int64_t from = begin > offset ? begin - offset : 0;
+      const int64_t to = end - offset < n ? end - offset : n;
+      if (from < to) f(k, from, to);
+      offset += n;
+    }
+  });
+}
+
+// NaN when either is.
+double larger(double a, double b) { return b > a || b != b ? b : a; }
+
+double norm_of_block(const float* x, int64_t n, bool infinity) {
+  constexpr int kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  if (infinity) {
+    double max = 0;
+    for (; i < n; ++i) max = larger(max, fabsf(x[i]));
+    return max;
+  }
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) {
+      const double value = x[i + j];
+      lanes[j] += value * value;
+    }
+  }
+  for (int j = 0; i + j < n; ++j) {
+    const double value = x[i + j];
+    lanes[j] += value * value;
+  }
+  double sum = 0;
+  for (int j = 0; j < kLanes; ++j) sum += lanes[j];
+  return sum;
+}
+
+struct Clipper {
+  float scale = 1;
+  float max_value;
+
+  explicit Clipper(const Clip& clip) : max_value(clip.max_value) {
+    if (clip.norm == nullptr) return;
+    scale = clip.max_norm / (*clip.norm + 1e-6f);
+    if (scale > 1) scale = 1;
+  }
+  float operator()(float g) const {
+    g *= scale;
+    g = g > max_value ? max_value : g;
+    return g < -max_value ? -max_value : g;
+  }
+};
+
+}  // namespace
+
+void grad_norm(const GradNormArgs& args, Context& context) {
+  // Blocks and their order are fixed, so the sum does not depend on the threads.
+  int64_t blocks = 0;
+  for (int64_t k = 0; k < args.count; ++k) blocks += (args.sizes[k] + kBlock - 1) / kBlock;
+  Scratch scratch(2 * blocks);
+  auto* parts = reinterpret_cast<double*>(scratch.data());
+  context.pool.parallel_for(blocks, 4, [&](int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (int64_t k = 0; k < args.count && first < end; ++k) {
+      const int64_t n = args.sizes[k];
+      const int64_t here = (n + kBlock - 1) / kBlock;
+      const int64_t from = begin > first ? begin - first : 0;
+      const int64_t to = end - first < here ? end - first : here;
+      for (int64_t b = from; b < to; ++b) {
+        const int64_t length = b + 1 == here ? n - b * kBlock : kBlock;
+        parts[first + b] = norm_of_block(args.grads[k] + b * kBlock, length, args.infinity);
+      }
+      first += here;
+    }
+  });
+  double total = 0;
+  for (int64_t b = 0; b < blocks; ++b) {
+    total = args.infinity ? larger(total, parts[b]) : total + parts[b];
+  }
+  *args.norm = static_cast<float>(args.infinity ? total : sqrt(total));
+}
+
+void clip_grads(const ClipGradsArgs& args, Context& context) {
+  const Clipper clip(args.clip);
+  each_part(
+      context, args.count, [&](int64_t k) { return args.sizes[k]; },
+      [&](int64_t k, int64_t begin, int64_t end) {
+        float* g = args.grads[k];
+        for (int64_t i = begin; i < end; ++i) g[i] = clip(g[i]);
+      });
+}
+
+void sgd(const SgdArgs& args, Context& context) {
+  const Clipper clip(args.clip);
+  const float sign = args.maximize ? -1 : 1;
+  const float fresh = 1 - args.dampening;
+  each_part(
+      context, args.count, [&](int64_t k) { return args.tensors[k].n; },
+      [&](int64_t k, int64_t begin, int64_t end) {
+        const SgdTensor& t = args.tensors[k];
+        float* __restrict param = t.param;
+        float* __restrict buffer = t.buffer;
+        const float* __restrict grad = t.grad;
+        const auto gradient = [&](int64_t i) {
+          return sign * clip(grad[i]) + args.weight_decay * param[i];
+        };
+        if (buffer == nullptr) {
+          for (int64_t i = begin; i < end; ++i) param[i] -= args.lr * gradient(i);
+          return;
+        }
+        const float keep = t.first ? 0 : args.momentum;
+        const float add = t.first ? 1 : fresh;
+        const float own = args.nesterov ? 1 : 0;
+        const float past = args.nesterov ? args.momentum : 1;
+        for (int64_t i = begin; i < end; ++i) {
+          const float g = gradient(i);
+          buffer[i] = keep * buffer[i] + add * g;
+          param[i] -= args.lr * (own * g + past * buffer[i]);
+        }
+      });
+}
+
+void adam(const AdamArgs& args, Context& context) {
+  const Clipper clip(args.clip);
+  const float sign = args.maximize ? -1 : 1;
+  each_part(
+      context, args.count, [&](int64_t k) { return args.tensors[k].n; },
+      [&](int64_t k, int64_t begin, int64_t end) {
+        const AdamTensor& t = args.tensors[k];
+        float* __restrict param = t.param;
+        float* __restrict mean = t.m;
+        float* __restrict square = t.v;
+        float* __restrict largest = t.v_max;
+        const float* __restrict grad = t.grad;
+        const auto update = [&](int64_t i) {
+          const float g = sign * clip(grad[i]) + args.weight_decay * param[i];
+          mean[i] += args.one_minus_beta1 * (g - mean[i]);
+          square[i] = args.beta2 * square[i] + args.one_minus_beta2 * g * g;
+          return square[i];
+        };
+        const auto apply = [&](int64_t i, float v) {
+          param[i] =
+              args.shrink * param[i] - t.step_size * mean[i] / (sqrtf(v) * t.v_scale + args.eps);
+        };
+        if (largest == nullptr) {
+          for (int64_t i = begin; i < end; ++i) apply(i, update(i));
+          return;
+        }
+        for (int64_t i = begin; i < end; ++i) {
+          const float v = update(i);
+          largest[i] = largest[i] > v ? largest[i] : v;
+          apply(i, largest[i]);
+        }
+      });
+}
+
+FUSED_RNN_KERNELS_END

@@ -1,0 +1,177 @@
+// Random fills, dropout, sampling and one-hot rows.
+#include "core/random.h"
+
+#include <math.h>
+
+#include "cells/math.h"
+#include "core/failure.h"
+#include "cpu/isa.h"
+
+FUSED_RNN_KERNELS_BEGIN
+namespace {
+
+constexpr int64_t kGrain = 1 << 13;
+
+// Calls f(i, bits) for every element; four elements share a generator block. Blocks are drawn in
+// groups, so that the rounds vectorise.
+template <class F>
+void each_random(Context& context, int64_t n, uint64_t seed, uint64_t counter, F f) {
+  constexpr int64_t kGroup = 16;  // blocks
+  constexpr int64_t kWidth = 4 * kGroup;
+  const int64_t groups = (n + kWidth - 1) / kWidth;
+  context.pool.parallel_for(groups, kGrain / kWidth, [&](int64_t begin, int64_t end) {
+    uint32_t bits[kWidth];
+    for (int64_t group = begin; group < end; ++group) {
+      for (int64_t j = 0; j < kGroup; ++j) {
+        const RandomBlock block = philox(seed, counter, static_cast<uint64_t>(group * kGroup + j));
+        for (int k = 0; k < 4; ++k) bits[4 * j + k] = block.x[k];
+      }
+      const int64_t from = group * kWidth;
+      const int64_t count = n - from < kWidth ? n - from : kWidth;
+      f(from, count, bits);
+    }
+  });
+}
+
+}  // namespace
+
+void random(const RandomArgs& args, Context& context) {
+  if (args.kind == RandomKind::uniform) {
+    each_random(context, args.n, args.seed, args.counter,
+                [&](int64_t from, int64_t count, const uint32_t* bits) {
+                  for (int64_t i = 0; i < count; ++i) {
+                    args.out[from + i] = args.a + (args.b - args.a) * uniform(bits[i]);
+                  }
+                });
+    return;
+  }
+  // Box and Muller: two uniform numbers give two normal ones.
+  each_random(context, args.n, args.seed, args.counter,
+              [&](int64_t from, int64_t count, const uint32_t* bits) {
+                for (int64_t i = 0; i < count; ++i) {
+                  const int64_t pair = i & ~int64_t{1};
+                  const float open = (static_cast<float>(bits[pair] >> 8) + 1) / 16777216.0f;
+                  const float radius = sqrtf(-2 * logf(open));
+                  const float angle = 6.28318530718f * uniform(bits[pair + 1]);
+                  const float z = radius * (i == pair ? cosf(angle) : sinf(angle));
+                  args.out[from + i] = args.a + args.b * z;
+                }
+              });
+}
+
+void dropout(const DropoutArgs& args, Context& context) {
+  const float scale = args.p < 1 ? 1 / (1 - args.p) : 0;
+  each_random(context, args.n, args.seed, args.counter,
+              [&](int64_t from, int64_t count, const uint32_t* bits) {
+                for (int64_t i = 0; i < count; ++i) {
+                  const bool keep = uniform(bits[i]) >= args.p;
+                  const float value = args.in[from + i] * scale;
+                  args.out[from + i] = keep ? value : 0;
+                }
+              });
+}
+
+void one_hot(const OneHotArgs& args, Context& context) {
+  for (int64_t i = 0; i < args.n; ++i) {
+    const int64_t index = args.indices[i];
+    if (index < 0 || index >= args.classes) {
+      fail_index("oneHot", "indices", i, index, args.classes);
+    }
+  }
+  context.pool.parallel_for(args.n, kGrain / (args.classes + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t i = begin; i < end; ++i) {
+                                float* row = args.out + i * args.classes;
+                                for (int64_t c = 0; c < args.classes; ++c) row[c] = 0;
+                                row[args.indices[i]] = 1;
+                              }
+                            });
+}
+
+namespace {
+
+int64_t largest(const float* row, int64_t classes) {
+  int64_t best = 0;
+  for (int64_t c = 1; c < classes; ++c) {
+    if (row[c] > row[best]) best = c;
+  }
+  return best;
+}
+
+// An unsigned number in the order of the floats.
+uint32_t ordered(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// The k largest: those above `key`, and the first `ties` that equal it.
+struct Cut {
+  uint32_t key;
+  int64_t ties;
+};
+
+// Finds the key of the k-th largest, eight bits at a time from the top.
+Cut cut_at(const float* row, int64_t classes, int64_t k) {
+  uint32_t key = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    const uint32_t mask = shift == 24 ? 0 : ~0u << (shift + 8);
+    int64_t counts[256] = {};
+    for (int64_t c = 0; c < classes; ++c) {
+      const uint32_t x = ordered(row[c]);
+      if ((x & mask) == key) counts[(x >> shift) & 255] += 1;
+    }
+    int bin = 255;
+    for (; bin > 0 && counts[bin] < k; --bin) k -= counts[bin];
+    key |= static_cast<uint32_t>(bin) << shift;
+  }
+  return {key, k};
+}
+
+}  // namespace
+
+void sample(const SampleArgs& args, Context& context) {
+  const int64_t classes = args.classes;
+  context.pool.parallel_for(args.n, kGrain / (classes + 1) + 1, [&](int64_t begin, int64_t end) {
+    Scratch scratch(classes);
+    float* p = scratch.data();
+    for (int64_t i = begin; i < end; ++i) {
+      const float* row = args.logits + i * classes;
+      const int64_t best = largest(row, classes);
+      const float max = row[best];
+      for (int64_t c = 0; c < classes; ++c) {
+        if (row[c] != row[c]) fail("sample", "logits: expected numbers, got NaN");
+      }
+      if (max - max != 0) fail("sample", "logits: expected a finite largest logit in every row");
+      if (args.temperature == 0 || args.top_k == 1) {
+        args.out[i] = static_cast<int32_t>(best);
+        continue;
+      }
+      for (int64_t c = 0; c < classes; ++c) p[c] = exp_((row[c] - max) / args.temperature);
+      if (args.top_k > 0 && args.top_k < classes) {
+        Cut cut = cut_at(row, classes, args.top_k);
+        for (int64_t c = 0; c < classes; ++c) {
+          const uint32_t x = ordered(row[c]);
+          const bool keep = x > cut.key || (x == cut.key && cut.ties-- > 0);
+          if (!keep) p[c] = 0;
+        }
+      }
+      double total = 0;
+      for (int64_t c = 0; c < classes; ++c) total += p[c];
+      const RandomBlock block = philox(args.seed, args.counter, static_cast<uint64_t>(i));
+      const uint64_t bits = (uint64_t{block.x[0]} << 21) ^ (block.x[1] >> 11);
+      double rest = total * (static_cast<double>(bits) * 0x1p-53);
+      int64_t chosen = best;  // stands when rounding leaves a rest beyond the last class
+      for (int64_t c = 0; c < classes; ++c) {
+        rest -= p[c];
+        if (rest < 0) {
+          chosen = c;
+          break;
+        }
+      }
+      args.out[i] = static_cast<int32_t>(chosen);
+    }
+  });
+}
+
+FUSED_RNN_KERNELS_END

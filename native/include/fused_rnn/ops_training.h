@@ -1,0 +1,179 @@
+// Arguments of random numbers, losses, clipping and optimisers. The conventions of ops.h hold.
+#pragma once
+
+#include <cstdint>
+
+namespace fused_rnn {
+
+// ---- Random numbers: element i is a function of (seed, counter, i) alone ------------------------
+
+// uniform: in [a, b). normal: mean a, standard deviation b.
+enum class RandomKind : int32_t { uniform, normal };
+struct RandomArgs {
+  RandomKind kind;
+  float* out;  // [n]
+  int64_t n;
+  float a;
+  float b;
+  uint64_t seed;
+  uint64_t counter;
+};
+
+// out = kept ? in / (1 - p) : 0, each element dropped with probability p. Its own backward, with
+// gradients in place of values. p = 1 gives zeros.
+struct DropoutArgs {
+  float* out;       // [n]
+  const float* in;  // [n]
+  int64_t n;
+  float p;
+  uint64_t seed;
+  uint64_t counter;
+};
+
+// One class per row with probability softmax(logits / temperature), among the top_k largest logits
+// (0: all); temperature 0 takes the largest. Of equal logits the first counts as the largest.
+// Throws when a row has a NaN or its largest logit is infinite.
+struct SampleArgs {
+  int32_t* out;         // [n]
+  const float* logits;  // [n, classes]
+  int64_t n;
+  int64_t classes;
+  float temperature;
+  int64_t top_k;
+  uint64_t seed;
+  uint64_t counter;
+};
+
+// out[i, indices[i]] = 1, else 0. Throws when an index is not in [0, classes).
+struct OneHotArgs {
+  float* out;              // [n, classes]
+  const int32_t* indices;  // [n]
+  int64_t n;
+  int64_t classes;
+};
+
+// ---- Losses
+// ---------------------------------------------------------------------------------------
+
+enum class Reduction : int32_t { none, mean, sum };
+
+// Rows with target == ignore_index count nothing. The mean is over the others, NaN over none.
+struct CrossEntropyShape {
+  int64_t n;
+  int64_t classes;
+  int64_t ignore_index;
+  float label_smoothing;   // weight of the uniform distribution over classes in the target
+  bool log_probabilities;  // logits are log probabilities already: the negative log likelihood
+  Reduction reduction;
+};
+// Throws when a target is neither ignore_index nor in [0, classes).
+struct CrossEntropyForwardArgs {
+  CrossEntropyShape shape;
+  const float* logits;    // [n, classes]
+  const int32_t* target;  // [n]
+  float* loss;            // [n] or [1]
+  float* lse;             // [n], log of the sum of exponentials, for backward
+};
+struct CrossEntropyBackwardArgs {
+  CrossEntropyShape shape;
+  const float* logits;    // [n, classes]
+  const int32_t* target;  // [n]
+  const float* lse;       // [n]
+  const float* dloss;     // [n] or [1]
+  float* dlogits;         // [n, classes]
+};
+
+// mse: (x - t)^2. bce_logits: w * ((1 - t) x + (1 + (pos_weight - 1) t) log(1 + exp(-x))).
+enum class PairLoss : int32_t { mse, bce_logits };
+struct PairLossForwardArgs {
+  PairLoss kind;
+  Reduction reduction;
+  int64_t n;
+  const float* x;           // [n]
+  const float* t;           // [n]
+  const float* weight;      // [n] or null for ones (bce only)
+  const float* pos_weight;  // [n] or null for ones (bce only)
+  float* loss;              // [n] or [1]
+};
+struct PairLossBackwardArgs {
+  PairLoss kind;
+  Reduction reduction;
+  int64_t n;
+  const float* x;           // [n]
+  const float* t;           // [n]
+  const float* weight;      // [n] or null
+  const float* pos_weight;  // [n] or null
+  const float* dloss;       // [n] or [1]
+  float* dx;                // [n] or null
+  float* dt;                // [n] or null
+};
+
+// ---- Clipping and optimisers: every parameter in one pass
+// ----------------------------------------
+
+// The norm of all gradients as if they were one vector.
+struct GradNormArgs {
+  int64_t count;
+  const float* const* grads;  // [count] of [sizes[i]]
+  const int64_t* sizes;       // [count]
+  bool infinity;              // the largest magnitude instead of the 2-norm
+  float* norm;                // [1]
+};
+
+// g is first scaled by min(1, max_norm / (norm + 1e-6)), then clamped to [-max_value, max_value].
+struct Clip {
+  const float* norm;  // [1] or null: no scaling
+  float max_norm;
+  float max_value;  // infinity: no clamping
+};
+
+struct ClipGradsArgs {
+  int64_t count;
+  float* const* grads;   // [count] of [sizes[i]], changed in place
+  const int64_t* sizes;  // [count]
+  Clip clip;
+};
+
+struct SgdTensor {
+  int64_t n;
+  float* param;       // [n]
+  const float* grad;  // [n]
+  float* buffer;      // [n] momentum buffer, or null without momentum
+  bool first;         // the buffer begins as the gradient
+};
+struct SgdArgs {
+  int64_t count;
+  const SgdTensor* tensors;  // [count]
+  Clip clip;
+  float lr;
+  float momentum;
+  float dampening;
+  float weight_decay;
+  bool nesterov;
+  bool maximize;
+};
+
+struct AdamTensor {
+  int64_t n;
+  float* param;       // [n]
+  const float* grad;  // [n]
+  float* m;           // [n] running mean of gradients
+  float* v;           // [n] running mean of their squares
+  float* v_max;       // [n] largest v so far (amsgrad), or null
+  float step_size;    // lr / (1 - beta1^t)
+  float v_scale;      // 1 / sqrt(1 - beta2^t)
+};
+struct AdamArgs {
+  int64_t count;
+  const AdamTensor* tensors;  // [count]
+  Clip clip;
+  float one_minus_beta1;
+  float beta2;
+  float one_minus_beta2;
+  float eps;
+  float weight_decay;  // added to the gradient (Adam)
+  float shrink;        // the parameter is first multiplied by this (AdamW: 1 - lr * weight decay)
+  bool maximize;
+};
+
+}  // namespace fused_rnn

@@ -1,0 +1,132 @@
+// Losses.
+#include "node/addon.h"
+
+namespace fused_rnn::node {
+namespace {
+
+struct CrossEntropyCall {
+  Buffer logits;
+  Buffer target;
+  CrossEntropyShape shape;
+  int64_t losses() const { return shape.reduction == Reduction::none ? shape.n : 1; }
+};
+
+// (logits, target, rows, classes, ignoreIndex, labelSmoothing, logProbabilities, reduction)
+CrossEntropyCall read_cross_entropy(Args& args) {
+  CrossEntropyCall call;
+  call.logits = args.buffer();
+  call.target = args.buffer();
+  call.shape.n = args.size();
+  call.shape.classes = args.size();
+  call.shape.ignore_index = args.integer();
+  call.shape.label_smoothing = static_cast<float>(args.number());
+  call.shape.log_probabilities = args.boolean();
+  call.shape.reduction = static_cast<Reduction>(args.size());
+  args.expect(call.logits, call.shape.n * call.shape.classes);
+  args.expect(call.target, call.shape.n, DType::int32);
+  return call;
+}
+
+Napi::Array pair(Addon& addon, Args& args, const Buffer& first, const Buffer& second) {
+  auto result = Napi::Array::New(args.env(), 2);
+  result[0u] = first ? addon.wrap(first) : args.env().Null();
+  result[1u] = second ? addon.wrap(second) : args.env().Null();
+  return result;
+}
+
+// crossEntropy(…) → [loss, lse]
+Napi::Value cross_entropy(Addon& addon, Args& args) {
+  const CrossEntropyCall call = read_cross_entropy(args);
+  Buffer loss = Buffer::make(call.losses());
+  Buffer lse = Buffer::make(call.shape.n);
+  addon.enqueue("crossEntropy", {call.logits, call.target}, {loss, lse},
+                [=](const Backend& backend, Context& context) {
+                  backend.cross_entropy_forward(
+                      {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
+                      context);
+                });
+  return pair(addon, args, loss, lse);
+}
+
+// crossEntropyBackward(…, lse, dloss) → dlogits
+Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
+  const CrossEntropyCall call = read_cross_entropy(args);
+  Buffer lse = args.buffer();
+  Buffer dloss = args.buffer();
+  args.expect(lse, call.shape.n);
+  args.expect(dloss, call.losses());
+  Buffer dlogits = Buffer::make(call.shape.n * call.shape.classes);
+  addon.enqueue("crossEntropy backward", {call.logits, call.target, lse, dloss}, {dlogits},
+                [=](const Backend& backend, Context& context) {
+                  backend.cross_entropy_backward({call.shape, call.logits.f32(), call.target.i32(),
+                                                  lse.f32(), dloss.f32(), dlogits.f32()},
+                                                 context);
+                });
+  return addon.wrap(dlogits);
+}
+
+struct PairLossCall {
+  PairLoss kind;
+  Reduction reduction;
+  int64_t n;
+  Buffer x, t, weight, pos_weight;
+  int64_t losses() const { return reduction == Reduction::none ? n : 1; }
+};
+
+// (kind, reduction, length, x, t, weight, posWeight)
+PairLossCall read_pair_loss(Args& args) {
+  PairLossCall call;
+  call.kind = static_cast<PairLoss>(args.size());
+  call.reduction = static_cast<Reduction>(args.size());
+  call.n = args.size();
+  call.x = args.buffer();
+  call.t = args.buffer();
+  call.weight = args.optional_buffer();
+  call.pos_weight = args.optional_buffer();
+  for (const Buffer& buffer : {call.x, call.t, call.weight, call.pos_weight}) {
+    args.expect(buffer, call.n);
+  }
+  return call;
+}
+
+// pairLoss(…) → loss
+Napi::Value pair_loss(Addon& addon, Args& args) {
+  const PairLossCall call = read_pair_loss(args);
+  Buffer loss = Buffer::make(call.losses());
+  addon.enqueue("loss", {call.x, call.t, call.weight, call.pos_weight}, {loss},
+                [=](const Backend& backend, Context& context) {
+                  backend.pair_loss_forward(
+                      {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
+                       call.weight.f32(), call.pos_weight.f32(), loss.f32()},
+                      context);
+                });
+  return addon.wrap(loss);
+}
+
+// pairLossBackward(…, dloss, needsX, needsT) → [dx, dt]
+Napi::Value pair_loss_backward(Addon& addon, Args& args) {
+  const PairLossCall call = read_pair_loss(args);
+  Buffer dloss = args.buffer();
+  args.expect(dloss, call.losses());
+  Buffer dx = args.boolean() ? Buffer::make(call.n) : Buffer{};
+  Buffer dt = args.boolean() ? Buffer::make(call.n) : Buffer{};
+  addon.enqueue("loss backward", {call.x, call.t, call.weight, call.pos_weight, dloss}, {dx, dt},
+                [=](const Backend& backend, Context& context) {
+                  backend.pair_loss_backward(
+                      {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
+                       call.weight.f32(), call.pos_weight.f32(), dloss.f32(), dx.f32(), dt.f32()},
+                      context);
+                });
+  return pair(addon, args, dx, dt);
+}
+
+}  // namespace
+
+void register_loss(Napi::Env env, Napi::Object exports, Addon* addon) {
+  add_entry<cross_entropy>(env, exports, "crossEntropy", addon);
+  add_entry<cross_entropy_backward>(env, exports, "crossEntropyBackward", addon);
+  add_entry<pair_loss>(env, exports, "pairLoss", addon);
+  add_entry<pair_loss_backward>(env, exports, "pairLossBackward", addon);
+}
+
+}  // namespace fused_rnn::node

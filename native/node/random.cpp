@@ -1,0 +1,110 @@
+// Random fills, dropout, sampling and one-hot rows.
+#include "node/addon.h"
+
+namespace fused_rnn::node {
+namespace {
+
+struct Stream {
+  uint64_t seed;
+  uint64_t counter;
+};
+
+Stream read_stream(Args& args) {
+  const auto seed = static_cast<uint64_t>(args.size());
+  return {seed, static_cast<uint64_t>(args.size())};
+}
+
+void enqueue_random(Addon& addon, Args& args, RandomKind kind, const Buffer& out) {
+  const auto a = static_cast<float>(args.number());
+  const auto b = static_cast<float>(args.number());
+  const Stream stream = read_stream(args);
+  addon.enqueue("random", {}, {out}, [=](const Backend& backend, Context& context) {
+    backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
+  });
+}
+
+// random(kind, length, a, b, seed, counter) → buffer
+Napi::Value random(Addon& addon, Args& args) {
+  const auto kind = static_cast<RandomKind>(args.size());
+  Buffer out = Buffer::make(args.size());
+  enqueue_random(addon, args, kind, out);
+  return addon.wrap(out);
+}
+
+// randomInto(to, kind, a, b, seed, counter)
+Napi::Value random_into(Addon& addon, Args& args) {
+  Buffer to = args.buffer();
+  const auto kind = static_cast<RandomKind>(args.size());
+  args.expect(to, to.length);
+  enqueue_random(addon, args, kind, to);
+  return args.env().Undefined();
+}
+
+// fillInto(to, value)
+Napi::Value fill_into(Addon& addon, Args& args) {
+  Buffer to = args.buffer();
+  const auto value = static_cast<float>(args.number());
+  args.expect(to, to.length);
+  addon.enqueue("fill", {}, {to}, [=](const Backend& backend, Context& context) {
+    backend.fill({to.f32(), to.length, value}, context);
+  });
+  return args.env().Undefined();
+}
+
+// dropout(x, length, p, seed, counter) → buffer
+Napi::Value dropout(Addon& addon, Args& args) {
+  Buffer x = args.buffer();
+  const int64_t n = args.size();
+  const auto p = static_cast<float>(args.number());
+  const Stream stream = read_stream(args);
+  args.expect(x, n);
+  Buffer out = Buffer::make(n);
+  addon.enqueue("dropout", {x}, {out}, [=](const Backend& backend, Context& context) {
+    backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
+  });
+  return addon.wrap(out);
+}
+
+// sample(logits, rows, classes, temperature, topK, seed, counter) → int32 buffer
+Napi::Value sample(Addon& addon, Args& args) {
+  Buffer logits = args.buffer();
+  const int64_t n = args.size();
+  const int64_t classes = args.size();
+  const auto temperature = static_cast<float>(args.number());
+  const int64_t top_k = args.size();
+  const Stream stream = read_stream(args);
+  args.expect(logits, n * classes);
+  Buffer out = Buffer::make(n, DType::int32);
+  addon.enqueue("sample", {logits}, {out}, [=](const Backend& backend, Context& context) {
+    backend.sample(
+        {out.i32(), logits.f32(), n, classes, temperature, top_k, stream.seed, stream.counter},
+        context);
+  });
+  return addon.wrap(out);
+}
+
+// oneHot(indices, length, classes) → buffer
+Napi::Value one_hot(Addon& addon, Args& args) {
+  Buffer indices = args.buffer();
+  const int64_t n = args.size();
+  const int64_t classes = args.size();
+  args.expect(indices, n, DType::int32);
+  Buffer out = Buffer::make(n * classes);
+  addon.enqueue("oneHot", {indices}, {out}, [=](const Backend& backend, Context& context) {
+    backend.one_hot({out.f32(), indices.i32(), n, classes}, context);
+  });
+  return addon.wrap(out);
+}
+
+}  // namespace
+
+void register_random(Napi::Env env, Napi::Object exports, Addon* addon) {
+  add_entry<random>(env, exports, "random", addon);
+  add_entry<random_into>(env, exports, "randomInto", addon);
+  add_entry<fill_into>(env, exports, "fillInto", addon);
+  add_entry<dropout>(env, exports, "dropout", addon);
+  add_entry<sample>(env, exports, "sample", addon);
+  add_entry<one_hot>(env, exports, "oneHot", addon);
+}
+
+}  // namespace fused_rnn::node
