@@ -93,14 +93,50 @@ export interface Binding {
   randomInto(to: Buffer, kind: number, a: number, b: number, seed: number, counter: number): void
   fillInto(to: Buffer, value: number): void
   dropout(x: Buffer, length: number, p: number, seed: number, counter: number): Buffer
-  sample(logits: Buffer, rows: number, classes: number, temperature: number, topK: number, seed: number, counter: number): Buffer
+  sample(
+    logits: Buffer,
+    rows: number,
+    classes: number,
+    temperature: number,
+    topK: number,
+    seed: number,
+    counter: number,
+  ): Buffer
   oneHot(indices: Buffer, length: number, classes: number): Buffer
 
   // losses
   /** → [loss, log-sum-exp of every row] */
-  crossEntropy(logits: Buffer, target: Buffer, rows: number, classes: number, ignoreIndex: number, labelSmoothing: number, logProbabilities: boolean, reduction: number): [Buffer, Buffer]
-  crossEntropyBackward(logits: Buffer, target: Buffer, rows: number, classes: number, ignoreIndex: number, labelSmoothing: number, logProbabilities: boolean, reduction: number, lse: Buffer, dloss: Buffer): Buffer
-  pairLoss(kind: number, reduction: number, length: number, x: Buffer, t: Buffer, weight: Buffer | null, posWeight: Buffer | null): Buffer
+  crossEntropy(
+    logits: Buffer,
+    target: Buffer,
+    rows: number,
+    classes: number,
+    ignoreIndex: number,
+    labelSmoothing: number,
+    logProbabilities: boolean,
+    reduction: number,
+  ): [Buffer, Buffer]
+  crossEntropyBackward(
+    logits: Buffer,
+    target: Buffer,
+    rows: number,
+    classes: number,
+    ignoreIndex: number,
+    labelSmoothing: number,
+    logProbabilities: boolean,
+    reduction: number,
+    lse: Buffer,
+    dloss: Buffer,
+  ): Buffer
+  pairLoss(
+    kind: number,
+    reduction: number,
+    length: number,
+    x: Buffer,
+    t: Buffer,
+    weight: Buffer | null,
+    posWeight: Buffer | null,
+  ): Buffer
   /** → [dx, dt], null where not wanted */
   pairLossBackward(
     kind: number,
