@@ -13,6 +13,7 @@ export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
 
 export const BinaryOp = { add: 0, sub: 1, mul: 2, div: 3 } as const
 
+/** Uniform in [a, b), or normal with mean a and standard deviation b. */
 export const RandomKind = { uniform: 0, normal: 1 } as const
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
 export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
@@ -32,6 +33,7 @@ export interface Binding {
   upload(values: Float32Array | Int32Array): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
   release(buffer: Buffer): void
+  clone(buffer: Buffer): Buffer
   /** Copies values (same length and type) into an existing buffer. */
   copyInto(to: Buffer, from: Buffer): void
   read(buffer: Buffer): Promise<Float32Array | Int32Array>
@@ -45,6 +47,8 @@ export interface Binding {
 
   // pointwise
   fill(length: number, value: number): Buffer
+  /** to[i] += from[i], each pair of one length. */
+  addInto(to: readonly Buffer[], from: readonly Buffer[]): void
   binary(
     op: number,
     a: Buffer,

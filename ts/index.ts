@@ -9,17 +9,8 @@ export {
   setNumThreads,
   synchronize,
 } from './device.js'
+export { full, ones, rand, randn, tensor, uniform, zeros } from './factories.js'
 export * as nn from './nn/index.js'
 export * as optim from './optim/index.js'
 export { manualSeed, type RandomState, randomState, setRandomState } from './random.js'
-export {
-  type DType,
-  full,
-  type NestedNumbers,
-  ones,
-  type Shape,
-  Tensor,
-  type TensorOptions,
-  tensor,
-  zeros,
-} from './tensor.js'
+export { type DType, type NestedNumbers, type Shape, Tensor, type TensorOptions } from './tensor.js'

@@ -1,6 +1,6 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
 import { totalmem } from 'node:os'
-import { type BackwardOptions, type Node, runBackward } from './autograd.js'
+import { type BackwardOptions, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { type Device, device } from './device.js'
 import {
@@ -195,6 +195,22 @@ export class Tensor {
     return this.viewAs(this.shape)
   }
 
+  /** A copy with memory of its own; gradients pass through. As `torch.Tensor.clone`. */
+  clone(): Tensor {
+    const out = Tensor.wrap(binding.clone(this.buffer), this.shape, this.dtype)
+    record('clone', [this], [out], ([g]) => [g as Tensor])
+    return out
+  }
+
+  /**
+   * This tensor on a device; itself when it is there already. As `torch.Tensor.to`.
+   * @throws TypeError for an unknown device; Error when this build or machine does not have it
+   */
+  to(on: string | Device): Tensor {
+    device(on)
+    return this
+  }
+
   add(other: Tensor | number): Tensor {
     return add(this, other)
   }
@@ -224,7 +240,8 @@ export class Tensor {
   }
 }
 
-const MAX_DIMS = 8
+/** The most dimensions a tensor has. */
+export const MAX_DIMS = 8
 
 /** Product of the sizes. */
 export function numelOf(shape: Shape): number {
@@ -251,152 +268,4 @@ export function checkShape(fn: string, shape: unknown): Shape {
     )
   }
   return shape as Shape
-}
-
-const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
-
-/** Checks what every factory shares. */
-function checkTensorOptions(fn: string, options: TensorOptions): void {
-  checkOptions(fn, options, TENSOR_OPTIONS)
-  if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
-    throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
-  }
-  if (options.device !== undefined) device(options.device)
-  if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
-}
-
-function finish(
-  fn: string,
-  values: Float32Array | Int32Array,
-  shape: Shape,
-  options: TensorOptions,
-): Tensor {
-  const dtype = values instanceof Int32Array ? 'int32' : 'float32'
-  checkShape(fn, shape)
-  const result = Tensor.wrap(binding.upload(values), shape, dtype)
-  if (options.requiresGrad) result.requiresGrad = true
-  return result
-}
-
-/**
- * A tensor with the given values; as `torch.tensor`. The values are copied.
- * @param values a number, nested arrays, or a typed array (with `shape`)
- * @throws TypeError for ragged arrays or non-numbers; RangeError when the shape does not fit
- */
-export function tensor(
-  values: NestedNumbers | ArrayBufferView,
-  options: TensorOptions = {},
-): Tensor {
-  checkTensorOptions('tensor', options)
-  let flat: ArrayLike<number>
-  let shape: Shape
-  let dtype = options.dtype
-  if (ArrayBuffer.isView(values)) {
-    if (
-      values instanceof DataView ||
-      values instanceof BigInt64Array ||
-      values instanceof BigUint64Array
-    ) {
-      throw typeError(
-        'tensor',
-        'values',
-        'a number, nested arrays of numbers or a typed array of numbers',
-        values,
-      )
-    }
-    flat = values as unknown as ArrayLike<number>
-    shape = options.shape ?? [flat.length]
-    dtype ??= values instanceof Int32Array ? 'int32' : 'float32'
-  } else {
-    const collected: number[] = []
-    const nested = flatten(values, collected)
-    flat = collected
-    shape = options.shape ?? nested
-    dtype ??= 'float32'
-  }
-  checkShape('tensor', shape)
-  if (numelOf(shape) !== flat.length) {
-    throw rangeError('tensor', 'shape', `a shape of ${flat.length} elements`, formatShape(shape))
-  }
-  if (dtype === 'int32') {
-    for (let i = 0; i < flat.length; i++) {
-      const value = flat[i] as number
-      if ((value | 0) !== value)
-        throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
-    }
-    return finish(
-      'tensor',
-      flat instanceof Int32Array ? flat : Int32Array.from(flat),
-      shape,
-      options,
-    )
-  }
-  return finish(
-    'tensor',
-    flat instanceof Float32Array ? flat : Float32Array.from(flat),
-    shape,
-    options,
-  )
-}
-
-/** Appends the numbers of nested arrays to `into`; returns their shape. */
-function flatten(values: unknown, into: number[], depth = 0): number[] {
-  if (typeof values === 'number') {
-    into.push(values)
-    return []
-  }
-  if (!Array.isArray(values)) {
-    throw typeError(
-      'tensor',
-      'values',
-      'a number, nested arrays of numbers or a typed array of numbers',
-      values,
-    )
-  }
-  if (depth >= MAX_DIMS)
-    throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
-  let inner: number[] | null = null
-  for (const value of values) {
-    const shape = flatten(value, into, depth + 1)
-    if (
-      inner !== null &&
-      (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))
-    ) {
-      throw new TypeError(
-        `[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`,
-      )
-    }
-    inner = shape
-  }
-  return [values.length, ...(inner ?? [])]
-}
-
-/** A tensor full of one value; as `torch.full`. */
-export function full(
-  shape: Shape,
-  value: number,
-  options: Omit<TensorOptions, 'shape'> = {},
-): Tensor {
-  return filled('full', shape, value, options)
-}
-
-/** As `torch.zeros`. */
-export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
-  return filled('zeros', shape, 0, options)
-}
-
-/** As `torch.ones`. */
-export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
-  return filled('ones', shape, 1, options)
-}
-
-function filled(fn: string, shape: Shape, value: number, options: TensorOptions): Tensor {
-  checkShape(fn, shape)
-  checkTensorOptions(fn, options)
-  if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
-  if (options.dtype === 'int32')
-    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
-  const result = Tensor.wrap(binding.fill(numelOf(shape), value), shape)
-  if (options.requiresGrad) result.requiresGrad = true
-  return result
 }

@@ -1,5 +1,5 @@
 // Rows by index, and adding rows back: embedding, packing, permuting states.
-#include "core/errors.h"
+#include "core/failure.h"
 #include "cpu/isa.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -7,7 +7,7 @@ FUSED_RNN_KERNELS_BEGIN
 void gather_rows(const GatherRowsArgs& args, Context& context) {
   for (int64_t i = 0; i < args.n; ++i) {
     const int32_t index = args.index[i];
-    if (index < -1 || index >= args.rows) fail_index(args.op, index, i, args.rows, "rows");
+    if (index < -1 || index >= args.rows) fail_index(args.op, "index", i, index, args.rows);
   }
   const int64_t width = args.width;
   const int64_t grain = (1 << 15) / (width + 1) + 1;

@@ -15,6 +15,12 @@ void copy(const CopyArgs& args, Context& context) {
   });
 }
 
+void add_into(const AddIntoArgs& args, Context& context) {
+  context.pool.parallel_for(args.n, 1 << 15, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) args.dst[i] += args.src[i];
+  });
+}
+
 namespace {
 
 struct Add {

@@ -21,6 +21,18 @@ Napi::Value upload(Addon& addon, Args& args) {
   return addon.wrap(std::move(buffer));
 }
 
+// clone(buffer) → a buffer of its own with the same values
+Napi::Value clone(Addon& addon, Args& args) {
+  Buffer from = args.buffer();
+  Buffer to = Buffer::make(from.length, from.dtype);
+  addon.enqueue("clone", {from}, {to}, [=](const Backend& backend, Context& context) {
+    backend.copy(
+        {static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()), to.length},
+        context);
+  });
+  return addon.wrap(to);
+}
+
 // view(buffer, offset, length): a window that shares the storage.
 Napi::Value view(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
@@ -107,6 +119,7 @@ Napi::Value info(Addon& addon, Args& args) {
 
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<upload>(env, exports, "upload", addon);
+  add_entry<clone>(env, exports, "clone", addon);
   add_entry<view>(env, exports, "view", addon);
   add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);

@@ -17,6 +17,25 @@ Napi::Value fill(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
+// addInto(to[], from[])
+Napi::Value add_into(Addon& addon, Args& args) {
+  const std::vector<Buffer> to = args.buffers();
+  const std::vector<Buffer> from = args.buffers();
+  if (to.size() != from.size()) {
+    throw Napi::TypeError::New(args.env(), "internal: addInto takes two lists of one length");
+  }
+  for (size_t i = 0; i < to.size(); ++i) {
+    args.expect(to[i], to[i].length);
+    args.expect(from[i], to[i].length);
+  }
+  addon.enqueue("addInto", from, to, [=](const Backend& backend, Context& context) {
+    for (size_t i = 0; i < to.size(); ++i) {
+      backend.add_into({to[i].f32(), from[i].f32(), to[i].length}, context);
+    }
+  });
+  return args.env().Undefined();
+}
+
 // binary(op, a, b, shape, aStrides, bStrides) → buffer of shape
 Napi::Value binary(Addon& addon, Args& args) {
   BinaryArgs call{};
@@ -48,6 +67,7 @@ Napi::Value binary(Addon& addon, Args& args) {
 
 void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<fill>(env, exports, "fill", addon);
+  add_entry<add_into>(env, exports, "addInto", addon);
   add_entry<binary>(env, exports, "binary", addon);
 }
 

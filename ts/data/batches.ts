@@ -1,7 +1,8 @@
 /** Batches of text: windows of tokens with the same windows one token later as targets. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
+import { tensor } from '../factories.js'
 import { nextRandom } from '../random.js'
-import { type Tensor, tensor } from '../tensor.js'
+import type { Tensor } from '../tensor.js'
 import { permutation, uniformInteger } from './shuffle.js'
 
 /** One step of training: T time steps of B sequences. */

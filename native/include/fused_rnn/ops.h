@@ -39,6 +39,13 @@ struct BinaryArgs {
   int64_t b_strides[kMaxDims];
 };
 
+// dst += src
+struct AddIntoArgs {
+  float* dst;        // [n]
+  const float* src;  // [n]
+  int64_t n;
+};
+
 // ---- Linear -----------------------------------------------------------------------------------
 
 // y = x * w^T + b

@@ -1,0 +1,210 @@
+/** Functions that make tensors. */
+import { binding, RandomKind } from './binding.js'
+import { device } from './device.js'
+import {
+  checkBoolean,
+  checkNumber,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from './errors.js'
+import { nextRandom } from './random.js'
+import {
+  checkShape,
+  MAX_DIMS,
+  type NestedNumbers,
+  numelOf,
+  type Shape,
+  Tensor,
+  type TensorOptions,
+} from './tensor.js'
+
+const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
+
+/** Checks what every factory shares. */
+function checkTensorOptions(fn: string, options: TensorOptions): void {
+  checkOptions(fn, options, TENSOR_OPTIONS)
+  if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
+    throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
+  }
+  if (options.device !== undefined) device(options.device)
+  if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
+}
+
+function finish(
+  fn: string,
+  values: Float32Array | Int32Array,
+  shape: Shape,
+  options: TensorOptions,
+): Tensor {
+  const dtype = values instanceof Int32Array ? 'int32' : 'float32'
+  checkShape(fn, shape)
+  const result = Tensor.wrap(binding.upload(values), shape, dtype)
+  if (options.requiresGrad) result.requiresGrad = true
+  return result
+}
+
+/**
+ * A tensor with the given values; as `torch.tensor`. The values are copied.
+ * @param values a number, nested arrays, or a typed array (with `shape`)
+ * @throws TypeError for ragged arrays or non-numbers; RangeError when the shape does not fit
+ */
+export function tensor(
+  values: NestedNumbers | ArrayBufferView,
+  options: TensorOptions = {},
+): Tensor {
+  checkTensorOptions('tensor', options)
+  let flat: ArrayLike<number>
+  let shape: Shape
+  let dtype = options.dtype
+  if (ArrayBuffer.isView(values)) {
+    if (
+      values instanceof DataView ||
+      values instanceof BigInt64Array ||
+      values instanceof BigUint64Array
+    ) {
+      throw typeError(
+        'tensor',
+        'values',
+        'a number, nested arrays of numbers or a typed array of numbers',
+        values,
+      )
+    }
+    flat = values as unknown as ArrayLike<number>
+    shape = options.shape ?? [flat.length]
+    dtype ??= values instanceof Int32Array ? 'int32' : 'float32'
+  } else {
+    const collected: number[] = []
+    const nested = flatten(values, collected)
+    flat = collected
+    shape = options.shape ?? nested
+    dtype ??= 'float32'
+  }
+  checkShape('tensor', shape)
+  if (numelOf(shape) !== flat.length) {
+    throw rangeError('tensor', 'shape', `a shape of ${flat.length} elements`, formatShape(shape))
+  }
+  if (dtype === 'int32') {
+    for (let i = 0; i < flat.length; i++) {
+      const value = flat[i] as number
+      if ((value | 0) !== value)
+        throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
+    }
+    return finish(
+      'tensor',
+      flat instanceof Int32Array ? flat : Int32Array.from(flat),
+      shape,
+      options,
+    )
+  }
+  return finish(
+    'tensor',
+    flat instanceof Float32Array ? flat : Float32Array.from(flat),
+    shape,
+    options,
+  )
+}
+
+/** Appends the numbers of nested arrays to `into`; returns their shape. */
+function flatten(values: unknown, into: number[], depth = 0): number[] {
+  if (typeof values === 'number') {
+    into.push(values)
+    return []
+  }
+  if (!Array.isArray(values)) {
+    throw typeError(
+      'tensor',
+      'values',
+      'a number, nested arrays of numbers or a typed array of numbers',
+      values,
+    )
+  }
+  if (depth >= MAX_DIMS)
+    throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
+  let inner: number[] | null = null
+  for (const value of values) {
+    const shape = flatten(value, into, depth + 1)
+    if (
+      inner !== null &&
+      (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))
+    ) {
+      throw new TypeError(
+        `[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`,
+      )
+    }
+    inner = shape
+  }
+  return [values.length, ...(inner ?? [])]
+}
+
+/** A tensor full of one value; as `torch.full`. */
+export function full(
+  shape: Shape,
+  value: number,
+  options: Omit<TensorOptions, 'shape'> = {},
+): Tensor {
+  return filled('full', shape, value, options)
+}
+
+/** As `torch.zeros`. */
+export function zeros(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return filled('zeros', shape, 0, options)
+}
+
+/** As `torch.ones`. */
+export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): Tensor {
+  return filled('ones', shape, 1, options)
+}
+
+function filled(fn: string, shape: Shape, value: number, options: TensorOptions): Tensor {
+  checkShape(fn, shape)
+  checkTensorOptions(fn, options)
+  if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
+  if (options.dtype === 'int32')
+    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
+  const result = Tensor.wrap(binding.fill(numelOf(shape), value), shape)
+  if (options.requiresGrad) result.requiresGrad = true
+  return result
+}
+
+type RandomOptions = Omit<TensorOptions, 'shape' | 'dtype'>
+
+/** Normal random numbers, mean 0 and standard deviation 1; as `torch.randn`. */
+export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
+  return random('randn', RandomKind.normal, shape, 0, 1, options)
+}
+
+/** Uniform random numbers in [0, 1); as `torch.rand`. */
+export function rand(shape: Shape, options: RandomOptions = {}): Tensor {
+  return random('rand', RandomKind.uniform, shape, 0, 1, options)
+}
+
+/** Uniform random numbers in [low, high). */
+export function uniform(
+  shape: Shape,
+  low: number,
+  high: number,
+  options: RandomOptions = {},
+): Tensor {
+  checkNumber('uniform', 'low', low)
+  checkNumber('uniform', 'high', high, low)
+  return random('uniform', RandomKind.uniform, shape, low, high, options)
+}
+
+function random(
+  fn: string,
+  kind: number,
+  shape: Shape,
+  a: number,
+  b: number,
+  options: RandomOptions,
+): Tensor {
+  checkShape(fn, shape)
+  checkOptions(fn, options, ['device', 'requiresGrad'])
+  checkTensorOptions(fn, options)
+  const { seed, counter } = nextRandom()
+  const result = Tensor.wrap(binding.random(kind, numelOf(shape), a, b, seed, counter), shape)
+  if (options.requiresGrad) result.requiresGrad = true
+  return result
+}
