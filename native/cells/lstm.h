@@ -1,0 +1,46 @@
+// LSTM without peepholes (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000),
+// torch.nn.LSTM's equations:
+//   i, f, o = sigmoid(.)   g = tanh(.)   c = f c(t-1) + i g   h = o tanh(c)
+#pragma once
+
+#include "cells/cell.h"
+
+namespace fused_rnn {
+#if defined(FUSED_RNN_ISA)
+namespace FUSED_RNN_ISA {
+#endif
+
+struct LstmCell {
+  static constexpr int kGates = 4;
+  static constexpr int kBlocks = 4;  // i, f, g, o
+  static constexpr int kInputBlock = 0;
+  static constexpr bool kHasC = true;
+  static constexpr bool kDirectH = false;
+  static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
+
+  FUSED_RNN_HD static void forward(float (&s)[4], float, float c_prev, float& h, float& c) {
+    s[0] = sigmoid_(s[0]);
+    s[1] = sigmoid_(s[1]);
+    s[2] = tanh_(s[2]);
+    s[3] = sigmoid_(s[3]);
+    c = s[1] * c_prev + s[0] * s[2];
+    h = s[3] * tanh_(c);
+  }
+
+  FUSED_RNN_HD static void backward(float (&s)[4], float, float c_prev, float dh, float dc,
+                                    float&, float& dc_prev) {
+    const float i = s[0], f = s[1], g = s[2], o = s[3];
+    const float tanh_c = tanh_(f * c_prev + i * g);
+    dc += dh * o * (1 - tanh_c * tanh_c);
+    s[0] = dc * g * i * (1 - i);
+    s[1] = dc * c_prev * f * (1 - f);
+    s[2] = dc * i * (1 - g * g);
+    s[3] = dh * tanh_c * o * (1 - o);
+    dc_prev = dc * f;
+  }
+};
+
+#if defined(FUSED_RNN_ISA)
+}  // namespace FUSED_RNN_ISA
+#endif
+}  // namespace fused_rnn

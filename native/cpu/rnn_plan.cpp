@@ -1,0 +1,14 @@
+#include "cpu/rnn_plan.h"
+
+#include "cells/cells.h"
+
+namespace fused_rnn {
+
+int64_t rnn_workspace_floats(const RnnShape& shape) {
+  return with_cell(shape.cell, [&](auto cell) {
+    using Cell = decltype(cell);
+    return RnnWorkspace(shape, Cell::kBlocks, Cell::kHasC, nullptr).floats();
+  });
+}
+
+}  // namespace fused_rnn
