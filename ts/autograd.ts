@@ -30,6 +30,8 @@ export class Node {
   readonly edges: readonly (Edge | null)[]
   /** Shapes of the outputs. */
   readonly shapes: readonly (readonly number[])[]
+  /** While backward runs: whether it may run again, so that saved values must not be used up. */
+  keep = false
   #backward: Backward | null
   #saved: readonly Tensor[]
 
@@ -63,6 +65,7 @@ export class Node {
         `[backward] the graph of '${this.name}' was already used and its saved values freed; call backward(gradient, { retainGraph: true }) the first time to go through it twice`,
       )
     }
+    this.keep = keep
     const result = this.#backward(gradients, this)
     if (!keep) this.release()
     return result
@@ -187,7 +190,8 @@ function addValues(a: Tensor, b: Tensor): Tensor {
   return Tensor.wrap(binding.binary(BinaryOp.add, a.buffer, b.buffer, [a.numel], [1], [1]), a.shape)
 }
 
-function copyValues(a: Tensor): Tensor {
+/** A copy without history. Internal. */
+export function copyValues(a: Tensor): Tensor {
   return Tensor.wrap(
     binding.binary(BinaryOp.add, a.buffer, zero().buffer, [a.numel], [1], [0]),
     a.shape,

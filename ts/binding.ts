@@ -28,6 +28,26 @@ export interface EngineInfo {
   liveBuffers: number
 }
 
+/** What the two recurrent calls share; see RnnShape in native/include/fused_rnn/ops.h. */
+export type RecurrentShared = readonly [
+  cell: number,
+  layers: number,
+  directions: number,
+  input: number,
+  hidden: number,
+  proj: number,
+  bias: boolean,
+  batch: number,
+  /** T, or the batch size of every step. */
+  steps: number | Int32Array,
+  /** Five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
+  weights: readonly (Buffer | null)[],
+  x: Buffer,
+  dropout: number,
+  seed: number,
+  counter: number,
+]
+
 export interface Binding {
   // memory
   upload(values: Float32Array | Int32Array): Buffer
@@ -89,6 +109,22 @@ export interface Binding {
     width: number,
     skip: number,
   ): Buffer
+
+  // recurrent layers; see RnnForwardArgs and RnnBackwardArgs
+  rnnForward(
+    ...args: [...RecurrentShared, h0: Buffer | null, c0: Buffer | null, keep: boolean]
+  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: Buffer | null, workspaceFloats: number]
+  /** dx, dh0, dc0 and the gradients of the weights, null where `needs` is false. */
+  rnnBackward(
+    ...args: [
+      ...RecurrentShared,
+      workspace: Buffer,
+      dy: Buffer | null,
+      dhn: Buffer | null,
+      dcn: Buffer | null,
+      needs: readonly boolean[],
+    ]
+  ): (Buffer | null)[]
 
   // random numbers; each a function of (seed, counter, element)
   /** kind uniform: in [a, b); normal: mean a, standard deviation b. */

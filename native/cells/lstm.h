@@ -27,8 +27,8 @@ struct LstmCell {
     h = s[3] * tanh_(c);
   }
 
-  FUSED_RNN_HD static void backward(float (&s)[4], float, float c_prev, float dh, float dc,
-                                    float&, float& dc_prev) {
+  FUSED_RNN_HD static void backward(float (&s)[4], float, float c_prev, float dh, float dc, float&,
+                                    float& dc_prev) {
     const float i = s[0], f = s[1], g = s[2], o = s[3];
     const float tanh_c = tanh_(f * c_prev + i * g);
     dc += dh * o * (1 - tanh_c * tanh_c);

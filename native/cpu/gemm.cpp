@@ -43,6 +43,7 @@ void gemm(const Gemm& g) {
     }
     return;
   }
+  [[maybe_unused]] static const bool one_thread = (openblas_set_num_threads(1), true);
   cblas_sgemm(CblasRowMajor, flag(g.trans_a), flag(g.trans_b), to_blas(g.m), to_blas(g.n),
               to_blas(g.k), g.alpha, g.a, to_blas(std::max<int64_t>(g.lda, 1)), g.b,
               to_blas(std::max<int64_t>(g.ldb, 1)), g.beta, g.c,

@@ -1,5 +1,6 @@
-// Matrix products: OpenBLAS, split over our own threads (the library itself is the serial build,
-// so that one pool decides who computes what).
+// Matrix products: OpenBLAS, called from each of our threads for a part of the product, so that one
+// pool decides who computes what. The library itself is held to one thread a call; it has to be a
+// build with locks (Debian's pthread build), for the serial one shares its work buffers unguarded.
 #pragma once
 
 #include <cstdint>

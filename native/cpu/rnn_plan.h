@@ -63,7 +63,9 @@ struct BatchSlice {
   int64_t end;
 
   // Of the `active` sequences of a step, how many are in this slice.
-  int64_t count(int64_t active) const { return std::clamp<int64_t>(active - begin, 0, end - begin); }
+  int64_t count(int64_t active) const {
+    return std::clamp<int64_t>(active - begin, 0, end - begin);
+  }
 };
 
 // Slice `index` of `count`, cut so that each has about the same number of rows: with sequences of

@@ -100,10 +100,10 @@ struct BackwardLoop {
     for (int64_t r = 0; r < active; ++r) {
       // A cell with a direct path from h(t-1) has no projection, so its dh has H columns.
       float* direct = du_slice + r * s.hidden;
-      cell_row_backward<Cell>(
-          s.hidden, gates + r * width, saved.h_prev + (row + r) * p,
-          Cell::kHasC ? saved.c_prev + (row + r) * s.hidden : nullptr, gradient + r * s.hidden,
-          direct, Cell::kHasC ? dc + (slice.begin + r) * s.hidden : nullptr);
+      cell_row_backward<Cell>(s.hidden, gates + r * width, saved.h_prev + (row + r) * p,
+                              Cell::kHasC ? saved.c_prev + (row + r) * s.hidden : nullptr,
+                              gradient + r * s.hidden, direct,
+                              Cell::kHasC ? dc + (slice.begin + r) * s.hidden : nullptr);
     }
     if (Cell::kDirectH) copy_floats(dh_slice, du_slice, active * p);
     bool add = Cell::kDirectH;
@@ -128,17 +128,18 @@ void column_sums(const float* a, int64_t rows, int64_t width, float* sums, Conte
   constexpr int64_t kColumns = 64;
   context.pool.parallel_for((width + kColumns - 1) / kColumns, (1 << 9) / (rows + 1) + 1,
                             [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      const int64_t from = part * kColumns;
-      const int64_t count = width - from < kColumns ? width - from : kColumns;
-      float* to = sums + from;
-      copy_or_zero(to, nullptr, count);
-      for (int64_t row = 0; row < rows; ++row) {
-        const float* values = a + row * width + from;
-        for (int64_t j = 0; j < count; ++j) to[j] += values[j];
-      }
-    }
-  });
+                              for (int64_t part = begin; part < end; ++part) {
+                                const int64_t from = part * kColumns;
+                                const int64_t count =
+                                    width - from < kColumns ? width - from : kColumns;
+                                float* to = sums + from;
+                                copy_or_zero(to, nullptr, count);
+                                for (int64_t row = 0; row < rows; ++row) {
+                                  const float* values = a + row * width + from;
+                                  for (int64_t j = 0; j < count; ++j) to[j] += values[j];
+                                }
+                              }
+                            });
 }
 
 template <class Cell>
@@ -217,18 +218,17 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
     context.pool.parallel(static_cast<int>(s.directions * slices), [&](int task) {
       const int64_t d = task / slices, stack = layer * s.directions + d;
-      const BackwardLoop<Cell> loop{
-          .s = s,
-          .w = args.weights[stack],
-          .saved = workspace.stack(layer, d),
-          .dy = dy ? dy + d * p : nullptr,
-          .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
-          .dcn = args.dcn ? args.dcn + stack * s.batch * h : nullptr,
-          .dh = dh.data() + d * s.batch * p,
-          .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
-          .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
-          .du = du.data() + d * s.batch * h,
-          .reverse = d == 1};
+      const BackwardLoop<Cell> loop{.s = s,
+                                    .w = args.weights[stack],
+                                    .saved = workspace.stack(layer, d),
+                                    .dy = dy ? dy + d * p : nullptr,
+                                    .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
+                                    .dcn = args.dcn ? args.dcn + stack * s.batch * h : nullptr,
+                                    .dh = dh.data() + d * s.batch * p,
+                                    .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
+                                    .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
+                                    .du = du.data() + d * s.batch * h,
+                                    .reverse = d == 1};
       loop.run(batch_slice(s, task % slices, slices), context);
     });
 

@@ -57,11 +57,10 @@ void input_product(const RnnShape& s, const RnnWeights& w, const float* x, int64
        context);
 }
 
-// One row of gates through the cell. h goes to two places: the output, and the next state.
+// One row of gates through the cell.
 template <class Cell>
 void cell_row(int64_t hidden, float* __restrict gates, const float* __restrict h_prev,
-              const float* __restrict c_prev, float* __restrict h, float* __restrict h_too,
-              float* __restrict c) {
+              const float* __restrict c_prev, float* __restrict h, float* __restrict c) {
   for (int64_t j = 0; j < hidden; ++j) {
     float s[Cell::kBlocks];
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * hidden + j];
@@ -69,7 +68,6 @@ void cell_row(int64_t hidden, float* __restrict gates, const float* __restrict h
     Cell::forward(s, Cell::kDirectH ? h_prev[j] : 0, Cell::kHasC ? c_prev[j] : 0, h_new, c_new);
     for (int b = 0; b < Cell::kBlocks; ++b) gates[b * hidden + j] = s[b];
     h[j] = h_new;
-    if (h_too != nullptr) h_too[j] = h_new;
     if (Cell::kHasC) c[j] = c_new;
   }
 }
@@ -81,11 +79,11 @@ struct ForwardLoop {
   const RnnWeights& w;
   const float* w_hh;  // in block order
   RnnStackSaved saved;
-  const float* h0;   // [N, P] or null
-  const float* c0;   // [N, H] or null
-  float* y;          // this direction's columns of [rows, D*P]
-  float* hn;         // [N, P]
-  float* cn;         // [N, H]
+  const float* h0;  // [N, P] or null
+  const float* c0;  // [N, H] or null
+  float* y;         // this direction's columns of [rows, D*P]
+  float* hn;        // [N, P]
+  float* cn;        // [N, H]
   bool reverse;
 
   void run(const BatchSlice& slice, Context& context) const {
@@ -149,11 +147,12 @@ struct ForwardLoop {
       const float* h_prev = saved.h_prev + (row + r) * p;
       const float* c_prev = Cell::kHasC ? saved.c_prev + (row + r) * s.hidden : nullptr;
       if (s.proj > 0) {
-        cell_row<Cell>(s.hidden, gates + r * width, h_prev, c_prev,
-                       saved.u + (row + r) * s.hidden, nullptr, c_next);
+        cell_row<Cell>(s.hidden, gates + r * width, h_prev, c_prev, saved.u + (row + r) * s.hidden,
+                       c_next);
       } else {
-        cell_row<Cell>(s.hidden, gates + r * width, h_prev, c_prev, y + (row + r) * y_width,
-                       h_next, c_next);
+        float* h = y + (row + r) * y_width;
+        cell_row<Cell>(s.hidden, gates + r * width, h_prev, c_prev, h, c_next);
+        copy_floats(h_next, h, p);
       }
     }
     if (s.proj == 0) return;
@@ -195,10 +194,10 @@ void forward(const RnnForwardArgs& args, Context& context) {
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     const bool last = layer + 1 == s.layers;
     const int64_t kept_layer = keep ? layer : 0;
-    float* y = last                       ? args.y
-               : keep                     ? workspace.layer_output(layer)
-               : layer % 2 == 0           ? workspace.layer_output(0)
-                                          : second_output.data();
+    float* y = last             ? args.y
+               : keep           ? workspace.layer_output(layer)
+               : layer % 2 == 0 ? workspace.layer_output(0)
+                                : second_output.data();
     const float* w_hh[2] = {};
     for (int64_t d = 0; d < s.directions; ++d) {
       const RnnWeights& w = args.weights[layer * s.directions + d];

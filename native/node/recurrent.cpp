@@ -36,9 +36,7 @@ struct RnnCall {
 
   int64_t stacks() const { return shape.layers * shape.directions; }
   int64_t gate_rows() const {
-    const int64_t gates = shape.cell == CellKind::lstm  ? 4
-                          : shape.cell == CellKind::gru ? 3
-                                                        : 1;
+    const int64_t gates = shape.cell == CellKind::lstm ? 4 : shape.cell == CellKind::gru ? 3 : 1;
     return gates * shape.hidden;
   }
   bool has_c() const { return shape.cell == CellKind::lstm; }
@@ -116,7 +114,7 @@ Napi::Value wrap_or_null(Addon& addon, Args& args, const Buffer& buffer) {
   return buffer ? addon.wrap(buffer) : args.env().Null();
 }
 
-// rnnForward(…shared, h0, c0, keep) → [y, hn, cn or null, workspace or null]
+// rnnForward(…shared, h0, c0, keep) → [y, hn, cn or null, workspace or null, workspace floats]
 Napi::Value rnn_forward(Addon& addon, Args& args) {
   const RnnCall call(args);
   const Buffer h0 = args.optional_buffer();
@@ -131,25 +129,27 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
 
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
-  addon.enqueue("rnn", reads, {y, hn, cn, workspace}, [=](const Backend& backend, Context& context) {
-    const auto weights = call.pointers();
-    backend.rnn_forward({.shape = call.shape,
-                         .weights = weights.data(),
-                         .x = call.x.f32(),
-                         .h0 = h0.f32(),
-                         .c0 = c0.f32(),
-                         .dropout = call.dropout,
-                         .y = y.f32(),
-                         .hn = hn.f32(),
-                         .cn = cn.f32(),
-                         .workspace = workspace.f32()},
-                        context);
-  });
-  auto result = Napi::Array::New(args.env(), 4);
+  addon.enqueue("rnn", reads, {y, hn, cn, workspace},
+                [=](const Backend& backend, Context& context) {
+                  const auto weights = call.pointers();
+                  backend.rnn_forward({.shape = call.shape,
+                                       .weights = weights.data(),
+                                       .x = call.x.f32(),
+                                       .h0 = h0.f32(),
+                                       .c0 = c0.f32(),
+                                       .dropout = call.dropout,
+                                       .y = y.f32(),
+                                       .hn = hn.f32(),
+                                       .cn = cn.f32(),
+                                       .workspace = workspace.f32()},
+                                      context);
+                });
+  auto result = Napi::Array::New(args.env(), 5);
   result[0u] = addon.wrap(y);
   result[1u] = addon.wrap(hn);
   result[2u] = wrap_or_null(addon, args, cn);
   result[3u] = wrap_or_null(addon, args, workspace);
+  result[4u] = Napi::Number::New(args.env(), static_cast<double>(workspace.length));
   return result;
 }
 

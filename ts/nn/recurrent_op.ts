@@ -1,0 +1,115 @@
+/** The recurrent operation: a stack of RNN, GRU or LSTM layers over packed rows, on the tape. */
+import { copyValues, record, willRecord } from '../autograd.js'
+import { type Buffer, binding } from '../binding.js'
+import { nextRandom } from '../random.js'
+import { Tensor } from '../tensor.js'
+
+/** CellKind in native/include/fused_rnn/ops.h. */
+export const CellKind = { rnnTanh: 0, rnnRelu: 1, gru: 2, lstm: 3 } as const
+
+/** Gates per unit: rows of a weight over hidden size. */
+export const GATES = [1, 1, 3, 4] as const
+
+export interface RecurrentCall {
+  cell: number
+  layers: number
+  directions: number
+  input: number
+  hidden: number
+  /** 0: no projection. */
+  proj: number
+  bias: boolean
+  /** N, the sequences. */
+  batch: number
+  /** T for sequences of one length, or the number of active sequences per step. */
+  steps: number | Int32Array
+  /** Per layer and direction w_ih, w_hh, b_ih, b_hh, w_hr, null where there is none. */
+  weights: readonly (Tensor | null)[]
+  /** Dropout between layers; 0 for none. */
+  dropout: number
+}
+
+export interface RecurrentResult {
+  /** [rows, D*P] */
+  y: Tensor
+  /** [L*D, N, P] */
+  hn: Tensor
+  /** [L*D, N, H], LSTM only */
+  cn: Tensor | null
+}
+
+/**
+ * Runs the stack; see RnnForwardArgs in native/include/fused_rnn/ops.h for the layout.
+ * @param x `[rows, I]`, the rows of all steps one after the other
+ * @param h0 `[L*D, N, P]` or null for zeros
+ * @param c0 `[L*D, N, H]` or null
+ */
+export function runRecurrent(
+  call: RecurrentCall,
+  x: Tensor,
+  h0: Tensor | null,
+  c0: Tensor | null,
+): RecurrentResult {
+  const isLstm = call.cell === CellKind.lstm
+  const out = call.proj > 0 ? call.proj : call.hidden
+  const stacks = call.layers * call.directions
+  const rows = x.shape[0] as number
+  const inputs = [x, h0, c0, ...call.weights]
+  const keep = willRecord(inputs)
+  const random = call.dropout > 0 ? nextRandom() : { seed: 0, counter: 0 }
+  const shared = [
+    call.cell,
+    call.layers,
+    call.directions,
+    call.input,
+    call.hidden,
+    call.proj,
+    call.bias,
+    call.batch,
+    call.steps,
+    call.weights.map(bufferOrNull),
+    x.buffer,
+    call.dropout,
+    random.seed,
+    random.counter,
+  ] as const
+  const [yBuffer, hnBuffer, cnBuffer, workspaceBuffer, workspaceFloats] = binding.rnnForward(
+    ...shared,
+    bufferOrNull(h0),
+    bufferOrNull(c0),
+    keep,
+  )
+  const y = Tensor.wrap(yBuffer, [rows, call.directions * out])
+  const hn = Tensor.wrap(hnBuffer, [stacks, call.batch, out])
+  const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, call.hidden]) : null
+  if (!keep) return { y, hn, cn }
+
+  const workspace = Tensor.wrap(workspaceBuffer as Buffer, [workspaceFloats])
+  record(
+    'rnn',
+    inputs,
+    isLstm && cn ? [y, hn, cn] : [y, hn],
+    ([dy, dhn, dcn], node) => {
+      // The native side turns the saved activations into gradients in place.
+      const used = node.keep ? copyValues(workspace) : workspace
+      const gradients = binding.rnnBackward(
+        ...shared,
+        used.buffer,
+        bufferOrNull(dy),
+        bufferOrNull(dhn),
+        bufferOrNull(dcn),
+        inputs.map((_, i) => node.needs(i)),
+      )
+      if (used !== workspace) used[Symbol.dispose]()
+      return gradients.map((buffer, i) =>
+        buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape) : null,
+      )
+    },
+    [workspace],
+  )
+  return { y, hn, cn }
+}
+
+function bufferOrNull(tensor: Tensor | null | undefined): Buffer | null {
+  return tensor ? tensor.buffer : null
+}
