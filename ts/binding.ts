@@ -99,6 +99,7 @@ export interface Binding {
     outer: number,
     rows: number,
     width: number,
+    fillAbsent: boolean,
     fill: number,
   ): Buffer
   scatterAddRows(

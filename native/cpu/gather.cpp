@@ -5,9 +5,10 @@
 FUSED_RNN_KERNELS_BEGIN
 
 void gather_rows(const GatherRowsArgs& args, Context& context) {
+  const int32_t lowest = args.fill_absent ? -1 : 0;
   for (int64_t i = 0; i < args.n; ++i) {
     const int32_t index = args.index[i];
-    if (index < -1 || index >= args.rows) fail_index(args.op, "index", i, index, args.rows);
+    if (index < lowest || index >= args.rows) fail_index(args.op, "index", i, index, args.rows);
   }
   const int64_t width = args.width;
   const int64_t grain = (1 << 15) / (width + 1) + 1;

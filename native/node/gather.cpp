@@ -6,12 +6,14 @@
 namespace fused_rnn::node {
 namespace {
 
-// gatherRows(op, x, index, outer, rows, width, fill) → [outer, index.length, width] of x's type
+// gatherRows(op, x, index, outer, rows, width, fillAbsent, fill) → [outer, index.length, width] of
+// x's type
 Napi::Value gather_rows(Addon& addon, Args& args) {
   const std::string op = args.text();
   Buffer x = args.buffer();
   Buffer index = args.buffer();
   const int64_t outer = args.size(), rows = args.size(), width = args.size();
+  const bool fill_absent = args.boolean();
   const double fill_value = args.number();
   const int64_t n = index.length;
   args.expect(x, outer * rows * width, x.dtype);
@@ -26,7 +28,7 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
   Buffer y = Buffer::make(outer * n * width, x.dtype);
   addon.enqueue("gatherRows", {x, index}, {y}, [=](const Backend& backend, Context& context) {
     backend.gather_rows({op.c_str(), static_cast<const uint32_t*>(x.raw()), index.i32(),
-                         static_cast<uint32_t*>(y.raw()), outer, rows, width, n, fill},
+                         static_cast<uint32_t*>(y.raw()), outer, rows, width, n, fill_absent, fill},
                         context);
   });
   return addon.wrap(y);

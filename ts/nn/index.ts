@@ -1,4 +1,10 @@
 /** Layers, losses and what they are made of; as `torch.nn`. */
+export { Dropout } from './dropout.js'
+export { Embedding, type EmbeddingOptions } from './embedding.js'
+export * as functional from './functional.js'
+export * as init from './init.js'
+export { Linear, type LinearOptions } from './linear.js'
+export { BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss } from './loss.js'
 export {
   type IncompatibleKeys,
   type LoadStateDictOptions,
@@ -7,3 +13,4 @@ export {
   Parameter,
   Sequential,
 } from './module.js'
+export * as utils from './utils.js'

@@ -5,15 +5,15 @@ import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '.
 import { numelOf, Tensor } from '../tensor.js'
 
 export interface GatherOptions {
-  /** The value of the rows whose index is -1. Default 0. */
+  /** The value of the rows whose index is -1; without it that index is an error. */
   fill?: number
   /** A row that gets no gradient; -1 (default): none. */
   paddingIdx?: number
 }
 
 /**
- * Rows of x: out[i] = x[index[i]], or `fill` where index[i] is -1. An index outside [-1, R) is
- * found when the queue gets there and rejects the next promise.
+ * Rows of x: out[i] = x[index[i]], or, when `fill` is given, that where index[i] is -1. Any
+ * other index outside [0, R) is found when the queue gets there and rejects the next promise.
  * @param fn the public function that messages name
  * @param x `[R, …]`
  * @param index int32, any shape
@@ -56,7 +56,16 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
   const rows = x.shape[dim] as number
   const width = numelOf(after)
   const out = Tensor.wrap(
-    binding.gatherRows(fn, x.buffer, index.buffer, outer, rows, width, fill),
+    binding.gatherRows(
+      fn,
+      x.buffer,
+      index.buffer,
+      outer,
+      rows,
+      width,
+      options.fill !== undefined,
+      fill,
+    ),
     [...before, ...index.shape, ...after],
     x.dtype,
   )

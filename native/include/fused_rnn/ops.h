@@ -69,14 +69,15 @@ struct LinearBackwardArgs {
 
 // ---- Rows by index ----------------------------------------------------------------------------
 
-// y[o, i, :] = x[o, index[i], :], or `fill` where index[i] is -1. Elements of any type. Any other
-// index outside [0, rows) is an error that names `op`.
+// y[o, i, :] = x[o, index[i], :], or, with fill_absent, `fill` where index[i] is -1. Elements of
+// any type. Any other index outside [0, rows) is an error that names `op`.
 struct GatherRowsArgs {
   const char* op;
   const uint32_t* x;     // [outer, rows, width]
   const int32_t* index;  // [n]
   uint32_t* y;           // [outer, n, width]
   int64_t outer, rows, width, n;
+  bool fill_absent;
   uint32_t fill;
 };
 

@@ -1,0 +1,56 @@
+/** Clipping gradients in place; as `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`. */
+import { binding } from '../binding.js'
+import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+import { Tensor } from '../tensor.js'
+
+export interface ClipGradNormOptions {
+  /** 2 (default), or Infinity for the largest magnitude. */
+  normType?: number
+}
+
+/**
+ * Scales all gradients by one factor so that their norm, as one vector, is at most `maxNorm`; as
+ * `torch.nn.utils.clip_grad_norm_`. Parameters without a gradient are passed over.
+ * @returns the norm before clipping, shape ()
+ * @throws TypeError, RangeError
+ */
+export function clipGradNorm(
+  parameters: Tensor | Iterable<Tensor>,
+  maxNorm: number,
+  options: ClipGradNormOptions = {},
+): Tensor {
+  const grads = gradients('clipGradNorm', parameters)
+  checkNumber('clipGradNorm', 'maxNorm', maxNorm, 0)
+  checkOptions('clipGradNorm', options, ['normType'])
+  const normType = checkNumber('clipGradNorm', 'normType', options.normType ?? 2)
+  if (normType !== 2 && normType !== Infinity)
+    throw rangeError('clipGradNorm', 'normType', '2 or Infinity', String(normType))
+  const norm = binding.gradNorm(grads, normType === Infinity)
+  binding.clipGrads(grads, norm, maxNorm, Infinity)
+  return Tensor.wrap(norm, [])
+}
+
+/**
+ * Moves every element of every gradient into [-clipValue, clipValue]; as
+ * `torch.nn.utils.clip_grad_value_`.
+ * @throws TypeError, RangeError
+ */
+export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: number): void {
+  const grads = gradients('clipGradValue', parameters)
+  checkNumber('clipGradValue', 'clipValue', clipValue, 0)
+  binding.clipGrads(grads, null, 0, clipValue)
+}
+
+function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {
+  const isList =
+    typeof parameters === 'object' && parameters !== null && Symbol.iterator in parameters
+  if (!(parameters instanceof Tensor) && !isList)
+    throw typeError(fn, 'parameters', 'a tensor or an iterable of tensors', parameters)
+  const list = parameters instanceof Tensor ? [parameters] : [...parameters]
+  list.forEach((parameter, i) => {
+    if (!(parameter instanceof Tensor))
+      throw typeError(fn, `parameters[${i}]`, 'a tensor', parameter)
+  })
+  const grads = new Set(list.map((parameter) => parameter.ownGrad).filter((grad) => grad !== null))
+  return [...grads].map((grad) => grad.buffer)
+}

@@ -1,0 +1,102 @@
+import { binding, RandomKind } from '../binding.js'
+import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
+import { gatherRows } from '../ops/gather.js'
+import { checkFloat } from '../ops/linear.js'
+import { nextRandom } from '../random.js'
+import { checkShape, numelOf, Tensor } from '../tensor.js'
+import { Module, Parameter } from './module.js'
+
+export interface EmbeddingOptions {
+  /** A row that starts as zeros and gets no gradient; negative counts from the end. */
+  paddingIdx?: number | null
+}
+
+/** Rows of a table. @throws TypeError, RangeError */
+export function embedding(indices: Tensor, weight: Tensor, options: EmbeddingOptions = {}): Tensor {
+  checkFloat('embedding', 'weight', weight)
+  checkOptions('embedding', options, ['paddingIdx'])
+  if (weight.shape.length !== 2)
+    throw rangeError('embedding', 'weight', 'shape (V, E)', formatShape(weight.shape))
+  const paddingIdx = checkPadding('embedding', options.paddingIdx, weight.shape[0] as number)
+  return gatherRows('embedding', weight, indices, paddingIdx === null ? {} : { paddingIdx })
+}
+
+function checkPadding(fn: string, value: number | null | undefined, rows: number): number | null {
+  if (value === undefined || value === null) return null
+  const index = checkInteger(fn, 'paddingIdx', value, -rows, rows - 1)
+  return index < 0 ? index + rows : index
+}
+
+/**
+ * A table of vectors, looked up by index; as `torch.nn.Embedding`. `weight` `[V, E]` starts N(0, 1).
+ */
+export class Embedding extends Module {
+  readonly numEmbeddings: number
+  readonly embeddingDim: number
+  /** The row without gradient, or null. */
+  readonly paddingIdx: number | null
+  weight: Tensor
+
+  /** @throws TypeError, RangeError */
+  constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingOptions = {}) {
+    super()
+    this.numEmbeddings = checkInteger('Embedding', 'numEmbeddings', numEmbeddings, 1)
+    this.embeddingDim = checkInteger('Embedding', 'embeddingDim', embeddingDim, 1)
+    checkOptions('Embedding', options, ['paddingIdx'])
+    this.paddingIdx = checkPadding('Embedding', options.paddingIdx, numEmbeddings)
+    const shape = checkShape('Embedding', [numEmbeddings, embeddingDim])
+    this.weight = Parameter(Tensor.wrap(binding.fill(numelOf(shape), 0), shape))
+    this.resetParameters()
+  }
+
+  /**
+   * An embedding with given values; as `Embedding.from_pretrained`.
+   * @param weight `[V, E]`; becomes the parameter itself
+   * @param options `freeze` (default true): no gradient
+   */
+  static fromPretrained(
+    weight: Tensor,
+    options: EmbeddingOptions & { freeze?: boolean } = {},
+  ): Embedding {
+    checkFloat('Embedding.fromPretrained', 'weight', weight)
+    checkOptions('Embedding.fromPretrained', options, ['paddingIdx', 'freeze'])
+    const { freeze = true, ...rest } = options
+    checkBoolean('Embedding.fromPretrained', 'freeze', freeze)
+    if (weight.shape.length !== 2) {
+      throw rangeError(
+        'Embedding.fromPretrained',
+        'weight',
+        'shape (V, E)',
+        formatShape(weight.shape),
+      )
+    }
+    const result = new Embedding(weight.shape[0] as number, weight.shape[1] as number, rest)
+    result.weight = Parameter(weight, !freeze)
+    return result
+  }
+
+  /** Draws the table anew. */
+  resetParameters(): void {
+    const { seed, counter } = nextRandom()
+    binding.randomInto(this.weight.buffer, RandomKind.normal, 0, 1, seed, counter)
+    if (this.paddingIdx !== null) {
+      const row = this.weight.viewAs([this.embeddingDim], this.paddingIdx * this.embeddingDim)
+      binding.fillInto(row.buffer, 0)
+      row[Symbol.dispose]()
+    }
+  }
+
+  /**
+   * int32 indices of any shape → `[...shape, E]`. An index outside [0, V) is found when the queue
+   * gets there and rejects the next promise.
+   * @throws TypeError
+   */
+  override forward(indices: Tensor): Tensor {
+    return embedding(indices, this.weight, { paddingIdx: this.paddingIdx })
+  }
+
+  override extraRepr(): string {
+    const padding = this.paddingIdx === null ? '' : `, paddingIdx=${this.paddingIdx}`
+    return `${this.numEmbeddings}, ${this.embeddingDim}${padding}`
+  }
+}

@@ -1,0 +1,49 @@
+import { checkBoolean, checkInteger, checkOptions } from '../errors.js'
+import { linear } from '../ops/linear.js'
+import { checkShape, type Tensor } from '../tensor.js'
+import { uniform, uniformParameter } from './init.js'
+import { Module } from './module.js'
+
+export interface LinearOptions {
+  /** Default true. */
+  bias?: boolean
+}
+
+/**
+ * x · weightᵀ + bias; as `torch.nn.Linear`. `weight` `[O, I]` and `bias` `[O]` (or null) start
+ * U(-1/√I, 1/√I).
+ */
+export class Linear extends Module {
+  readonly inFeatures: number
+  readonly outFeatures: number
+  weight: Tensor
+  bias: Tensor | null
+
+  /** @throws TypeError, RangeError */
+  constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
+    super()
+    this.inFeatures = checkInteger('Linear', 'inFeatures', inFeatures, 1)
+    this.outFeatures = checkInteger('Linear', 'outFeatures', outFeatures, 1)
+    checkOptions('Linear', options, ['bias'])
+    const hasBias = checkBoolean('Linear', 'bias', options.bias ?? true)
+    const bound = 1 / Math.sqrt(inFeatures)
+    this.weight = uniformParameter(checkShape('Linear', [outFeatures, inFeatures]), bound)
+    this.bias = hasBias ? uniformParameter([outFeatures], bound) : null
+  }
+
+  /** Draws the parameters anew. */
+  resetParameters(): void {
+    const bound = 1 / Math.sqrt(this.inFeatures)
+    uniform(this.weight, -bound, bound)
+    if (this.bias !== null) uniform(this.bias, -bound, bound)
+  }
+
+  /** `[…, I]` → `[…, O]`. @throws TypeError, RangeError */
+  override forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias)
+  }
+
+  override extraRepr(): string {
+    return `inFeatures=${this.inFeatures}, outFeatures=${this.outFeatures}, bias=${this.bias !== null}`
+  }
+}

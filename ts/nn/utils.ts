@@ -1,0 +1,2 @@
+/** As `torch.nn.utils`. */
+export { type ClipGradNormOptions, clipGradNorm, clipGradValue } from './clip.js'

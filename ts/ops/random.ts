@@ -1,0 +1,105 @@
+/** Dropout, sampling and one-hot rows. */
+import { record } from '../autograd.js'
+import { binding } from '../binding.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { nextRandom } from '../random.js'
+import { checkShape, Tensor } from '../tensor.js'
+import { checkFloat } from './linear.js'
+
+export interface DropoutOptions {
+  /** The probability that an element becomes 0; the others are scaled by 1 / (1 - p). Default 0.5. */
+  p?: number
+  /** Off: the input itself. Default true. */
+  training?: boolean
+}
+
+/**
+ * Drops elements at random, seeded by `manualSeed`; as `torch.nn.functional.dropout`. p = 1 gives
+ * zeros.
+ * @throws TypeError, RangeError
+ */
+export function dropout(input: Tensor, options: DropoutOptions = {}): Tensor {
+  checkFloat('dropout', 'input', input)
+  checkOptions('dropout', options, ['p', 'training'])
+  const p = checkNumber('dropout', 'p', options.p ?? 0.5, 0, 1)
+  if (!checkBoolean('dropout', 'training', options.training ?? true) || p === 0) return input
+  const { seed, counter } = nextRandom()
+  // Backward draws the same numbers again, so nothing is saved.
+  const drop = (x: Tensor) =>
+    Tensor.wrap(binding.dropout(x.buffer, x.numel, p, seed, counter), x.shape)
+  const out = drop(input)
+  record('dropout', [input], [out], ([g]) => [drop(g as Tensor)])
+  return out
+}
+
+/**
+ * Rows of zeros with a one; as `torch.nn.functional.one_hot`, but float32.
+ * @param indices int32, any shape; one outside [0, numClasses) is found when the queue gets there
+ *   and rejects the next promise
+ * @returns `[...indices.shape, numClasses]`
+ * @throws TypeError, RangeError
+ */
+export function oneHot(indices: Tensor, numClasses: number): Tensor {
+  if (!(indices instanceof Tensor)) throw typeError('oneHot', 'indices', 'an int32 tensor', indices)
+  if (indices.dtype !== 'int32')
+    throw typeError('oneHot', 'indices', 'an int32 tensor', indices.dtype)
+  checkInteger('oneHot', 'numClasses', numClasses, 1, 2 ** 31 - 1)
+  const shape = checkShape('oneHot', [...indices.shape, numClasses])
+  return Tensor.wrap(binding.oneHot(indices.buffer, indices.numel, numClasses), shape)
+}
+
+export interface SampleOptions {
+  /** Divides the logits: below 1 is bolder, above 1 wilder, 0 takes the largest. Default 1. */
+  temperature?: number
+  /** Only among this many largest logits. Default: all. */
+  topK?: number | undefined
+}
+
+/**
+ * Draws a class from every row, with probability softmax(logits / temperature), seeded by
+ * `manualSeed`. A row with NaN, or without a finite largest logit, is found when the queue gets
+ * there and rejects the next promise.
+ * @param logits `[N, C]` or `[C]`
+ * @returns int32 `[N]` or `[]`
+ * @throws TypeError, RangeError
+ */
+export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
+  checkFloat('sample', 'logits', logits)
+  checkOptions('sample', options, ['temperature', 'topK'])
+  const rank = logits.shape.length
+  const classes = logits.shape[rank - 1] ?? 0
+  if ((rank !== 1 && rank !== 2) || classes === 0) {
+    throw rangeError(
+      'sample',
+      'logits',
+      'shape (N, C) or (C,) with at least one class',
+      formatShape(logits.shape),
+    )
+  }
+  const temperature = checkNumber('sample', 'temperature', options.temperature ?? 1, 0)
+  const topK = options.topK === undefined ? 0 : checkInteger('sample', 'topK', options.topK, 1)
+  const rows = rank === 2 ? (logits.shape[0] as number) : 1
+  const { seed, counter } = nextRandom()
+  return Tensor.wrap(
+    binding.sample(
+      logits.buffer,
+      rows,
+      classes,
+      // Too small a number to divide by in float32 means the same as 0.
+      temperature < 1e-30 ? 0 : Math.min(temperature, 1e30),
+      topK,
+      seed,
+      counter,
+    ),
+    logits.shape.slice(0, -1),
+    'int32',
+  )
+}

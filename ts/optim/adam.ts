@@ -1,0 +1,135 @@
+import { binding } from '../binding.js'
+import { checkBoolean, checkNumber, rangeError, typeError } from '../errors.js'
+import type { Tensor } from '../tensor.js'
+import {
+  type Check,
+  Optimizer,
+  type OptimizerOptions,
+  type ParamState,
+  type Params,
+  type Update,
+  zerosLike,
+} from './optimizer.js'
+
+/** The options of one group. */
+export interface AdamGroup {
+  lr: number
+  /** How slowly the running means of gradients and of their squares forget. */
+  betas: readonly [number, number]
+  eps: number
+  /** Adam adds it to the gradient, AdamW shrinks the parameters by it. */
+  weightDecay: number
+  /** Divides by the largest running mean of squares so far. */
+  amsgrad: boolean
+  /** Goes up instead of down. */
+  maximize: boolean
+}
+
+export type AdamOptions = Partial<AdamGroup> & OptimizerOptions
+
+const atLeastZero: Check = (fn, name, value) => checkNumber(fn, name, value, 0)
+
+const checkBetas: Check = (fn, name, value) => {
+  if (!Array.isArray(value) || value.length !== 2)
+    throw typeError(fn, name, 'two numbers [beta1, beta2]', value)
+  value.forEach((beta, i) => {
+    checkNumber(fn, `${name}[${i}]`, beta, 0, 1)
+    if (beta === 1) throw rangeError(fn, `${name}[${i}]`, 'a number below 1', '1')
+  })
+}
+
+/** What Adam and AdamW share. */
+abstract class AdamBase extends Optimizer<AdamGroup> {
+  readonly #decoupled: boolean
+
+  protected constructor(
+    name: string,
+    params: Params<AdamGroup>,
+    options: AdamOptions,
+    weightDecay: number,
+    decoupled: boolean,
+  ) {
+    super(
+      name,
+      params,
+      options,
+      { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay, amsgrad: false, maximize: false },
+      {
+        lr: atLeastZero,
+        betas: checkBetas,
+        eps: atLeastZero,
+        weightDecay: atLeastZero,
+        amsgrad: checkBoolean,
+        maximize: checkBoolean,
+      },
+    )
+    this.#decoupled = decoupled
+  }
+
+  protected override stateKeys() {
+    return { numbers: ['step'], tensors: ['expAvg', 'expAvgSq'], optional: ['maxExpAvgSq'] }
+  }
+
+  protected override update({ group, params, grads, ...clip }: Update<AdamGroup>): void {
+    const [beta1, beta2] = group.betas
+    const states = params.map((param) => this.#stateOf(param, group.amsgrad))
+    const steps = states.map((state) => {
+      state.step = (state.step as number) + 1
+      return state.step
+    })
+    const tensors = (key: string) => states.map((state) => (state[key] as Tensor).buffer)
+    binding.adam(
+      params.map((param) => param.buffer),
+      grads,
+      tensors('expAvg'),
+      tensors('expAvgSq'),
+      group.amsgrad ? tensors('maxExpAvgSq') : [],
+      steps.map((step) => group.lr / (1 - beta1 ** step)),
+      steps.map((step) => 1 / Math.sqrt(1 - beta2 ** step)),
+      clip.norm,
+      clip.maxNorm,
+      clip.maxValue,
+      beta1,
+      beta2,
+      group.eps,
+      this.#decoupled ? 0 : group.weightDecay,
+      this.#decoupled ? 1 - group.lr * group.weightDecay : 1,
+      group.maximize,
+    )
+  }
+
+  #stateOf(param: Tensor, amsgrad: boolean): ParamState {
+    let state = this.state.get(param)
+    if (state === undefined) {
+      state = { step: 0, expAvg: zerosLike(param), expAvgSq: zerosLike(param) }
+      this.state.set(param, state)
+    }
+    if (amsgrad) state.maxExpAvgSq ??= zerosLike(param)
+    return state
+  }
+}
+
+/**
+ * As `torch.optim.Adam`, with its formulas and defaults: lr 1e-3, betas [0.9, 0.999], eps 1e-8,
+ * weightDecay 0 (added to the gradient), amsgrad false, maximize false.
+ */
+export class Adam extends AdamBase {
+  /**
+   * @param params parameters, or groups `{ params, lr, … }`
+   * @throws TypeError, RangeError for anything but leaf tensors, each once, and legal options
+   */
+  constructor(params: Params<AdamGroup>, options: AdamOptions = {}) {
+    super('Adam', params, options, 0, false)
+  }
+}
+
+/** As `torch.optim.AdamW`: {@link Adam} with weightDecay 0.01 apart from the gradient. */
+export class AdamW extends AdamBase {
+  /**
+   * @param params parameters, or groups `{ params, lr, … }`
+   * @throws TypeError, RangeError for anything but leaf tensors, each once, and legal options
+   */
+  constructor(params: Params<AdamGroup>, options: AdamOptions = {}) {
+    super('AdamW', params, options, 0.01, true)
+  }
+}

@@ -1,0 +1,357 @@
+/** What the optimisers share: groups of parameters, clipping, the step as a promise, state dicts. */
+import { type Buffer, binding } from '../binding.js'
+import { checkNumber, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
+import { Tensor } from '../tensor.js'
+
+/** Options that every optimiser has. */
+export interface OptimizerOptions {
+  /** Learning rate, at least 0. */
+  lr?: number
+  /** As `torch.nn.utils.clip_grad_norm_` before every step, over all groups, in the same pass. */
+  maxGradNorm?: number | undefined
+  /** As `torch.nn.utils.clip_grad_value_` before every step (after the norm), in the same pass. */
+  maxGradValue?: number | undefined
+}
+
+/** Parameters with options of their own; as the dicts that PyTorch's optimisers take. */
+export type ParamGroupInput<G> = Partial<G> & { params: Tensor | Iterable<Tensor> }
+export type ParamGroup<G> = G & { params: Tensor[] }
+export type Params<G> = Iterable<Tensor> | Iterable<ParamGroupInput<G>>
+
+/** What an optimiser remembers of one parameter. */
+export type ParamState = Record<string, number | Tensor>
+
+/** What an optimiser needs to go on exactly; parameters are numbered in the order of the groups. */
+export interface OptimizerState {
+  state: Record<number, ParamState>
+  paramGroups: (Record<string, unknown> & { params: number[] })[]
+}
+
+/** A checked option of a group: throws unless the value is fine. */
+export type Check = (fn: string, name: string, value: unknown) => unknown
+
+/** What of a parameter's state an optimiser may have: numbers, and tensors of its shape. */
+interface StateKeys {
+  numbers: readonly string[]
+  tensors: readonly string[]
+  /** Tensors that are there only under some options. */
+  optional: readonly string[]
+}
+
+/** The gradients and parameters of one group that have one. */
+export interface Update<G> {
+  group: ParamGroup<G>
+  params: Tensor[]
+  grads: Buffer[]
+  /** The norm to clip by, in native memory, or null. */
+  norm: Buffer | null
+  maxNorm: number
+  maxValue: number
+}
+
+/** Base of the optimisers; as `torch.optim.Optimizer`. */
+export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
+  /** The groups, with their options; as PyTorch's `param_groups`. */
+  readonly paramGroups: ParamGroup<G>[] = []
+  /** What the optimiser remembers of each parameter. */
+  protected readonly state = new Map<Tensor, ParamState>()
+  readonly #name: string
+  #defaults: G
+  readonly #checks: Record<keyof G & string, Check>
+  #maxGradNorm: number | undefined
+  #maxGradValue: number | undefined
+
+  /**
+   * @param name of the class, for messages
+   * @param defaults every option of a group, with its default
+   */
+  protected constructor(
+    name: string,
+    params: Params<G>,
+    options: Partial<G> & OptimizerOptions,
+    defaults: G,
+    checks: Record<keyof G & string, Check>,
+  ) {
+    this.#name = name
+    this.#checks = checks
+    checkOptions(name, options, [...Object.keys(checks), 'maxGradNorm', 'maxGradValue'])
+    const { maxGradNorm, maxGradValue, ...own } = options
+    this.#defaults = defaults
+    this.#defaults = { ...defaults, ...this.#checked(own as Partial<G>) }
+    this.maxGradNorm = maxGradNorm
+    this.maxGradValue = maxGradValue
+    if (typeof params !== 'object' || params === null || !(Symbol.iterator in params)) {
+      throw typeError(name, 'params', 'an iterable of parameters or of groups', params)
+    }
+    const list = [...params] as (Tensor | ParamGroupInput<G>)[]
+    if (list.length === 0) throw rangeError(name, 'params', 'at least one parameter', 'none')
+    if (list.some((item) => item instanceof Tensor)) {
+      this.addParamGroup({ params: list as Tensor[] } as unknown as ParamGroupInput<G>)
+    } else {
+      for (const group of list as ParamGroupInput<G>[]) this.addParamGroup(group)
+    }
+  }
+
+  /** The learning rate of the first group; setting it sets all groups'. */
+  get lr(): number {
+    return (this.paramGroups[0] as ParamGroup<G>).lr
+  }
+
+  set lr(value: number) {
+    checkNumber(this.#name, 'lr', value, 0)
+    for (const group of this.paramGroups) group.lr = value
+  }
+
+  /** The norm that all gradients together are scaled down to, or undefined. */
+  get maxGradNorm(): number | undefined {
+    return this.#maxGradNorm
+  }
+
+  set maxGradNorm(value: number | undefined) {
+    if (value !== undefined) checkNumber(this.#name, 'maxGradNorm', value, 0)
+    this.#maxGradNorm = value
+  }
+
+  /** The largest magnitude of a gradient's element, or undefined. */
+  get maxGradValue(): number | undefined {
+    return this.#maxGradValue
+  }
+
+  set maxGradValue(value: number | undefined) {
+    if (value !== undefined) checkNumber(this.#name, 'maxGradValue', value, 0)
+    this.#maxGradValue = value
+  }
+
+  /**
+   * Adds parameters with options of their own; as `Optimizer.add_param_group`.
+   * @throws TypeError for anything but leaf tensors that require gradients; RangeError when the
+   *   group is empty or has a parameter that is already there
+   */
+  addParamGroup(group: ParamGroupInput<G>): void {
+    const name = this.#name
+    if (typeof group !== 'object' || group === null || !('params' in group)) {
+      throw typeError(name, 'params', 'tensors, or groups { params, … }', group)
+    }
+    const { params, ...own } = group
+    const isList = typeof params === 'object' && params !== null && Symbol.iterator in params
+    if (!(params instanceof Tensor) && !isList) {
+      throw typeError(name, 'params', 'an iterable of tensors', params)
+    }
+    const list = params instanceof Tensor ? [params] : [...params]
+    if (list.length === 0) throw rangeError(name, 'params', 'at least one parameter', 'none')
+    const known = new Set(this.paramGroups.flatMap((other) => other.params))
+    list.forEach((param, i) => {
+      if (!(param instanceof Tensor)) throw typeError(name, `params[${i}]`, 'a tensor', param)
+      if (param.gradFn !== null) {
+        throw new TypeError(
+          `[${name}] params[${i}]: expected a leaf tensor, got one of shape ${formatShape(param.shape)} that was computed by '${param.gradFn.name}'`,
+        )
+      }
+      if (known.has(param)) {
+        throw rangeError(
+          name,
+          `params[${i}]`,
+          'every parameter once',
+          `the one of shape ${formatShape(param.shape)} again`,
+        )
+      }
+      if (param.dtype !== 'float32')
+        throw typeError(name, `params[${i}]`, 'a float32 tensor', param.dtype)
+      known.add(param)
+    })
+    this.paramGroups.push({
+      ...this.#defaults,
+      ...this.#checked(own as unknown as Partial<G>),
+      params: list,
+    })
+  }
+
+  /** Sets the gradients of all parameters to null; as `Optimizer.zero_grad`. */
+  zeroGrad(): void {
+    for (const { params } of this.paramGroups) for (const param of params) param.dropGrad()
+  }
+
+  /**
+   * Clips as the options say and updates every parameter that has a gradient; as `Optimizer.step`.
+   * The work is queued before the call returns. Gradients themselves stay unclipped.
+   * @returns a promise that settles, never before the event loop has turned, when the queue has
+   *   room again: await it once per training step
+   * @throws (rejects) with the first failure among the operations queued so far
+   */
+  step(): Promise<void> {
+    const updates = this.paramGroups.map((group): Update<G> => {
+      this.#checked(group)
+      const params = group.params.filter((param) => param.ownGrad !== null)
+      const grads = params.map((param) => (param.ownGrad as Tensor).buffer)
+      for (const param of params) param.buffer // disposed: an error before anything is changed
+      return { group, params, grads, norm: null, maxNorm: 0, maxValue: Infinity }
+    })
+    const all = updates.flatMap((update) => update.grads)
+    if (all.length > 0) {
+      const maxNorm = this.#maxGradNorm
+      const norm = maxNorm === undefined ? null : binding.gradNorm(all, false)
+      for (const update of updates) {
+        if (update.params.length === 0) continue
+        update.norm = norm
+        update.maxNorm = maxNorm ?? 0
+        update.maxValue = this.#maxGradValue ?? Infinity
+        this.update(update)
+      }
+      if (norm !== null) binding.release(norm)
+    }
+    return room()
+  }
+
+  /**
+   * The state of every parameter and the options; as `Optimizer.state_dict`. Its tensors share the
+   * optimiser's memory: save or copy them to keep a state.
+   */
+  stateDict(): OptimizerState {
+    const state: Record<number, ParamState> = {}
+    let index = 0
+    const paramGroups = this.paramGroups.map((group) => {
+      const numbers = group.params.map((param) => {
+        const own = this.state.get(param)
+        if (own !== undefined) {
+          state[index] = Object.fromEntries(
+            Object.entries(own).map(([key, value]) => [
+              key,
+              value instanceof Tensor ? value.detach() : value,
+            ]),
+          )
+        }
+        return index++
+      })
+      return { ...group, params: numbers }
+    })
+    return { state, paramGroups }
+  }
+
+  /**
+   * Goes on from a saved state: options and state of every parameter; as
+   * `Optimizer.load_state_dict`. Values are copied. Nothing is changed when anything is wrong.
+   * @throws TypeError, RangeError when groups, parameters or shapes do not fit
+   */
+  loadStateDict(saved: OptimizerState): void {
+    const fn = `${this.#name}.loadStateDict`
+    if (typeof saved !== 'object' || saved === null || !Array.isArray(saved.paramGroups)) {
+      throw typeError(fn, 'saved', 'an object { state, paramGroups }', saved)
+    }
+    const { paramGroups: groups, state } = saved
+    if (typeof state !== 'object' || state === null)
+      throw typeError(fn, 'state', 'an object', state)
+    if (groups.length !== this.paramGroups.length) {
+      throw rangeError(
+        fn,
+        'paramGroups',
+        `${this.paramGroups.length} group(s)`,
+        `${groups.length} group(s)`,
+      )
+    }
+    const options = groups.map((group, g) => {
+      const own = this.paramGroups[g] as ParamGroup<G>
+      const { params, ...rest } = group ?? {}
+      if (!Array.isArray(params) || params.length !== own.params.length) {
+        throw rangeError(
+          fn,
+          `paramGroups[${g}]`,
+          `${own.params.length} parameter(s)`,
+          `${Array.isArray(params) ? params.length : 'no'} parameter(s)`,
+        )
+      }
+      return this.#checked(rest as Partial<G>)
+    })
+    const loaded = new Map<Tensor, ParamState>()
+    groups.forEach((group, g) => {
+      group.params.forEach((number, p) => {
+        const own = state[number]
+        const param = (this.paramGroups[g] as ParamGroup<G>).params[p] as Tensor
+        if (own !== undefined)
+          loaded.set(param, this.#checkedState(fn, `state[${number}]`, own, param))
+      })
+    })
+    this.paramGroups.forEach((group, g) => {
+      Object.assign(group, options[g])
+    })
+    this.state.clear()
+    for (const [param, own] of loaded) {
+      const copy: ParamState = {}
+      for (const [key, value] of Object.entries(own)) {
+        copy[key] =
+          value instanceof Tensor ? Tensor.wrap(binding.clone(value.buffer), value.shape) : value
+      }
+      this.state.set(param, copy)
+    }
+  }
+
+  /** Queues the update of the parameters of one group that have gradients. */
+  protected abstract update(update: Update<G>): void
+
+  /** What may be in a parameter's state. */
+  protected abstract stateKeys(): StateKeys
+
+  #checked(options: Partial<G>): Partial<G> {
+    for (const [key, value] of Object.entries(options)) {
+      if (key === 'params') continue
+      const check = Object.hasOwn(this.#checks, key) ? this.#checks[key as keyof G & string] : null
+      if (!check) {
+        throw typeError(
+          this.#name,
+          'options',
+          `one of ${Object.keys(this.#checks).join(', ')}`,
+          key,
+        )
+      }
+      check(this.#name, key, value)
+    }
+    this.checkTogether({ ...this.#defaults, ...options })
+    return options
+  }
+
+  /** Checks options that depend on each other. */
+  protected checkTogether(_options: G): void {}
+
+  #checkedState(fn: string, name: string, own: ParamState, param: Tensor): ParamState {
+    const { numbers, tensors, optional } = this.stateKeys()
+    checkOptions(fn, own, [...numbers, ...tensors, ...optional])
+    for (const key of numbers) checkNumber(fn, `${name}.${key}`, own[key], 0)
+    for (const key of [...tensors, ...optional]) {
+      const value = own[key]
+      if (value === undefined && optional.includes(key)) continue
+      if (!(value instanceof Tensor)) throw typeError(fn, `${name}.${key}`, 'a tensor', value)
+      if (
+        value.dtype !== 'float32' ||
+        value.numel !== param.numel ||
+        formatShape(value.shape) !== formatShape(param.shape)
+      ) {
+        throw rangeError(
+          fn,
+          `${name}.${key}`,
+          `float32 of shape ${formatShape(param.shape)}`,
+          `${value.dtype} of shape ${formatShape(value.shape)}`,
+        )
+      }
+      value.buffer // a disposed tensor is an error before anything is changed
+    }
+    return own
+  }
+}
+
+/** A tensor of zeros of a parameter's shape. */
+export function zerosLike(param: Tensor): Tensor {
+  return Tensor.wrap(binding.fill(param.numel, 0), param.shape)
+}
+
+/** A promise for room in the queue that always lets the event loop turn. */
+function room(): Promise<void> {
+  return (
+    binding.room() ??
+    new Promise((resolve, reject) => {
+      setImmediate(() => {
+        const error = binding.takeError()
+        if (error === null) resolve()
+        else reject(new Error(error))
+      })
+    })
+  )
+}

@@ -1,0 +1,102 @@
+import { binding } from '../binding.js'
+import { checkBoolean, checkNumber, rangeError } from '../errors.js'
+import type { Tensor } from '../tensor.js'
+import {
+  type Check,
+  Optimizer,
+  type OptimizerOptions,
+  type Params,
+  type Update,
+  zerosLike,
+} from './optimizer.js'
+
+/** The options of one group. */
+export interface SGDGroup {
+  lr: number
+  /** 0: none. */
+  momentum: number
+  /** What part of a new gradient the momentum buffer leaves out. */
+  dampening: number
+  weightDecay: number
+  nesterov: boolean
+  /** Goes up instead of down. */
+  maximize: boolean
+}
+
+export type SGDOptions = Partial<SGDGroup> & OptimizerOptions
+
+const atLeastZero: Check = (fn, name, value) => checkNumber(fn, name, value, 0)
+
+/**
+ * Stochastic gradient descent; as `torch.optim.SGD`, with its formulas and defaults:
+ * lr 1e-3, momentum 0, dampening 0, weightDecay 0, nesterov false, maximize false.
+ */
+export class SGD extends Optimizer<SGDGroup> {
+  /**
+   * @param params parameters, or groups `{ params, lr, … }`
+   * @throws TypeError, RangeError for anything but leaf tensors, each once, and legal options
+   */
+  constructor(params: Params<SGDGroup>, options: SGDOptions = {}) {
+    super(
+      'SGD',
+      params,
+      options,
+      { lr: 1e-3, momentum: 0, dampening: 0, weightDecay: 0, nesterov: false, maximize: false },
+      {
+        lr: atLeastZero,
+        momentum: atLeastZero,
+        dampening: checkNumber,
+        weightDecay: atLeastZero,
+        nesterov: checkBoolean,
+        maximize: checkBoolean,
+      },
+    )
+  }
+
+  protected override checkTogether(options: SGDGroup): void {
+    if (options.nesterov && (options.momentum <= 0 || options.dampening !== 0)) {
+      throw rangeError(
+        'SGD',
+        'nesterov',
+        'a momentum above 0 and dampening 0 with it',
+        `momentum ${options.momentum}, dampening ${options.dampening}`,
+      )
+    }
+  }
+
+  protected override stateKeys() {
+    return { numbers: [], tensors: ['momentumBuffer'], optional: [] }
+  }
+
+  protected override update({ group, params, grads, ...clip }: Update<SGDGroup>): void {
+    const first: number[] = []
+    const momenta = group.momentum === 0 ? [] : params.map((param) => this.#momentum(param, first))
+    while (first.length < params.length) first.push(0)
+    binding.sgd(
+      params.map((param) => param.buffer),
+      grads,
+      momenta.map((momentum) => momentum.buffer),
+      first,
+      clip.norm,
+      clip.maxNorm,
+      clip.maxValue,
+      group.lr,
+      group.momentum,
+      group.dampening,
+      group.weightDecay,
+      group.nesterov,
+      group.maximize,
+    )
+  }
+
+  /** The momentum buffer; notes in `first` whether it begins now, as the gradient itself. */
+  #momentum(param: Tensor, first: number[]): Tensor {
+    let buffer = this.state.get(param)?.momentumBuffer as Tensor | undefined
+    first.push(buffer === undefined ? 1 : 0)
+    if (buffer === undefined) {
+      buffer = zerosLike(param)
+      this.state.set(param, { momentumBuffer: buffer })
+    }
+    return buffer
+  }
+}
