@@ -10,6 +10,7 @@ export {
   synchronize,
 } from './device.js'
 export { full, ones, rand, randn, tensor, uniform, zeros } from './factories.js'
+export * as io from './io/index.js'
 export * as nn from './nn/index.js'
 export * as optim from './optim/index.js'
 export { manualSeed, type RandomState, randomState, setRandomState } from './random.js'
