@@ -12,19 +12,21 @@ interface ParameterConstructor {
   (data: Tensor, requiresGrad?: boolean): Tensor
 }
 
+function parameter(data: Tensor, requiresGrad = true): Tensor {
+  if (!(data instanceof Tensor)) throw typeError('Parameter', 'data', 'a tensor', data)
+  checkBoolean('Parameter', 'requiresGrad', requiresGrad)
+  const result = data.gradFn === null ? data : data.detach()
+  result.requiresGrad = requiresGrad
+  parameters.add(result)
+  return result
+}
+
 /**
  * Marks a tensor as a parameter, so that a {@link Module} with it in a field finds it also while it
  * is frozen; as `torch.nn.Parameter`. Works with and without `new`.
  * @returns the tensor itself, or the same memory without history when it was computed
  */
-export const Parameter = ((data: Tensor, requiresGrad = true): Tensor => {
-  if (!(data instanceof Tensor)) throw typeError('Parameter', 'data', 'a tensor', data)
-  checkBoolean('Parameter', 'requiresGrad', requiresGrad)
-  const parameter = data.gradFn === null ? data : data.detach()
-  parameter.requiresGrad = requiresGrad
-  parameters.add(parameter)
-  return parameter
-}) as unknown as ParameterConstructor
+export const Parameter = parameter as unknown as ParameterConstructor
 
 /** Whether a value found in a module's field is one of its parameters. */
 function isParameter(value: unknown): value is Tensor {
