@@ -192,16 +192,7 @@ function addValues(a: Tensor, b: Tensor): Tensor {
 
 /** A copy without history. Internal. */
 export function copyValues(a: Tensor): Tensor {
-  return Tensor.wrap(
-    binding.binary(BinaryOp.add, a.buffer, zero().buffer, [a.numel], [1], [0]),
-    a.shape,
-  )
-}
-
-let zeroTensor: Tensor | null = null
-function zero(): Tensor {
-  zeroTensor ??= Tensor.wrap(binding.upload(new Float32Array(1)), [])
-  return zeroTensor
+  return Tensor.wrap(binding.clone(a.buffer), a.shape, a.dtype)
 }
 
 export interface BackwardOptions {

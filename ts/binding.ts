@@ -12,6 +12,18 @@ import { fileURLToPath } from 'node:url'
 export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
 
 export const BinaryOp = { add: 0, sub: 1, mul: 2, div: 3 } as const
+export const UnaryOp = {
+  neg: 0,
+  exp: 1,
+  log: 2,
+  sqrt: 3,
+  abs: 4,
+  pow: 5,
+  clamp: 6,
+  tanh: 7,
+  sigmoid: 8,
+  relu: 9,
+} as const
 
 /** Uniform in [a, b), or normal with mean a and standard deviation b. */
 export const RandomKind = { uniform: 0, normal: 1 } as const
@@ -74,6 +86,57 @@ export interface Binding {
     a: Buffer,
     b: Buffer,
     shape: readonly number[],
+    aStrides: readonly number[],
+    bStrides: readonly number[],
+  ): Buffer
+  /** a (op) value */
+  binaryNumber(op: number, a: Buffer, value: number): Buffer
+  /** int32 from float32 or the other way round. */
+  cast(x: Buffer, toInteger: boolean): Buffer
+  unary(op: number, x: Buffer, p: number, q: number): Buffer
+  unaryBackward(op: number, dy: Buffer, saved: Buffer, p: number, q: number): Buffer
+
+  // reductions over the middle dimension of [outer, n, inner]
+  sum(x: Buffer, outer: number, n: number, inner: number, scale: number): Buffer
+  max(
+    x: Buffer,
+    outer: number,
+    n: number,
+    inner: number,
+    values: boolean,
+  ): [values: Buffer | null, indices: Buffer]
+  maxBackward(dy: Buffer, index: Buffer, outer: number, n: number, inner: number): Buffer
+  maxAllBackward(dy: Buffer, x: Buffer, value: Buffer): Buffer
+  softmax(x: Buffer, outer: number, n: number, inner: number, log: boolean): Buffer
+  softmaxBackward(
+    dy: Buffer,
+    y: Buffer,
+    outer: number,
+    n: number,
+    inner: number,
+    log: boolean,
+  ): Buffer
+
+  // layouts
+  copyStrided(
+    x: Buffer,
+    shape: readonly number[],
+    strides: readonly number[],
+    offset: number,
+  ): Buffer
+  /** Inputs [outer, widths[i]] side by side; null stands for zeros. */
+  concat(inputs: readonly (Buffer | null)[], widths: readonly number[], outer: number): Buffer
+
+  // matrix products; strides count matrices
+  matmul(
+    a: Buffer,
+    b: Buffer,
+    transA: boolean,
+    transB: boolean,
+    m: number,
+    n: number,
+    k: number,
+    batch: readonly number[],
     aStrides: readonly number[],
     bStrides: readonly number[],
   ): Buffer

@@ -10,15 +10,8 @@ import {
   typeError,
 } from './errors.js'
 import { nextRandom } from './random.js'
-import {
-  checkShape,
-  MAX_DIMS,
-  type NestedNumbers,
-  numelOf,
-  type Shape,
-  Tensor,
-  type TensorOptions,
-} from './tensor.js'
+import { checkShape, MAX_DIMS, numelOf, type Shape } from './shape.js'
+import { type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
 
 const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
 

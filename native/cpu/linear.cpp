@@ -47,7 +47,7 @@ void linear_backward(const LinearBackwardArgs& args, Context& context) {
     product.alpha = 1, product.beta = 0;
     gemm(product, context);
   }
-  if (args.db != nullptr) column_sum(args.dy, m, out, 1, args.db, context);
+  if (args.db != nullptr) column_sum(args.dy, 1, m, out, 1, args.db, context);
 }
 
 FUSED_RNN_KERNELS_END

@@ -5,47 +5,15 @@
 #include "cells/math.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
+#include "cpu/reduce.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
 constexpr int64_t kGrain = 1 << 13;
 
-constexpr int kLanes = 16;
-
 // ---- Cross entropy
 // --------------------------------------------------------------------------------
-
-float max_of(const float* x, int64_t n) {
-  float lanes[kLanes];
-  for (int j = 0; j < kLanes; ++j) lanes[j] = -INFINITY;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-  }
-  float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = lanes[j] > max ? lanes[j] : max;
-  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
-  return max;
-}
-
-// Adds f(x[i]) up: floats within a lane of a block, doubles beyond.
-template <class F>
-double sum_of(const float* x, int64_t n, F f) {
-  constexpr int64_t kBlock = 64 * kLanes;
-  double total = 0;
-  for (int64_t from = 0; from < n; from += kBlock) {
-    const int64_t to = n - from < kBlock ? n : from + kBlock;
-    float lanes[kLanes] = {};
-    int64_t i = from;
-    for (; i + kLanes <= to; i += kLanes) {
-      for (int j = 0; j < kLanes; ++j) lanes[j] += f(x[i + j]);
-    }
-    for (int j = 0; j < kLanes; ++j) total += lanes[j];
-    for (; i < to; ++i) total += f(x[i]);
-  }
-  return total;
-}
 
 float log_sum_exp(const float* x, int64_t n) {
   const float max = max_of(x, n);

@@ -21,38 +21,66 @@ void add_into(const AddIntoArgs& args, Context& context) {
   });
 }
 
+void cast(const CastArgs& args, Context& context) {
+  context.pool.parallel_for(args.n, 1 << 15, [&](int64_t begin, int64_t end) {
+    if (!args.to_integer) {
+      const auto* in = static_cast<const int32_t*>(args.in);
+      auto* out = static_cast<float*>(args.out);
+      for (int64_t i = begin; i < end; ++i) out[i] = static_cast<float>(in[i]);
+      return;
+    }
+    const auto* in = static_cast<const float*>(args.in);
+    auto* out = static_cast<int32_t*>(args.out);
+    for (int64_t i = begin; i < end; ++i) {
+      constexpr float kLargest = 2147483520.0f;  // the largest float below 2^31
+      float x = in[i] < -2147483648.0f ? -2147483648.0f : in[i];
+      x = x > kLargest ? kLargest : x;
+      out[i] = static_cast<int32_t>(x == x ? x : 0.0f);
+    }
+  });
+}
+
 namespace {
 
 struct Add {
-  float operator()(float a, float b) const { return a + b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 struct Sub {
-  float operator()(float a, float b) const { return a - b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a - b;
+  }
 };
 struct Mul {
-  float operator()(float a, float b) const { return a * b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a * b;
+  }
 };
 struct Div {
   float operator()(float a, float b) const { return a / b; }
 };
 
-// One innermost row: strides are 0 or 1 after the shapes were collapsed, or anything else.
-template <class F>
-void row(float* out, const float* a, const float* b, int64_t n, int64_t sa, int64_t sb, F f) {
+// One innermost row: strides are 0 or 1 after broadcasting, or anything else.
+template <class T, class F>
+void row(T* out, const T* a, const T* b, int64_t n, int64_t sa, int64_t sb, F f) {
   if (sa == 1 && sb == 1) {
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
   } else if (sa == 1 && sb == 0) {
-    const float value = *b;
+    const T value = *b;
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], value);
   } else if (sa == 0 && sb == 1) {
-    const float value = *a;
+    const T value = *a;
     for (int64_t i = 0; i < n; ++i) out[i] = f(value, b[i]);
   } else {
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i * sa], b[i * sb]);
   }
 }
 
-template <class F>
+template <class T, class F>
 void broadcast(const BinaryArgs& args, Context& context, F f) {
   const int last = args.dims - 1;
   const int64_t width = args.dims == 0 ? 1 : args.shape[last];
@@ -63,15 +91,15 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   if (width == 0) return;
   auto part = [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
     for (int64_t r = begin; r < end; ++r) {
-      int64_t a = 0, b = 0, rest = r;
+      int64_t a = from * sa, b = from * sb, rest = r;
       for (int d = last - 1; d >= 0; --d) {
         const int64_t index = rest % args.shape[d];
         rest /= args.shape[d];
         a += index * args.a_strides[d];
         b += index * args.b_strides[d];
       }
-      row(args.out + r * width + from, args.a + a + from * sa, args.b + b + from * sb, to - from,
-          sa, sb, f);
+      row(static_cast<T*>(args.out) + r * width + from, static_cast<const T*>(args.a) + a,
+          static_cast<const T*>(args.b) + b, to - from, sa, sb, f);
     }
   };
   constexpr int64_t kGrain = 1 << 15;
@@ -84,18 +112,27 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   }
 }
 
+template <class F>
+void broadcast_either(const BinaryArgs& args, Context& context, F f) {
+  if (args.integer) {
+    broadcast<uint32_t>(args, context, f);  // unsigned numbers wrap around
+  } else {
+    broadcast<float>(args, context, f);
+  }
+}
+
 }  // namespace
 
 void binary(const BinaryArgs& args, Context& context) {
   switch (args.op) {
     case BinaryOp::add:
-      return broadcast(args, context, Add{});
+      return broadcast_either(args, context, Add{});
     case BinaryOp::sub:
-      return broadcast(args, context, Sub{});
+      return broadcast_either(args, context, Sub{});
     case BinaryOp::mul:
-      return broadcast(args, context, Mul{});
+      return broadcast_either(args, context, Mul{});
     case BinaryOp::div:
-      return broadcast(args, context, Div{});
+      return broadcast<float>(args, context, Div{});
   }
 }
 

@@ -1,10 +1,11 @@
-// Sums and other reductions.
+// Sum and maximum over one dimension of [outer, n, inner].
 #include "cpu/reduce.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
+constexpr int64_t kGrain = 1 << 15;
 constexpr int64_t kColumns = 256;  // of one tile: its sums stay in the first-level cache
 constexpr int64_t kRows = 64;      // summed on their own first, so that rounding grows slowly
 
@@ -24,20 +25,144 @@ void sum_tile(const float* in, int64_t rows, int64_t stride, int64_t columns, fl
   for (int64_t c = 0; c < columns; ++c) out[c] = scale * total[c];
 }
 
+double plain_sum(const float* in, int64_t n) {
+  return sum_of(in, n, [](float x) { return x; });
+}
+
+// One long row: parts of a fixed size, whatever the number of threads.
+double long_sum(const float* in, int64_t n, Context& context) {
+  const int64_t parts = (n + kGrain - 1) / kGrain;
+  if (parts <= 1) return plain_sum(in, n);
+  Scratch scratch(2 * parts);
+  auto* sums = reinterpret_cast<double*>(scratch.data());
+  context.pool.parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t from = part * kGrain;
+      sums[part] = plain_sum(in + from, n - from < kGrain ? n - from : kGrain);
+    }
+  });
+  double total = 0;
+  for (int64_t part = 0; part < parts; ++part) total += sums[part];
+  return total;
+}
+
+void sum_integers(const SumArgs& args, Context& context) {
+  const auto* in = static_cast<const uint32_t*>(args.in);
+  auto* out = static_cast<uint32_t*>(args.out);
+  const int64_t n = args.n, inner = args.inner;
+  context.pool.parallel_for(args.outer, kGrain / (n * inner + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t o = begin; o < end; ++o) {
+                                uint32_t* sums = out + o * inner;
+                                for (int64_t c = 0; c < inner; ++c) sums[c] = 0;
+                                for (int64_t i = 0; i < n; ++i) {
+                                  const uint32_t* row = in + (o * n + i) * inner;
+                                  for (int64_t c = 0; c < inner; ++c) sums[c] += row[c];
+                                }
+                              }
+                            });
+}
+
+template <class T>
+bool larger(T x, T than) {
+  return x > than || (x != x && than == than);  // NaN is larger than all, the first one stays
+}
+
+template <class T>
+void max_rows(const MaxArgs& args, Context& context) {
+  const T* in = static_cast<const T*>(args.in);
+  T* value = static_cast<T*>(args.value);
+  const int64_t n = args.n, inner = args.inner;
+  context.pool.parallel_for(args.outer, kGrain / (n * inner + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t o = begin; o < end; ++o) {
+                                const T* x = in + o * n * inner;
+                                int32_t* best = args.index + o * inner;
+                                for (int64_t c = 0; c < inner; ++c) best[c] = 0;
+                                for (int64_t i = 1; i < n; ++i) {
+                                  for (int64_t c = 0; c < inner; ++c) {
+                                    if (larger(x[i * inner + c], x[best[c] * inner + c])) {
+                                      best[c] = static_cast<int32_t>(i);
+                                    }
+                                  }
+                                }
+                                if (value == nullptr) continue;
+                                for (int64_t c = 0; c < inner; ++c)
+                                  value[o * inner + c] = x[best[c] * inner + c];
+                              }
+                            });
+}
+
 }  // namespace
 
-void column_sum(const float* in, int64_t rows, int64_t columns, float scale, float* out,
-                Context& context) {
+void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, float scale,
+                float* out, Context& context) {
   const int64_t tiles = (columns + kColumns - 1) / kColumns;
-  const int64_t tile_size = rows * kColumns;
+  const int64_t tile_size = rows * (columns < kColumns ? columns : kColumns);
   context.pool.parallel_for(
-      tiles, (1 << 15) / (tile_size + 1) + 1, [&](int64_t begin, int64_t end) {
-        for (int64_t tile = begin; tile < end; ++tile) {
-          const int64_t from = tile * kColumns;
+      outer * tiles, kGrain / (tile_size + 1) + 1, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t o = task / tiles, from = task % tiles * kColumns;
           const int64_t count = from + kColumns < columns ? kColumns : columns - from;
-          sum_tile(in + from, rows, columns, count, scale, out + from);
+          sum_tile(in + o * rows * columns + from, rows, columns, count, scale,
+                   out + o * columns + from);
         }
       });
+}
+
+void sum(const SumArgs& args, Context& context) {
+  if (args.integer) return sum_integers(args, context);
+  const auto* in = static_cast<const float*>(args.in);
+  auto* out = static_cast<float*>(args.out);
+  const int64_t n = args.n;
+  if (args.inner > 1) {
+    return column_sum(in, args.outer, n, args.inner, args.scale, out, context);
+  }
+  if (n >= kGrain) {
+    for (int64_t o = 0; o < args.outer * args.inner; ++o) {
+      out[o] = static_cast<float>(args.scale * long_sum(in + o * n, n, context));
+    }
+    return;
+  }
+  context.pool.parallel_for(args.outer * args.inner, kGrain / (n + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t o = begin; o < end; ++o) {
+                                out[o] = static_cast<float>(args.scale * plain_sum(in + o * n, n));
+                              }
+                            });
+}
+
+void max(const MaxArgs& args, Context& context) {
+  if (args.integer) return max_rows<int32_t>(args, context);
+  max_rows<float>(args, context);
+}
+
+void max_backward(const MaxBackwardArgs& args, Context& context) {
+  const int64_t n = args.n, inner = args.inner;
+  context.pool.parallel_for(args.outer, kGrain / (n * inner + 1) + 1,
+                            [&](int64_t begin, int64_t end) {
+                              for (int64_t i = begin * n * inner; i < end * n * inner; ++i) {
+                                args.dx[i] = 0;
+                              }
+                              for (int64_t o = begin; o < end; ++o) {
+                                for (int64_t c = 0; c < inner; ++c) {
+                                  const int64_t i = args.index[o * inner + c];
+                                  args.dx[(o * n + i) * inner + c] = args.dy[o * inner + c];
+                                }
+                              }
+                            });
+}
+
+void max_all_backward(const MaxAllBackwardArgs& args, Context&) {
+  const float value = *args.value;
+  const bool nan = value != value;
+  int64_t count = 0;
+  for (int64_t i = 0; i < args.n; ++i)
+    count += args.x[i] == value || (nan && args.x[i] != args.x[i]);
+  const float part = *args.dy / static_cast<float>(count);
+  for (int64_t i = 0; i < args.n; ++i) {
+    args.dx[i] = args.x[i] == value || (nan && args.x[i] != args.x[i]) ? part : 0;
+  }
 }
 
 FUSED_RNN_KERNELS_END

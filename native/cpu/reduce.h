@@ -1,12 +1,59 @@
-// Sums that other kernels need.
+// Sums and largest values that several kernels need. All of them give the same bits for any number
+// of threads.
 #pragma once
+
+#include <math.h>
 
 #include "cpu/isa.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
-// out[c] = scale * sum over r of in[r, c]; the same bits for any number of threads.
-void column_sum(const float* in, int64_t rows, int64_t columns, float scale, float* out,
-                Context& context);
+namespace {
+
+constexpr int kLanes = 16;
+
+// The largest of n numbers; NaNs are passed over, -infinity if there is nothing else.
+[[maybe_unused]] float max_of(const float* x, int64_t n) {
+  float lanes[kLanes];
+  for (int j = 0; j < kLanes; ++j) lanes[j] = -INFINITY;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  }
+  float max = lanes[0];
+  for (int j = 1; j < kLanes; ++j) max = lanes[j] > max ? lanes[j] : max;
+  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
+}
+
+// Adds f(i) up: floats within a lane of a block, doubles beyond.
+template <class F>
+double sum_over(int64_t n, F f) {
+  constexpr int64_t kBlock = 64 * kLanes;
+  double total = 0;
+  for (int64_t from = 0; from < n; from += kBlock) {
+    const int64_t to = n - from < kBlock ? n : from + kBlock;
+    float lanes[kLanes] = {};
+    int64_t i = from;
+    for (; i + kLanes <= to; i += kLanes) {
+      for (int j = 0; j < kLanes; ++j) lanes[j] += f(i + j);
+    }
+    for (int j = 0; j < kLanes; ++j) total += lanes[j];
+    for (; i < to; ++i) total += f(i);
+  }
+  return total;
+}
+
+// Adds f(x[i]) up.
+template <class F>
+double sum_of(const float* x, int64_t n, F f) {
+  return sum_over(n, [=](int64_t i) { return f(x[i]); });
+}
+
+}  // namespace
+
+// out[o, c] = scale * sum over r of in[o, r, c].
+void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, float scale,
+                float* out, Context& context);
 
 FUSED_RNN_KERNELS_END

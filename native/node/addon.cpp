@@ -29,6 +29,9 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   env.AddCleanupHook([this] { shut_down(); });
   register_memory(env, exports, this);
   register_pointwise(env, exports, this);
+  register_reduce(env, exports, this);
+  register_shape(env, exports, this);
+  register_matmul(env, exports, this);
   register_linear(env, exports, this);
   register_gather(env, exports, this);
   register_recurrent(env, exports, this);

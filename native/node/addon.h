@@ -88,6 +88,9 @@ void add_entry(Napi::Env env, Napi::Object exports, const char* name, Addon* add
 // One per file of entries; called by the constructor.
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_reduce(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_shape(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_matmul(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_linear(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/storage.h"
+#include "fused_rnn/ops.h"
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -98,6 +99,22 @@ class Args {
                                             std::to_string(buffer.length) + " elements, expected " +
                                             std::to_string(length) +
                                             (buffer.dtype != dtype ? " of another type" : ""));
+    }
+  }
+
+  // Throws unless every element that `shape` reaches through `strides` from `offset` on lies within
+  // the buffer, and the dimensions are no more than kernels take.
+  void expect_reach(const Buffer& buffer, const std::vector<int64_t>& shape,
+                    const std::vector<int64_t>& strides, int64_t offset = 0) const {
+    int64_t first = offset, last = offset;
+    bool empty = false;
+    for (size_t d = 0; d < shape.size() && d < strides.size(); ++d) {
+      empty = empty || shape[d] <= 0;
+      (strides[d] < 0 ? first : last) += (shape[d] - 1) * strides[d];
+    }
+    if (shape.size() > kMaxDims || strides.size() != shape.size() ||
+        (!empty && (first < 0 || last >= buffer.length))) {
+      throw Napi::RangeError::New(env(), "internal: a layout reaches beyond its buffer");
     }
   }
 

@@ -36,7 +36,19 @@ Napi::Value add_into(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
-// binary(op, a, b, shape, aStrides, bStrides) → buffer of shape
+// cast(x, toInteger) → buffer of the other type
+Napi::Value cast(Addon& addon, Args& args) {
+  Buffer x = args.buffer();
+  const bool to_integer = args.boolean();
+  args.expect(x, x.length, to_integer ? DType::float32 : DType::int32);
+  Buffer out = Buffer::make(x.length, to_integer ? DType::int32 : DType::float32);
+  addon.enqueue("cast", {x}, {out}, [=](const Backend& backend, Context& context) {
+    backend.cast({out.raw(), x.raw(), x.length, to_integer}, context);
+  });
+  return addon.wrap(out);
+}
+
+// binary(op, a, b, shape, aStrides, bStrides) → buffer of shape; a and b of one type
 Napi::Value binary(Addon& addon, Args& args) {
   BinaryArgs call{};
   call.op = static_cast<BinaryOp>(args.size());
@@ -45,6 +57,10 @@ Napi::Value binary(Addon& addon, Args& args) {
   const auto shape = args.integers();
   const auto a_strides = args.integers();
   const auto b_strides = args.integers();
+  args.expect_reach(a, shape, a_strides);
+  args.expect_reach(b, shape, b_strides);
+  args.expect(b, b.length, a.dtype);
+  call.integer = a.dtype == DType::int32;
   call.dims = static_cast<int32_t>(shape.size());
   int64_t n = 1;
   for (size_t d = 0; d < shape.size(); ++d) {
@@ -53,14 +69,64 @@ Napi::Value binary(Addon& addon, Args& args) {
     call.b_strides[d] = b_strides[d];
     n *= shape[d];
   }
-  Buffer out = Buffer::make(n);
+  Buffer out = Buffer::make(n, a.dtype);
   addon.enqueue("binary", {a, b}, {out}, [=](const Backend& backend, Context& context) mutable {
-    call.out = out.f32();
-    call.a = a.f32();
-    call.b = b.f32();
+    call.out = out.raw();
+    call.a = a.raw();
+    call.b = b.raw();
     backend.binary(call, context);
   });
   return addon.wrap(out);
+}
+
+// binaryNumber(op, a, value) → buffer like a
+Napi::Value binary_number(Addon& addon, Args& args) {
+  BinaryArgs call{};
+  call.op = static_cast<BinaryOp>(args.size());
+  Buffer a = args.buffer();
+  const double value = args.number();
+  call.integer = a.dtype == DType::int32;
+  call.dims = 1;
+  call.shape[0] = a.length;
+  call.a_strides[0] = 1;
+  Buffer out = Buffer::make(a.length, a.dtype);
+  addon.enqueue("binary", {a}, {out}, [=](const Backend& backend, Context& context) mutable {
+    const auto real = static_cast<float>(value);
+    const auto whole = static_cast<uint32_t>(static_cast<int64_t>(call.integer ? value : 0));
+    call.out = out.raw();
+    call.a = a.raw();
+    call.b = call.integer ? static_cast<const void*>(&whole) : &real;
+    backend.binary(call, context);
+  });
+  return addon.wrap(out);
+}
+
+// unary(op, x, p, q) → buffer like x
+Napi::Value unary(Addon& addon, Args& args) {
+  const auto op = static_cast<UnaryOp>(args.size());
+  Buffer x = args.buffer();
+  const double p = args.number(), q = args.number();
+  const bool integer = x.dtype == DType::int32;
+  Buffer out = Buffer::make(x.length, x.dtype);
+  addon.enqueue("unary", {x}, {out}, [=](const Backend& backend, Context& context) {
+    backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
+  });
+  return addon.wrap(out);
+}
+
+// unaryBackward(op, dy, saved, p, q) → dx
+Napi::Value unary_backward(Addon& addon, Args& args) {
+  const auto op = static_cast<UnaryOp>(args.size());
+  Buffer dy = args.buffer();
+  Buffer saved = args.buffer();
+  const double p = args.number(), q = args.number();
+  args.expect(dy, dy.length);
+  args.expect(saved, dy.length);
+  Buffer dx = Buffer::make(dy.length);
+  addon.enqueue("unary backward", {dy, saved}, {dx}, [=](const Backend& backend, Context& context) {
+    backend.unary_backward({op, dx.f32(), dy.f32(), saved.f32(), dy.length, p, q}, context);
+  });
+  return addon.wrap(dx);
 }
 
 }  // namespace
@@ -68,7 +134,11 @@ Napi::Value binary(Addon& addon, Args& args) {
 void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<fill>(env, exports, "fill", addon);
   add_entry<add_into>(env, exports, "addInto", addon);
+  add_entry<cast>(env, exports, "cast", addon);
   add_entry<binary>(env, exports, "binary", addon);
+  add_entry<binary_number>(env, exports, "binaryNumber", addon);
+  add_entry<unary>(env, exports, "unary", addon);
+  add_entry<unary_backward>(env, exports, "unaryBackward", addon);
 }
 
 }  // namespace fused_rnn::node

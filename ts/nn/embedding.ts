@@ -1,7 +1,7 @@
 import { binding, RandomKind } from '../binding.js'
 import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
+import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
-import { checkFloat } from '../ops/linear.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
 import { Module, Parameter } from './module.js'

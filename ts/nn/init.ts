@@ -11,7 +11,7 @@ import {
   formatShape,
   rangeError,
 } from '../errors.js'
-import { checkFloat } from '../ops/linear.js'
+import { checkFloat } from '../ops/common.js'
 import { nextRandom } from '../random.js'
 import { numelOf, type Shape, Tensor } from '../tensor.js'
 import { Parameter } from './module.js'

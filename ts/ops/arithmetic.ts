@@ -1,79 +1,141 @@
 /** add, sub, mul, div with NumPy broadcasting. The pattern for a differentiable operation. */
-import { record } from '../autograd.js'
-import { BinaryOp, binding } from '../binding.js'
-import { formatShape, typeError } from '../errors.js'
-import { type Shape, Tensor } from '../tensor.js'
+import { record, willRecord } from '../autograd.js'
+import { BinaryOp, binding, UnaryOp } from '../binding.js'
+import { typeError } from '../errors.js'
+import { Tensor } from '../tensor.js'
+import {
+  broadcastShapes,
+  broadcastStrides,
+  castValues,
+  sameShape,
+  sumTemporaryTo,
+  sumTo,
+} from './common.js'
 
-/** The broadcast shape. @throws RangeError */
-export function broadcastShapes(fn: string, a: Shape, b: Shape): number[] {
-  const dims = Math.max(a.length, b.length)
-  const out = new Array<number>(dims)
-  for (let d = 0; d < dims; d++) {
-    const x = a[a.length - dims + d] ?? 1
-    const y = b[b.length - dims + d] ?? 1
-    if (x !== y && x !== 1 && y !== 1) {
-      throw new RangeError(
-        `[${fn}] shapes: expected shapes that broadcast together, got ${formatShape(a)} and ${formatShape(b)}`,
-      )
-    }
-    out[d] = x === 1 ? y : x
-  }
-  return out
-}
+type OpName = keyof typeof BinaryOp
 
-/** Element strides that read `shape` as if it had shape `out`: 0 where it is repeated. */
-export function broadcastStrides(shape: Shape, out: Shape): number[] {
-  const strides = new Array<number>(out.length).fill(0)
-  let stride = 1
-  for (let d = shape.length - 1; d >= 0; d--) {
-    const size = shape[d] as number
-    if (size !== 1) strides[out.length - shape.length + d] = stride
-    stride *= size
-  }
-  return strides
-}
-
-function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((size, d) => size === b[d])
-}
-
-/** The raw operation, without history. */
-export function binaryValues(fn: string, op: number, a: Tensor, b: Tensor): Tensor {
+/** The raw operation, without history, on tensors of one type. */
+function binaryValues(op: OpName, a: Tensor, b: Tensor): Tensor {
+  const code = BinaryOp[op]
   if (sameShape(a.shape, b.shape)) {
-    return Tensor.wrap(binding.binary(op, a.buffer, b.buffer, [a.numel], [1], [1]), a.shape)
+    return Tensor.wrap(
+      binding.binary(code, a.buffer, b.buffer, [a.numel], [1], [1]),
+      a.shape,
+      a.dtype,
+    )
   }
-  const shape = broadcastShapes(fn, a.shape, b.shape)
+  const shape = broadcastShapes(op, a.shape, b.shape)
+  const aStrides = broadcastStrides(a.shape, shape)
+  const bStrides = broadcastStrides(b.shape, shape)
   return Tensor.wrap(
-    binding.binary(
-      op,
-      a.buffer,
-      b.buffer,
-      shape,
-      broadcastStrides(a.shape, shape),
-      broadcastStrides(b.shape, shape),
-    ),
+    binding.binary(code, a.buffer, b.buffer, shape, aStrides, bStrides),
     shape,
+    a.dtype,
   )
 }
 
-function operand(fn: string, value: unknown): Tensor {
-  if (value instanceof Tensor) return value
-  if (typeof value === 'number') return Tensor.wrap(binding.fill(1, value), [])
-  throw typeError(fn, 'other', 'a tensor or a number', value)
+function numberValues(op: OpName, a: Tensor, value: number): Tensor {
+  return Tensor.wrap(binding.binaryNumber(BinaryOp[op], a.buffer, value), a.shape, a.dtype)
+}
+
+function negated(x: Tensor): Tensor {
+  return Tensor.wrap(binding.unary(UnaryOp.neg, x.buffer, 0, 0), x.shape)
+}
+
+/** With a number: no second tensor is made. */
+function withNumber(op: OpName, a: Tensor, value: number): Tensor {
+  const whole = op !== 'div' && (value | 0) === value
+  if (a.dtype === 'int32' && !whole) {
+    using real = castValues(a)
+    return numberValues(op, real, value)
+  }
+  const out = numberValues(op, a, value)
+  record(op, [a], [out], ([g]) => {
+    const dy = g as Tensor
+    return [op === 'add' || op === 'sub' ? dy : numberValues(op, dy, value)]
+  })
+  return out
+}
+
+/**
+ * int32 with int32 stays int32 (wrapping around), except for div; otherwise the int32 side becomes
+ * float32.
+ */
+function withTensor(op: OpName, a: Tensor, b: Tensor): Tensor {
+  if (a.dtype === 'int32' || b.dtype === 'int32') {
+    if (op !== 'div' && a.dtype === b.dtype) return binaryValues(op, a, b)
+    broadcastShapes(op, a.shape, b.shape)
+    const x = a.dtype === 'int32' ? castValues(a) : a
+    const y = b.dtype === 'int32' ? castValues(b) : b
+    const out = floats(op, x, y)
+    if (x !== a) x[Symbol.dispose]()
+    if (y !== b) y[Symbol.dispose]()
+    return out
+  }
+  return floats(op, a, b)
+}
+
+function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
+  const out = binaryValues(op, a, b)
+  if (!willRecord([a, b])) return out
+  const { shape: aShape } = a
+  const { shape: bShape } = b
+  if (op === 'add' || op === 'sub') {
+    record(op, [a, b], [out], ([g], node) => {
+      const dy = g as Tensor
+      const da = node.needs(0) ? sumTo(dy, aShape) : null
+      if (!node.needs(1)) return [da, null]
+      const db = sumTo(dy, bShape)
+      if (op === 'add') return [da, db]
+      const minus = negated(db)
+      if (db !== dy) db[Symbol.dispose]()
+      return [da, minus]
+    })
+    return out
+  }
+  // mul: da = dy b, db = dy a. div: da = dy / b, db = -dy out / b.
+  const other = op === 'mul' ? a : out
+  const savedB = a.requiresGrad || op === 'div' ? b.viewAs(b.shape) : null
+  const savedOther = b.requiresGrad ? other.viewAs(other.shape) : null
+  record(
+    op,
+    [a, b],
+    [out],
+    ([g], node) => {
+      const dy = g as Tensor
+      const da = node.needs(0)
+        ? sumTemporaryTo(binaryValues(op, dy, savedB as Tensor), aShape)
+        : null
+      if (!node.needs(1)) return [da, null]
+      const product = binaryValues('mul', dy, savedOther as Tensor)
+      if (op === 'mul') return [da, sumTemporaryTo(product, bShape)]
+      using quotient = binaryValues('div', product, savedB as Tensor)
+      product[Symbol.dispose]()
+      const sum = sumTo(quotient, bShape)
+      const db = negated(sum)
+      if (sum !== quotient) sum[Symbol.dispose]()
+      return [da, db]
+    },
+    [savedB, savedOther].filter((t) => t !== null),
+  )
+  return out
+}
+
+function binary(op: OpName, a: Tensor, other: Tensor | number): Tensor {
+  if (typeof other === 'number') return withNumber(op, a, other)
+  if (other instanceof Tensor) return withTensor(op, a, other)
+  throw typeError(op, 'other', 'a tensor or a number', other)
 }
 
 export function add(a: Tensor, other: Tensor | number): Tensor {
-  const b = operand('add', other)
-  const out = binaryValues('add', BinaryOp.add, a, b)
-  record('add', [a, b], [out], ([g]) => [g as Tensor, g as Tensor])
-  return out
+  return binary('add', a, other)
 }
 export function sub(a: Tensor, other: Tensor | number): Tensor {
-  return binaryValues('sub', BinaryOp.sub, a, operand('sub', other))
+  return binary('sub', a, other)
 }
 export function mul(a: Tensor, other: Tensor | number): Tensor {
-  return binaryValues('mul', BinaryOp.mul, a, operand('mul', other))
+  return binary('mul', a, other)
 }
 export function div(a: Tensor, other: Tensor | number): Tensor {
-  return binaryValues('div', BinaryOp.div, a, operand('div', other))
+  return binary('div', a, other)
 }

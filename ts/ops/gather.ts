@@ -2,7 +2,8 @@
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
-import { numelOf, Tensor } from '../tensor.js'
+import { numelOf } from '../shape.js'
+import { Tensor } from '../tensor.js'
 
 export interface GatherOptions {
   /** The value of the rows whose index is -1; without it that index is an error. */
@@ -70,6 +71,7 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
     x.dtype,
   )
   if (!willRecord([x])) return out
+  const { shape } = x
   const saved = index.viewAs(index.shape)
   record(
     fn,
@@ -78,7 +80,7 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
     ([dy]) => [
       Tensor.wrap(
         binding.scatterAddRows((dy as Tensor).buffer, saved.buffer, outer, rows, width, skip),
-        x.shape,
+        shape,
       ),
     ],
     [saved],

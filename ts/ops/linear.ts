@@ -1,8 +1,10 @@
 /** The product of a linear layer. */
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
-import { formatShape, rangeError, typeError } from '../errors.js'
-import { type Shape, Tensor } from '../tensor.js'
+import { formatShape, rangeError } from '../errors.js'
+import { checkShape, numelOf } from '../shape.js'
+import { Tensor } from '../tensor.js'
+import { checkFloat } from './common.js'
 
 /**
  * x · weightᵀ + bias; as `torch.nn.functional.linear`.
@@ -30,12 +32,14 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   if (bias !== null && (bias.shape.length !== 1 || bias.shape[0] !== outputs)) {
     throw rangeError('linear', 'bias', `shape (${outputs},)`, formatShape(bias.shape))
   }
-  const m = rowsOf(x.shape)
+  const m = numelOf(x.shape.slice(0, -1))
+  const outShape = checkShape('linear', [...x.shape.slice(0, -1), outputs])
   const out = Tensor.wrap(
     binding.linear(x.buffer, weight.buffer, bias?.buffer ?? null, m, inputs, outputs),
-    [...x.shape.slice(0, -1), outputs],
+    outShape,
   )
   if (!willRecord([x, weight, bias])) return out
+  const { shape } = x
   const savedX = weight.requiresGrad ? x.viewAs(x.shape) : null
   const savedWeight = x.requiresGrad ? weight.viewAs(weight.shape) : null
   record(
@@ -53,26 +57,12 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
         node.needs(2),
       )
       return [
-        dx && Tensor.wrap(dx, x.shape),
-        dw && Tensor.wrap(dw, weight.shape),
+        dx && Tensor.wrap(dx, shape),
+        dw && Tensor.wrap(dw, [outputs, inputs]),
         db && Tensor.wrap(db, [outputs]),
       ]
     },
     [savedX, savedWeight].filter((t) => t !== null),
   )
   return out
-}
-
-/** The product of all sizes but the last. */
-function rowsOf(shape: Shape): number {
-  let rows = 1
-  for (let d = 0; d < shape.length - 1; d++) rows *= shape[d] as number
-  return rows
-}
-
-/** Checks a float32 tensor. @throws TypeError */
-export function checkFloat(fn: string, name: string, value: unknown): Tensor {
-  if (!(value instanceof Tensor)) throw typeError(fn, name, 'a tensor', value)
-  if (value.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', value.dtype)
-  return value
 }

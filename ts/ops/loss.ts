@@ -11,8 +11,7 @@ import {
   typeError,
 } from '../errors.js'
 import { type Shape, Tensor } from '../tensor.js'
-import { broadcastStrides } from './arithmetic.js'
-import { checkFloat } from './linear.js'
+import { broadcastStrides, checkFloat } from './common.js'
 
 export interface ReductionOptions {
   /** The mean (default) or sum over the elements, or 'none' for each element's own loss. */

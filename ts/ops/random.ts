@@ -12,7 +12,7 @@ import {
 } from '../errors.js'
 import { nextRandom } from '../random.js'
 import { checkShape, Tensor } from '../tensor.js'
-import { checkFloat } from './linear.js'
+import { checkFloat } from './common.js'
 
 export interface DropoutOptions {
   /** The probability that an element becomes 0; the others are scaled by 1 / (1 - p). Default 0.5. */

@@ -7,44 +7,10 @@
 
 #include <cstdint>
 
+#include "fused_rnn/ops_tensor.h"
 #include "fused_rnn/ops_training.h"
 
 namespace fused_rnn {
-
-constexpr int kMaxDims = 8;
-
-struct FillArgs {
-  float* out;  // [n]
-  int64_t n;
-  float value;
-};
-
-// Elements of any type; out may be in itself, but not overlap it otherwise.
-struct CopyArgs {
-  uint32_t* out;       // [n]
-  const uint32_t* in;  // [n]
-  int64_t n;
-};
-
-// out = a (op) b, with broadcasting expressed as strides of 0.
-enum class BinaryOp : int32_t { add, sub, mul, div };
-struct BinaryArgs {
-  BinaryOp op;
-  float* out;      // shape, contiguous
-  const float* a;  // shape through a_strides (elements)
-  const float* b;  // shape through b_strides
-  int32_t dims;
-  int64_t shape[kMaxDims];
-  int64_t a_strides[kMaxDims];
-  int64_t b_strides[kMaxDims];
-};
-
-// dst += src
-struct AddIntoArgs {
-  float* dst;        // [n]
-  const float* src;  // [n]
-  int64_t n;
-};
 
 // ---- Linear -----------------------------------------------------------------------------------
 

@@ -1,0 +1,165 @@
+// Arguments of operations on whole tensors: elementwise, reductions, shapes, products. The
+// conventions of ops.h hold; `integer` says that values are int32_t instead of float.
+#pragma once
+
+#include <cstdint>
+
+namespace fused_rnn {
+
+constexpr int kMaxDims = 8;
+
+// ---- Elementwise ------------------------------------------------------------------------------
+
+struct FillArgs {
+  float* out;  // [n]
+  int64_t n;
+  float value;
+};
+
+// Elements of any type; out may be in itself, but not overlap it otherwise.
+struct CopyArgs {
+  uint32_t* out;       // [n]
+  const uint32_t* in;  // [n]
+  int64_t n;
+};
+
+// dst += src
+struct AddIntoArgs {
+  float* dst;        // [n]
+  const float* src;  // [n]
+  int64_t n;
+};
+
+// float32 to int32 (towards zero; beyond its range the nearest, NaN gives 0), or back.
+struct CastArgs {
+  void* out;       // [n]
+  const void* in;  // [n]
+  int64_t n;
+  bool to_integer;
+};
+
+// out = a (op) b, with broadcasting expressed as strides of 0. Integers wrap around; there is no
+// integer division.
+enum class BinaryOp : int32_t { add, sub, mul, div };
+struct BinaryArgs {
+  BinaryOp op;
+  bool integer;
+  void* out;      // shape, contiguous
+  const void* a;  // shape through a_strides (elements)
+  const void* b;  // shape through b_strides
+  int32_t dims;
+  int64_t shape[kMaxDims];
+  int64_t a_strides[kMaxDims];
+  int64_t b_strides[kMaxDims];
+};
+
+// out = op(in). pow: in^p; clamp: into [p, q]. Of integers only neg, abs, relu and clamp.
+enum class UnaryOp : int32_t { neg, exp, log, sqrt, abs, pow, clamp, tanh, sigmoid, relu };
+struct UnaryArgs {
+  UnaryOp op;
+  bool integer;
+  void* out;       // [n]
+  const void* in;  // [n]
+  int64_t n;
+  double p, q;
+};
+
+// dx = dy * op'. `saved` is the output for exp, sqrt, tanh, sigmoid and relu, the input for log,
+// abs, pow and clamp, and not used for neg.
+struct UnaryBackwardArgs {
+  UnaryOp op;
+  float* dx;           // [n]
+  const float* dy;     // [n]
+  const float* saved;  // [n]
+  int64_t n;
+  double p, q;
+};
+
+// ---- Reductions over the middle dimension -----------------------------------------------------
+
+// out = scale * sum; the same bits for any number of threads. Integers wrap around and take no
+// scale.
+struct SumArgs {
+  bool integer;
+  void* out;       // [outer, inner]
+  const void* in;  // [outer, n, inner]
+  int64_t outer, n, inner;
+  float scale;
+};
+
+// The largest, and where it first is. A NaN counts as larger than any number. n > 0.
+struct MaxArgs {
+  bool integer;
+  void* value;     // [outer, inner] or null
+  int32_t* index;  // [outer, inner]
+  const void* in;  // [outer, n, inner]
+  int64_t outer, n, inner;
+};
+
+// dx = dy at index, 0 elsewhere.
+struct MaxBackwardArgs {
+  float* dx;             // [outer, n, inner]
+  const float* dy;       // [outer, inner]
+  const int32_t* index;  // [outer, inner]
+  int64_t outer, n, inner;
+};
+
+// dx = dy[0] in equal parts wherever x equals value[0].
+struct MaxAllBackwardArgs {
+  float* dx;           // [n]
+  const float* dy;     // [1]
+  const float* x;      // [n]
+  const float* value;  // [1]
+  int64_t n;
+};
+
+// y = softmax(x) over the middle dimension, or its logarithm.
+struct SoftmaxArgs {
+  bool log;
+  float* y;        // [outer, n, inner]
+  const float* x;  // [outer, n, inner]
+  int64_t outer, n, inner;
+};
+struct SoftmaxBackwardArgs {
+  bool log;
+  float* dx;        // [outer, n, inner]
+  const float* dy;  // [outer, n, inner]
+  const float* y;   // [outer, n, inner]
+  int64_t outer, n, inner;
+};
+
+// ---- Shapes -----------------------------------------------------------------------------------
+
+// out[i] = in[sum of i[d] * strides[d]]; strides may be 0 or negative. Elements of any type.
+struct CopyStridedArgs {
+  uint32_t* out;  // shape, contiguous
+  const uint32_t* in;
+  int32_t dims;
+  int64_t shape[kMaxDims];
+  int64_t strides[kMaxDims];
+};
+
+// The inputs side by side; a null input gives zeros. Elements of any type.
+struct ConcatArgs {
+  uint32_t* out;               // [outer, sum of widths]
+  const uint32_t* const* ins;  // [count], each [outer, widths[i]]
+  const int64_t* widths;       // [count]
+  int64_t count, outer;
+};
+
+// ---- Matrix products --------------------------------------------------------------------------
+
+// out[batch] = op(a)[batch] * op(b)[batch]; batches are broadcast by strides of 0.
+struct MatmulArgs {
+  float* out;      // [...shape, m, n]
+  const float* a;  // [..., m, k], or [..., k, m] when transposed
+  const float* b;  // [..., k, n], or [..., n, k] when transposed
+  bool trans_a, trans_b;
+  int64_t m, n, k;
+  int32_t dims;  // of the batch
+  int64_t shape[kMaxDims];
+  int64_t a_strides[kMaxDims];  // in matrices
+  int64_t b_strides[kMaxDims];
+};
+
+}  // namespace fused_rnn

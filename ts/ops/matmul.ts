@@ -1,0 +1,112 @@
+/** Matrix products with broadcast batches. */
+import { record, willRecord } from '../autograd.js'
+import { binding } from '../binding.js'
+import { formatShape, rangeError } from '../errors.js'
+import { checkShape, numelOf, type Shape } from '../shape.js'
+import { Tensor } from '../tensor.js'
+import {
+  broadcastShapes,
+  broadcastStrides,
+  checkFloat,
+  relabel,
+  sameShape,
+  sumTemporaryTo,
+} from './common.js'
+
+/** [...batch, rows, columns] */
+interface Matrices {
+  batch: Shape
+  rows: number
+  columns: number
+}
+
+function matrices(shape: Shape): Matrices {
+  const [rows, columns] = shape.slice(-2) as [number, number]
+  return { batch: shape.slice(0, -2), rows, columns }
+}
+
+function transposed(a: Matrices): Matrices {
+  return { batch: a.batch, rows: a.columns, columns: a.rows }
+}
+
+/** op(a) · op(b) for every member of the batch, as a new tensor of `shape`. */
+function product(
+  [x, a, transA]: readonly [Tensor, Matrices, boolean],
+  [y, b, transB]: readonly [Tensor, Matrices, boolean],
+  batch: Shape,
+  shape: Shape,
+): Tensor {
+  const { rows: m, columns: k } = transA ? transposed(a) : a
+  const { columns: n } = transB ? transposed(b) : b
+  const aStrides = broadcastStrides(a.batch, batch)
+  const bStrides = broadcastStrides(b.batch, batch)
+  return Tensor.wrap(
+    binding.matmul(x.buffer, y.buffer, transA, transB, m, n, k, batch, aStrides, bStrides),
+    shape,
+  )
+}
+
+/** A product of the batch summed over the dimensions in which `to` was broadcast. */
+function productTo(
+  a: readonly [Tensor, Matrices, boolean],
+  b: readonly [Tensor, Matrices, boolean],
+  batch: Shape,
+  to: Matrices,
+  shape: Shape,
+): Tensor {
+  if (sameShape(batch, to.batch)) return product(a, b, batch, shape)
+  const full = product(a, b, batch, [...batch, to.rows, to.columns])
+  return relabel(sumTemporaryTo(full, [...to.batch, to.rows, to.columns]), shape)
+}
+
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  checkFloat('matmul', 'tensor', a)
+  checkFloat('matmul', 'other', b)
+  const aShape = a.shape
+  const bShape = b.shape
+  if (aShape.length === 0) throw rangeError('matmul', 'tensor', 'at least one dimension', '()')
+  if (bShape.length === 0) throw rangeError('matmul', 'other', 'at least one dimension', '()')
+  const rowVector = aShape.length === 1
+  const columnVector = bShape.length === 1
+  let left = matrices(rowVector ? [1, ...aShape] : aShape)
+  const right = matrices(columnVector ? [...bShape, 1] : bShape)
+  if (left.columns !== right.rows) {
+    const expected = columnVector ? `(${left.columns},)` : `(…, ${left.columns}, n)`
+    throw rangeError(
+      'matmul',
+      'other',
+      `shape ${expected} for a tensor of shape ${formatShape(aShape)}`,
+      formatShape(bShape),
+    )
+  }
+  let batch: Shape = broadcastShapes('matmul', left.batch, right.batch)
+  const shape = [...batch]
+  if (!rowVector) shape.push(left.rows)
+  if (!columnVector) shape.push(right.columns)
+  checkShape('matmul', shape)
+  if (right.batch.length === 0 && left.batch.length > 0) {
+    // One matrix on the right: the batch on the left is more rows of one product.
+    left = { batch: [], rows: numelOf(left.batch) * left.rows, columns: left.columns }
+    batch = []
+  }
+  const out = product([a, left, false], [b, right, false], batch, shape)
+  if (!willRecord([a, b])) return out
+  const savedA = b.requiresGrad ? a.viewAs(aShape) : null
+  const savedB = a.requiresGrad ? b.viewAs(bShape) : null
+  const gradient: Matrices = { batch, rows: left.rows, columns: right.columns }
+  record(
+    'matmul',
+    [a, b],
+    [out],
+    ([g], node) => {
+      const dy = [g as Tensor, gradient, false] as const
+      const da =
+        node.needs(0) && savedB ? productTo(dy, [savedB, right, true], batch, left, aShape) : null
+      const db =
+        node.needs(1) && savedA ? productTo([savedA, left, true], dy, batch, right, bShape) : null
+      return [da, db]
+    },
+    [savedA, savedB].filter((t) => t !== null),
+  )
+  return out
+}

@@ -1,0 +1,271 @@
+/** Other shapes and orders of the same elements. */
+import { record, willRecord } from '../autograd.js'
+import { type Buffer, binding } from '../binding.js'
+import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
+import { checkShape, numelOf, type Shape } from '../shape.js'
+import { Tensor } from '../tensor.js'
+import { checkDim, checkTensor, expandValues, splitAt, stridesOf, sumTo } from './common.js'
+
+/**
+ * Element [i…] is x's element offset + Σ i·stride: a view where that is a contiguous window, else a
+ * copy. Without history.
+ */
+function layoutValues(x: Tensor, shape: Shape, strides: readonly number[], offset = 0): Tensor {
+  const contiguous = stridesOf(shape)
+  if (shape.every((size, d) => size <= 1 || strides[d] === contiguous[d])) {
+    return x.viewAs(shape, offset)
+  }
+  return Tensor.wrap(binding.copyStrided(x.buffer, shape, strides, offset), shape, x.dtype)
+}
+
+/** A view of another shape, with history. */
+function reshaped(fn: string, x: Tensor, shape: Shape): Tensor {
+  const before = x.shape
+  const out = x.viewAs(checkShape(fn, shape))
+  record(fn, [x], [out], ([dy]) => [(dy as Tensor).viewAs(before)])
+  return out
+}
+
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  if (!Array.isArray(shape)) throw typeError('reshape', 'shape', 'an array of sizes', shape)
+  const open = shape.indexOf(-1)
+  const sizes = [...shape]
+  if (open >= 0) {
+    sizes[open] = 1
+    checkShape('reshape', sizes)
+    const rest = numelOf(sizes)
+    if (rest === 0 || x.numel % rest !== 0) {
+      const expected = `a shape that ${x.numel} elements fill in one way`
+      throw rangeError('reshape', 'shape', expected, formatShape(shape))
+    }
+    sizes[open] = x.numel / rest
+  }
+  checkShape('reshape', sizes)
+  if (numelOf(sizes) !== x.numel) {
+    const expected = `a shape of ${x.numel} elements for a tensor of shape ${formatShape(x.shape)}`
+    throw rangeError('reshape', 'shape', expected, formatShape(shape))
+  }
+  return reshaped('reshape', x, sizes)
+}
+
+export function unsqueeze(x: Tensor, dim: number): Tensor {
+  const d = checkDim('unsqueeze', 'dim', dim, x.shape.length + 1)
+  return reshaped('unsqueeze', x, [...x.shape.slice(0, d), 1, ...x.shape.slice(d)])
+}
+
+export function squeeze(x: Tensor, dim?: number): Tensor {
+  const chosen = dim === undefined ? null : checkDim('squeeze', 'dim', dim, x.shape.length)
+  const shape = x.shape.filter((size, d) => size !== 1 || (chosen !== null && d !== chosen))
+  return reshaped('squeeze', x, shape)
+}
+
+// ---- Order of dimensions and elements --------------------------------------------------------------
+
+function permuteValues(x: Tensor, order: readonly number[]): Tensor {
+  const strides = stridesOf(x.shape)
+  return layoutValues(
+    x,
+    order.map((d) => x.shape[d] as number),
+    order.map((d) => strides[d] as number),
+  )
+}
+
+function permuted(fn: string, x: Tensor, order: readonly number[]): Tensor {
+  const out = permuteValues(x, order)
+  record(fn, [x], [out], ([dy]) => [
+    permuteValues(
+      dy as Tensor,
+      order.map((_, d) => order.indexOf(d)),
+    ),
+  ])
+  return out
+}
+
+export function permute(x: Tensor, dims: readonly number[]): Tensor {
+  const rank = x.shape.length
+  if (!Array.isArray(dims)) throw typeError('permute', 'dims', 'an array of dimensions', dims)
+  const order = dims.map((dim, i) => checkDim('permute', `dims[${i}]`, dim, rank))
+  if (order.length !== rank || new Set(order).size !== rank) {
+    throw rangeError('permute', 'dims', `each of ${rank} dimensions once`, `[${dims.join(', ')}]`)
+  }
+  return permuted('permute', x, order)
+}
+
+export function transpose(x: Tensor, a: number, b: number): Tensor {
+  const rank = x.shape.length
+  const first = checkDim('transpose', 'a', a, rank)
+  const second = checkDim('transpose', 'b', b, rank)
+  const order = x.shape.map((_, d) => (d === first ? second : d === second ? first : d))
+  return permuted('transpose', x, order)
+}
+
+export function t(x: Tensor): Tensor {
+  if (x.shape.length > 2)
+    throw rangeError('t', 'tensor', 'at most 2 dimensions', formatShape(x.shape))
+  return permuted('t', x, x.shape.length === 2 ? [1, 0] : [...x.shape.keys()])
+}
+
+function flipValues(x: Tensor, flipped: ReadonlySet<number>): Tensor {
+  let offset = 0
+  const strides = stridesOf(x.shape).map((stride, d) => {
+    const size = x.shape[d] as number
+    if (!flipped.has(d) || size < 2) return stride
+    offset += (size - 1) * stride
+    return -stride
+  })
+  if (x.numel === 0) offset = 0
+  return layoutValues(x, x.shape, strides, offset)
+}
+
+export function flip(x: Tensor, dims: number | readonly number[]): Tensor {
+  const list = Array.isArray(dims) ? (dims as readonly number[]) : [dims as number]
+  const flipped = new Set(list.map((dim) => checkDim('flip', 'dims', dim, x.shape.length)))
+  const out = flipValues(x, flipped)
+  record('flip', [x], [out], ([dy]) => [flipValues(dy as Tensor, flipped)])
+  return out
+}
+
+export function expand(x: Tensor, shape: Shape): Tensor {
+  if (!Array.isArray(shape)) throw typeError('expand', 'shape', 'an array of sizes', shape)
+  const extra = shape.length - x.shape.length
+  const sizes = shape.map((size, d) =>
+    size === -1 && d >= extra ? (x.shape[d - extra] ?? 0) : size,
+  )
+  checkShape('expand', sizes)
+  if (extra < 0 || x.shape.some((size, d) => size !== 1 && size !== sizes[d + extra])) {
+    const expected = `a shape that ${formatShape(x.shape)} broadcasts to`
+    throw rangeError('expand', 'shape', expected, formatShape(shape))
+  }
+  const before = x.shape
+  const out = expandValues(x, sizes)
+  record('expand', [x], [out], ([dy]) => [sumTo(dy as Tensor, before)])
+  return out
+}
+
+// ---- Windows ---------------------------------------------------------------------------------------
+
+/** x[begin, begin + count) along a dimension, under the shape `shape`, with history. */
+function window(
+  fn: string,
+  x: Tensor,
+  dim: number,
+  begin: number,
+  count: number,
+  shape: Shape,
+): Tensor {
+  const { outer, n, inner } = splitAt(x.shape, dim)
+  const values =
+    outer === 1
+      ? x.viewAs(shape, begin * inner)
+      : Tensor.wrap(
+          binding.copyStrided(x.buffer, [outer, count * inner], [n * inner, 1], begin * inner),
+          shape,
+          x.dtype,
+        )
+  const before = x.shape
+  record(fn, [x], [values], ([dy]) => {
+    const widths = [begin * inner, count * inner, (n - begin - count) * inner]
+    return [Tensor.wrap(binding.concat([null, (dy as Tensor).buffer, null], widths, outer), before)]
+  })
+  return values
+}
+
+export function slice(x: Tensor, dim: number, start: number, end: number): Tensor {
+  if (x.shape.length === 0) throw rangeError('slice', 'tensor', 'at least one dimension', '()')
+  const d = checkDim('slice', 'dim', dim, x.shape.length)
+  const size = x.shape[d] as number
+  const bound = (name: string, value: number): number => {
+    if (value === Infinity) return size
+    const checked = checkInteger('slice', name, value, -Number.MAX_SAFE_INTEGER)
+    return Math.min(Math.max(checked < 0 ? checked + size : checked, 0), size)
+  }
+  const begin = bound('start', start)
+  const count = Math.max(bound('end', end) - begin, 0)
+  const shape = x.shape.map((n, i) => (i === d ? count : n))
+  return window('slice', x, d, begin, count, shape)
+}
+
+export function select(x: Tensor, dim: number, index: number): Tensor {
+  if (x.shape.length === 0) throw rangeError('select', 'tensor', 'at least one dimension', '()')
+  const d = checkDim('select', 'dim', dim, x.shape.length)
+  const size = x.shape[d] as number
+  const checked = checkInteger('select', 'index', index, -size, size - 1)
+  const shape = x.shape.filter((_, i) => i !== d)
+  return window('select', x, d, checked < 0 ? checked + size : checked, 1, shape)
+}
+
+// ---- Joining ---------------------------------------------------------------------------------------
+
+function checkTensors(fn: string, tensors: unknown): readonly [Tensor, ...Tensor[]] {
+  if (!Array.isArray(tensors)) throw typeError(fn, 'tensors', 'an array of tensors', tensors)
+  if (tensors.length === 0) throw rangeError(fn, 'tensors', 'at least one tensor', 'none')
+  tensors.forEach((tensor, i) => {
+    checkTensor(fn, `tensors[${i}]`, tensor)
+    const { dtype } = tensors[0] as Tensor
+    if (tensor.dtype !== dtype)
+      throw typeError(fn, `tensors[${i}]`, `a ${dtype} tensor`, tensor.dtype)
+  })
+  return tensors as unknown as [Tensor, ...Tensor[]]
+}
+
+/** Each tensor's rows ([outer, numel / outer]) side by side. */
+function join(fn: string, tensors: readonly Tensor[], outer: number, shape: Shape): Tensor {
+  checkShape(fn, shape)
+  const widths = tensors.map((tensor) => (outer === 0 ? 0 : tensor.numel / outer))
+  const buffers: Buffer[] = tensors.map((tensor) => tensor.buffer)
+  const out = Tensor.wrap(
+    binding.concat(buffers, widths, outer),
+    shape,
+    (tensors[0] as Tensor).dtype,
+  )
+  if (!willRecord(tensors)) return out
+  const total = widths.reduce((a, b) => a + b, 0)
+  const shapes = tensors.map((tensor) => tensor.shape)
+  record(fn, tensors, [out], ([g], node) => {
+    const dy = g as Tensor
+    let offset = 0
+    return shapes.map((part, i) => {
+      const width = widths[i] as number
+      const from = offset
+      offset += width
+      if (!node.needs(i)) return null
+      if (outer === 1) return dy.viewAs(part, from)
+      return Tensor.wrap(binding.copyStrided(dy.buffer, [outer, width], [total, 1], from), part)
+    })
+  })
+  return out
+}
+
+/**
+ * Tensors of one type one after the other along `dim`; as `torch.cat`.
+ * @param tensors of equal shapes except in `dim`
+ */
+export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
+  const list = checkTensors('cat', tensors)
+  const first = list[0].shape
+  if (first.length === 0) throw rangeError('cat', 'tensors[0]', 'at least one dimension', '()')
+  const d = checkDim('cat', 'dim', dim, first.length)
+  list.forEach(({ shape }, i) => {
+    if (shape.length === first.length && shape.every((n, k) => k === d || n === first[k])) return
+    const expected = formatShape(first.map((n, k) => (k === d ? '…' : n)))
+    throw rangeError('cat', `tensors[${i}]`, `shape ${expected}`, formatShape(shape))
+  })
+  const size = list.reduce((n, { shape }) => n + (shape[d] as number), 0)
+  const shape = first.map((n, k) => (k === d ? size : n))
+  return join('cat', list, numelOf(first.slice(0, d)), shape)
+}
+
+/**
+ * Tensors of one shape and type as the slices of a new dimension `dim`; as `torch.stack`.
+ */
+export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
+  const list = checkTensors('stack', tensors)
+  const first = list[0].shape
+  const d = checkDim('stack', 'dim', dim, first.length + 1)
+  list.forEach(({ shape }, i) => {
+    if (shape.length === first.length && shape.every((n, k) => n === first[k])) return
+    throw rangeError('stack', `tensors[${i}]`, `shape ${formatShape(first)}`, formatShape(shape))
+  })
+  const shape = [...first.slice(0, d), list.length, ...first.slice(d)]
+  return join('stack', list, numelOf(first.slice(0, d)), shape)
+}

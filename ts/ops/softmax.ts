@@ -1,0 +1,34 @@
+/** Softmax and its logarithm. */
+import { record, willRecord } from '../autograd.js'
+import { binding } from '../binding.js'
+import { Tensor } from '../tensor.js'
+import { checkDim, checkFloat, splitAt } from './common.js'
+
+function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
+  checkFloat(fn, 'tensor', x)
+  const { outer, n, inner } = splitAt(x.shape, checkDim(fn, 'dim', dim, x.shape.length))
+  const out = Tensor.wrap(binding.softmax(x.buffer, outer, n, inner, log), x.shape)
+  if (!willRecord([x])) return out
+  const { shape } = x
+  const saved = out.viewAs(out.shape)
+  record(
+    fn,
+    [x],
+    [out],
+    ([dy]) => {
+      const gradient = (dy as Tensor).buffer
+      const dx = binding.softmaxBackward(gradient, saved.buffer, outer, n, inner, log)
+      return [Tensor.wrap(dx, shape)]
+    },
+    [saved],
+  )
+  return out
+}
+
+export function softmax(x: Tensor, dim: number): Tensor {
+  return normalised('softmax', x, dim, false)
+}
+
+export function logSoftmax(x: Tensor, dim: number): Tensor {
+  return normalised('logSoftmax', x, dim, true)
+}

@@ -1,0 +1,37 @@
+/** Shapes: sizes of dimensions, outermost first. */
+import { totalmem } from 'node:os'
+import { checkInteger, formatShape, rangeError, typeError } from './errors.js'
+
+export type Shape = readonly number[]
+
+/** The most dimensions a tensor has. */
+export const MAX_DIMS = 8
+
+const MEMORY = totalmem()
+
+/** Product of the sizes. */
+export function numelOf(shape: Shape): number {
+  let n = 1
+  for (const size of shape) n *= size
+  return n
+}
+
+/** Checks a shape from outside. @throws TypeError, RangeError */
+export function checkShape(fn: string, shape: unknown): Shape {
+  if (!Array.isArray(shape)) throw typeError(fn, 'shape', 'an array of sizes', shape)
+  if (shape.length > MAX_DIMS)
+    throw rangeError(fn, 'shape', `at most ${MAX_DIMS} dimensions`, `${shape.length}`)
+  shape.forEach((size, d) => {
+    checkInteger(fn, `shape[${d}]`, size, 0)
+  })
+  const bytes = numelOf(shape) * 4
+  if (bytes > MEMORY) {
+    throw rangeError(
+      fn,
+      'shape',
+      `a tensor that fits this machine's memory (${MEMORY} bytes)`,
+      `${formatShape(shape)} (${bytes} bytes)`,
+    )
+  }
+  return shape as Shape
+}
