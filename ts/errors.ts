@@ -47,8 +47,9 @@ export function checkInteger(
   if (typeof value !== 'number') throw typeError(fn, name, 'a whole number', value)
   if (!Number.isInteger(value)) throw rangeError(fn, name, 'a whole number', String(value))
   if (value < min || value > max) {
-    const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `between ${min} and ${max}`
-    throw rangeError(fn, name, `a whole number of ${range}`, String(value))
+    const range =
+      max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `between ${min} and ${max}`
+    throw rangeError(fn, name, `a whole number ${range}`, String(value))
   }
   return value
 }

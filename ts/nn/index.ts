@@ -1,4 +1,12 @@
 /** Layers, losses and what they are made of; as `torch.nn`. */
+export {
+  type CellOptions,
+  GRUCell,
+  LSTMCell,
+  RecurrentCell,
+  RNNCell,
+  type RNNCellOptions,
+} from './cells.js'
 export { Dropout } from './dropout.js'
 export { Embedding, type EmbeddingOptions } from './embedding.js'
 export * as functional from './functional.js'
@@ -13,4 +21,13 @@ export {
   Parameter,
   Sequential,
 } from './module.js'
+export {
+  GRU,
+  LSTM,
+  type LSTMOptions,
+  RecurrentLayer,
+  type RecurrentOptions,
+  RNN,
+  type RNNOptions,
+} from './recurrent.js'
 export * as utils from './utils.js'

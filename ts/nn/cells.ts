@@ -1,0 +1,192 @@
+/** nn.RNNCell, nn.GRUCell and nn.LSTMCell: one time step, through the layers' kernels. */
+import {
+  checkBoolean,
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { type Shape, Tensor } from '../tensor.js'
+import { Module } from './module.js'
+import { drawParameters, lstmState, parameterBlock } from './recurrent.js'
+import { CellKind, GATES, runRecurrent } from './recurrent_op.js'
+
+export interface CellOptions {
+  /** Whether there are biases. Default true. */
+  bias?: boolean
+}
+
+export interface RNNCellOptions extends CellOptions {
+  /** Default 'tanh'. */
+  nonlinearity?: 'tanh' | 'relu'
+}
+
+/** Base of the cells; as `torch.nn.RNNCellBase`. */
+export abstract class RecurrentCell extends Module {
+  readonly inputSize: number
+  readonly hiddenSize: number
+  readonly bias: boolean
+  /** `[G·H, inputSize]` */
+  declare weight_ih: Tensor
+  /** `[G·H, H]` */
+  declare weight_hh: Tensor
+  /** `[G·H]`; not there without bias */
+  declare bias_ih: Tensor
+  /** `[G·H]`; not there without bias */
+  declare bias_hh: Tensor
+
+  readonly #cell: number
+
+  protected constructor(
+    name: string,
+    cell: number,
+    inputSize: number,
+    hiddenSize: number,
+    options: CellOptions,
+  ) {
+    super()
+    checkOptions(name, options, ['bias'])
+    this.#cell = cell
+    this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
+    this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
+    this.bias = checkBoolean(name, 'bias', options.bias ?? true)
+    Object.assign(this, Object.fromEntries(parameterBlock(name, Object.entries(this.#shapes()))))
+    this.resetParameters()
+  }
+
+  override extraRepr(): string {
+    return `${this.inputSize}, ${this.hiddenSize}${this.bias ? '' : ', bias=false'}`
+  }
+
+  /** Draws every parameter anew from U(−1/√H, 1/√H). */
+  resetParameters(): void {
+    drawParameters(this.parameters(), this.hiddenSize)
+  }
+
+  #shapes(): Record<string, Shape> {
+    const gates = (GATES[this.#cell] as number) * this.hiddenSize
+    const weights = { weight_ih: [gates, this.inputSize], weight_hh: [gates, this.hiddenSize] }
+    return this.bias ? { ...weights, bias_ih: [gates], bias_hh: [gates] } : weights
+  }
+
+  /** One step; `h` and `c` as the user gave them. Never broadcasts. */
+  protected step(input: Tensor, h: Tensor | null, c: Tensor | null): [h: Tensor, c: Tensor | null] {
+    const fn = `${this.constructor.name}.forward`
+    if (!(input instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', input)
+    if (input.dtype !== 'float32') throw typeError(fn, 'input', 'a float32 tensor', input.dtype)
+    const rank = input.shape.length
+    if (rank !== 1 && rank !== 2) {
+      throw rangeError(
+        fn,
+        'input',
+        '1 or 2 dimensions',
+        `${rank} (shape ${formatShape(input.shape)})`,
+      )
+    }
+    if (input.shape[rank - 1] !== this.inputSize) {
+      throw rangeError(
+        fn,
+        'input',
+        `a last dimension of ${this.inputSize} (inputSize)`,
+        `shape ${formatShape(input.shape)}`,
+      )
+    }
+    const batch = rank === 2 ? (input.shape[0] as number) : 1
+    const isLstm = this.#cell === CellKind.lstm
+    const shape = rank === 2 ? [batch, this.hiddenSize] : [this.hiddenSize]
+    const stacked = (name: string, state: Tensor | null): Tensor | null => {
+      if (state === null) return null
+      if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
+      if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
+      if (formatShape(state.shape) !== formatShape(shape)) {
+        throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(state.shape))
+      }
+      return state.reshape([1, batch, this.hiddenSize])
+    }
+    const h0 = stacked(isLstm ? 'state[0]' : 'state', h)
+    const c0 = stacked('state[1]', c)
+    const result = runRecurrent(
+      {
+        cell: this.#cell,
+        layers: 1,
+        directions: 1,
+        input: this.inputSize,
+        hidden: this.hiddenSize,
+        proj: 0,
+        bias: this.bias,
+        batch,
+        steps: 1,
+        weights: this.#weights(fn),
+        dropout: 0,
+      },
+      rank === 2 ? input : input.reshape([1, this.inputSize]),
+      h0,
+      c0,
+    )
+    return [result.y.reshape(shape), result.cn && result.cn.reshape(shape)]
+  }
+
+  #weights(fn: string): (Tensor | null)[] {
+    const weights = Object.entries(this.#shapes()).map(([name, shape]) => {
+      const weight = this[name as 'weight_ih']
+      if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
+      if (formatShape(weight.shape) !== formatShape(shape)) {
+        throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
+      }
+      return weight
+    })
+    return this.bias ? [...weights, null] : [...weights, null, null, null]
+  }
+}
+
+/**
+ * One step of {@link RNN}; as `torch.nn.RNNCell`. `forward(input, h?)` takes `(N, inputSize)` or
+ * `(inputSize)` and h `(N, hiddenSize)` or `(hiddenSize)` (zeros when left out); returns the new h.
+ */
+export class RNNCell extends RecurrentCell {
+  readonly nonlinearity: 'tanh' | 'relu'
+
+  constructor(inputSize: number, hiddenSize: number, options: RNNCellOptions = {}) {
+    const { nonlinearity = 'tanh', ...rest } = options ?? {}
+    checkOneOf('RNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
+    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
+    super('RNNCell', cell, inputSize, hiddenSize, rest)
+    this.nonlinearity = nonlinearity
+  }
+
+  forward(input: Tensor, h?: Tensor | null): Tensor {
+    return this.step(input, h ?? null, null)[0]
+  }
+
+  override extraRepr(): string {
+    return super.extraRepr() + (this.nonlinearity === 'relu' ? ", nonlinearity='relu'" : '')
+  }
+}
+
+/** One step of {@link GRU}; as `torch.nn.GRUCell`. Shapes as {@link RNNCell}. */
+export class GRUCell extends RecurrentCell {
+  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
+    super('GRUCell', CellKind.gru, inputSize, hiddenSize, options)
+  }
+
+  forward(input: Tensor, h?: Tensor | null): Tensor {
+    return this.step(input, h ?? null, null)[0]
+  }
+}
+
+/**
+ * One step of {@link LSTM}; as `torch.nn.LSTMCell`. The state and the result are pairs [h, c], each
+ * shaped as {@link RNNCell}'s h.
+ */
+export class LSTMCell extends RecurrentCell {
+  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
+    super('LSTMCell', CellKind.lstm, inputSize, hiddenSize, options)
+  }
+
+  forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {
+    const [h, c] = this.step(input, ...lstmState('LSTMCell.forward', state))
+    return [h, c as Tensor]
+  }
+}

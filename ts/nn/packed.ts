@@ -1,0 +1,400 @@
+/** Batches of sequences of unequal lengths; as `torch.nn.utils.rnn`. */
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  describe,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { tensor } from '../factories.js'
+import { gatherRows } from '../ops/gather.js'
+import { cat } from '../ops/shape.js'
+import { Tensor } from '../tensor.js'
+
+/**
+ * Sequences laid out by time step, longest first: the rows of step t are those of the sequences
+ * that are still running. Made by {@link packPaddedSequence} and {@link packSequence}; as
+ * `torch.nn.utils.rnn.PackedSequence`.
+ */
+export class PackedSequence {
+  /** `[sum of lengths, …]` */
+  readonly data: Tensor
+  /** Sequences still running at each step, never increasing. */
+  readonly batchSizes: Int32Array
+  /** Where the sequences stood in the caller's order; null when they were given sorted. int32 */
+  readonly sortedIndices: Tensor | null
+  /** The inverse of sortedIndices. int32 */
+  readonly unsortedIndices: Tensor | null
+  /** unsortedIndices, readable here. */
+  readonly #order: readonly number[] | null
+
+  /** @param order the caller's position of each sorted sequence, or null for sorted input */
+  constructor(
+    data: Tensor,
+    batchSizes: Int32Array | readonly number[],
+    order?: readonly number[] | null,
+  ) {
+    if (!(data instanceof Tensor)) throw typeError('PackedSequence', 'data', 'a tensor', data)
+    this.batchSizes = Int32Array.from(batchSizes)
+    checkBatchSizes(this.batchSizes, data)
+    this.data = data
+    if (order) {
+      const inverse = invert(order, this.batchSizes[0] as number)
+      this.#order = inverse
+      this.sortedIndices = indexTensor(order)
+      this.unsortedIndices = indexTensor(inverse)
+    } else {
+      this.#order = null
+      this.sortedIndices = null
+      this.unsortedIndices = null
+    }
+  }
+
+  /** The same packing around other rows. @param data `[sum of lengths, …]` */
+  withData(data: Tensor): PackedSequence {
+    const order = this.#order && invert(this.#order, this.#order.length)
+    return new PackedSequence(data, this.batchSizes, order)
+  }
+
+  /** Lengths in the caller's order. */
+  get lengths(): number[] {
+    const sorted = lengthsOf(this.batchSizes)
+    return this.#order ? this.#order.map((n) => sorted[n] as number) : sorted
+  }
+
+  /** For each of the caller's sequences, its place among the sorted ones. */
+  get places(): readonly number[] {
+    return this.#order ?? Array.from({ length: this.batchSizes[0] as number }, (_, n) => n)
+  }
+}
+
+function checkBatchSizes(sizes: Int32Array, data: Tensor): void {
+  const fn = 'PackedSequence'
+  if (sizes.length === 0) throw rangeError(fn, 'batchSizes', 'at least one step', 'none')
+  let rows = 0
+  sizes.forEach((size, t) => {
+    const before = t === 0 ? Number.MAX_SAFE_INTEGER : (sizes[t - 1] as number)
+    if (size < 1 || size > before) {
+      throw rangeError(
+        fn,
+        'batchSizes',
+        'sizes of at least 1 that never increase',
+        describe([...sizes]),
+      )
+    }
+    rows += size
+  })
+  if (data.shape[0] !== rows) {
+    throw rangeError(
+      fn,
+      'data',
+      `${rows} rows (the sum of batchSizes)`,
+      `shape ${formatShape(data.shape)}`,
+    )
+  }
+}
+
+function invert(order: readonly number[], batch: number): number[] {
+  const inverse = new Array<number>(batch).fill(-1)
+  order.forEach((n, i) => {
+    if (!Number.isInteger(n) || n < 0 || n >= batch || inverse[n] !== -1) {
+      throw rangeError(
+        'PackedSequence',
+        'order',
+        `a permutation of ${batch} sequences`,
+        describe([...order]),
+      )
+    }
+    inverse[n] = i
+  })
+  if (order.length !== batch) {
+    throw rangeError('PackedSequence', 'order', `${batch} sequences`, `${order.length}`)
+  }
+  return inverse
+}
+
+/** Lengths of the sorted sequences: sequence n runs while batchSizes[t] > n. */
+function lengthsOf(batchSizes: Int32Array): number[] {
+  const lengths = new Array<number>(batchSizes[0] as number).fill(0)
+  for (const size of batchSizes) for (let n = 0; n < size; n++) (lengths[n] as number)++
+  return lengths
+}
+
+function indexTensor(values: ArrayLike<number>): Tensor {
+  return tensor(Int32Array.from(values))
+}
+
+/** Checks lengths and sorts them, longest first; equal ones keep their order. */
+function sortLengths(
+  fn: string,
+  lengths: readonly number[],
+  enforceSorted: boolean,
+): { order: number[] | null; sorted: number[]; batchSizes: Int32Array } {
+  if (enforceSorted) {
+    lengths.forEach((length, n) => {
+      if (n > 0 && length > (lengths[n - 1] as number)) {
+        throw rangeError(
+          fn,
+          'lengths',
+          'decreasing lengths, or enforceSorted: false',
+          describe([...lengths]),
+        )
+      }
+    })
+  }
+  const order = lengths.map((_, n) => n)
+  if (!enforceSorted) order.sort((a, b) => (lengths[b] as number) - (lengths[a] as number))
+  const sorted = order.map((n) => lengths[n] as number)
+  const batchSizes = new Int32Array(sorted[0] as number)
+  for (const length of sorted) for (let t = 0; t < length; t++) (batchSizes[t] as number)++
+  return { order: enforceSorted ? null : order, sorted, batchSizes }
+}
+
+function checkLengths(fn: string, lengths: unknown, batch: number, longest: number): number[] {
+  const isArray = Array.isArray(lengths) || lengths instanceof Int32Array
+  if (!isArray) throw typeError(fn, 'lengths', 'an array of whole numbers', lengths)
+  const list = Array.from(lengths as ArrayLike<number>)
+  if (list.length !== batch) {
+    throw rangeError(fn, 'lengths', `${batch} lengths, one a sequence`, `${list.length}`)
+  }
+  list.forEach((length, n) => {
+    checkInteger(fn, `lengths[${n}]`, length, 1, longest)
+  })
+  return list
+}
+
+export interface PackPaddedOptions {
+  /** The input is (N, T, …). Default false: (T, N, …). */
+  batchFirst?: boolean
+  /** Refuse lengths that do not decrease; false sorts and remembers the order. Default true. */
+  enforceSorted?: boolean
+}
+
+/**
+ * Packs padded sequences, without their padding; as `torch.nn.utils.rnn.pack_padded_sequence`.
+ * @param input `(T, N, …)`, or `(N, T, …)` with batchFirst
+ * @param lengths N whole numbers in [1, T]
+ * @throws TypeError, RangeError
+ */
+export function packPaddedSequence(
+  input: Tensor,
+  lengths: readonly number[] | Int32Array,
+  options: PackPaddedOptions = {},
+): PackedSequence {
+  const fn = 'packPaddedSequence'
+  if (!(input instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', input)
+  checkOptions(fn, options, ['batchFirst', 'enforceSorted'])
+  const batchFirst = checkBoolean(fn, 'batchFirst', options.batchFirst ?? false)
+  const enforceSorted = checkBoolean(fn, 'enforceSorted', options.enforceSorted ?? true)
+  if (input.shape.length < 2) {
+    throw rangeError(fn, 'input', 'at least 2 dimensions', `shape ${formatShape(input.shape)}`)
+  }
+  const [steps, batch] = (
+    batchFirst ? [input.shape[1], input.shape[0]] : [input.shape[0], input.shape[1]]
+  ) as [number, number]
+  if (batch === 0) throw rangeError(fn, 'input', 'at least one sequence', 'none')
+  const list = checkLengths(fn, lengths, batch, steps)
+  const { order, batchSizes } = sortLengths(fn, list, enforceSorted)
+  const rest = input.shape.slice(2)
+  const index: number[] = []
+  batchSizes.forEach((size, t) => {
+    for (let i = 0; i < size; i++) {
+      const n = order ? (order[i] as number) : i
+      index.push(batchFirst ? n * steps + t : t * batch + n)
+    }
+  })
+  const data = gatherRows(fn, input.reshape([steps * batch, ...rest]), indexTensor(index))
+  return new PackedSequence(data, batchSizes, order)
+}
+
+export interface PadPackedOptions {
+  /** The result is (N, T, …). Default false: (T, N, …). */
+  batchFirst?: boolean
+  /** What stands behind the end of a sequence. Default 0. */
+  paddingValue?: number
+  /** Pad to this many steps; at least the longest length. */
+  totalLength?: number
+}
+
+/**
+ * The inverse of {@link packPaddedSequence}, in the caller's order; as
+ * `torch.nn.utils.rnn.pad_packed_sequence`.
+ * @returns the padded sequences `(T, N, …)` (or `(N, T, …)`) and their lengths
+ */
+export function padPackedSequence(
+  sequence: PackedSequence,
+  options: PadPackedOptions = {},
+): [padded: Tensor, lengths: number[]] {
+  const fn = 'padPackedSequence'
+  checkPacked(fn, sequence)
+  checkOptions(fn, options, ['batchFirst', 'paddingValue', 'totalLength'])
+  const batchFirst = checkBoolean(fn, 'batchFirst', options.batchFirst ?? false)
+  const fill = checkNumber(fn, 'paddingValue', options.paddingValue ?? 0)
+  const { batchSizes, places, lengths } = sequence
+  const longest = batchSizes.length
+  let steps = longest
+  if (options.totalLength !== undefined) {
+    checkInteger(fn, 'totalLength', options.totalLength, 0)
+    steps = options.totalLength
+    if (steps < longest) {
+      throw rangeError(fn, 'totalLength', `at least the longest length ${longest}`, `${steps}`)
+    }
+  }
+  const starts = stepStarts(batchSizes)
+  const batch = lengths.length
+  const index = new Int32Array(steps * batch).fill(-1)
+  for (let n = 0; n < batch; n++) {
+    for (let t = 0; t < (lengths[n] as number); t++) {
+      const row = (starts[t] as number) + (places[n] as number)
+      index[batchFirst ? n * steps + t : t * batch + n] = row
+    }
+  }
+  const rows = gatherRows(fn, sequence.data, indexTensor(index), { fill })
+  const outer = batchFirst ? [batch, steps] : [steps, batch]
+  return [rows.reshape([...outer, ...sequence.data.shape.slice(1)]), lengths]
+}
+
+/** The first row of every step. */
+function stepStarts(batchSizes: Int32Array): number[] {
+  let row = 0
+  return Array.from(batchSizes, (size) => {
+    row += size
+    return row - size
+  })
+}
+
+function checkPacked(fn: string, sequence: unknown): void {
+  if (!(sequence instanceof PackedSequence)) {
+    throw typeError(fn, 'sequence', 'a PackedSequence', sequence)
+  }
+}
+
+/** Checks a list of sequences that differ in their first dimension only. */
+function checkSequences(fn: string, sequences: readonly Tensor[]): number[] {
+  if (!Array.isArray(sequences)) throw typeError(fn, 'sequences', 'an array of tensors', sequences)
+  if (sequences.length === 0) throw rangeError(fn, 'sequences', 'at least one tensor', 'none')
+  const first = sequences[0] as Tensor
+  return sequences.map((sequence, n) => {
+    const name = `sequences[${n}]`
+    if (!(sequence instanceof Tensor)) throw typeError(fn, name, 'a tensor', sequence)
+    const [length, ...rest] = sequence.shape
+    if (length === undefined) throw rangeError(fn, name, 'at least one dimension', 'shape ()')
+    if (formatShape(rest) !== formatShape(first.shape.slice(1))) {
+      throw rangeError(
+        fn,
+        name,
+        `shape (*, ${first.shape.slice(1).join(', ')})`,
+        formatShape(sequence.shape),
+      )
+    }
+    if (sequence.dtype !== first.dtype) throw typeError(fn, name, first.dtype, sequence.dtype)
+    return length
+  })
+}
+
+export interface PadSequenceOptions {
+  /** The result is (N, T, …). Default false: (T, N, …). */
+  batchFirst?: boolean
+  /** Default 0. */
+  paddingValue?: number
+  /** Which end is padded. Default 'right'. */
+  paddingSide?: 'right' | 'left'
+}
+
+/**
+ * Stacks sequences of unequal lengths, padded to the longest; as
+ * `torch.nn.utils.rnn.pad_sequence`.
+ * @param sequences tensors `(length, …)`
+ * @returns `(T, N, …)`, or `(N, T, …)` with batchFirst
+ */
+export function padSequence(
+  sequences: readonly Tensor[],
+  options: PadSequenceOptions = {},
+): Tensor {
+  const fn = 'padSequence'
+  const lengths = checkSequences(fn, sequences)
+  checkOptions(fn, options, ['batchFirst', 'paddingValue', 'paddingSide'])
+  const batchFirst = checkBoolean(fn, 'batchFirst', options.batchFirst ?? false)
+  const fill = checkNumber(fn, 'paddingValue', options.paddingValue ?? 0)
+  const side = checkOneOf(fn, 'paddingSide', options.paddingSide ?? 'right', ['right', 'left'])
+  const steps = Math.max(...lengths)
+  const batch = lengths.length
+  const index = new Int32Array(steps * batch).fill(-1)
+  let row = 0
+  lengths.forEach((length, n) => {
+    const from = side === 'left' ? steps - length : 0
+    for (let t = from; t < from + length; t++) {
+      index[batchFirst ? n * steps + t : t * batch + n] = row++
+    }
+  })
+  const rows = gatherRows(fn, cat(sequences, 0), indexTensor(index), { fill })
+  const outer = batchFirst ? [batch, steps] : [steps, batch]
+  return rows.reshape([...outer, ...(sequences[0] as Tensor).shape.slice(1)])
+}
+
+/**
+ * Cuts padded sequences back to their lengths; as `torch.nn.utils.rnn.unpad_sequence`. Neither
+ * argument is changed.
+ * @param padded `(T, N, …)`, or `(N, T, …)` with batchFirst
+ * @returns N tensors `(length, …)`
+ */
+export function unpadSequence(
+  padded: Tensor,
+  lengths: readonly number[] | Int32Array,
+  options: { batchFirst?: boolean } = {},
+): Tensor[] {
+  const fn = 'unpadSequence'
+  if (!(padded instanceof Tensor)) throw typeError(fn, 'padded', 'a tensor', padded)
+  checkOptions(fn, options, ['batchFirst'])
+  const batchFirst = checkBoolean(fn, 'batchFirst', options.batchFirst ?? false)
+  if (padded.shape.length < 2) {
+    throw rangeError(fn, 'padded', 'at least 2 dimensions', `shape ${formatShape(padded.shape)}`)
+  }
+  const [a, b] = padded.shape as [number, number]
+  const [steps, batch] = batchFirst ? [b, a] : [a, b]
+  const list = checkLengths(fn, lengths, batch, steps)
+  const rows = padded.reshape([a * b, ...padded.shape.slice(2)])
+  return list.map((length, n) => {
+    const index = Int32Array.from({ length }, (_, t) =>
+      batchFirst ? n * steps + t : t * batch + n,
+    )
+    return gatherRows(fn, rows, indexTensor(index))
+  })
+}
+
+/**
+ * Packs a list of sequences; as `torch.nn.utils.rnn.pack_sequence`.
+ * @param sequences tensors `(length, …)`, longest first unless enforceSorted is false
+ */
+export function packSequence(
+  sequences: readonly Tensor[],
+  options: { enforceSorted?: boolean } = {},
+): PackedSequence {
+  const fn = 'packSequence'
+  const lengths = checkSequences(fn, sequences)
+  checkOptions(fn, options, ['enforceSorted'])
+  const enforceSorted = checkBoolean(fn, 'enforceSorted', options.enforceSorted ?? true)
+  return packPaddedSequence(padSequence(sequences), lengths, { enforceSorted })
+}
+
+/**
+ * The sequences of a packing, in the caller's order; as `torch.nn.utils.rnn.unpack_sequence`.
+ * @returns N tensors `(length, …)`
+ */
+export function unpackSequence(sequence: PackedSequence): Tensor[] {
+  const fn = 'unpackSequence'
+  checkPacked(fn, sequence)
+  const starts = stepStarts(sequence.batchSizes)
+  const { places } = sequence
+  return sequence.lengths.map((length, n) => {
+    const index = Int32Array.from(
+      { length },
+      (_, t) => (starts[t] as number) + (places[n] as number),
+    )
+    return gatherRows(fn, sequence.data, indexTensor(index))
+  })
+}

@@ -1,0 +1,419 @@
+/** nn.RNN, nn.GRU and nn.LSTM: one base, three cells. */
+
+import { binding, RandomKind } from '../binding.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { indexSelect } from '../ops/gather.js'
+import { nextRandom } from '../random.js'
+import { checkShape, numelOf, type Shape, Tensor } from '../tensor.js'
+import { Module } from './module.js'
+import { PackedSequence } from './packed.js'
+import { CellKind, GATES, runRecurrent } from './recurrent_op.js'
+
+/** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
+export interface RecurrentOptions {
+  /** Layers stacked on one another. Default 1. */
+  numLayers?: number
+  /** Whether there are biases. Default true. */
+  bias?: boolean
+  /** Input and output are (N, T, …) instead of (T, N, …); states are not changed. Default false. */
+  batchFirst?: boolean
+  /** Probability of dropping an element between layers, in training mode. Default 0. */
+  dropout?: number
+  /** A second set of layers reads the sequence backwards. Default false. */
+  bidirectional?: boolean
+}
+
+export interface RNNOptions extends RecurrentOptions {
+  /** Default 'tanh'. */
+  nonlinearity?: 'tanh' | 'relu'
+}
+
+export interface LSTMOptions extends RecurrentOptions {
+  /** Width that h is projected to (Sak et al. 2014); 0, the default: none. */
+  projSize?: number
+}
+
+const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional'] as const
+
+/** Parameters per layer and direction, in the native order; see RnnWeights in ops.h. */
+const KINDS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh', 'weight_hr'] as const
+
+/** The input of one call in the layout of the native side, and how to get back. */
+interface Rows {
+  /** [rows, I] */
+  x: Tensor
+  batch: number
+  steps: number | Int32Array
+  /** 2-D input, so the states have no batch dimension either. */
+  unbatched: boolean
+  /** Orders of the batch when a packed input was not sorted. */
+  packed: PackedSequence | null
+}
+
+/** Base of {@link RNN}, {@link GRU} and {@link LSTM}; as `torch.nn.RNNBase`. */
+export abstract class RecurrentLayer extends Module {
+  readonly inputSize: number
+  readonly hiddenSize: number
+  readonly numLayers: number
+  readonly bias: boolean
+  readonly batchFirst: boolean
+  /** May be changed between calls. */
+  dropout: number
+  readonly bidirectional: boolean
+  readonly projSize: number;
+
+  /** The parameters, under PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`, … */
+  [parameter: `${'weight_ih' | 'weight_hh' | 'weight_hr' | 'bias_ih' | 'bias_hh'}_l${string}`]: Tensor
+
+  readonly #cell: number
+
+  /** @param known names of the options that the layer takes */
+  protected constructor(
+    name: string,
+    cell: number,
+    inputSize: number,
+    hiddenSize: number,
+    options: LSTMOptions,
+    known: readonly string[],
+  ) {
+    super()
+    checkOptions(name, options, known)
+    this.#cell = cell
+    this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
+    this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
+    this.numLayers = checkInteger(name, 'numLayers', options.numLayers ?? 1, 1, 128)
+    this.bias = checkBoolean(name, 'bias', options.bias ?? true)
+    this.batchFirst = checkBoolean(name, 'batchFirst', options.batchFirst ?? false)
+    this.dropout = checkNumber(name, 'dropout', options.dropout ?? 0, 0, 1)
+    this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
+    this.projSize = checkInteger(name, 'projSize', options.projSize ?? 0, 0, this.hiddenSize - 1)
+    if (this.dropout > 0 && this.numLayers === 1) {
+      process.emitWarning(
+        `[${name}] dropout works between layers, so dropout ${this.dropout} has no effect with numLayers 1`,
+      )
+    }
+    this.#createParameters()
+  }
+
+  /** Sizes and the options that are not the default, as PyTorch prints them. */
+  override extraRepr(): string {
+    const parts = [`${this.inputSize}`, `${this.hiddenSize}`]
+    if (this.projSize !== 0) parts.push(`projSize=${this.projSize}`)
+    if (this.numLayers !== 1) parts.push(`numLayers=${this.numLayers}`)
+    if (!this.bias) parts.push('bias=false')
+    if (this.batchFirst) parts.push('batchFirst=true')
+    if (this.dropout !== 0) parts.push(`dropout=${this.dropout}`)
+    if (this.bidirectional) parts.push('bidirectional=true')
+    return parts.join(', ')
+  }
+
+  /** Draws every parameter anew from U(−1/√H, 1/√H); as `RNNBase.reset_parameters`. */
+  resetParameters(): void {
+    drawParameters(this.parameters(), this.hiddenSize)
+  }
+
+  /** The checked call; `h` and `c` as the user gave them. */
+  protected run(
+    input: Tensor | PackedSequence,
+    h: Tensor | null,
+    c: Tensor | null,
+  ): [output: Tensor | PackedSequence, hn: Tensor, cn: Tensor | null] {
+    const fn = `${this.constructor.name}.forward`
+    const rows = this.#rows(fn, input)
+    const out = this.projSize || this.hiddenSize
+    const isLstm = this.#cell === CellKind.lstm
+    const h0 = this.#state(fn, isLstm ? 'hidden[0]' : 'hidden', h, out, rows)
+    const c0 = this.#state(fn, 'hidden[1]', c, this.hiddenSize, rows)
+    const directions = this.bidirectional ? 2 : 1
+    const dropout = this.training && this.numLayers > 1 ? this.dropout : 0
+    checkNumber(fn, 'dropout', dropout, 0, 1)
+    const { y, hn, cn } = runRecurrent(
+      {
+        cell: this.#cell,
+        layers: this.numLayers,
+        directions,
+        input: this.inputSize,
+        hidden: this.hiddenSize,
+        proj: this.projSize,
+        bias: this.bias,
+        batch: rows.batch,
+        steps: rows.steps,
+        weights: this.#weights(fn),
+        dropout,
+      },
+      rows.x,
+      h0,
+      c0,
+    )
+    const final = (state: Tensor): Tensor => {
+      if (rows.unbatched) return state.reshape([state.shape[0] as number, state.shape[2] as number])
+      const order = rows.packed?.unsortedIndices
+      return order ? indexSelect(state, 1, order) : state
+    }
+    return [this.#output(y, rows), final(hn), cn && final(cn)]
+  }
+
+  #createParameters(): void {
+    const gates = GATES[this.#cell] as number
+    const out = this.projSize || this.hiddenSize
+    const directions = this.bidirectional ? ['', '_reverse'] : ['']
+    const shapes: [name: string, shape: Shape][] = []
+    for (let layer = 0; layer < this.numLayers; layer++) {
+      const inputs = layer === 0 ? this.inputSize : directions.length * out
+      for (const suffix of directions) {
+        const add = (kind: string, ...shape: number[]): void => {
+          shapes.push([`${kind}_l${layer}${suffix}`, shape])
+        }
+        add('weight_ih', gates * this.hiddenSize, inputs)
+        add('weight_hh', gates * this.hiddenSize, out)
+        if (this.bias) {
+          add('bias_ih', gates * this.hiddenSize)
+          add('bias_hh', gates * this.hiddenSize)
+        }
+        if (this.projSize > 0) add('weight_hr', this.projSize, this.hiddenSize)
+      }
+    }
+    const parameters = parameterBlock(this.constructor.name, shapes)
+    for (const [name, parameter] of parameters) this[name as `weight_ih_l${string}`] = parameter
+    this.resetParameters()
+  }
+
+  /** The parameters as they are now (they may have been replaced, to tie them), in native order. */
+  #weights(fn: string): (Tensor | null)[] {
+    const weights: (Tensor | null)[] = []
+    const gates = (GATES[this.#cell] as number) * this.hiddenSize
+    const out = this.projSize || this.hiddenSize
+    for (let layer = 0; layer < this.numLayers; layer++) {
+      for (const suffix of this.bidirectional ? ['', '_reverse'] : ['']) {
+        const inputs = layer === 0 ? this.inputSize : out * (this.bidirectional ? 2 : 1)
+        const bias = this.bias ? [gates] : null
+        const shapes = [
+          [gates, inputs],
+          [gates, out],
+          bias,
+          bias,
+          this.projSize > 0 ? [out, this.hiddenSize] : null,
+        ]
+        KINDS.forEach((kind, i) => {
+          const shape = shapes[i]
+          if (!shape) {
+            weights.push(null)
+            return
+          }
+          const name = `${kind}_l${layer}${suffix}` as const
+          const weight = this[name]
+          if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
+          if (formatShape(weight.shape) !== formatShape(shape)) {
+            throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
+          }
+          weights.push(weight)
+        })
+      }
+    }
+    return weights
+  }
+
+  /** Checks the input and lays it out by time. */
+  #rows(fn: string, input: Tensor | PackedSequence): Rows {
+    if (input instanceof PackedSequence) {
+      const { data, batchSizes } = input
+      this.#checkWidth(fn, data, 1)
+      const batch = batchSizes[0] as number
+      return { x: data, batch, steps: batchSizes, unbatched: false, packed: input }
+    }
+    if (!(input instanceof Tensor)) {
+      throw typeError(fn, 'input', 'a tensor or a PackedSequence', input)
+    }
+    const rank = input.shape.length
+    if (rank !== 2 && rank !== 3) {
+      throw rangeError(
+        fn,
+        'input',
+        '2 or 3 dimensions',
+        `${rank} (shape ${formatShape(input.shape)})`,
+      )
+    }
+    this.#checkWidth(fn, input, rank - 1)
+    const unbatched = rank === 2
+    const timeMajor = !unbatched && this.batchFirst ? input.transpose(0, 1) : input
+    const steps = timeMajor.shape[0] as number
+    if (steps === 0) throw rangeError(fn, 'input', 'at least one time step', 'none')
+    const batch = unbatched ? 1 : (timeMajor.shape[1] as number)
+    const x = unbatched ? timeMajor : timeMajor.reshape([steps * batch, this.inputSize])
+    return { x, batch, steps, unbatched, packed: null }
+  }
+
+  #checkWidth(fn: string, input: Tensor, last: number): void {
+    if (input.dtype !== 'float32') throw typeError(fn, 'input', 'a float32 tensor', input.dtype)
+    if (input.shape[last] !== this.inputSize) {
+      throw rangeError(
+        fn,
+        'input',
+        `a last dimension of ${this.inputSize} (inputSize)`,
+        `shape ${formatShape(input.shape)}`,
+      )
+    }
+  }
+
+  /** Checks an initial state and lays it out as [L*D, N, width]. */
+  #state(fn: string, name: string, state: Tensor | null, width: number, rows: Rows): Tensor | null {
+    if (state === null) return null
+    if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
+    if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
+    const stacks = this.numLayers * (this.bidirectional ? 2 : 1)
+    const expected = rows.unbatched ? [stacks, width] : [stacks, rows.batch, width]
+    if (state.shape.length !== expected.length) {
+      throw rangeError(
+        fn,
+        name,
+        `${expected.length} dimensions for ${rows.unbatched ? 'unbatched' : 'batched'} input`,
+        `${state.shape.length} (shape ${formatShape(state.shape)})`,
+      )
+    }
+    if (formatShape(state.shape) !== formatShape(expected)) {
+      throw rangeError(fn, name, `shape ${formatShape(expected)}`, formatShape(state.shape))
+    }
+    if (rows.unbatched) return state.reshape([stacks, 1, width])
+    const order = rows.packed?.sortedIndices
+    return order ? indexSelect(state, 1, order) : state
+  }
+
+  /** The output in the layout of the input. */
+  #output(y: Tensor, rows: Rows): Tensor | PackedSequence {
+    if (rows.packed) return rows.packed.withData(y)
+    if (rows.unbatched) return y
+    const steps = rows.steps as number
+    const timeMajor = y.reshape([steps, rows.batch, y.shape[1] as number])
+    return this.batchFirst ? timeMajor.transpose(0, 1) : timeMajor
+  }
+}
+
+/**
+ * Parameters in one native block, so that clipping and updating them is one pass.
+ * @returns name and tensor, uninitialised
+ */
+export function parameterBlock(
+  fn: string,
+  shapes: readonly (readonly [name: string, shape: Shape])[],
+): [name: string, parameter: Tensor][] {
+  const sizes = shapes.map(([, shape]) => numelOf(shape))
+  const total = sizes.reduce((sum, size) => sum + size, 0)
+  checkShape(fn, [total])
+  const block = binding.fill(total, 0)
+  let offset = 0
+  const parameters = shapes.map(([name, shape], i): [string, Tensor] => {
+    const parameter = Tensor.wrap(binding.view(block, offset, sizes[i] as number), shape)
+    offset += sizes[i] as number
+    parameter.requiresGrad = true
+    return [name, parameter]
+  })
+  return parameters
+}
+
+/** Draws parameters from U(−1/√H, 1/√H). */
+export function drawParameters(parameters: readonly Tensor[], hiddenSize: number): void {
+  const bound = 1 / Math.sqrt(hiddenSize)
+  for (const parameter of parameters) {
+    const { seed, counter } = nextRandom()
+    binding.randomInto(parameter.buffer, RandomKind.uniform, -bound, bound, seed, counter)
+  }
+}
+
+/** The state argument of an LSTM: a pair, or nothing. */
+export function lstmState(
+  fn: string,
+  state: readonly [Tensor, Tensor] | null | undefined,
+): [Tensor | null, Tensor | null] {
+  if (state === undefined || state === null) return [null, null]
+  if (!Array.isArray(state) || state.length !== 2) {
+    throw typeError(fn, 'state', 'a pair [h0, c0]', state)
+  }
+  return [state[0] as Tensor, state[1] as Tensor]
+}
+
+/**
+ * Elman network: h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; as `torch.nn.RNN`.
+ *
+ * `forward(input, h0?)` takes `(T, N, inputSize)`, `(N, T, inputSize)` with batchFirst, `(T,
+ * inputSize)` unbatched, or a PackedSequence, and h0 `(D·numLayers, N, hiddenSize)` (without N
+ * when unbatched; zeros when left out). It returns the output `(T, N, D·hiddenSize)`, laid out as
+ * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1.
+ *
+ * @throws TypeError, RangeError naming the expected and actual sizes
+ */
+export class RNN extends RecurrentLayer {
+  readonly nonlinearity: 'tanh' | 'relu'
+
+  constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
+    const { nonlinearity = 'tanh', ...rest } = options ?? {}
+    checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
+    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
+    super('RNN', cell, inputSize, hiddenSize, rest, OPTIONS)
+    this.nonlinearity = nonlinearity
+  }
+
+  forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  forward(input: Tensor | PackedSequence, h0?: Tensor | null): [Tensor | PackedSequence, Tensor] {
+    const [output, hn] = this.run(input, h0 ?? null, null)
+    return [output, hn]
+  }
+
+  override extraRepr(): string {
+    return super.extraRepr() + (this.nonlinearity === 'relu' ? ", nonlinearity='relu'" : '')
+  }
+}
+
+/**
+ * Gated recurrent unit (Cho et al. 2014); as `torch.nn.GRU`: n = tanh(W_in x + b_in + r ∘ (W_hn h
+ * + b_hn)), h = (1 − z) ∘ n + z ∘ h. Gate order in the weights: r, z, n. Shapes as {@link RNN}.
+ */
+export class GRU extends RecurrentLayer {
+  constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
+    super('GRU', CellKind.gru, inputSize, hiddenSize, options, OPTIONS)
+  }
+
+  forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  forward(input: Tensor | PackedSequence, h0?: Tensor | null): [Tensor | PackedSequence, Tensor] {
+    const [output, hn] = this.run(input, h0 ?? null, null)
+    return [output, hn]
+  }
+}
+
+/**
+ * Long short-term memory (Hochreiter & Schmidhuber 1997), without peepholes; as `torch.nn.LSTM`.
+ * Gate order in the weights: i, f, g, o. Shapes as {@link RNN}, with the state a pair [h, c]: h
+ * `(D·numLayers, N, projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has
+ * D·(projSize or hiddenSize) columns.
+ */
+export class LSTM extends RecurrentLayer {
+  constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
+    super('LSTM', CellKind.lstm, inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
+  }
+
+  forward(
+    input: Tensor,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
+  forward(
+    input: PackedSequence,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
+  forward(
+    input: Tensor | PackedSequence,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [Tensor | PackedSequence, [Tensor, Tensor]] {
+    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', state))
+    return [output, [hn, cn as Tensor]]
+  }
+}
