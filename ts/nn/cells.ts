@@ -125,7 +125,7 @@ export abstract class RecurrentCell extends Module {
       h0,
       c0,
     )
-    return [result.y.reshape(shape), result.cn && result.cn.reshape(shape)]
+    return [result.y.reshape(shape), result.cn?.reshape(shape) ?? null]
   }
 
   #weights(fn: string): (Tensor | null)[] {
