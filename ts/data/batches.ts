@@ -50,6 +50,7 @@ export abstract class TextBatches implements Iterable<Batch> {
   abstract readonly length: number
   protected readonly tokens: Int32Array
   protected seed = 0
+  #largest: number | null = null
   #epoch = 0
   #position = 0
   /** Whether the next pass begins where the state says, rather than at the next epoch. */
@@ -76,6 +77,12 @@ export abstract class TextBatches implements Iterable<Batch> {
         String(this.sequenceLength),
       )
     }
+  }
+
+  /** The largest number among the tokens: models need a vocabulary that is larger. */
+  get largestToken(): number {
+    this.#largest ??= this.tokens.reduce((a, b) => Math.max(a, b))
+    return this.#largest
   }
 
   /**

@@ -1,0 +1,300 @@
+/** A recurrent language model: what comes after these tokens? */
+import type { Batch } from '../data/batches.js'
+import { TextBatches } from '../data/batches.js'
+import { Vocabulary } from '../data/vocabulary.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { zeros } from '../factories.js'
+import { Dropout } from '../nn/dropout.js'
+import { Embedding } from '../nn/embedding.js'
+import { crossEntropy, oneHot } from '../nn/functional.js'
+import { zeros as fillZeros, uniform } from '../nn/init.js'
+import { Linear } from '../nn/linear.js'
+import { Module } from '../nn/module.js'
+import { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import { Adam } from '../optim/adam.js'
+import { Tensor } from '../tensor.js'
+import type { DataSource, StepContext, StepResult, TrainingModule } from '../train/types.js'
+import { type GenerateOptions, generate } from './generate.js'
+import { readModelFolder, writeModelFiles, writeModelFolder } from './model_folder.js'
+
+export type CellName = 'rnn' | 'gru' | 'lstm'
+
+/** Sizes and kinds; what is written as config.json. */
+export interface LanguageModelConfig {
+  /** V, the number of tokens. */
+  vocabSize: number
+  /** E, the width of the embedding; 0: no embedding, the layers read one-hot vectors. Default 200. */
+  embeddingSize: number
+  /** H. Default 200. */
+  hiddenSize: number
+  /** Default 2. */
+  numLayers: number
+  /** Default 'lstm'. */
+  cell: CellName
+  /** Of the cell 'rnn'. Default 'tanh'. */
+  nonlinearity: 'tanh' | 'relu'
+  /** On the embedding, between the layers and on the output. Default 0.2. */
+  dropout: number
+  /** One matrix for embedding and output layer; needs embeddingSize = hiddenSize. Default false. */
+  tieWeights: boolean
+}
+
+export type LanguageModelOptions = Partial<LanguageModelConfig> & {
+  /** Gives vocabSize, and is saved with the model. */
+  vocabulary?: Vocabulary
+}
+
+/** h of shape (layers, B, H); for an LSTM h and c. */
+export type LanguageModelState = Tensor | [Tensor, Tensor]
+
+const CONFIG_KEYS = [
+  'vocabSize',
+  'embeddingSize',
+  'hiddenSize',
+  'numLayers',
+  'cell',
+  'nonlinearity',
+  'dropout',
+  'tieWeights',
+] as const
+
+/**
+ * Embedding, recurrent layers, output layer, with dropout in between; parameters named as in
+ * PyTorch's example word_language_model (`encoder.weight`, `rnn.weight_ih_l0`, …, `decoder.bias`)
+ * and started like there. `new Trainer().fit(model, batches)` trains it.
+ */
+export class LanguageModel extends Module implements TrainingModule<Batch> {
+  readonly config: Readonly<LanguageModelConfig>
+  readonly vocabulary: Vocabulary | null
+  readonly drop: Dropout
+  /** Null with one-hot input. */
+  readonly encoder: Embedding | null
+  readonly rnn: RNN | GRU | LSTM
+  readonly decoder: Linear
+
+  /** @throws TypeError, RangeError for wrong or unknown options, a vocabulary of another size */
+  constructor(options: LanguageModelOptions) {
+    super()
+    const fn = 'LanguageModel'
+    checkOptions(fn, options, [...CONFIG_KEYS, 'vocabulary'])
+    const { vocabulary } = options
+    if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
+      throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
+    const cell = checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm'])
+    if (options.nonlinearity !== undefined && cell !== 'rnn')
+      throw typeError(
+        fn,
+        'nonlinearity',
+        "nothing (it belongs to cell 'rnn')",
+        options.nonlinearity,
+      )
+    const config: LanguageModelConfig = {
+      vocabSize: checkInteger(fn, 'vocabSize', options.vocabSize ?? vocabulary?.size, 1),
+      embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 200, 0),
+      hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 200, 1),
+      numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 2, 1),
+      cell,
+      nonlinearity: checkOneOf(fn, 'nonlinearity', options.nonlinearity ?? 'tanh', [
+        'tanh',
+        'relu',
+      ]),
+      dropout: checkNumber(fn, 'dropout', options.dropout ?? 0.2, 0, 1),
+      tieWeights: checkBoolean(fn, 'tieWeights', options.tieWeights ?? false),
+    }
+    const { vocabSize, embeddingSize, hiddenSize, numLayers, dropout } = config
+    if (vocabulary !== undefined && vocabulary.size !== vocabSize) {
+      throw rangeError(fn, 'vocabulary', `${vocabSize} tokens (vocabSize)`, String(vocabulary.size))
+    }
+    if (config.tieWeights && embeddingSize !== hiddenSize) {
+      throw rangeError(
+        fn,
+        'tieWeights',
+        'embeddingSize equal to hiddenSize',
+        `${embeddingSize} and ${hiddenSize}`,
+      )
+    }
+    this.config = Object.freeze(config)
+    this.vocabulary = vocabulary ?? null
+    this.drop = new Dropout(dropout)
+    this.encoder = embeddingSize === 0 ? null : new Embedding(vocabSize, embeddingSize)
+    const inputSize = embeddingSize || vocabSize
+    // A single layer has no layer to drop between.
+    const layers = { numLayers, dropout: numLayers > 1 ? dropout : 0 }
+    if (cell === 'lstm') this.rnn = new LSTM(inputSize, hiddenSize, layers)
+    else if (cell === 'gru') this.rnn = new GRU(inputSize, hiddenSize, layers)
+    else this.rnn = new RNN(inputSize, hiddenSize, { ...layers, nonlinearity: config.nonlinearity })
+    this.decoder = new Linear(hiddenSize, vocabSize)
+    if (config.tieWeights && this.encoder !== null) this.decoder.weight = this.encoder.weight
+    if (this.encoder !== null) uniform(this.encoder.weight, -0.1, 0.1)
+    uniform(this.decoder.weight, -0.1, 0.1)
+    fillZeros(this.decoder.bias as Tensor)
+  }
+
+  /** Shapes of the model's state for a batch of B: zeros. */
+  initialState(batchSize: number): LanguageModelState {
+    const shape = [
+      this.config.numLayers,
+      checkInteger('initialState', 'batchSize', batchSize, 0),
+      this.config.hiddenSize,
+    ]
+    return this.config.cell === 'lstm' ? [zeros(shape), zeros(shape)] : zeros(shape)
+  }
+
+  /** The same state without history, so that backward stops there. */
+  detachState(state: LanguageModelState): LanguageModelState {
+    return Array.isArray(state) ? [state[0].detach(), state[1].detach()] : state.detach()
+  }
+
+  /**
+   * @param tokens int32 (T, B)
+   * @param state as the call before returned it; none: zeros
+   * @returns logits (T·B, V), row t·B + b for token [t, b], and the state after the last step
+   * @throws TypeError, RangeError for another dtype, rank or state
+   */
+  override forward(
+    tokens: Tensor,
+    state?: LanguageModelState | null,
+  ): [logits: Tensor, state: LanguageModelState] {
+    const fn = 'LanguageModel.forward'
+    if (!(tokens instanceof Tensor) || tokens.dtype !== 'int32')
+      throw typeError(fn, 'tokens', 'an int32 tensor', tokens)
+    if (tokens.shape.length !== 2)
+      throw rangeError(fn, 'tokens', 'shape (T, B)', formatShape(tokens.shape))
+    const input =
+      this.encoder === null ? oneHot(tokens, this.config.vocabSize) : this.encoder.forward(tokens)
+    const dropped = this.encoder === null ? input : this.drop.forward(input)
+    const [output, next] = this.#recur(dropped, state ?? undefined)
+    const droppedOutput = this.drop.forward(output)
+    const rows = droppedOutput.reshape([-1, this.config.hiddenSize])
+    const logits = this.decoder.forward(rows)
+    // What backward needs of these, the tape holds itself.
+    for (const tensor of new Set([input, dropped, output, droppedOutput, rows]))
+      tensor[Symbol.dispose]()
+    return [logits, next]
+  }
+
+  #recur(input: Tensor, state: LanguageModelState | undefined): [Tensor, LanguageModelState] {
+    const expected = this.config.cell === 'lstm' ? 'the pair [h, c]' : 'the tensor h'
+    if (state !== undefined && Array.isArray(state) !== this.rnn instanceof LSTM) {
+      throw typeError(
+        'LanguageModel.forward',
+        'state',
+        `${expected}, for cell '${this.config.cell}'`,
+        state,
+      )
+    }
+    return this.rnn instanceof LSTM
+      ? this.rnn.forward(input, state as [Tensor, Tensor] | undefined)
+      : this.rnn.forward(input, state as Tensor | undefined)
+  }
+
+  /** Mean cross entropy of a batch; the state goes on from the batch before, unless it says reset. */
+  trainingStep(batch: Batch, context: StepContext): StepResult {
+    const { input, target, reset } = batch
+    const before = reset ? null : (context.carried as LanguageModelState | null)
+    const [logits, after] = this.forward(input, before)
+    const targets = target.reshape([-1])
+    const loss = crossEntropy(logits, targets)
+    logits[Symbol.dispose]()
+    targets[Symbol.dispose]()
+    for (const tensor of tensorsOf(context.carried as LanguageModelState | null))
+      tensor[Symbol.dispose]()
+    context.carried = this.detachState(after)
+    for (const tensor of tensorsOf(after)) tensor[Symbol.dispose]()
+    return { loss, count: target.numel }
+  }
+
+  validationStep(batch: Batch, context: StepContext): StepResult {
+    return this.trainingStep(batch, context)
+  }
+
+  /** Adam with PyTorch's defaults. */
+  configureOptimizers(): Adam {
+    return new Adam(this.parameters())
+  }
+
+  /** Perplexity from the mean loss. */
+  deriveMetrics({ loss }: Readonly<Record<string, number>>): Record<string, number> {
+    return loss === undefined ? {} : { perplexity: Math.exp(loss) }
+  }
+
+  /** @throws RangeError when the data have tokens that the model does not know */
+  checkData(data: DataSource<Batch>): void {
+    if (data instanceof TextBatches && data.largestToken >= this.config.vocabSize) {
+      throw rangeError(
+        'LanguageModel',
+        'data',
+        `tokens below the model's vocabSize ${this.config.vocabSize}`,
+        String(data.largestToken),
+      )
+    }
+  }
+
+  /**
+   * Tokens that go on after `prefix`, one at a time, as long as the caller wants or `length` says.
+   * Works in evaluation mode without recording, and may be used while the model is being trained.
+   * @param prefix a text (with the model's vocabulary) or token numbers; at least one token
+   * @throws TypeError, RangeError at the call
+   */
+  generate(
+    prefix: string | ArrayLike<number>,
+    options: GenerateOptions = {},
+  ): AsyncGenerator<number, void> {
+    return generate(this, prefix, options)
+  }
+
+  /**
+   * Writes model.safetensors, config.json and, when the model has one, vocabulary.json; makes the
+   * folder if needed. Files of these names are replaced when the new ones are complete.
+   */
+  async save(folder: string): Promise<void> {
+    await writeModelFolder(folder, this)
+  }
+
+  /** Writes the same into an existing folder; for checkpoints. */
+  async writeFiles(folder: string): Promise<void> {
+    await writeModelFiles(folder, this)
+  }
+
+  /**
+   * A model from a folder that {@link save} wrote (or a checkpoint), in evaluation mode.
+   * @throws (rejects) Error with a one-line message when a file is missing, damaged or does not fit
+   */
+  static async load(folder: string): Promise<LanguageModel> {
+    const { config, vocabulary, weights } = await readModelFolder(folder)
+    try {
+      const model = new LanguageModel({ ...loadable(config), ...(vocabulary && { vocabulary }) })
+      model.loadStateDict(weights)
+      return model.eval()
+    } catch (error) {
+      throw new Error(
+        `[LanguageModel.load] '${folder}' does not hold a model: ${(error as Error).message}`,
+        { cause: error },
+      )
+    }
+  }
+
+  override extraRepr(): string {
+    return this.config.tieWeights ? 'tieWeights=true' : ''
+  }
+}
+
+/** Options for the constructor from a saved configuration. */
+function loadable(config: Record<string, unknown>): LanguageModelOptions {
+  const { nonlinearity, ...rest } = config
+  return (config.cell === 'rnn' ? config : rest) as LanguageModelOptions
+}
+
+function tensorsOf(state: LanguageModelState | null): readonly Tensor[] {
+  if (state === null) return []
+  return Array.isArray(state) ? state : [state]
+}

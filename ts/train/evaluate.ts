@@ -1,0 +1,134 @@
+/** One pass over data without learning. */
+import { noGrad } from '../autograd.js'
+import { typeError } from '../errors.js'
+import { Tensor } from '../tensor.js'
+import { addTo, emptyTotals, meansOf, readAll } from './meter.js'
+import type {
+  Carried,
+  DataSource,
+  SeekableSource,
+  StepContext,
+  StepResult,
+  TrainingModule,
+} from './types.js'
+
+export function isSeekable<B>(data: DataSource<B>): data is SeekableSource<B> {
+  return (
+    typeof (data as Partial<SeekableSource<B>>).batches === 'function' &&
+    typeof (data as Partial<SeekableSource<B>>).state === 'function'
+  )
+}
+
+/** Number of batches in an epoch, where the data tell. */
+export function lengthOf(data: DataSource<unknown>): number | null {
+  const { length } = data as { length?: unknown }
+  return typeof length === 'number' ? length : null
+}
+
+/** @throws TypeError when `data` cannot be iterated */
+export function checkSource(fn: string, name: string, data: unknown): void {
+  const iterable =
+    typeof data === 'object' &&
+    data !== null &&
+    (Symbol.iterator in data || Symbol.asyncIterator in data)
+  if (!iterable)
+    throw typeError(
+      fn,
+      name,
+      'batches: an array, SequentialBatches, RandomWindows or another iterable',
+      data,
+    )
+}
+
+/** The batches of an epoch from number `start` on. */
+export function iterate<B>(
+  data: DataSource<B>,
+  epoch: number,
+  start: number,
+): AsyncIterator<B> | Iterator<B> {
+  if (isSeekable(data)) return data.batches(epoch, start)[Symbol.iterator]()
+  return skipped(data, start)
+}
+
+async function* skipped<B>(data: Iterable<B> | AsyncIterable<B>, start: number): AsyncGenerator<B> {
+  let i = 0
+  for await (const batch of data) if (i++ >= start) yield batch
+}
+
+/** Frees the tensors of a batch that a seekable source has made for us. */
+export function disposeBatch(data: DataSource<unknown>, batch: unknown): void {
+  if (!isSeekable(data) || typeof batch !== 'object' || batch === null) return
+  for (const value of Object.values(batch)) if (value instanceof Tensor) value[Symbol.dispose]()
+}
+
+/** What a step gave back, in one form. @throws TypeError, RangeError when it is something else */
+export function checkResult(fn: string, result: Tensor | StepResult): Required<StepResult> {
+  const loss = result instanceof Tensor ? result : result?.loss
+  if (!(loss instanceof Tensor))
+    throw typeError(fn, 'result', 'a loss tensor or { loss, count }', result)
+  if (loss.numel !== 1) throw typeError(fn, 'loss', 'a tensor with one element', loss)
+  return result instanceof Tensor
+    ? { loss, count: 1, metrics: {} }
+    : { loss, count: result.count ?? 1, metrics: result.metrics ?? {} }
+}
+
+/**
+ * The weighted means of a validation pass, or null when `stopped` said so on the way. The model is
+ * in evaluation mode during it, and afterwards in the mode it was in.
+ */
+export async function evaluate<B>(
+  model: TrainingModule<B>,
+  data: DataSource<B>,
+  position: { epoch: number; globalStep: number },
+  stopped: () => boolean,
+): Promise<Record<string, number> | null> {
+  const step = model.validationStep?.bind(model)
+  if (step === undefined)
+    throw typeError('validate', 'model.validationStep', 'a function', undefined)
+  const totals = emptyTotals()
+  const training = model.training
+  model.eval()
+  try {
+    const complete = await noGrad(() => pass(step, data, position, stopped, totals))
+    if (!complete) return null
+  } finally {
+    model.train(training)
+  }
+  if (totals.count === 0)
+    throw new RangeError('[validate] data: expected at least one batch, got none')
+  const means = meansOf(totals)
+  return { ...means, ...model.deriveMetrics?.(means) }
+}
+
+async function pass<B>(
+  step: (batch: B, context: StepContext) => Tensor | StepResult | Promise<Tensor | StepResult>,
+  data: DataSource<B>,
+  { epoch, globalStep }: { epoch: number; globalStep: number },
+  stopped: () => boolean,
+  totals: { count: number; sums: Record<string, number> },
+): Promise<boolean> {
+  let carried: Carried = null
+  let batchIdx = 0
+  // One batch is read while the next is being computed.
+  let pending: Promise<void> | null = null
+  const iterator = iterate(data, 0, 0)
+  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+    const context: StepContext = { epoch, batchIdx, globalStep, carried }
+    const { loss, count, metrics } = checkResult('validationStep', await step(next.value, context))
+    carried = context.carried
+    batchIdx++
+    disposeBatch(data, next.value)
+    const reading = readAll({ ...metrics, loss }).then((values) => addTo(totals, values, count))
+    reading.catch(() => {}) // reported below, where it is awaited
+    await pending
+    pending = reading
+    if (stopped()) {
+      await iterator.return?.()
+      break
+    }
+  }
+  await pending
+  for (const tensor of carried instanceof Tensor ? [carried] : (carried ?? []))
+    tensor[Symbol.dispose]()
+  return !stopped()
+}

@@ -1,0 +1,90 @@
+/** What happened during training, number by number. */
+import { writeFile } from 'node:fs/promises'
+import { typeError } from '../errors.js'
+import { type PlotOptions, plot, type Series } from './plot.js'
+
+export interface HistoryRecord {
+  /** After some steps of training ('step'), after a validation, or at the end of an epoch. */
+  kind: 'step' | 'validation' | 'epoch'
+  /** From 0. */
+  epoch: number
+  /** Optimiser steps taken so far. */
+  step: number
+  /** trainLoss, valLoss, trainPerplexity, valPerplexity, lr, tokensPerSecond … */
+  metrics: Record<string, number>
+}
+
+/** Records of one training, kept by the trainer; to be written as CSV and as SVG. */
+export class History {
+  readonly records: HistoryRecord[] = []
+
+  /** Adds a record; one about the same epoch as an earlier 'epoch' record takes its place. */
+  add(record: HistoryRecord): void {
+    const same =
+      record.kind === 'epoch'
+        ? this.records.findIndex((r) => r.kind === 'epoch' && r.epoch === record.epoch)
+        : -1
+    if (same >= 0) this.records.splice(same, 1)
+    this.records.push(record)
+  }
+
+  /** The values of a metric with the steps at which they were taken. */
+  series(metric: string, kind: HistoryRecord['kind']): { step: number; value: number }[] {
+    return this.records
+      .filter((record) => record.kind === kind && record.metrics[metric] !== undefined)
+      .map((record) => ({ step: record.step, value: record.metrics[metric] as number }))
+  }
+
+  /** One line per record: kind, epoch, step, then every metric there is. */
+  toCSV(): string {
+    const names = [...new Set(this.records.flatMap((record) => Object.keys(record.metrics)))]
+    const lines = this.records.map(({ kind, epoch, step, metrics }) =>
+      [kind, epoch, step, ...names.map((name) => metrics[name] ?? '')].join(','),
+    )
+    return `${[['kind', 'epoch', 'step', ...names].join(','), ...lines].join('\n')}\n`
+  }
+
+  async writeCSV(path: string): Promise<void> {
+    await writeFile(path, this.toCSV())
+  }
+
+  /**
+   * A picture of a metric over the steps, for training and validation.
+   * @param options.metric 'loss' (default), 'perplexity' or another that the model reports
+   */
+  toSVG(options: { metric?: string } & PlotOptions = {}): string {
+    const { metric = 'loss', ...rest } = options
+    if (typeof metric !== 'string')
+      throw typeError('History.toSVG', 'metric', 'the name of a metric', metric)
+    const name = metric.charAt(0).toUpperCase() + metric.slice(1)
+    const pick = (key: string, kinds: HistoryRecord['kind'][]): Series['points'] => {
+      // Short trainings have no record between the epochs.
+      const found = kinds.map((kind) => this.series(key, kind)).find((points) => points.length > 1)
+      return (found ?? this.series(key, kinds.at(-1) as HistoryRecord['kind'])).map(
+        ({ step, value }) => [step, value],
+      )
+    }
+    const series: Series[] = [
+      { name: 'training', points: pick(`train${name}`, ['step', 'epoch']) },
+      { name: 'validation', points: pick(`val${name}`, ['validation']) },
+    ]
+    return plot(
+      series.filter(({ points }) => points.length > 0),
+      { title: name, xLabel: 'step', yLabel: metric, ...rest },
+    )
+  }
+
+  async writeSVG(path: string, options?: { metric?: string } & PlotOptions): Promise<void> {
+    await writeFile(path, this.toSVG(options))
+  }
+
+  toJSON(): HistoryRecord[] {
+    return this.records
+  }
+
+  static fromJSON(records: HistoryRecord[]): History {
+    const history = new History()
+    for (const record of records) history.add(record)
+    return history
+  }
+}

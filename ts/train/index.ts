@@ -1,0 +1,22 @@
+/** Training: the loop, what hangs on to it, what it leaves behind. */
+export { EarlyStopping, type EarlyStoppingOptions } from './early_stopping.js'
+export { History, type HistoryRecord } from './history.js'
+export { ModelCheckpoint, type ModelCheckpointOptions } from './model_checkpoint.js'
+export type { FitOptions, FitResult, TrainerOptions } from './options.js'
+export type { PlotOptions } from './plot.js'
+export { ProgressBar } from './progress_bar.js'
+export { Trainer } from './trainer.js'
+export type {
+  Callback,
+  Carried,
+  DataSource,
+  Logger,
+  Progress,
+  SchedulerConfig,
+  SeekableSource,
+  StepContext,
+  StepResult,
+  StopReason,
+  TrainableOptimizer,
+  TrainingModule,
+} from './types.js'

@@ -1,0 +1,105 @@
+/** Averages of numbers that are still being computed, without waiting for them. */
+import type { Tensor } from '../tensor.js'
+
+/** Sums weighted by count; plain JSON. */
+export interface Totals {
+  count: number
+  sums: Record<string, number>
+}
+
+interface Entry {
+  step: number
+  count: number
+  values: Record<string, Tensor>
+}
+
+export function emptyTotals(): Totals {
+  return { count: 0, sums: {} }
+}
+
+export function addTo(
+  totals: Totals,
+  values: Readonly<Record<string, number>>,
+  count: number,
+): void {
+  totals.count += count
+  for (const [name, value] of Object.entries(values))
+    totals.sums[name] = (totals.sums[name] ?? 0) + value * count
+}
+
+/** The weighted means. */
+export function meansOf(totals: Totals): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(totals.sums).map(([name, sum]) => [name, sum / totals.count]),
+  )
+}
+
+/** Reads one-element tensors and frees them. */
+export async function readAll(tensors: Record<string, Tensor>): Promise<Record<string, number>> {
+  const values = Object.values(tensors).map((tensor) => {
+    const value = tensor.item()
+    tensor[Symbol.dispose]()
+    return value
+  })
+  const numbers = await Promise.all(values)
+  return Object.fromEntries(Object.keys(tensors).map((name, i) => [name, numbers[i] as number]))
+}
+
+/**
+ * Holds the one-element tensors of recent steps and reads many at once. A failure, of the device or
+ * of the loss, is kept for the training loop to find.
+ */
+export class Meter {
+  /** The first thing that went wrong. */
+  failure: unknown = null
+  #entries: Entry[] = []
+  #reading: Promise<void> = Promise.resolve()
+  readonly #receive: (step: number, values: Record<string, number>, count: number) => void
+
+  /** @param receive is called for each step in order, when its numbers have arrived */
+  constructor(receive: (step: number, values: Record<string, number>, count: number) => void) {
+    this.#receive = receive
+  }
+
+  /** Takes the tensors over. */
+  add(step: number, count: number, values: Record<string, Tensor>): void {
+    this.#entries.push({ step, count, values })
+  }
+
+  /** Begins to read what has been added; returns at once. */
+  read(): void {
+    const entries = this.#entries
+    if (entries.length === 0) return
+    this.#entries = []
+    const done = Promise.all(entries.map(({ values }) => readAll(values))).then((numbers) => {
+      entries.forEach(({ step, count }, i) => {
+        const values = numbers[i] as Record<string, number>
+        const { loss } = values
+        if (loss !== undefined && !Number.isFinite(loss)) {
+          throw new RangeError(
+            `[Trainer] loss: expected a finite number, got ${loss} at step ${step}; try a lower learning rate or gradientClipVal`,
+          )
+        }
+        this.#receive(step, values, count)
+      })
+    })
+    this.#reading = Promise.all([this.#reading, done]).then(
+      () => {},
+      (error) => {
+        this.failure ??= error
+      },
+    )
+  }
+
+  /** Settles when everything added so far has been received. @throws (rejects) with the failure */
+  async flush(): Promise<void> {
+    this.read()
+    await this.#reading
+    this.check()
+  }
+
+  /** @throws the failure, if there is one */
+  check(): void {
+    if (this.failure !== null) throw this.failure
+  }
+}

@@ -1,0 +1,112 @@
+/** Keeps the last and the best state of training in a folder. */
+import { join } from 'node:path'
+import { checkBoolean, checkInteger, checkOneOf, checkOptions, typeError } from '../errors.js'
+import { isBetter, monitored } from './monitor.js'
+import type { Trainer } from './trainer.js'
+import type { Callback } from './types.js'
+
+export interface ModelCheckpointOptions {
+  /** The folder for the checkpoints `last` and `best`; made if it does not exist. */
+  dirpath: string
+  /** Keep the checkpoint with the best value of this metric as `best`. Default: no `best`. */
+  monitor?: string
+  /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
+  mode?: 'min' | 'max'
+  /** Keep the latest state as `last`. Default true. */
+  saveLast?: boolean
+  /** Write `last` after every so many optimiser steps as well. */
+  everyNTrainSteps?: number
+  /** Write `last` after every so many epochs. Default 1. */
+  everyNEpochs?: number
+}
+
+/**
+ * Writes checkpoints; as Lightning's `ModelCheckpoint`. Each is a folder from which
+ * `trainer.fit(…, { ckptPath })` goes on, and is replaced only when its successor is complete. When
+ * training is stopped by the signal, `last` is written once more.
+ */
+export class ModelCheckpoint implements Callback {
+  readonly stateKey = 'ModelCheckpoint'
+  readonly options: Readonly<ModelCheckpointOptions>
+  /** Where the best checkpoint is; null before there is one. */
+  bestModelPath: string | null = null
+  bestModelScore: number | null = null
+  /** Where the last checkpoint is; null before there is one. */
+  lastModelPath: string | null = null
+  #lastSavedStep = -1
+
+  constructor(options: ModelCheckpointOptions) {
+    const fn = 'ModelCheckpoint'
+    checkOptions(fn, options, [
+      'dirpath',
+      'monitor',
+      'mode',
+      'saveLast',
+      'everyNTrainSteps',
+      'everyNEpochs',
+    ])
+    if (typeof options.dirpath !== 'string' || options.dirpath === '') {
+      throw typeError(fn, 'dirpath', 'the path of a folder', options.dirpath)
+    }
+    if (options.monitor !== undefined && typeof options.monitor !== 'string')
+      throw typeError(fn, 'monitor', 'the name of a metric', options.monitor)
+    if (options.mode !== undefined) checkOneOf(fn, 'mode', options.mode, ['min', 'max'])
+    if (options.saveLast !== undefined) checkBoolean(fn, 'saveLast', options.saveLast)
+    if (options.everyNTrainSteps !== undefined)
+      checkInteger(fn, 'everyNTrainSteps', options.everyNTrainSteps, 1)
+    if (options.everyNEpochs !== undefined)
+      checkInteger(fn, 'everyNEpochs', options.everyNEpochs, 1)
+    this.options = { ...options }
+  }
+
+  async onTrainBatchEnd(trainer: Trainer): Promise<void> {
+    const every = this.options.everyNTrainSteps
+    if (every !== undefined && trainer.globalStep % every === 0) await this.#saveLast(trainer)
+  }
+
+  async onValidationEnd(trainer: Trainer): Promise<void> {
+    if (this.options.monitor?.startsWith('val')) await this.#saveBest(trainer, this.options.monitor)
+  }
+
+  async onTrainEpochEnd(trainer: Trainer): Promise<void> {
+    const { monitor, everyNEpochs = 1 } = this.options
+    if (monitor !== undefined && !monitor.startsWith('val')) await this.#saveBest(trainer, monitor)
+    if ((trainer.currentEpoch + 1) % everyNEpochs === 0) await this.#saveLast(trainer)
+  }
+
+  async onAbort(trainer: Trainer): Promise<void> {
+    await this.#saveLast(trainer)
+  }
+
+  /** Training may end in the middle of an epoch. */
+  async onFitEnd(trainer: Trainer): Promise<void> {
+    if (trainer.globalStep !== this.#lastSavedStep && trainer.stepsThisFit > 0)
+      await this.#saveLast(trainer)
+  }
+
+  async #saveLast(trainer: Trainer): Promise<void> {
+    if (this.options.saveLast === false) return
+    const path = join(this.options.dirpath, 'last')
+    this.lastModelPath = path
+    this.#lastSavedStep = trainer.globalStep
+    await trainer.saveCheckpoint(path)
+  }
+
+  async #saveBest(trainer: Trainer, monitor: string): Promise<void> {
+    const score = monitored('ModelCheckpoint', monitor, trainer.callbackMetrics)
+    if (!isBetter(score, this.bestModelScore, this.options.mode ?? 'min')) return
+    const path = join(this.options.dirpath, 'best')
+    this.bestModelScore = score
+    this.bestModelPath = path
+    await trainer.saveCheckpoint(path)
+  }
+
+  stateDict(): object {
+    return { bestModelPath: this.bestModelPath, bestModelScore: this.bestModelScore }
+  }
+
+  loadStateDict(state: { bestModelPath: string | null; bestModelScore: number | null }): void {
+    this.bestModelPath = state.bestModelPath
+    this.bestModelScore = state.bestModelScore
+  }
+}

@@ -1,0 +1,39 @@
+/** Names and values of metrics: those a callback or a schedule watches. */
+import { rangeError } from '../errors.js'
+
+/** The value of a metric. @throws RangeError that lists what there is */
+export function monitored(
+  fn: string,
+  monitor: string,
+  metrics: Readonly<Record<string, number>>,
+): number {
+  const value = metrics[monitor]
+  if (value === undefined) {
+    throw rangeError(fn, 'monitor', `one of ${Object.keys(metrics).join(', ')}`, `'${monitor}'`)
+  }
+  return value
+}
+
+/** Whether a score improves on the best by more than minDelta. */
+export function isBetter(
+  score: number,
+  best: number | null,
+  mode: 'min' | 'max',
+  minDelta = 0,
+): boolean {
+  if (best === null) return !Number.isNaN(score)
+  return mode === 'min' ? score < best - minDelta : score > best + minDelta
+}
+
+/** trainLoss from loss. */
+export function prefixed(
+  prefix: string,
+  values: Readonly<Record<string, number>>,
+): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      `${prefix}${name.charAt(0).toUpperCase()}${name.slice(1)}`,
+      value,
+    ]),
+  )
+}

@@ -1,0 +1,133 @@
+/** What a trainer is told and what it tells. */
+import {
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import type { Scheduler } from '../optim/lr_scheduler.js'
+import type { History } from './history.js'
+import type { Callback, Logger, SchedulerConfig, StopReason, TrainableOptimizer } from './types.js'
+
+export interface TrainerOptions {
+  /** Passes over the data. Default: 1000, or no limit with maxSteps. */
+  maxEpochs?: number
+  /** Optimiser steps. Default: no limit. */
+  maxSteps?: number
+  /** Clip gradients to this norm or value, above 0. Default: what the optimiser does by itself. */
+  gradientClipVal?: number
+  /** 'norm': the norm of all gradients together. 'value': each element. Default 'norm'. */
+  gradientClipAlgorithm?: 'norm' | 'value'
+  callbacks?: readonly Callback[]
+  logger?: Logger | readonly Logger[]
+  /** Show progress on standard error: a bar on a terminal, plain lines elsewhere. Default true. */
+  progressBar?: boolean
+  /** Steps per record of the training loss. Default 50. */
+  logEveryNSteps?: number
+  /**
+   * Validate after every so many batches (above 1) or such a part of an epoch (up to 1). Default: at
+   * the end of the epoch.
+   */
+  valCheckInterval?: number
+  /** Validate after every so many epochs, without valCheckInterval. Default 1. */
+  checkValEveryNEpoch?: number
+  /** Ends training after the running step. */
+  signal?: AbortSignal
+  /** Calls manualSeed at the beginning of fit (not when it goes on from a checkpoint). */
+  seed?: number
+}
+
+export interface FitOptions {
+  /** Default: what the model's configureOptimizers gives. */
+  optimizer?: TrainableOptimizer
+  scheduler?: Scheduler | SchedulerConfig
+  /** Go on from this checkpoint. */
+  ckptPath?: string
+}
+
+export interface FitResult {
+  /** 'shouldStop' is a callback's doing, EarlyStopping's for example. */
+  stopped: StopReason
+  /** Complete epochs. */
+  epoch: number
+  globalStep: number
+  /** The last values of all metrics. */
+  metrics: Record<string, number>
+  history: History
+  /** The checkpoint from which to go on, if a ModelCheckpoint has written one. */
+  checkpoint: string | null
+}
+
+/** The options with their defaults in place. */
+export interface TrainerSettings {
+  maxEpochs: number
+  maxSteps: number
+  logEveryNSteps: number
+  valCheckInterval: number | null
+  checkValEveryNEpoch: number
+  signal: AbortSignal | null
+  gradientClipVal: number | null
+  gradientClipAlgorithm: 'norm' | 'value'
+  seed: number | null
+}
+
+const OPTIONS = [
+  'maxEpochs',
+  'maxSteps',
+  'gradientClipVal',
+  'gradientClipAlgorithm',
+  'callbacks',
+  'logger',
+  'progressBar',
+  'logEveryNSteps',
+  'valCheckInterval',
+  'checkValEveryNEpoch',
+  'signal',
+  'seed',
+]
+
+/** The options checked, with their defaults. @throws TypeError, RangeError */
+export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
+  const fn = 'Trainer'
+  checkOptions(fn, options, OPTIONS)
+  const optional = <T>(value: T | undefined, check: (value: T) => unknown): T | null => {
+    if (value === undefined) return null
+    check(value)
+    return value
+  }
+  const maxSteps = optional(options.maxSteps, (n) => checkInteger(fn, 'maxSteps', n, 1))
+  const maxEpochs = optional(options.maxEpochs, (n) => checkInteger(fn, 'maxEpochs', n, 1))
+  const valCheckInterval = optional(options.valCheckInterval, (n) => {
+    if (checkNumber(fn, 'valCheckInterval', n, 0) > 1) checkInteger(fn, 'valCheckInterval', n, 1)
+    if (n === 0) throw rangeError(fn, 'valCheckInterval', 'a number above 0', '0')
+  })
+  const signal = optional(options.signal, (value) => {
+    if (!(value instanceof AbortSignal)) throw typeError(fn, 'signal', 'an AbortSignal', value)
+  })
+  return {
+    maxEpochs: maxEpochs ?? (maxSteps === null ? 1000 : Infinity),
+    maxSteps: maxSteps ?? Infinity,
+    logEveryNSteps: checkInteger(fn, 'logEveryNSteps', options.logEveryNSteps ?? 50, 1),
+    valCheckInterval,
+    checkValEveryNEpoch: checkInteger(
+      fn,
+      'checkValEveryNEpoch',
+      options.checkValEveryNEpoch ?? 1,
+      1,
+    ),
+    signal,
+    gradientClipVal: optional(options.gradientClipVal, (n) => {
+      checkNumber(fn, 'gradientClipVal', n, 0)
+      if (n === 0) throw rangeError(fn, 'gradientClipVal', 'a number above 0', '0')
+    }),
+    gradientClipAlgorithm: checkOneOf(
+      fn,
+      'gradientClipAlgorithm',
+      options.gradientClipAlgorithm ?? 'norm',
+      ['norm', 'value'],
+    ),
+    seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
+  }
+}

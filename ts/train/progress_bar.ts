@@ -1,0 +1,136 @@
+/** Shows where training stands. */
+import cliProgress from 'cli-progress'
+import type { Trainer } from './trainer.js'
+import type { Callback, Progress } from './types.js'
+
+/** Between two lines where there is no terminal. */
+const LINE_INTERVAL_MS = 10_000
+
+/** 1:02:03, 2:03 */
+export function formatSeconds(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds))
+  const parts = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60]
+  if (parts[0] === 0) parts.shift()
+  return parts.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, '0'))).join(':')
+}
+
+/** Four significant digits. */
+export function formatMetric(value: number): string {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value)
+}
+
+/** 'loss 1.234, perplexity 3.435, 12,345 tokens/s, 1:02 left' */
+function describeProgress(
+  { metrics, tokensPerSecond, secondsLeft }: Progress,
+  left = true,
+): string {
+  const parts = Object.entries(metrics).map(([name, value]) => `${name} ${formatMetric(value)}`)
+  parts.push(`${Math.round(tokensPerSecond).toLocaleString('en-US')} tokens/s`)
+  if (left && secondsLeft !== null) parts.push(`${formatSeconds(secondsLeft)} left`)
+  return parts.join(', ')
+}
+
+/**
+ * Progress on standard error: on a terminal a bar per epoch with loss, perplexity, tokens per second
+ * and the time left; elsewhere a plain line every ten seconds. After each epoch a line stays. The
+ * trainer adds one by itself unless it is told `progressBar: false`.
+ */
+export class ProgressBar implements Callback {
+  readonly #stream: NodeJS.WriteStream
+  #bar: cliProgress.SingleBar | null = null
+  #lastLine = 0
+  #validation: [string, number][] = []
+
+  /** @param stream default: standard error */
+  constructor(stream: NodeJS.WriteStream = process.stderr) {
+    this.#stream = stream
+  }
+
+  onFitStart(): void {
+    this.#lastLine = performance.now()
+  }
+
+  onTrainEpochStart(trainer: Trainer): void {
+    this.#validation = []
+    if (!this.#stream.isTTY) return
+    const { batches, batch } = trainer.progress
+    this.#bar = new cliProgress.SingleBar({
+      stream: this.#stream,
+      format:
+        batches === null
+          ? '{name} {value} steps | {state}'
+          : '{name} {bar} {percentage}% | {state}',
+      barCompleteChar: '█',
+      barIncompleteChar: '░',
+      barsize: 24,
+      fps: 10,
+      clearOnComplete: true,
+      gracefulExit: false,
+    })
+    this.#bar.start(batches ?? 0, batch, { name: this.#name(trainer.progress), state: '' })
+  }
+
+  #name({ epoch, maxEpochs }: Progress): string {
+    return maxEpochs === null ? `epoch ${epoch + 1}` : `epoch ${epoch + 1}/${maxEpochs}`
+  }
+
+  onTrainBatchEnd(trainer: Trainer): void {
+    if (this.#bar !== null) {
+      const { progress } = trainer
+      this.#bar.update(progress.batch, { state: describeProgress(progress) })
+      return
+    }
+    const now = performance.now()
+    if (now - this.#lastLine < LINE_INTERVAL_MS) return
+    this.#lastLine = now
+    const { progress } = trainer
+    this.#write(
+      `${this.#name(progress)}, step ${progress.batch}${progress.batches === null ? '' : `/${progress.batches}`}: ${describeProgress(progress)}`,
+    )
+  }
+
+  onValidationStart(): void {
+    this.#bar?.update({ state: 'validating' })
+  }
+
+  onValidationEnd(trainer: Trainer): void {
+    this.#validation = Object.entries(trainer.callbackMetrics).filter(([name]) =>
+      name.startsWith('val'),
+    )
+  }
+
+  onTrainEpochEnd(trainer: Trainer): void {
+    const { callbackMetrics, progress } = trainer
+    const training = Object.entries(callbackMetrics).filter(([name]) => name.startsWith('train'))
+    const name = (key: string): string =>
+      key.replace(
+        /^(train|val)(.)/,
+        (_, set, first) => `${set === 'val' ? 'valid ' : ''}${first.toLowerCase()}`,
+      )
+    const metrics = [...training, ...this.#validation].map(
+      ([key, value]) => `${name(key)} ${formatMetric(value)}`,
+    )
+    this.#close()
+    this.#write(
+      `${this.#name(progress)}: ${metrics.join(', ')}, ${describeProgress({ ...progress, metrics: {} }, progress.secondsLeft !== 0)}`,
+    )
+    this.#lastLine = performance.now()
+  }
+
+  onFitEnd(): void {
+    this.#close()
+  }
+
+  onException(): void {
+    this.#close()
+  }
+
+  #close(): void {
+    this.#bar?.stop()
+    this.#bar = null
+  }
+
+  #write(line: string): void {
+    this.#stream.write(`${line}\n`)
+  }
+}

@@ -1,0 +1,270 @@
+/** The training loop for everybody; as Lightning's `Trainer`. */
+import { checkBoolean, checkOneOf, checkOptions, typeError } from '../errors.js'
+import { Module } from '../nn/module.js'
+import type { Scheduler } from '../optim/lr_scheduler.js'
+import { manualSeed } from '../random.js'
+import { checkSource, evaluate } from './evaluate.js'
+import { History } from './history.js'
+import { FitLoop, type LoopParts } from './loop.js'
+import { ModelCheckpoint } from './model_checkpoint.js'
+import { prefixed } from './monitor.js'
+import {
+  checkTrainerOptions,
+  type FitOptions,
+  type FitResult,
+  type TrainerOptions,
+  type TrainerSettings,
+} from './options.js'
+import { ProgressBar } from './progress_bar.js'
+import type {
+  Callback,
+  DataSource,
+  Logger,
+  Progress,
+  SchedulerConfig,
+  TrainableOptimizer,
+  TrainingModule,
+} from './types.js'
+
+/**
+ * Trains a model that has a `trainingStep` (see {@link TrainingModule}; LanguageModel has one): epochs
+ * with validation, clipped optimiser steps, schedules, callbacks, checkpoints with exact resume.
+ */
+export class Trainer {
+  readonly options: Readonly<TrainerSettings>
+  /** In order; checkpoints come last, so that they keep what the others have decided. */
+  readonly callbacks: readonly Callback[]
+  readonly loggers: readonly Logger[]
+  /** The epoch that is running, from 0. */
+  currentEpoch = 0
+  /** A callback sets this to end training after the running step. */
+  shouldStop = false
+  /** The latest trainLoss, valLoss, … */
+  callbackMetrics: Record<string, number> = {}
+  history = new History()
+  /** The fit that is running, or the latest. */
+  #loop: FitLoop<unknown> | null = null
+  #running = false
+
+  /** @throws TypeError, RangeError for wrong or unknown options */
+  constructor(options: TrainerOptions = {}) {
+    const fn = 'Trainer'
+    this.options = checkTrainerOptions(options)
+    const callbacks = options.callbacks ?? []
+    if (!Array.isArray(callbacks))
+      throw typeError(fn, 'callbacks', 'an array of callbacks', callbacks)
+    callbacks.forEach((callback, i) => {
+      if (typeof callback !== 'object' || callback === null)
+        throw typeError(fn, `callbacks[${i}]`, 'a callback', callback)
+    })
+    const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? true)
+      ? [new ProgressBar()]
+      : []
+    const isCheckpoint = (callback: Callback): boolean => callback instanceof ModelCheckpoint
+    this.callbacks = [
+      ...bar,
+      ...callbacks.filter((c) => !isCheckpoint(c)),
+      ...callbacks.filter(isCheckpoint),
+    ]
+    this.loggers = options.logger === undefined ? [] : ([options.logger].flat() as Logger[])
+    this.loggers.forEach((logger, i) => {
+      if (typeof logger?.logMetrics !== 'function')
+        throw typeError(fn, `logger[${i}]`, 'an object with logMetrics', logger)
+    })
+  }
+
+  /** Optimiser steps taken, those before a resumed checkpoint included. */
+  get globalStep(): number {
+    return this.#loop?.globalStep ?? 0
+  }
+
+  /** Optimiser steps taken since fit was called. */
+  get stepsThisFit(): number {
+    return this.#loop?.stepsThisFit ?? 0
+  }
+
+  /** Whether this fit has validation data. */
+  get validating(): boolean {
+    return this.#loop !== null && this.#loop.parts.validData !== null
+  }
+
+  /** The optimiser that fit uses. */
+  get optimizer(): TrainableOptimizer | null {
+    return this.#loop?.parts.optimizer ?? null
+  }
+
+  /** Where training stands. */
+  get progress(): Progress {
+    const loop = this.#loop
+    const { maxEpochs, maxSteps } = this.options
+    const batches = loop?.length ?? null
+    const done = loop?.globalStep ?? 0
+    const inEpochs =
+      batches === null || loop === null ? Infinity : (maxEpochs - loop.epoch) * batches - loop.batch
+    const stepsLeft = Math.min(inEpochs, maxSteps - done)
+    const rate = loop?.rates ?? { steps: 0, count: 0 }
+    return {
+      epoch: this.currentEpoch,
+      maxEpochs: Number.isFinite(maxEpochs) ? maxEpochs : null,
+      batch: loop?.batch ?? 0,
+      batches,
+      globalStep: done,
+      metrics: loop?.means ?? {},
+      tokensPerSecond: rate.count,
+      secondsLeft: Number.isFinite(stepsLeft) && rate.steps > 0 ? stepsLeft / rate.steps : null,
+    }
+  }
+
+  /**
+   * Trains a model.
+   * @param trainData batches, iterated once per epoch: {@link SequentialBatches},
+   *   {@link RandomWindows}, an array, any iterable
+   * @param validData batches to validate with, or nothing
+   * @returns how it ended; also when the signal stopped it
+   * @throws (rejects) TypeError or RangeError for arguments that do not fit together or a loss that
+   *   is not finite; whatever a step, a callback or the device threw
+   */
+  async fit<B>(
+    model: TrainingModule<B>,
+    trainData: DataSource<B>,
+    validData?: DataSource<B> | null,
+    options: FitOptions = {},
+  ): Promise<FitResult> {
+    const parts = this.#prepare(model, trainData, validData ?? null, options)
+    const loop = new FitLoop<B>(this, parts)
+    this.#loop = loop as unknown as FitLoop<unknown>
+    this.#running = true
+    this.currentEpoch = 0
+    this.shouldStop = false
+    this.callbackMetrics = {}
+    this.history = new History()
+    const { optimizer } = parts
+    const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
+    try {
+      if (options.ckptPath !== undefined) await loop.restore(options.ckptPath)
+      else if (this.options.seed !== null) manualSeed(this.options.seed)
+      const { gradientClipVal, gradientClipAlgorithm } = this.options
+      if (gradientClipVal !== null) {
+        const byNorm = gradientClipAlgorithm === 'norm'
+        optimizer.maxGradNorm = byNorm ? gradientClipVal : undefined
+        optimizer.maxGradValue = byNorm ? undefined : gradientClipVal
+      }
+      await loop.call('onFitStart')
+      const stopped = await loop.run()
+      if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.call('onAbort')
+      await loop.call('onFitEnd')
+      for (const logger of this.loggers) await logger.finalize?.()
+      const checkpoint =
+        this.callbacks.find((callback) => callback instanceof ModelCheckpoint)?.lastModelPath ??
+        null
+      return {
+        stopped,
+        epoch: loop.epoch,
+        globalStep: loop.globalStep,
+        metrics: { ...this.callbackMetrics },
+        history: this.history,
+        checkpoint,
+      }
+    } catch (error) {
+      for (const callback of this.callbacks) await callback.onException?.(this, model, error)
+      throw error
+    } finally {
+      Object.assign(optimizer, clip)
+      this.#running = false
+    }
+  }
+
+  /** Checks what fit was given and completes it. */
+  #prepare<B>(
+    model: TrainingModule<B>,
+    trainData: DataSource<B>,
+    validData: DataSource<B> | null,
+    options: FitOptions,
+  ): LoopParts<B> {
+    if (this.#running)
+      throw new TypeError(
+        '[fit] this trainer is training already; make another one, or wait for the first fit',
+      )
+    this.#checkModel('fit', model, 'trainingStep')
+    checkSource('fit', 'trainData', trainData)
+    model.checkData?.(trainData)
+    if (validData !== null) {
+      checkSource('fit', 'validData', validData)
+      this.#checkModel('fit', model, 'validationStep')
+      model.checkData?.(validData)
+    }
+    checkOptions('fit', options, ['optimizer', 'scheduler', 'ckptPath'])
+    if (options.ckptPath !== undefined && typeof options.ckptPath !== 'string')
+      throw typeError('fit', 'ckptPath', 'a path', options.ckptPath)
+    const configured = options.optimizer ?? model.configureOptimizers?.()
+    const { optimizer, lrScheduler } = isOptimizer(configured)
+      ? { optimizer: configured, lrScheduler: undefined }
+      : (configured ?? {})
+    if (!isOptimizer(optimizer)) {
+      throw typeError(
+        'fit',
+        'options.optimizer',
+        'an optimizer (from options or model.configureOptimizers)',
+        optimizer,
+      )
+    }
+    const schedule = options.scheduler ?? lrScheduler
+    return { model, optimizer, schedule: checkSchedule(schedule), trainData, validData }
+  }
+
+  #checkModel(fn: string, model: unknown, step: 'trainingStep' | 'validationStep'): void {
+    if (!(model instanceof Module)) throw typeError(fn, 'model', 'a module', model)
+    const found = (model as unknown as TrainingModule<unknown>)[step]
+    if (typeof found !== 'function') throw typeError(fn, `model.${step}`, 'a function', found)
+  }
+
+  /**
+   * The metrics of a model on data: `valLoss` and what the model reports more (`valPerplexity`).
+   * @throws (rejects) as fit
+   */
+  async validate<B>(
+    model: TrainingModule<B>,
+    data: DataSource<B>,
+  ): Promise<Record<string, number>> {
+    this.#checkModel('validate', model, 'validationStep')
+    checkSource('validate', 'data', data)
+    model.checkData?.(data)
+    const { signal } = this.options
+    const means = await evaluate(
+      model,
+      data,
+      { epoch: this.currentEpoch, globalStep: this.globalStep },
+      () => signal?.aborted ?? false,
+    )
+    signal?.throwIfAborted()
+    return prefixed('val', means ?? {})
+  }
+
+  /**
+   * Writes a folder from which `fit(…, { ckptPath })` goes on with the same bits; for callbacks
+   * and for after fit. An older checkpoint of that name is replaced when this one is complete.
+   */
+  async saveCheckpoint(path: string): Promise<void> {
+    if (typeof path !== 'string' || path === '')
+      throw typeError('saveCheckpoint', 'path', 'a path', path)
+    if (this.#loop === null)
+      throw new TypeError('[saveCheckpoint] there is nothing to save: fit has not been called')
+    await this.#loop.save(path)
+  }
+}
+
+function isOptimizer(value: unknown): value is TrainableOptimizer {
+  const { step, zeroGrad, lr } = (value ?? {}) as Partial<TrainableOptimizer>
+  return typeof step === 'function' && typeof zeroGrad === 'function' && typeof lr === 'number'
+}
+
+function checkSchedule(schedule: Scheduler | SchedulerConfig | undefined): SchedulerConfig | null {
+  if (schedule === undefined) return null
+  const config: SchedulerConfig = 'scheduler' in schedule ? schedule : { scheduler: schedule }
+  checkOptions('fit', config, ['scheduler', 'interval', 'monitor'])
+  if (typeof config.scheduler?.step !== 'function')
+    throw typeError('fit', 'scheduler', 'a scheduler', config.scheduler)
+  if (config.interval !== undefined)
+    checkOneOf('fit', 'scheduler.interval', config.interval, ['epoch', 'step'])
+  return config
+}

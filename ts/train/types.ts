@@ -1,0 +1,134 @@
+/** What the trainer, the models it trains, its callbacks and loggers say to each other. */
+import type { Module } from '../nn/module.js'
+import type { Scheduler } from '../optim/lr_scheduler.js'
+import type { Tensor } from '../tensor.js'
+import type { Trainer } from './trainer.js'
+
+/** Tensors that go from one batch to the next, such as the hidden state of a recurrent model. */
+export type Carried = Tensor | readonly Tensor[] | null
+
+/** What a step knows of its surroundings. */
+export interface StepContext {
+  readonly epoch: number
+  /** Number of the batch in the epoch, from 0. */
+  readonly batchIdx: number
+  /** Optimiser steps taken so far. */
+  readonly globalStep: number
+  /**
+   * What this step finds from the one before and leaves for the next; null at the beginning of an
+   * epoch. Belongs in checkpoints, so it must be detached from the graph.
+   */
+  carried: Carried
+}
+
+/** What a step gives back, if more than the loss. */
+export interface StepResult {
+  /** One element; what is minimised. */
+  loss: Tensor
+  /** How many examples (tokens) the loss is the mean of: its weight in averages. Default 1. */
+  count?: number
+  /** More one-element tensors to average and report. */
+  metrics?: Record<string, Tensor>
+}
+
+type Awaitable<T> = T | Promise<T>
+
+/** What the trainer needs of an optimiser. */
+export interface TrainableOptimizer {
+  lr: number
+  maxGradNorm: number | undefined
+  maxGradValue: number | undefined
+  zeroGrad(): void
+  step(): Promise<void>
+  /** Numbers, strings, arrays, maps and tensors, for checkpoints. */
+  stateDict(): unknown
+  loadStateDict(state: never): void
+}
+
+/** A scheduler with the time to step it. */
+export interface SchedulerConfig {
+  scheduler: Scheduler
+  /** When to step: at the end of each epoch or after each optimiser step. Default 'epoch'. */
+  interval?: 'epoch' | 'step'
+  /** The metric for ReduceLROnPlateau. Default 'valLoss' with validation data, else 'trainLoss'. */
+  monitor?: string
+}
+
+/** A model that knows how it is trained; as Lightning's `LightningModule`. */
+export interface TrainingModule<B> extends Module {
+  /** The loss of one batch; the trainer does backward and the optimiser step. */
+  trainingStep(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
+  /** The same for validation, called in evaluation mode without recording. */
+  validationStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
+  configureOptimizers?():
+    | TrainableOptimizer
+    | { optimizer: TrainableOptimizer; lrScheduler?: Scheduler | SchedulerConfig }
+  /** Further metrics that follow from the averages, such as perplexity from the loss. */
+  deriveMetrics?(means: Readonly<Record<string, number>>): Record<string, number>
+  /** Throws when data do not fit the model. */
+  checkData?(data: DataSource<B>): void
+  /** Writes the model into an existing folder; the weights as model.safetensors. */
+  writeFiles?(folder: string): Promise<void>
+}
+
+/** Batches that can be given for any epoch and from any position; the tensors are new each time. */
+export interface SeekableSource<B> {
+  readonly length: number
+  batches(epoch: number, start?: number): Iterable<B>
+  state(): object
+  restore(state: object): void
+}
+
+/** Training or validation data: iterated once per epoch. */
+export type DataSource<B> = SeekableSource<B> | Iterable<B> | AsyncIterable<B>
+
+/** Receives the metrics; as Lightning's `Logger`. */
+export interface Logger {
+  logMetrics(metrics: Readonly<Record<string, number>>, step: number): void
+  /** After training. */
+  finalize?(): Awaitable<void>
+}
+
+/**
+ * Hooks into training; as Lightning's `Callback`. All may be async; training waits for them.
+ * Without a batch hook, nothing happens in between steps.
+ */
+export interface Callback {
+  onFitStart?(trainer: Trainer, model: Module): Awaitable<void>
+  onTrainEpochStart?(trainer: Trainer, model: Module): Awaitable<void>
+  /** After each optimiser step (which may still be running on the device). */
+  onTrainBatchEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onValidationStart?(trainer: Trainer, model: Module): Awaitable<void>
+  /** The results are in `trainer.callbackMetrics`. */
+  onValidationEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  /** After the epoch's validation and learning-rate step. */
+  onTrainEpochEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  /** When the signal has stopped training, before onFitEnd. */
+  onAbort?(trainer: Trainer, model: Module): Awaitable<void>
+  onFitEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onException?(trainer: Trainer, model: Module, error: unknown): Awaitable<void>
+  /** What distinguishes this callback's state in a checkpoint; only with stateDict. */
+  readonly stateKey?: string
+  /** Plain JSON to keep in checkpoints. */
+  stateDict?(): object
+  loadStateDict?(state: object): void
+}
+
+/** Why training ended. */
+export type StopReason = 'maxEpochs' | 'maxSteps' | 'shouldStop' | 'aborted'
+
+/** Where training stands; for progress displays. */
+export interface Progress {
+  epoch: number
+  /** Null when only maxSteps ends training. */
+  maxEpochs: number | null
+  /** Batches of this epoch done. */
+  batch: number
+  /** Batches in an epoch, where the data tell. */
+  batches: number | null
+  globalStep: number
+  /** Averages of this epoch over the steps that have been read. */
+  metrics: Record<string, number>
+  tokensPerSecond: number
+  secondsLeft: number | null
+}
