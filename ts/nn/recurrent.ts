@@ -51,8 +51,6 @@ const KINDS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh', 'weight_hr'] as c
 interface Rows {
   /** [rows, I] */
   x: Tensor
-  /** Whether x was made for this call, to be freed after it. */
-  own: boolean
   batch: number
   steps: number | Int32Array
   /** 2-D input, so the states have no batch dimension either. */
@@ -161,7 +159,6 @@ export abstract class RecurrentLayer extends Module {
       const order = rows.packed?.unsortedIndices
       return order ? indexSelect(state, 1, order) : state
     }
-    if (rows.own) rows.x[Symbol.dispose]()
     return [this.#output(y, rows), final(hn), cn && final(cn)]
   }
 
@@ -231,7 +228,7 @@ export abstract class RecurrentLayer extends Module {
       const { data, batchSizes } = input
       this.#checkWidth(fn, data, 1)
       const batch = batchSizes[0] as number
-      return { x: data, own: false, batch, steps: batchSizes, unbatched: false, packed: input }
+      return { x: data, batch, steps: batchSizes, unbatched: false, packed: input }
     }
     if (!(input instanceof Tensor)) {
       throw typeError(fn, 'input', 'a tensor or a PackedSequence', input)
@@ -252,8 +249,7 @@ export abstract class RecurrentLayer extends Module {
     if (steps === 0) throw rangeError(fn, 'input', 'at least one time step', 'none')
     const batch = unbatched ? 1 : (timeMajor.shape[1] as number)
     const x = unbatched ? timeMajor : timeMajor.reshape([steps * batch, this.inputSize])
-    if (timeMajor !== input) timeMajor[Symbol.dispose]()
-    return { x, own: !unbatched, batch, steps, unbatched, packed: null }
+    return { x, batch, steps, unbatched, packed: null }
   }
 
   #checkWidth(fn: string, input: Tensor, last: number): void {
@@ -297,11 +293,7 @@ export abstract class RecurrentLayer extends Module {
     if (rows.unbatched) return y
     const steps = rows.steps as number
     const timeMajor = y.reshape([steps, rows.batch, y.shape[1] as number])
-    y[Symbol.dispose]()
-    if (!this.batchFirst) return timeMajor
-    const batchMajor = timeMajor.transpose(0, 1)
-    timeMajor[Symbol.dispose]()
-    return batchMajor
+    return this.batchFirst ? timeMajor.transpose(0, 1) : timeMajor
   }
 }
 

@@ -1,0 +1,439 @@
+/** The command line, as its users run it: `node dist/cli/main.js …` on tiny texts. */
+import { spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+
+const main = join(dirname(fileURLToPath(import.meta.url)), '../dist/cli/main.js')
+
+interface Outcome {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+interface RunOptions {
+  cwd: string
+  env?: Record<string, string>
+  /** Called with all of stdout so far; may send signals. */
+  watch?: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void
+}
+
+/** AVA starts all tests at once; machines have fewer cores than that. */
+const PROCESSES = 2
+let running = 0
+const waiting: (() => void)[] = []
+
+async function run(args: readonly string[], options: RunOptions): Promise<Outcome> {
+  if (running >= PROCESSES) await new Promise<void>((go) => waiting.push(go))
+  running++
+  try {
+    return await runNow(args, options)
+  } finally {
+    running--
+    waiting.shift()?.()
+  }
+}
+
+function runNow(args: readonly string[], { cwd, env, watch }: RunOptions): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [main, ...args], {
+      cwd,
+      env: { ...process.env, FUSED_RNN_DEBUG: '', ...env },
+    })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk
+      watch?.(stdout, (signal) => child.kill(signal))
+    })
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk
+    })
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  })
+}
+
+/** A folder of its own for a test, with a text in it. */
+async function workplace(t: ExecutionContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-cli-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  await writeFile(
+    join(folder, 'text.txt'),
+    'the quick brown fox jumps over the lazy dog.\n'.repeat(40),
+  )
+  return folder
+}
+
+const TINY = [
+  '--hidden',
+  '16',
+  '--embedding',
+  '8',
+  '--batch-size',
+  '4',
+  '--steps',
+  '16',
+  '--threads',
+  '1',
+]
+const trainTiny = (...more: string[]): string[] => [
+  'train',
+  'text.txt',
+  ...TINY,
+  '--epochs',
+  '2',
+  ...more,
+]
+
+test('train, generate, evaluate', async (t) => {
+  const cwd = await workplace(t)
+  const trained = await run(trainTiny('--out', 'm', '--sample-length', '20', '--lr', '0.01'), {
+    cwd,
+  })
+  t.is(trained.code, 0, trained.stderr)
+  t.regex(trained.stdout, /1,620 characters to learn, 180 to validate/)
+  t.regex(trained.stdout, /LSTM, 1 layer of 16, embedding 8: [\d,]+ parameters/)
+  t.regex(trained.stdout, /epoch 2\/2: .*perplexity/)
+  t.regex(trained.stdout, /generate m --prefix/)
+  t.deepEqual((await readdir(cwd)).sort(), ['m', 'text.txt'])
+  t.deepEqual((await readdir(join(cwd, 'm'))).sort(), [
+    'best',
+    'history.csv',
+    'last',
+    'loss.svg',
+    'settings.json',
+  ])
+  t.regex(await readFile(join(cwd, 'm/loss.svg'), 'utf8'), /^<svg/)
+  t.regex(await readFile(join(cwd, 'm/history.csv'), 'utf8'), /^kind,epoch,step,.*\n/)
+
+  const generate = ['generate', 'm', '--prefix', 'the ', '--length', '30']
+  const [once, again, other] = await Promise.all(
+    ['7', '7', '8'].map((seed) => run([...generate, '--seed', seed], { cwd })),
+  )
+  t.is(once?.code, 0, once?.stderr)
+  t.true(once?.stdout.startsWith('the '))
+  t.is([...(once?.stdout ?? '')].length, 'the '.length + 30 + '\n'.length)
+  t.is(once?.stdout, again?.stdout)
+  t.not(once?.stdout, other?.stdout)
+  const greedy = await run(
+    ['generate', 'm', '--length', '10', '--temperature', '0', '--top-k', '3'],
+    { cwd },
+  )
+  t.is(greedy.code, 0, greedy.stderr)
+
+  const evaluated = await run(['evaluate', 'm', 'text.txt'], { cwd })
+  t.is(evaluated.code, 0, evaluated.stderr)
+  t.regex(
+    evaluated.stdout,
+    /^tokens {6}1,800\nloss {8}\d+\.\d{4} nats per token\nperplexity {2}[\d.]+\n/,
+  )
+})
+
+for (const cell of ['rnn', 'gru']) {
+  test(`${cell}, words, clean, two layers, tied, every option of training`, async (t) => {
+    const cwd = await workplace(t)
+    await writeFile(join(cwd, 'valid.txt'), 'the quick red fox\nover the lazy dog\n'.repeat(10))
+    const { code, stdout, stderr } = await run(
+      trainTiny(
+        '--cell',
+        cell,
+        '--level',
+        'word',
+        '--clean',
+        '--min-frequency',
+        '2',
+        '--layers',
+        '2',
+        '--embedding',
+        '16',
+        '--tie',
+        '--dropout',
+        '0.1',
+        '--valid',
+        'valid.txt',
+        '--sampling',
+        'random',
+        '--optimizer',
+        'sgd',
+        '--lr',
+        '0.5',
+        '--momentum',
+        '0.5',
+        '--weight-decay',
+        '1e-4',
+        '--clip-value',
+        '1',
+        '--schedule',
+        cell === 'rnn' ? 'plateau' : 'step',
+        '--gamma',
+        '0.5',
+        '--seed',
+        '3',
+        '--out',
+        'm',
+        '--checkpoint-every',
+        '3',
+      ),
+      { cwd },
+    )
+    t.is(code, 0, stderr)
+    t.regex(stdout, new RegExp(`${cell.toUpperCase()}, 2 layers of 16`))
+    const generated = await run(['generate', 'm', '--length', '5', '--prefix', 'the quick'], {
+      cwd,
+    })
+    t.regex(generated.stdout, /^the quick( \S+){5}\n$/)
+  })
+}
+
+test('one-hot input, no validation, adamw, exponential', async (t) => {
+  const cwd = await workplace(t)
+  const args = trainTiny(
+    '--embedding',
+    '0',
+    '--valid-ratio',
+    '0',
+    '--optimizer',
+    'adamw',
+    '--schedule',
+    'exponential',
+    '--clip',
+    '0',
+    '--sample-length',
+    '0',
+  )
+  const { code, stdout, stderr } = await run(args, { cwd })
+  t.is(code, 0, stderr)
+  t.regex(stdout, /one-hot input/)
+  t.deepEqual((await readdir(cwd)).sort(), ['model', 'text.txt'])
+})
+
+test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t) => {
+  const cwd = await workplace(t)
+  const long = [
+    'train',
+    'text.txt',
+    ...TINY,
+    '--hidden',
+    '32',
+    '--epochs',
+    '60',
+    '--dropout',
+    '0.2',
+    '--sample-length',
+    '5',
+  ]
+  const straight = await run([...long, '--out', 'straight'], { cwd })
+  t.is(straight.code, 0, straight.stderr)
+  let sent = false
+  const stopped = await run([...long, '--out', 'stopped'], {
+    cwd,
+    watch: (stdout, kill) => {
+      if (sent || !stdout.includes('epoch 2/60:')) return
+      sent = true
+      kill('SIGINT')
+    },
+  })
+  t.is(stopped.code, 130, stopped.stderr)
+  t.regex(stopped.stderr, /saved in stopped\/last\. To go on:\n .*train --resume stopped\n$/)
+  const partial = await run(['evaluate', 'stopped', 'text.txt'], { cwd })
+  t.is(partial.code, 0, partial.stderr)
+  const resumed = await run(['train', '--resume', 'stopped'], { cwd })
+  t.is(resumed.code, 0, resumed.stderr)
+  const weights = (out: string) => readFile(join(cwd, out, 'last/model.safetensors'))
+  t.deepEqual(await weights('stopped'), await weights('straight'))
+
+  const complete = await run(['train', '--resume', 'stopped'], { cwd })
+  t.is(complete.code, 1)
+  t.regex(complete.stderr, /^fused-rnn: .*complete with its 60 epochs.*--epochs\n$/)
+  const further = await run(['train', '--resume', 'stopped', '--epochs', '61'], { cwd })
+  t.is(further.code, 0, further.stderr)
+  const other = await run(['train', '--resume', 'stopped', '--hidden', '48'], { cwd })
+  t.regex(other.stderr, /^fused-rnn: --hidden cannot be given with --resume[^\n]*\n$/)
+  await writeFile(join(cwd, 'text.txt'), 'another text, Αθήνα.\n'.repeat(90))
+  const changed = await run(['train', '--resume', 'stopped', '--epochs', '62'], { cwd })
+  t.is(changed.code, 1)
+  t.regex(
+    changed.stderr,
+    /^fused-rnn: cannot resume: the vocabulary of [^\n]* does not fit[^\n]*\n$/,
+  )
+})
+
+test('a second Ctrl-C quits at once', async (t) => {
+  const cwd = await workplace(t)
+  let sent = 0
+  const { code } = await run(
+    ['train', 'text.txt', '--out', 'm', '--epochs', '100000', '--threads', '1'],
+    {
+      cwd,
+      watch: (stdout, kill) => {
+        if (!/epoch 1\//.test(stdout) || sent++ > 0) return
+        kill('SIGINT')
+        setTimeout(() => kill('SIGINT'), 1)
+      },
+    },
+  )
+  t.is(code, 130)
+})
+
+test('help teaches', async (t) => {
+  const cwd = await workplace(t)
+  for (const args of [
+    ['--help'],
+    ['train', '--help'],
+    ['generate', '--help'],
+    ['evaluate', '--help'],
+  ]) {
+    const { code, stdout, stderr } = await run(args, { cwd })
+    t.is(code, 0, stderr)
+    t.regex(stdout, /fused-rnn (train|generate|evaluate) \S+/)
+  }
+  const { stdout } = await run(['--version'], { cwd })
+  t.regex(stdout, /^\d+\.\d+\.\d+\n$/)
+})
+
+test('a reader that leaves (| head) is no failure', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out', 'm'), { cwd })).code, 0)
+  const child = spawn(process.execPath, [main, 'generate', 'm', '--length', '100000'], { cwd })
+  let stderr = ''
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  child.stdout.once('data', () => child.stdout.destroy())
+  t.is(await new Promise((resolve) => child.on('close', resolve)), 0)
+  t.is(stderr, '')
+})
+
+// Every mistake: exit code 1, one line on standard error, nothing written.
+const mistakes: [name: string, args: string[], message: RegExp][] = [
+  ['no command', [], /.*/s],
+  ['unknown command', ['tarin'], /unknown command 'tarin'.*train/],
+  ['no text', ['train'], /which text\?/],
+  ['missing text', ['train', 'missing.txt'], /missing\.txt.*no such file/],
+  ['text is a folder', ['train', 'folder'], /folder.*it is a folder/],
+  ['empty text', ['train', 'empty.txt'], /empty/],
+  ['binary text', ['train', 'binary.txt'], /not a text file/],
+  ['one distinct character', ['train', 'same.txt'], /at least two different characters/],
+  [
+    'window longer than the text',
+    trainTiny('--steps', '5000'),
+    /--steps 5000 is longer than the text/,
+  ],
+  ['batch too large', trainTiny('--batch-size', '1000'), /--batch-size 1000 is too large/],
+  ['unknown option', trainTiny('--hiden', '3'), /unknown option '--hiden'.*--hidden/],
+  ['option without value', ['train', 'text.txt', '--lr'], /--lr.*argument missing/],
+  ['not a number', trainTiny('--hidden', 'many'), /--hidden.*'many' is invalid.*whole number/],
+  [
+    'number out of range',
+    trainTiny('--dropout', '1.5'),
+    /--dropout.*'1.5' is invalid.*from 0 to 1/,
+  ],
+  ['zero learning rate', trainTiny('--lr', '0'), /--lr.*'0' is invalid.*above 0/],
+  ['unknown cell', trainTiny('--cell', 'transformer'), /--cell.*rnn, gru, lstm/],
+  ['tie with other widths', trainTiny('--tie'), /--embedding \(8\) must equal --hidden \(16\)/],
+  ['momentum without sgd', trainTiny('--momentum', '0.9'), /--momentum is for --optimizer sgd/],
+  [
+    'two kinds of clipping',
+    trainTiny('--clip', '1', '--clip-value', '1'),
+    /--clip or --clip-value/,
+  ],
+  ['no such device', trainTiny('--device', 'cuda'), /cuda.*built without CUDA/],
+  ['unknown device', trainTiny('--device', 'tpu'), /'tpu'/],
+  ['demo with a text', ['train', 'text.txt', '--demo'], /--demo brings its own text/],
+  ['output folder is a file', trainTiny('--out', 'text.txt'), /text\.txt.*not a folder/],
+  [
+    'output folder cannot be made',
+    trainTiny('--out', 'text.txt/sub'),
+    /text\.txt\/sub.*not a folder/,
+  ],
+  ['resume from nothing', ['train', '--resume', 'nowhere'], /cannot resume: 'nowhere'/],
+  ['missing validation text', trainTiny('--valid', 'missing.txt'), /missing\.txt.*no such file/],
+  ['generate: no model', ['generate', 'folder'], /'folder' does not hold a model/],
+  ['generate: no folder', ['generate', 'nowhere'], /'nowhere' does not hold a model/],
+  [
+    'generate: bad temperature',
+    ['generate', 'folder', '--temperature', '-1'],
+    /--temperature.*'-1' is invalid/,
+  ],
+  ['generate: too many arguments', ['generate', 'a', 'b'], /too many arguments/],
+  ['evaluate: no text', ['evaluate', 'folder'], /missing required argument 'text file'/],
+  ['evaluate: no model', ['evaluate', 'folder', 'text.txt'], /'folder' does not hold a model/],
+]
+for (const [name, args, message] of mistakes) {
+  test(`mistake: ${name}`, async (t) => {
+    const cwd = await workplace(t)
+    await mkdir(join(cwd, 'folder'))
+    await writeFile(join(cwd, 'empty.txt'), '')
+    await writeFile(join(cwd, 'binary.txt'), Uint8Array.of(1, 0, 255, 254, 3))
+    await writeFile(join(cwd, 'same.txt'), 'a'.repeat(1000))
+    const before = (await readdir(cwd)).sort()
+    const { code, stderr } = await run(args, { cwd })
+    t.is(code, 1, stderr)
+    t.regex(stderr, message)
+    if (args.length > 0) t.regex(stderr, /^fused-rnn: [^\n]+\n$/)
+    t.notRegex(stderr, /\n\s+at /)
+    t.deepEqual((await readdir(cwd)).sort(), before)
+  })
+}
+
+test('a model that exists is not replaced by accident; FUSED_RNN_DEBUG shows stacks', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out', 'm'), { cwd })).code, 0)
+  const weights = () => readFile(join(cwd, 'm/last/model.safetensors'))
+  const before = await weights()
+  const { code, stderr } = await run(trainTiny('--out', 'm'), { cwd })
+  t.is(code, 1)
+  t.regex(stderr, /^fused-rnn: 'm' already has a model[^\n]*--overwrite[^\n]*\n$/)
+  t.deepEqual(await weights(), before)
+  const debug = await run(trainTiny('--out', 'm'), { cwd, env: { FUSED_RNN_DEBUG: '1' } })
+  t.regex(debug.stderr, /\n\s+at /)
+  t.is((await run(trainTiny('--out', 'm', '--overwrite', '--seed', '2'), { cwd })).code, 0)
+  t.notDeepEqual(await weights(), before)
+})
+
+test('damaged models', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out', 'm', '--epochs', '1'), { cwd })).code, 0)
+  const damage = async (
+    file: string,
+    content: string | Uint8Array,
+    message: RegExp,
+  ): Promise<void> => {
+    const path = join(cwd, 'm/best', file)
+    const original = await readFile(path)
+    await writeFile(path, content)
+    for (const args of [
+      ['generate', 'm'],
+      ['evaluate', 'm', 'text.txt'],
+    ]) {
+      const { code, stderr } = await run(args, { cwd })
+      t.is(code, 1)
+      t.regex(stderr, /^fused-rnn: [^\n]+\n$/)
+      t.regex(stderr, message)
+    }
+    await writeFile(path, original)
+  }
+  const vocabulary = JSON.parse(await readFile(join(cwd, 'm/best/vocabulary.json'), 'utf8'))
+  vocabulary.tokens.push('¶')
+  await damage('vocabulary.json', JSON.stringify(vocabulary), /vocabulary/)
+  await damage('config.json', '{', /config\.json/)
+  await damage('model.safetensors', 'short', /model\.safetensors/)
+})
+
+test('a text that the model has no word of', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out', 'm', '--epochs', '1'), { cwd })).code, 0)
+  await writeFile(join(cwd, 'greek.txt'), 'ΑΒΓΔ'.repeat(50))
+  const { code, stderr } = await run(['evaluate', 'm', 'greek.txt'], { cwd })
+  t.is(code, 1)
+  t.regex(stderr, /^fused-rnn: nothing in 'greek.txt' is in the model's vocabulary\n$/)
+  await writeFile(join(cwd, 'mixed.txt'), 'the quick ΑΒΓΔ fox\n'.repeat(50))
+  t.regex(
+    (await run(['evaluate', 'm', 'mixed.txt'], { cwd })).stdout,
+    /200 of them not in the model's vocabulary/,
+  )
+})

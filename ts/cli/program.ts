@@ -1,0 +1,249 @@
+/** The commands, their options and their help. */
+import { readFileSync } from 'node:fs'
+import { Command, Option } from 'commander'
+import {
+  type EvaluateOptions,
+  type GenerateOptions,
+  number,
+  type TrainOptions,
+  whole,
+} from './options.js'
+
+function option(
+  flags: string,
+  description: string,
+  setUp: (option: Option) => Option = (o) => o,
+): Option {
+  return setUp(new Option(flags, description))
+}
+
+/** One line for every mistake on the command line. */
+function shortErrors(command: Command): Command {
+  return command.showSuggestionAfterError().configureOutput({
+    outputError: (text, write) => {
+      const line = text
+        .trim()
+        .replace(/^error: /, '')
+        .replace(/\s*\n\s*/g, ' ')
+      write(`fused-rnn: ${line}\n`)
+    },
+  })
+}
+
+export function makeProgram(): Command {
+  const packageFile = new URL('../../package.json', import.meta.url)
+  const { version, description } = JSON.parse(readFileSync(packageFile, 'utf8'))
+  const program = shortErrors(new Command('fused-rnn'))
+    .description(`${description}.`)
+    .version(version)
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      `
+Begin with:
+  fused-rnn train --demo                          about a minute, on Shakespeare's sonnets
+  fused-rnn train book.txt --out book-model       learn a text of your own
+  fused-rnn generate book-model --prefix "Once "  let the model write
+
+'fused-rnn <command> --help' explains every option of a command.`,
+    )
+  program.addCommand(trainCommand())
+  program.addCommand(generateCommand())
+  program.addCommand(evaluateCommand())
+  return program
+}
+
+function trainCommand(): Command {
+  return shortErrors(new Command('train'))
+    .summary('learn to write like a text')
+    .description(
+      'Trains a language model on a text file (UTF-8): it reads the text token by token and learns ' +
+        'to say which token comes next. Prints the perplexity of every epoch (1: always certain; ' +
+        'as large as the vocabulary: knows nothing) and a sample of what the model writes. The ' +
+        'output folder gets the model, a checkpoint to go on from, history.csv and loss.svg.',
+    )
+    .argument('[text file]', 'what to learn (with --demo or --resume: not needed)')
+
+    .optionsGroup('Model:')
+    .addOption(
+      option('--cell <name>', 'recurrent cell', (o) =>
+        o.choices(['rnn', 'gru', 'lstm']).default('lstm'),
+      ),
+    )
+    .option('--hidden <units>', 'width of each recurrent layer', whole(1, 65536), 256)
+    .option('--layers <count>', 'recurrent layers on top of each other', whole(1, 64), 1)
+    .option(
+      '--embedding <size>',
+      'width of the token embedding; 0 feeds one-hot vectors',
+      whole(0, 65536),
+      64,
+    )
+    .option(
+      '--dropout <p>',
+      'share of values dropped on embedding, between layers and on output',
+      number(0, 1),
+      0,
+    )
+    .option('--tie', 'share weights of embedding and output (needs --embedding = --hidden)')
+
+    .optionsGroup('Text:')
+    .addOption(
+      option('--level <kind>', 'what a token is: a character or a word', (o) =>
+        o.choices(['char', 'word']).default('char'),
+      ),
+    )
+    .option('--clean', 'lower case, and one space for whatever is not a letter a-z')
+    .option('--min-frequency <n>', 'tokens that occur less often become <unk>', whole(1), 1)
+    .option('--valid <file>', 'text to validate with')
+    .option(
+      '--valid-ratio <share>',
+      'without --valid: share at the end of the text to validate with; 0: none',
+      number(0, 0.9),
+      0.1,
+    )
+
+    .optionsGroup('Training:')
+    .option('--epochs <n>', 'passes over the text', whole(1), 10)
+    .option('--batch-size <n>', 'sequences side by side in a step', whole(1), 32)
+    .option('--steps <n>', 'window: tokens that a gradient goes back through', whole(1), 64)
+    .addOption(
+      option(
+        '--sampling <kind>',
+        'consecutive windows carry the state on; random ones start anew',
+        (o) => o.choices(['consecutive', 'random']).default('consecutive'),
+      ),
+    )
+    .addOption(
+      option('--optimizer <name>', 'how weights are updated', (o) =>
+        o.choices(['sgd', 'adam', 'adamw']).default('adam'),
+      ),
+    )
+    .option('--lr <rate>', 'learning rate (default: 0.002; sgd: 1)', number(0, Infinity, true))
+    .option('--momentum <m>', 'how much of the last update goes on; sgd only', number(0, 1), 0)
+    .option(
+      '--weight-decay <w>',
+      'pull of the weights towards 0 (default: 0; adamw: 0.01)',
+      number(0, Infinity),
+    )
+    .option(
+      '--clip <norm>',
+      'largest norm of the whole gradient; 0: no limit',
+      number(0, Infinity),
+      1,
+    )
+    .option(
+      '--clip-value <v>',
+      'instead of --clip: largest size of each element of the gradient',
+      number(0, Infinity, true),
+    )
+    .addOption(
+      option('--schedule <kind>', 'how the learning rate falls', (o) =>
+        o.choices(['none', 'step', 'exponential', 'plateau']).default('none'),
+      ),
+    )
+    .option('--gamma <factor>', 'what the schedule multiplies the rate by', number(0, 1, true), 0.5)
+    .option('--step-size <epochs>', 'schedule step: epochs between two falls', whole(1), 1)
+    .option(
+      '--patience <epochs>',
+      'schedule plateau: epochs without progress before a fall',
+      whole(0),
+      1,
+    )
+
+    .optionsGroup('Run:')
+    .option('--out <folder>', 'where everything is written; nothing is written elsewhere', 'model')
+    .option('--overwrite', 'replace the model that the output folder has')
+    .option('--resume <folder>', 'go on with the training that wrote this folder')
+    .option(
+      '--checkpoint-every <steps>',
+      'also save a checkpoint within epochs; 0: only after each',
+      whole(0),
+      0,
+    )
+    .option('--sample-length <tokens>', 'sample to print after an epoch; 0: none', whole(0), 200)
+    .option('--seed <n>', 'the same seed and threads give the same model, bit for bit', whole(0), 1)
+    .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
+    .option('--device <name>', "'cpu'", 'cpu')
+    .option('--demo', "learn Shakespeare's sonnets, which come along, in about a minute")
+    .addHelpText(
+      'after',
+      `
+Ctrl-C finishes the step, saves a checkpoint and prints the command that goes on from it.
+
+Examples:
+  fused-rnn train --demo
+  fused-rnn train book.txt --out book-model
+  fused-rnn train book.txt --cell gru --hidden 512 --layers 2 --dropout 0.3 --epochs 20
+  fused-rnn train news.txt --level word --min-frequency 3 --valid news-later.txt \\
+      --embedding 200 --hidden 200 --tie --optimizer sgd --lr 20 --clip 0.25 --schedule plateau
+  fused-rnn train --resume book-model --epochs 40`,
+    )
+    .action(async (file: string | undefined, options: TrainOptions, command: Command) => {
+      const { train } = await import('./train.js')
+      await train(file, options, (name) => command.getOptionValueSource(name) === 'cli')
+    })
+}
+
+function generateCommand(): Command {
+  return shortErrors(new Command('generate'))
+    .summary('let a trained model write')
+    .description('Writes text with a model that `fused-rnn train` made, to stdout, as it is made.')
+    .argument('<model folder>', 'the output folder of a training')
+    .option('--prefix <text>', 'what the text begins with', '')
+    .option('--length <tokens>', 'tokens to write (characters, or words)', whole(0), 400)
+    .option(
+      '--temperature <t>',
+      'below 1: safer, above 1: wilder; 0: always the likeliest token',
+      number(0, Infinity),
+      0.8,
+    )
+    .option('--top-k <k>', 'choose among the k likeliest tokens only', whole(1))
+    .option(
+      '--seed <n>',
+      'the same seed writes the same text (default: another each time)',
+      whole(0),
+    )
+    .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
+    .option('--device <name>', "'cpu'", 'cpu')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  fused-rnn generate book-model --prefix "It was a dark "
+  fused-rnn generate book-model --length 2000 --temperature 0.6 --top-k 20 --seed 7 > page.txt`,
+    )
+    .action(async (folder: string, options: GenerateOptions) => {
+      const { generate } = await import('./generate.js')
+      await generate(folder, options)
+    })
+}
+
+function evaluateCommand(): Command {
+  return shortErrors(new Command('evaluate'))
+    .summary('how well a trained model predicts another text')
+    .description(
+      'Reads a text with a model that `fused-rnn train` made and prints how well it predicted it: ' +
+        'the mean loss (cross entropy in nats per token) and the perplexity (e to the loss).',
+    )
+    .argument('<model folder>', 'the output folder of a training')
+    .argument('<text file>', 'the text to predict (UTF-8)')
+    .option(
+      '--batch-size <n>',
+      'pieces of the text read side by side, each without memory of the one before',
+      whole(1),
+      16,
+    )
+    .option('--steps <n>', 'tokens per step; only speed depends on it', whole(1), 64)
+    .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
+    .option('--device <name>', "'cpu'", 'cpu')
+    .addHelpText(
+      'after',
+      `
+Example:
+  fused-rnn evaluate book-model another-book.txt`,
+    )
+    .action(async (folder: string, file: string, options: EvaluateOptions) => {
+      const { evaluate } = await import('./evaluate.js')
+      await evaluate(folder, file, options)
+    })
+}

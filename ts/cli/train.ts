@@ -1,0 +1,258 @@
+/** `fused-rnn train`. */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { basename, join, relative } from 'node:path'
+import {
+  type Callback,
+  devices,
+  ModelCheckpoint,
+  manualSeed,
+  type models,
+  ProgressBar,
+  Trainer,
+} from '../index.js'
+import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
+import { Interrupted, UserError } from './errors.js'
+import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'
+import {
+  BEST,
+  exists,
+  LAST,
+  makeModel,
+  makeOptimizer,
+  makeScheduler,
+  useMachine,
+  write,
+} from './model.js'
+import type { TrainOptions } from './options.js'
+import { decide, SETTINGS_FILE, type Settings } from './settings.js'
+
+const HISTORY = 'history.csv'
+const PICTURE = 'loss.svg'
+
+/** @param given whether the user typed an option */
+export async function train(
+  file: string | undefined,
+  options: TrainOptions,
+  given: (name: keyof TrainOptions) => boolean,
+): Promise<void> {
+  const settings = await decide(file, options, given)
+  useMachine(settings)
+  const corpus = await loadCorpus(settings)
+  const batches = trainBatches(corpus.train, settings)
+  const validation =
+    corpus.valid && readingBatches(corpus.valid, settings.batchSize, settings.steps)
+  if (settings.resume !== undefined) await checkVocabulary(corpus, settings)
+  await prepareFolder(settings)
+
+  manualSeed(settings.seed)
+  const model = makeModel(corpus.vocabulary, settings)
+  const optimizer = makeOptimizer(model, settings)
+  const scheduler = makeScheduler(optimizer, settings)
+  print(header(corpus, model, settings, optimizer.lr, batches.length))
+
+  const { out } = settings
+  const interrupt = onInterrupt()
+  const trainer = new Trainer({
+    maxEpochs: settings.epochs,
+    ...clipping(settings),
+    signal: interrupt.signal,
+    progressBar: false,
+    callbacks: [
+      new ProgressBar(process.stdout),
+      historyFiles(out),
+      ...(settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
+      new ModelCheckpoint({
+        dirpath: out,
+        monitor: validation ? 'valLoss' : 'trainLoss',
+        ...(settings.checkpointEvery > 0 && { everyNTrainSteps: settings.checkpointEvery }),
+      }),
+    ],
+  })
+  const start = performance.now()
+  let result: Awaited<ReturnType<typeof trainer.fit>>
+  try {
+    result = await trainer.fit(model, batches, validation, {
+      optimizer,
+      ...(scheduler && { scheduler }),
+      ...(settings.resume !== undefined && { ckptPath: join(out, LAST) }),
+    })
+  } finally {
+    interrupt.release()
+  }
+  if (trainer.stepsThisFit > 0) await writeHistory(trainer, out)
+  if (result.stopped === 'aborted') {
+    if (trainer.stepsThisFit === 0) throw new Interrupted('Stopped before the first step.')
+    throw new Interrupted(
+      `Stopped after step ${count(result.globalStep)}; saved in ${join(out, LAST)}. To go on:\n  ${command()} train --resume ${shellQuote(out)}`,
+    )
+  }
+  if (trainer.stepsThisFit === 0) {
+    throw new UserError(
+      `the training in '${out}' is complete with its ${plural(result.epoch, 'epoch')}; to go on, give a larger --epochs`,
+    )
+  }
+  print(summary(corpus, trainer, out, (performance.now() - start) / 1000))
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+function header(
+  corpus: Corpus,
+  model: models.LanguageModel,
+  settings: Settings,
+  lr: number,
+  stepsPerEpoch: number,
+): string {
+  const { vocabulary, train, valid } = corpus
+  const kind = settings.level === 'char' ? 'characters' : 'words'
+  const { cell, layers, hidden, embedding, device, batchSize, steps, optimizer, epochs } = settings
+  const parameters = model.parameters().reduce((sum, { numel }) => sum + numel, 0)
+  const input = embedding === 0 ? 'one-hot input' : `embedding ${embedding}`
+  const machine = devices().find(({ name }) => name === device)?.description
+  return [
+    `text   ${corpus.name}: ${count(train.length)} ${kind} to learn${valid ? `, ${count(valid.length)} to validate` : ''}; vocabulary ${count(vocabulary.size)}`,
+    `model  ${cell.toUpperCase()}, ${plural(layers, 'layer')} of ${hidden}, ${input}: ${count(parameters)} parameters`,
+    `run    ${optimizer}, learning rate ${lr}; ${plural(epochs, 'epoch')} of ${plural(stepsPerEpoch, 'step')} of ${batchSize} × ${steps} tokens; ${device} (${machine})`,
+    `out    ${settings.out}`,
+    '',
+  ].join('\n')
+}
+
+function summary(corpus: Corpus, trainer: Trainer, out: string, seconds: number): string {
+  const { bestModelScore } = trainer.callbacks.find(
+    (callback) => callback instanceof ModelCheckpoint,
+  ) as ModelCheckpoint
+  const best =
+    bestModelScore === null
+      ? ''
+      : ` (perplexity ${formatPerplexity(bestModelScore)} on ${corpus.valid ? 'unseen' : 'its own'} text)`
+  return [
+    `Trained ${plural(trainer.stepsThisFit, 'step')} in ${duration(seconds)}.`,
+    `  model    ${join(out, BEST)}${best}`,
+    `  loss     ${join(out, PICTURE)}, ${join(out, HISTORY)}`,
+    '',
+    'Let it write:',
+    `  ${command()} generate ${shellQuote(out)} --prefix ${shellQuote(examplePrefix(corpus))}`,
+  ].join('\n')
+}
+
+/** The first words of the text. */
+function examplePrefix({ vocabulary, train }: Corpus): string {
+  const beginning = vocabulary.decode(train.subarray(0, 40)).trimStart()
+  const words = beginning.split(/\s+/).slice(0, 2).join(' ')
+  return vocabulary.tokenizer.level === 'char' ? `${words} ` : words
+}
+
+/** How the user calls this program, to be typed again. */
+function command(): string {
+  if (process.env.npm_command === 'exec') return 'npx fused-rnn'
+  const script = process.argv[1] ?? ''
+  if (basename(script) !== 'main.js') return basename(script)
+  return `node ${shellQuote(relative('', script))}`
+}
+
+function clipping(settings: Settings): {
+  gradientClipVal?: number
+  gradientClipAlgorithm?: 'norm' | 'value'
+} {
+  const { clip, clipValue } = settings
+  if (clipValue !== undefined) {
+    return { gradientClipVal: clipValue, gradientClipAlgorithm: 'value' }
+  }
+  return clip === 0 ? {} : { gradientClipVal: clip }
+}
+
+/** Prints what the model writes after each epoch. */
+function sampler(model: models.LanguageModel, corpus: Corpus, settings: Settings): Callback {
+  return {
+    async onTrainEpochEnd(trainer) {
+      let text = ''
+      const options = {
+        length: settings.sampleLength,
+        temperature: 0.7,
+        seed: settings.seed + trainer.currentEpoch,
+      }
+      for await (const piece of write(model, corpus.vocabulary, '', options)) text += piece
+      print(`\n${text.trim().replace(/^/gm, '    ')}\n`)
+    },
+  }
+}
+
+/** Keeps the history files up to date while training runs. */
+function historyFiles(out: string): Callback {
+  return { onTrainEpochEnd: (trainer) => writeHistory(trainer, out) }
+}
+
+async function writeHistory({ history }: Trainer, out: string): Promise<void> {
+  await history.writeCSV(join(out, HISTORY))
+  await history.writeSVG(join(out, PICTURE))
+}
+
+/** Makes the output folder, or makes sure that it may be replaced. @throws UserError */
+async function prepareFolder(settings: Settings): Promise<void> {
+  const { out, overwrite, resume } = settings
+  const settingsFile = join(out, SETTINGS_FILE)
+  try {
+    if (resume === undefined && (await exists(settingsFile))) {
+      if (!overwrite) {
+        throw new UserError(
+          `'${out}' already has a model; choose another --out, or give --overwrite to replace it, or --resume ${shellQuote(out)} to go on with it`,
+        )
+      }
+      for (const name of [BEST, LAST, HISTORY, PICTURE]) {
+        await rm(join(out, name), { recursive: true, force: true })
+      }
+    }
+    await mkdir(out, { recursive: true })
+    const { resume: _, out: __, overwrite: ___, ...kept } = settings
+    await writeFile(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
+  } catch (error) {
+    if (error instanceof UserError) throw error
+    throw new UserError(`cannot write to the output folder '${out}': ${reason(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'EEXIST' || code === 'ENOTDIR') return 'it is not a folder'
+  if (code === 'EACCES' || code === 'EPERM') return 'no permission'
+  if (code === 'ENOSPC') return 'the disk is full'
+  return message
+}
+
+/** @throws UserError when the text of a resumed training has another vocabulary than before */
+async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise<void> {
+  const file = join(out, LAST, 'vocabulary.json')
+  if (!(await exists(file))) {
+    throw new UserError(`cannot resume: '${out}' has no checkpoint yet`)
+  }
+  const saved = JSON.stringify(JSON.parse(await readFile(file, 'utf8')))
+  if (saved !== JSON.stringify(corpus.vocabulary)) {
+    throw new UserError(
+      `cannot resume: the vocabulary of '${text}' does not fit the model in '${out}'`,
+    )
+  }
+}
+
+/** Ctrl-C: the first asks training to stop, the second ends the process. */
+function onInterrupt(): { signal: AbortSignal; release(): void } {
+  const controller = new AbortController()
+  const handler = (): void => {
+    if (controller.signal.aborted) process.exit(130)
+    process.stderr.write('\nStopping after this step (once more: at once)…\n')
+    controller.abort()
+  }
+  process.on('SIGINT', handler)
+  process.on('SIGTERM', handler)
+  return {
+    signal: controller.signal,
+    release() {
+      process.off('SIGINT', handler)
+      process.off('SIGTERM', handler)
+    },
+  }
+}
