@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { optim } from 'fused-rnn'
+import { optim, tensor } from 'fused-rnn'
 import { throwsWith } from './helpers.js'
 
 const { lrScheduler } = optim
@@ -46,16 +46,43 @@ for (const [name, make] of Object.entries(cases)) {
       scheduler = make(optimizer)
       optimizer.lr = lr
       scheduler.loadStateDict(state)
-      t.is(scheduler.getLastLr(), lr)
+      t.deepEqual(scheduler.getLastLr(), [lr])
       scheduler.step(metric)
       t.true(
         Math.abs(optimizer.lr - (rates[i + 1] as number)) <= 1e-12,
         `step ${i}: got ${optimizer.lr}, expected ${rates[i + 1]}`,
       )
-      t.is(scheduler.getLastLr(), optimizer.lr)
+      t.deepEqual(scheduler.getLastLr(), [optimizer.lr])
     }
   })
 }
+
+test('groups keep learning rates of their own', (t) => {
+  const parameters = [1, 2].map((value) => tensor([value], { requiresGrad: true }))
+  const make = () =>
+    new optim.SGD(
+      parameters.map((p, i) => ({ params: [p], lr: 10 ** -i })),
+      { lr: 1 },
+    )
+  const rates = (optimizer: optim.SGD) => optimizer.paramGroups.map(({ lr }) => lr)
+  const optimizer = make()
+  new lrScheduler.ExponentialLR(optimizer, 0.5).step()
+  t.deepEqual(rates(optimizer), [0.5, 0.05])
+  const lambda = make()
+  const scheduler = new lrScheduler.LambdaLR(lambda, [(epoch) => 1 + epoch, () => 3])
+  scheduler.step()
+  t.deepEqual(scheduler.getLastLr(), [2, 0.1 * 3])
+  t.deepEqual(rates(lambda), [2, 0.1 * 3])
+  const plateau = make()
+  new lrScheduler.ReduceLROnPlateau(plateau, { patience: 0 }).step(Number.NaN)
+  t.deepEqual(rates(plateau), [0.1, 0.1 * 0.1])
+  throwsWith(
+    t,
+    () => new lrScheduler.LambdaLR(lambda, [() => 1]),
+    RangeError,
+    /lrLambda: expected 2 functions, got 1/,
+  )
+})
 
 test('schedules: wrong arguments', (t) => {
   const o = { lr: 1 }
@@ -82,7 +109,7 @@ test('schedules: wrong arguments', (t) => {
     t,
     () => new lrScheduler.LambdaLR(o, 1 as never),
     TypeError,
-    /lrLambda: expected a function, got 1/,
+    /lrLambda: expected a function or an array of functions, got 1/,
   )
   throwsWith(t, () => new lrScheduler.LambdaLR(o, () => Number.NaN), RangeError, /lrLambda\(0\)/)
   throwsWith(t, () => new lrScheduler.MultiStepLR(o, 3 as never), TypeError, /milestones/)
@@ -105,5 +132,10 @@ test('schedules: wrong arguments', (t) => {
     TypeError,
     /metric: expected a number, got undefined/,
   )
-  throwsWith(t, () => new lrScheduler.StepLR(o, 1).loadStateDict({}), TypeError, /state.baseLr/)
+  throwsWith(
+    t,
+    () => new lrScheduler.StepLR(o, 1).loadStateDict({}),
+    TypeError,
+    /state.baseLrs: expected 1 learning rate/,
+  )
 })

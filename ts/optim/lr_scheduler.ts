@@ -12,20 +12,21 @@ import {
   typeError,
 } from '../errors.js'
 
-/** What a schedule is about: anything with a learning rate to set. */
+/** What a schedule is about: an optimiser, whose groups may have learning rates of their own. */
 export interface HasLearningRate {
   lr: number
+  readonly paramGroups?: readonly { lr: number }[]
 }
 
 /** What a scheduler needs to go on; plain JSON. */
-export type SchedulerState = Record<string, number | null>
+export type SchedulerState = Record<string, number | null | number[]>
 
 /** What every scheduler can do. */
 export interface Scheduler {
   /** @param metric only for {@link ReduceLROnPlateau} */
   step(metric?: number): void
-  /** The learning rate set last. */
-  getLastLr(): number
+  /** The learning rates set last, one per parameter group. */
+  getLastLr(): number[]
   stateDict(): SchedulerState
   loadStateDict(state: SchedulerState): void
 }
@@ -37,56 +38,74 @@ function checkOptimizer(fn: string, optimizer: HasLearningRate): HasLearningRate
   return optimizer
 }
 
-function stateNumber(fn: string, state: SchedulerState, key: string): number {
+/** The groups, or the optimiser itself where it has none. */
+function groupsOf(optimizer: HasLearningRate): readonly { lr: number }[] {
+  return optimizer.paramGroups ?? [optimizer]
+}
+
+function stateRates(fn: string, state: SchedulerState, key: string, groups: number): number[] {
   if (typeof state !== 'object' || state === null)
     throw typeError(fn, 'state', 'a state dict', state)
-  return checkNumber(fn, `state.${key}`, state[key])
+  const rates = state[key]
+  if (!Array.isArray(rates) || rates.length !== groups) {
+    throw typeError(fn, `state.${key}`, `${groups} learning rate(s)`, rates)
+  }
+  return rates.map((rate, i) => checkNumber(fn, `state.${key}[${i}]`, rate))
 }
 
 /** Base of the schedules that depend on the number of steps alone. */
 export abstract class LRScheduler implements Scheduler {
   readonly optimizer: HasLearningRate
-  /** The learning rate at the beginning. */
-  baseLr: number
+  /** The learning rates at the beginning, one per parameter group. */
+  baseLrs: number[]
   /** How often step() has been called. */
   lastEpoch = 0
-  #lastLr: number
+  #lastLr: number[]
 
   protected constructor(fn: string, optimizer: HasLearningRate) {
     this.optimizer = checkOptimizer(fn, optimizer)
-    this.baseLr = optimizer.lr
-    this.#lastLr = optimizer.lr
+    this.baseLrs = groupsOf(optimizer).map((group) => group.lr)
+    this.#lastLr = this.baseLrs
   }
 
-  /** The learning rate for `lastEpoch`, from the one the optimizer has now. */
-  abstract getLr(): number
+  /**
+   * The learning rate of a group for `lastEpoch`.
+   * @param lr what the group has now
+   * @param baseLr what it had at the beginning
+   * @param group its number
+   */
+  protected abstract next(lr: number, baseLr: number, group: number): number
 
   step(): void {
     this.lastEpoch++
     this.apply()
   }
 
-  /** Sets the learning rate for `lastEpoch`. */
+  /** Sets the learning rates for `lastEpoch`. */
   protected apply(): void {
-    this.#lastLr = this.getLr()
-    this.optimizer.lr = this.#lastLr
+    const groups = groupsOf(this.optimizer)
+    this.#lastLr = groups.map((group, i) => this.next(group.lr, this.baseLrs[i] as number, i))
+    groups.forEach((group, i) => {
+      group.lr = this.#lastLr[i] as number
+    })
   }
 
-  getLastLr(): number {
-    return this.#lastLr
+  getLastLr(): number[] {
+    return [...this.#lastLr]
   }
 
   stateDict(): SchedulerState {
-    return { baseLr: this.baseLr, lastEpoch: this.lastEpoch, lastLr: this.#lastLr }
+    return { baseLrs: [...this.baseLrs], lastEpoch: this.lastEpoch, lastLr: [...this.#lastLr] }
   }
 
-  /** Goes on from a state; the optimizer's own learning rate is in the optimizer's state. */
+  /** Goes on from a state; the optimizer's own learning rates are in the optimizer's state. */
   loadStateDict(state: SchedulerState): void {
     const fn = `${this.constructor.name}.loadStateDict`
-    const baseLr = stateNumber(fn, state, 'baseLr')
-    const lastLr = stateNumber(fn, state, 'lastLr')
+    const { length } = groupsOf(this.optimizer)
+    const baseLrs = stateRates(fn, state, 'baseLrs', length)
+    const lastLr = stateRates(fn, state, 'lastLr', length)
     this.lastEpoch = checkInteger(fn, 'state.lastEpoch', state.lastEpoch, 0)
-    this.baseLr = baseLr
+    this.baseLrs = baseLrs
     this.#lastLr = lastLr
   }
 }
@@ -104,9 +123,8 @@ export class StepLR extends LRScheduler {
     this.gamma = checkNumber('StepLR', 'gamma', options.gamma ?? 0.1)
   }
 
-  override getLr(): number {
-    const due = this.lastEpoch > 0 && this.lastEpoch % this.stepSize === 0
-    return due ? this.optimizer.lr * this.gamma : this.optimizer.lr
+  protected override next(lr: number): number {
+    return this.lastEpoch % this.stepSize === 0 ? lr * this.gamma : lr
   }
 }
 
@@ -131,9 +149,9 @@ export class MultiStepLR extends LRScheduler {
     this.gamma = checkNumber('MultiStepLR', 'gamma', options.gamma ?? 0.1)
   }
 
-  override getLr(): number {
+  protected override next(lr: number): number {
     const times = this.milestones.filter((epoch) => epoch === this.lastEpoch).length
-    return this.optimizer.lr * this.gamma ** times
+    return lr * this.gamma ** times
   }
 }
 
@@ -146,28 +164,36 @@ export class ExponentialLR extends LRScheduler {
     this.gamma = checkNumber('ExponentialLR', 'gamma', gamma)
   }
 
-  override getLr(): number {
-    return this.lastEpoch === 0 ? this.optimizer.lr : this.optimizer.lr * this.gamma
+  protected override next(lr: number): number {
+    return lr * this.gamma
   }
 }
 
 /** The first learning rate times a function of the epoch; as `LambdaLR`. */
 export class LambdaLR extends LRScheduler {
-  readonly lrLambda: (epoch: number) => number
+  readonly lrLambdas: readonly ((epoch: number) => number)[]
 
-  constructor(optimizer: HasLearningRate, lrLambda: (epoch: number) => number) {
+  /** @param lrLambda one function, or one per parameter group */
+  constructor(
+    optimizer: HasLearningRate,
+    lrLambda: ((epoch: number) => number) | readonly ((epoch: number) => number)[],
+  ) {
     super('LambdaLR', optimizer)
-    if (typeof lrLambda !== 'function')
-      throw typeError('LambdaLR', 'lrLambda', 'a function', lrLambda)
-    this.lrLambda = lrLambda
+    const groups = this.baseLrs.length
+    const lambdas = typeof lrLambda === 'function' ? Array(groups).fill(lrLambda) : lrLambda
+    if (!Array.isArray(lambdas) || lambdas.some((lambda) => typeof lambda !== 'function')) {
+      throw typeError('LambdaLR', 'lrLambda', 'a function or an array of functions', lrLambda)
+    }
+    if (lambdas.length !== groups) {
+      throw rangeError('LambdaLR', 'lrLambda', `${groups} functions`, String(lambdas.length))
+    }
+    this.lrLambdas = lambdas
     this.apply()
   }
 
-  override getLr(): number {
-    return (
-      this.baseLr *
-      checkNumber('LambdaLR', `lrLambda(${this.lastEpoch})`, this.lrLambda(this.lastEpoch))
-    )
+  protected override next(_lr: number, baseLr: number, group: number): number {
+    const factor = this.lrLambdas[group]?.(this.lastEpoch)
+    return baseLr * checkNumber('LambdaLR', `lrLambda(${this.lastEpoch})`, factor)
   }
 }
 
@@ -184,18 +210,15 @@ export class CosineAnnealingLR extends LRScheduler {
     this.etaMin = checkNumber('CosineAnnealingLR', 'etaMin', options.etaMin ?? 0)
   }
 
-  override getLr(): number {
+  protected override next(lr: number, baseLr: number): number {
     const { lastEpoch: epoch, tMax, etaMin } = this
-    const lr = this.optimizer.lr
-    if (epoch === 0) return lr
     // On the way up from the bottom the quotient below would be 0 / 0.
-    if ((epoch - 1 - tMax) % (2 * tMax) === 0)
-      return lr + ((this.baseLr - etaMin) * (1 - Math.cos(Math.PI / tMax))) / 2
-    return (
-      ((1 + Math.cos((Math.PI * epoch) / tMax)) / (1 + Math.cos((Math.PI * (epoch - 1)) / tMax))) *
-        (lr - etaMin) +
-      etaMin
-    )
+    if ((epoch - 1 - tMax) % (2 * tMax) === 0) {
+      return lr + ((baseLr - etaMin) * (1 - Math.cos(Math.PI / tMax))) / 2
+    }
+    const now = 1 + Math.cos((Math.PI * epoch) / tMax)
+    const before = 1 + Math.cos((Math.PI * (epoch - 1)) / tMax)
+    return (now / before) * (lr - etaMin) + etaMin
   }
 }
 
@@ -227,7 +250,7 @@ export class ReduceLROnPlateau implements Scheduler {
   best: number
   numBadEpochs = 0
   cooldownCounter = 0
-  #lastLr: number
+  #lastLr: number[]
 
   constructor(optimizer: HasLearningRate, options: ReduceLROnPlateauOptions = {}) {
     const fn = 'ReduceLROnPlateau'
@@ -258,7 +281,7 @@ export class ReduceLROnPlateau implements Scheduler {
     if (this.options.factor >= 1)
       throw rangeError(fn, 'factor', 'a number below 1', String(options.factor))
     this.best = this.options.mode === 'min' ? Infinity : -Infinity
-    this.#lastLr = optimizer.lr
+    this.#lastLr = groupsOf(optimizer).map((group) => group.lr)
   }
 
   /** @param metric this epoch's value of what should improve */
@@ -278,12 +301,14 @@ export class ReduceLROnPlateau implements Scheduler {
       this.numBadEpochs = 0
     }
     if (this.numBadEpochs > patience) {
-      const reduced = Math.max(this.optimizer.lr * factor, minLr)
-      if (this.optimizer.lr - reduced > eps) this.optimizer.lr = reduced
+      for (const group of groupsOf(this.optimizer)) {
+        const reduced = Math.max(group.lr * factor, minLr)
+        if (group.lr - reduced > eps) group.lr = reduced
+      }
       this.cooldownCounter = cooldown
       this.numBadEpochs = 0
     }
-    this.#lastLr = this.optimizer.lr
+    this.#lastLr = groupsOf(this.optimizer).map((group) => group.lr)
   }
 
   #better(metric: number): boolean {
@@ -295,8 +320,8 @@ export class ReduceLROnPlateau implements Scheduler {
     return metric > (thresholdMode === 'rel' ? this.best * (1 + threshold) : this.best + threshold)
   }
 
-  getLastLr(): number {
-    return this.#lastLr
+  getLastLr(): number[] {
+    return [...this.#lastLr]
   }
 
   stateDict(): SchedulerState {
@@ -306,17 +331,17 @@ export class ReduceLROnPlateau implements Scheduler {
       numBadEpochs: this.numBadEpochs,
       cooldownCounter: this.cooldownCounter,
       lastEpoch: this.lastEpoch,
-      lastLr: this.#lastLr,
+      lastLr: [...this.#lastLr],
     }
   }
 
   loadStateDict(state: SchedulerState): void {
     const fn = 'ReduceLROnPlateau.loadStateDict'
-    const lastLr = stateNumber(fn, state, 'lastLr')
+    const lastLr = stateRates(fn, state, 'lastLr', groupsOf(this.optimizer).length)
     const counts = (['numBadEpochs', 'cooldownCounter', 'lastEpoch'] as const).map((key) =>
       checkInteger(fn, `state.${key}`, state[key], 0),
     )
-    if (state.best !== null) this.best = stateNumber(fn, state, 'best')
+    if (state.best !== null) this.best = checkNumber(fn, 'state.best', state.best)
     else this.best = this.options.mode === 'min' ? Infinity : -Infinity
     ;[this.numBadEpochs, this.cooldownCounter, this.lastEpoch] = counts as [number, number, number]
     this.#lastLr = lastLr
