@@ -10,7 +10,7 @@ import {
 } from '../errors.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
-import { drawParameters, lstmState, parameterBlock } from './recurrent.js'
+import { disposeOther, drawParameters, lstmState, parameterBlock } from './recurrent.js'
 import { CellKind, GATES, runRecurrent } from './recurrent_op.js'
 
 export interface CellOptions {
@@ -107,7 +107,8 @@ export abstract class RecurrentCell extends Module {
     }
     const h0 = stacked(isLstm ? 'state[0]' : 'state', h)
     const c0 = stacked('state[1]', c)
-    const result = runRecurrent(
+    const x = rank === 2 ? input : input.reshape([1, this.inputSize])
+    const { y, hn, cn } = runRecurrent(
       {
         cell: this.#cell,
         layers: 1,
@@ -121,11 +122,14 @@ export abstract class RecurrentCell extends Module {
         weights: this.#weights(fn),
         dropout: 0,
       },
-      rank === 2 ? input : input.reshape([1, this.inputSize]),
+      x,
       h0,
       c0,
     )
-    return [result.y.reshape(shape), result.cn?.reshape(shape) ?? null]
+    const results: [Tensor, Tensor | null] = [y.reshape(shape), cn?.reshape(shape) ?? null]
+    disposeOther(x, input)
+    for (const inner of [h0, c0, y, hn, cn]) inner?.[Symbol.dispose]()
+    return results
   }
 
   #weights(fn: string): (Tensor | null)[] {
@@ -149,7 +153,8 @@ export class RNNCell extends RecurrentCell {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNCellOptions = {}) {
-    const { nonlinearity = 'tanh', ...rest } = options ?? {}
+    checkOptions('RNNCell', options, ['bias', 'nonlinearity'])
+    const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
     const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
     super('RNNCell', cell, inputSize, hiddenSize, rest)
@@ -186,7 +191,7 @@ export class LSTMCell extends RecurrentCell {
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {
-    const [h, c] = this.step(input, ...lstmState('LSTMCell.forward', state))
+    const [h, c] = this.step(input, ...lstmState('LSTMCell.forward', 'state', state))
     return [h, c as Tensor]
   }
 }

@@ -51,6 +51,8 @@ const KINDS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh', 'weight_hr'] as c
 interface Rows {
   /** [rows, I] */
   x: Tensor
+  /** Whether x was made for this call, to be freed after it. */
+  own: boolean
   batch: number
   steps: number | Int32Array
   /** 2-D input, so the states have no batch dimension either. */
@@ -154,10 +156,17 @@ export abstract class RecurrentLayer extends Module {
       h0,
       c0,
     )
+    if (rows.own) rows.x[Symbol.dispose]()
+    disposeOther(h0, h)
+    disposeOther(c0, c)
     const final = (state: Tensor): Tensor => {
-      if (rows.unbatched) return state.reshape([state.shape[0] as number, state.shape[2] as number])
       const order = rows.packed?.unsortedIndices
-      return order ? indexSelect(state, 1, order) : state
+      if (!rows.unbatched && !order) return state
+      const result = order
+        ? indexSelect(state, 1, order)
+        : state.reshape([state.shape[0] as number, state.shape[2] as number])
+      state[Symbol.dispose]()
+      return result
     }
     return [this.#output(y, rows), final(hn), cn && final(cn)]
   }
@@ -228,7 +237,7 @@ export abstract class RecurrentLayer extends Module {
       const { data, batchSizes } = input
       this.#checkWidth(fn, data, 1)
       const batch = batchSizes[0] as number
-      return { x: data, batch, steps: batchSizes, unbatched: false, packed: input }
+      return { x: data, own: false, batch, steps: batchSizes, unbatched: false, packed: input }
     }
     if (!(input instanceof Tensor)) {
       throw typeError(fn, 'input', 'a tensor or a PackedSequence', input)
@@ -249,7 +258,8 @@ export abstract class RecurrentLayer extends Module {
     if (steps === 0) throw rangeError(fn, 'input', 'at least one time step', 'none')
     const batch = unbatched ? 1 : (timeMajor.shape[1] as number)
     const x = unbatched ? timeMajor : timeMajor.reshape([steps * batch, this.inputSize])
-    return { x, batch, steps, unbatched, packed: null }
+    if (timeMajor !== input) timeMajor[Symbol.dispose]()
+    return { x, own: !unbatched, batch, steps, unbatched, packed: null }
   }
 
   #checkWidth(fn: string, input: Tensor, last: number): void {
@@ -293,7 +303,11 @@ export abstract class RecurrentLayer extends Module {
     if (rows.unbatched) return y
     const steps = rows.steps as number
     const timeMajor = y.reshape([steps, rows.batch, y.shape[1] as number])
-    return this.batchFirst ? timeMajor.transpose(0, 1) : timeMajor
+    y[Symbol.dispose]()
+    if (!this.batchFirst) return timeMajor
+    const batchMajor = timeMajor.transpose(0, 1)
+    timeMajor[Symbol.dispose]()
+    return batchMajor
   }
 }
 
@@ -328,15 +342,27 @@ export function drawParameters(parameters: readonly Tensor[], hiddenSize: number
   }
 }
 
+/**
+ * Frees a tensor that was laid out for the native side, unless it is the user's own. The tape and
+ * the queue have their own shares of what they still need.
+ */
+export function disposeOther(tensor: Tensor | null, own: unknown): void {
+  if (tensor !== own) tensor?.[Symbol.dispose]()
+}
+
 /** The state argument of an LSTM: a pair, or nothing. */
 export function lstmState(
   fn: string,
+  name: string,
   state: readonly [Tensor, Tensor] | null | undefined,
 ): [Tensor | null, Tensor | null] {
   if (state === undefined || state === null) return [null, null]
   if (!Array.isArray(state) || state.length !== 2) {
-    throw typeError(fn, 'state', 'a pair [h0, c0]', state)
+    throw typeError(fn, name, 'a pair [h0, c0]', state)
   }
+  state.forEach((part, i) => {
+    if (!(part instanceof Tensor)) throw typeError(fn, `${name}[${i}]`, 'a tensor', part)
+  })
   return [state[0] as Tensor, state[1] as Tensor]
 }
 
@@ -354,7 +380,8 @@ export class RNN extends RecurrentLayer {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
-    const { nonlinearity = 'tanh', ...rest } = options ?? {}
+    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
+    const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
     const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
     super('RNN', cell, inputSize, hiddenSize, rest, OPTIONS)
@@ -413,7 +440,7 @@ export class LSTM extends RecurrentLayer {
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {
-    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', state))
+    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', 'hidden', state))
     return [output, [hn, cn as Tensor]]
   }
 }

@@ -68,13 +68,12 @@ export function runRecurrent(
     call.batch,
     call.steps,
     call.weights.map(bufferOrNull),
-    x.buffer,
-    call.dropout,
-    random.seed,
-    random.counter,
   ] as const
+  const chance = [call.dropout, random.seed, random.counter] as const
   const [yBuffer, hnBuffer, cnBuffer, workspaceBuffer, workspaceFloats] = binding.rnnForward(
     ...shared,
+    x.buffer,
+    ...chance,
     bufferOrNull(h0),
     bufferOrNull(c0),
     keep,
@@ -85,6 +84,8 @@ export function runRecurrent(
   if (!keep) return { y, hn, cn }
 
   const workspace = Tensor.wrap(workspaceBuffer as Buffer, [workspaceFloats])
+  // A share of the input, so that the caller may dispose its tensor before backward.
+  const input = x.viewAs(x.shape)
   record(
     'rnn',
     inputs,
@@ -94,6 +95,8 @@ export function runRecurrent(
       const used = node.keep ? copyValues(workspace) : workspace
       const gradients = binding.rnnBackward(
         ...shared,
+        input.buffer,
+        ...chance,
         used.buffer,
         bufferOrNull(dy),
         bufferOrNull(dhn),
@@ -105,7 +108,7 @@ export function runRecurrent(
         buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape) : null,
       )
     },
-    [workspace],
+    [workspace, input],
   )
   return { y, hn, cn }
 }
