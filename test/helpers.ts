@@ -1,7 +1,8 @@
 /** What the tests share: fixtures, comparing numbers, finite differences, error checks. */
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { ExecutionContext } from 'ava'
-import { Tensor, tensor } from 'fused-rnn'
+import { type nn, Tensor, tensor } from 'fused-rnn'
 
 // ---- Fixtures --------------------------------------------------------------------------------------
 
@@ -171,59 +172,96 @@ export interface GradcheckOptions {
   tol?: number
   /** Only every n-th element of each input is checked; default 1. */
   stride?: number
+  /** A module whose parameters `f` uses: their gradients are checked too. */
+  module?: nn.Module
 }
 
 /**
  * Compares backward() with central finite differences (four points, so that the step can be large
- * enough for float32). The outputs are projected on a fixed random vector, in double precision.
+ * enough for float32). The outputs are projected on fixed random vectors, in double precision.
  * @param f pure: the same inputs give the same outputs
  * @param inputs leaves; the gradients of those with requiresGrad are checked
  */
 export async function gradcheck(
   t: ExecutionContext,
-  f: (...inputs: Tensor[]) => Tensor,
+  f: (...inputs: Tensor[]) => Tensor | Tensor[],
   inputs: Tensor[],
   options: GradcheckOptions = {},
 ): Promise<void> {
-  const { eps = 1e-2, tol = 1e-3, stride = 1 } = options
-  for (const input of inputs) input.grad = null
-  const output = f(...inputs)
-  const projection = randomValues(output.numel, 12345)
-  output.backward(tensor(projection, { shape: output.shape }))
+  const { eps = 1e-2, tol = 1e-3, stride = 1, module } = options
+  const run = async (changed: Tensor[]): Promise<Tensor[]> => {
+    const outputs = f(...changed)
+    return Array.isArray(outputs) ? outputs : [outputs]
+  }
+  for (const input of [...inputs, ...(module?.parameters() ?? [])]) input.grad = null
+  const outputs = await run(inputs)
+  const projections = outputs.map((output, k) => randomValues(output.numel, 12345 + k))
+  const vectors = outputs.map((output, k) =>
+    tensor(projections[k] as Float32Array, { shape: output.shape }),
+  )
+  if (outputs.length === 1) (outputs[0] as Tensor).backward(vectors[0])
+  else projected(outputs, vectors).backward()
 
-  const project = async (changed: Tensor[]): Promise<number> => {
-    const values = await f(...changed).data()
+  const value = async (changed: Tensor[]): Promise<number> => {
     let total = 0
-    for (let i = 0; i < values.length; i++)
-      total += (values[i] as number) * (projection[i] as number)
+    for (const [k, output] of (await run(changed)).entries()) {
+      const values = await output.data()
+      for (let i = 0; i < values.length; i++)
+        total += (values[i] as number) * (projections[k]?.[i] as number)
+    }
     return total
+  }
+  const check = async (
+    what: string,
+    leaf: Tensor,
+    at: (moved: Tensor) => Promise<number>,
+  ): Promise<void> => {
+    const values = (await leaf.data()) as Float32Array
+    const difference = async (i: number, step: number): Promise<number> => {
+      const both = [step, -step].map(async (by) => {
+        const moved = values.slice()
+        moved[i] = (values[i] as number) + by
+        return at(tensor(moved, { shape: leaf.shape }))
+      })
+      return ((await both[0]) as number) - ((await both[1]) as number)
+    }
+    const indices = Array.from(values.keys()).filter((i) => i % stride === 0)
+    const expected = new Float32Array(indices.length)
+    for (const [k, i] of indices.entries()) {
+      expected[k] = (8 * (await difference(i, eps)) - (await difference(i, 2 * eps))) / (12 * eps)
+    }
+    const gradient = await leaf.grad?.data()
+    await closeTo(
+      t,
+      gradient && Float32Array.from(indices, (i) => gradient[i] as number),
+      expected,
+      tol,
+      `gradient of ${what}`,
+    )
   }
   for (const [which, input] of inputs.entries()) {
     if (!input.requiresGrad) continue
-    const values = (await input.data()) as Float32Array
-    const at = async (i: number, step: number): Promise<number> => {
-      const moved = values.slice()
-      moved[i] = (values[i] as number) + step
-      const changed = inputs.slice()
-      changed[which] = tensor(moved, { shape: input.shape })
-      return project(changed)
-    }
-    const indices = values.map((_, i) => i).filter((i) => i % stride === 0)
-    const expected = new Float32Array(indices.length)
-    for (const [k, i] of indices.entries()) {
-      const near = (await at(i, eps)) - (await at(i, -eps))
-      const far = (await at(i, 2 * eps)) - (await at(i, -2 * eps))
-      expected[k] = (8 * near - far) / (12 * eps)
-    }
-    const gradient = input.grad === null ? null : await (input.grad as Tensor).data()
-    await closeTo(
-      t,
-      gradient === null ? null : Float32Array.from(indices, (i) => gradient[i] as number),
-      expected,
-      tol,
-      `gradient of input ${which}`,
+    await check(`input ${which}`, input, (moved) =>
+      value(inputs.map((other, k) => (k === which ? moved : other))),
     )
   }
+  for (const [name, parameter] of module?.namedParameters() ?? []) {
+    const original = new Map([
+      [name, tensor((await parameter.data()) as Float32Array, { shape: parameter.shape })],
+    ])
+    await check(name, parameter, (moved) => {
+      module?.loadStateDict(new Map([[name, moved]]), { strict: false })
+      const result = value(inputs)
+      module?.loadStateDict(original, { strict: false })
+      return result
+    })
+  }
+}
+
+/** Sum over all outputs of output · vector: one scalar whose gradients are the vectors. */
+export function projected(outputs: readonly Tensor[], vectors: readonly Tensor[]): Tensor {
+  const [first, ...rest] = outputs.map((output, k) => output.mul(vectors[k] as Tensor).sum())
+  return rest.reduce((a, b) => a.add(b), first as Tensor)
 }
 
 // ---- Errors ----------------------------------------------------------------------------------------
@@ -254,4 +292,42 @@ export async function rejectsWith(
   if (error === undefined) return
   t.true(error instanceof kind, `expected a ${kind.name}, got ${error}`)
   t.regex(String(error?.message), message)
+}
+
+// ---- Other processes -------------------------------------------------------------------------------
+
+export interface Finished {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs an ES module in a Node process of its own, in the package's folder. */
+export function runScript(
+  source: string,
+  options: { env?: Record<string, string>; flags?: string[]; timeout?: number } = {},
+): Promise<Finished> {
+  const child = spawn(
+    process.execPath,
+    [...(options.flags ?? []), '--input-type=module', '--eval', source],
+    {
+      cwd: new URL('..', import.meta.url),
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: options.timeout ?? 60_000,
+    },
+  )
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+  })
 }

@@ -1,0 +1,49 @@
+/** Every instruction set gives the same numbers (FUSED_RNN_ISA is read once per process). */
+import test from 'ava'
+import { closeTo, runScript } from './helpers.js'
+
+const script = `
+  import { devices, manualSeed, nn, randn, setNumThreads } from 'fused-rnn'
+  setNumThreads(2)
+  const results = []
+  for (const [Kind, options] of [[nn.RNN, {}], [nn.RNN, { nonlinearity: 'relu' }], [nn.GRU, {}], [nn.LSTM, {}], [nn.LSTM, { projSize: 19 }]]) {
+    manualSeed(1)
+    const layer = new Kind(21, 37, { numLayers: 2, bidirectional: true, dropout: 0.3, ...options })
+    const x = randn([9, 5, 21])
+    x.requiresGrad = true
+    const [output] = layer.forward(x)
+    output.mul(output).sum().backward()
+    for (const result of [output, x.grad, ...layer.parameters().map((p) => p.grad)]) {
+      results.push(Array.from(await result.data()))
+    }
+  }
+  console.log(JSON.stringify({ description: devices()[0].description, results }))
+`
+
+interface Result {
+  description: string
+  results: number[][]
+}
+
+async function runOn(isa: string): Promise<Result | null> {
+  const { code, stdout, stderr } = await runScript(script, { env: { FUSED_RNN_ISA: isa } })
+  if (code === 0) return JSON.parse(stdout)
+  if (/this processor does not have it|expected one of/.test(stderr)) return null
+  throw new Error(stderr)
+}
+
+test('all instruction sets agree', async (t) => {
+  const base = (await runOn('base')) as Result
+  t.regex(base.description, /^base/)
+  for (const isa of ['avx2', 'avx512']) {
+    const other = await runOn(isa)
+    if (other === null) {
+      t.log(`${isa}: not on this processor`)
+      continue
+    }
+    t.regex(other.description, new RegExp(`^${isa}`))
+    for (const [k, values] of base.results.entries()) {
+      await closeTo(t, other.results[k] as number[], values, 1e-4, `${isa}: result ${k}`)
+    }
+  }
+})

@@ -1,0 +1,110 @@
+/** What a training step leaves in memory. Runs in a process of its own, so the counts are ours. */
+import test from 'ava'
+import { runScript } from './helpers.js'
+
+const prelude = `
+  import { nn, noGrad, optim, ones, randn, synchronize } from 'fused-rnn'
+  import { binding } from './dist/binding.js'
+  const live = async () => { await synchronize(); return binding.info().liveBytes }
+  const MB = 2 ** 20
+  function assert(condition, message) { if (!condition) throw new Error(message) }
+`
+
+async function passes(t: import('ava').ExecutionContext, body: string, flags: string[] = []) {
+  const { code, stderr } = await runScript(prelude + body, { flags })
+  t.is(code, 0, stderr)
+}
+
+test('backward frees what forward saved, without the garbage collector', async (t) => {
+  await passes(
+    t,
+    `for (const Kind of [nn.RNN, nn.GRU, nn.LSTM]) {
+      const layer = new Kind(32, 64, { numLayers: 2 })
+      const x = randn([60, 32, 32])
+      const before = await live()
+      const [y, state] = layer.forward(x)
+      const after = await live()
+      const loss = y.sum()
+      loss.backward()
+      for (const done of [y, loss, ...[state].flat()]) done[Symbol.dispose]()
+      const rest = (await live()) - before
+      const gradients = layer.parameters().reduce((sum, p) => sum + 4 * p.numel, 0)
+      assert(after - before > MB, 'forward saved ' + (after - before))
+      assert(rest < gradients * 1.3 + 65536, Kind.name + ' left ' + rest + ', gradients ' + gradients)
+    }`,
+  )
+})
+
+test('without gradients forward saves nothing', async (t) => {
+  await passes(
+    t,
+    `const layer = new nn.LSTM(32, 64, { numLayers: 2 })
+    const x = randn([60, 32, 32])
+    const before = await live()
+    const [y, [h, c]] = noGrad(() => layer.forward(x))
+    for (const result of [h, c]) result[Symbol.dispose]()
+    const grown = (await live()) - before
+    assert(grown < y.numel * 4 * 1.3 + 65536, 'grown by ' + grown)`,
+  )
+})
+
+test('a training loop that disposes nothing stays within bounds', async (t) => {
+  await passes(
+    t,
+    `const layer = new nn.LSTM(32, 64, { numLayers: 2 })
+    const optimizer = new optim.Adam(layer.parameters(), { lr: 1e-3, maxGradNorm: 1 })
+    const x = randn([60, 32, 32])
+    let peak = 0
+    for (let step = 0; step < 150; step++) {
+      optimizer.zeroGrad()
+      const [y] = layer.forward(x)
+      y.mul(y).sum().backward()
+      await optimizer.step()
+      if (step % 10 === 9) peak = Math.max(peak, await live())
+    }
+    // One step's activations are about 10 MB; 150 of them would be far more.
+    assert(peak < 400 * MB, 'peak ' + peak)`,
+  )
+})
+
+test('a stateful loop that detaches the state does not keep old windows', async (t) => {
+  await passes(
+    t,
+    `const layer = new nn.GRU(32, 64)
+    const x = randn([20, 16, 32])
+    let h
+    let first
+    for (let step = 0; step < 60; step++) {
+      const [y, hn] = layer.forward(x, h)
+      const loss = y.sum()
+      loss.backward()
+      h = hn.detach()
+      for (const p of layer.parameters()) p.grad = null
+      await loss.item()
+      if (step % 20 === 19) {
+        gc()
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        gc()
+        const now = await live()
+        first ??= now
+        assert(now < first + MB, 'from ' + first + ' to ' + now)
+      }
+    }`,
+    ['--expose-gc'],
+  )
+})
+
+test('tensors that were dropped are freed by the garbage collector', async (t) => {
+  await passes(
+    t,
+    `const before = await live()
+    for (let i = 0; i < 100; i++) ones([65536])
+    gc()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    gc()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const left = (await live()) - before
+    assert(left < 4 * MB, 'left ' + left)`,
+    ['--expose-gc'],
+  )
+})
