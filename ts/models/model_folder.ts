@@ -16,7 +16,7 @@ const VERSION = 1
 /** Writes the files into a folder that exists. */
 export async function writeModelFiles(folder: string, model: LanguageModel): Promise<void> {
   const replace = async (name: string, write: (path: string) => Promise<void>): Promise<void> => {
-    const temporary = join(folder, `${name}.tmp-${process.pid}`)
+    const temporary = join(folder, `${name}.tmp`)
     await write(temporary)
     await rename(temporary, join(folder, name))
   }

@@ -56,7 +56,7 @@ async function replaceFolder(
   path: string,
   write: (folder: string) => Promise<void>,
 ): Promise<void> {
-  const temporary = `${path}.tmp-${process.pid}`
+  const temporary = `${path}.tmp`
   try {
     await mkdir(dirname(path), { recursive: true })
     await rm(temporary, { recursive: true, force: true })
