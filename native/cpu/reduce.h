@@ -29,7 +29,7 @@ constexpr int kLanes = 16;
 // Adds f(i) up: floats within a lane of a block, doubles beyond.
 template <class F>
 double sum_over(int64_t n, F f) {
-  constexpr int64_t kBlock = 64 * kLanes;
+  constexpr int64_t kBlock = 16 * kLanes;
   double total = 0;
   for (int64_t from = 0; from < n; from += kBlock) {
     const int64_t to = n - from < kBlock ? n : from + kBlock;
