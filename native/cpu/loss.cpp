@@ -12,8 +12,7 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 13;
 
-// ---- Cross entropy
-// --------------------------------------------------------------------------------
+// ---- Cross entropy ----------------------------------------------------------------------------
 
 float log_sum_exp(const float* x, int64_t n) {
   const float max = max_of(x, n);
@@ -101,8 +100,7 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& conte
                             });
 }
 
-// ---- Losses of pairs: elementwise, then reduced
-// ---------------------------------------------------
+// ---- Losses of pairs: elementwise, then reduced -----------------------------------------------
 
 namespace {
 
@@ -144,15 +142,8 @@ void pair_forward(const PairLossForwardArgs& args, Context& context) {
   context.pool.parallel_for(blocks, 2, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t to = block + 1 == blocks ? args.n : (block + 1) * kBlock;
-      double lanes[kLanes] = {};
-      int64_t i = block * kBlock;
-      for (; i + kLanes <= to; i += kLanes) {
-        for (int j = 0; j < kLanes; ++j) lanes[j] += at(i + j);
-      }
-      for (int j = 0; i < to; ++i, ++j) lanes[j] += at(i);
-      double sum = 0;
-      for (int j = 0; j < kLanes; ++j) sum += lanes[j];
-      sums[block] = sum;
+      const int64_t from = block * kBlock;
+      sums[block] = sum_over(to - from, [&](int64_t i) { return at(from + i); });
     }
   });
   double total = 0;

@@ -29,7 +29,7 @@ void each_part(Context& context, int64_t count, Size size, F f) {
 double larger(double a, double b) { return b > a || b != b ? b : a; }
 
 double norm_of_block(const float* x, int64_t n, bool infinity) {
-  constexpr int kLanes = 8;
+  constexpr int kLanes = 32;  // more than the compiler unrolls before it vectorises
   double lanes[kLanes] = {};
   int64_t i = 0;
   if (infinity) {
@@ -137,37 +137,46 @@ void sgd(const SgdArgs& args, Context& context) {
       });
 }
 
+namespace {
+
+// Elements [begin, end) of one tensor; `largest` is null without amsgrad.
+template <bool amsgrad>
+void adam_part(const AdamArgs& args, Clipper clip, const AdamTensor& t, int64_t begin,
+               int64_t end) {
+  float* __restrict param = t.param;
+  float* __restrict mean = t.m;
+  float* __restrict square = t.v;
+  float* __restrict largest = t.v_max;
+  const float* __restrict grad = t.grad;
+  const float sign = args.maximize ? -1 : 1;
+  const float weight_decay = args.weight_decay, shrink = args.shrink, eps = args.eps;
+  const float one_minus_beta1 = args.one_minus_beta1;
+  const float beta2 = args.beta2, one_minus_beta2 = args.one_minus_beta2;
+  const float step_size = t.step_size, v_scale = t.v_scale;
+  for (int64_t i = begin; i < end; ++i) {
+    const float g = sign * clip(grad[i]) + weight_decay * param[i];
+    const float m = mean[i] + one_minus_beta1 * (g - mean[i]);
+    float v = beta2 * square[i] + one_minus_beta2 * g * g;
+    mean[i] = m;
+    square[i] = v;
+    if (amsgrad) {
+      v = largest[i] > v ? largest[i] : v;
+      largest[i] = v;
+    }
+    param[i] = shrink * param[i] - step_size * m / (sqrtf(v) * v_scale + eps);
+  }
+}
+
+}  // namespace
+
 void adam(const AdamArgs& args, Context& context) {
   const Clipper clip(args.clip);
-  const float sign = args.maximize ? -1 : 1;
   each_part(
       context, args.count, [&](int64_t k) { return args.tensors[k].n; },
       [&](int64_t k, int64_t begin, int64_t end) {
         const AdamTensor& t = args.tensors[k];
-        float* __restrict param = t.param;
-        float* __restrict mean = t.m;
-        float* __restrict square = t.v;
-        float* __restrict largest = t.v_max;
-        const float* __restrict grad = t.grad;
-        const auto update = [&](int64_t i) {
-          const float g = sign * clip(grad[i]) + args.weight_decay * param[i];
-          mean[i] += args.one_minus_beta1 * (g - mean[i]);
-          square[i] = args.beta2 * square[i] + args.one_minus_beta2 * g * g;
-          return square[i];
-        };
-        const auto apply = [&](int64_t i, float v) {
-          param[i] =
-              args.shrink * param[i] - t.step_size * mean[i] / (sqrtf(v) * t.v_scale + args.eps);
-        };
-        if (largest == nullptr) {
-          for (int64_t i = begin; i < end; ++i) apply(i, update(i));
-          return;
-        }
-        for (int64_t i = begin; i < end; ++i) {
-          const float v = update(i);
-          largest[i] = largest[i] > v ? largest[i] : v;
-          apply(i, largest[i]);
-        }
+        if (t.v_max == nullptr) return adam_part<false>(args, clip, t, begin, end);
+        adam_part<true>(args, clip, t, begin, end);
       });
 }
 

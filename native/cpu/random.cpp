@@ -48,13 +48,12 @@ void random(const RandomArgs& args, Context& context) {
   // Box and Muller: two uniform numbers give two normal ones.
   each_random(context, args.n, args.seed, args.counter,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
-                for (int64_t i = 0; i < count; ++i) {
-                  const int64_t pair = i & ~int64_t{1};
-                  const float open = (static_cast<float>(bits[pair] >> 8) + 1) / 16777216.0f;
-                  const float radius = sqrtf(-2 * logf(open));
-                  const float angle = 6.28318530718f * uniform(bits[pair + 1]);
-                  const float z = radius * (i == pair ? cosf(angle) : sinf(angle));
-                  args.out[from + i] = args.a + args.b * z;
+                for (int64_t i = 0; i < count; i += 2) {
+                  const float open = (static_cast<float>(bits[i] >> 8) + 1) / 16777216.0f;
+                  const float radius = args.b * sqrtf(-2 * logf(open));
+                  const float angle = 6.28318530718f * uniform(bits[i + 1]);
+                  args.out[from + i] = args.a + radius * cosf(angle);
+                  if (i + 1 < count) args.out[from + i + 1] = args.a + radius * sinf(angle);
                 }
               });
 }

@@ -10,7 +10,8 @@ FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
-constexpr int kLanes = 16;
+// More than the compiler unrolls before it vectorises.
+constexpr int kLanes = 64;
 
 // The largest of n numbers; NaNs are passed over, -infinity if there is nothing else.
 [[maybe_unused]] float max_of(const float* x, int64_t n) {
@@ -32,14 +33,16 @@ double sum_over(int64_t n, F f) {
   constexpr int64_t kBlock = 16 * kLanes;
   double total = 0;
   for (int64_t from = 0; from < n; from += kBlock) {
-    const int64_t to = n - from < kBlock ? n : from + kBlock;
+    const int64_t count = n - from < kBlock ? n - from : kBlock;
+    float values[kBlock];
+    for (int64_t i = 0; i < count; ++i) values[i] = f(from + i);
     float lanes[kLanes] = {};
-    int64_t i = from;
-    for (; i + kLanes <= to; i += kLanes) {
-      for (int j = 0; j < kLanes; ++j) lanes[j] += f(i + j);
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      for (int j = 0; j < kLanes; ++j) lanes[j] += values[i + j];
     }
+    for (int j = 0; i < count; ++i, ++j) lanes[j] += values[i];
     for (int j = 0; j < kLanes; ++j) total += lanes[j];
-    for (; i < to; ++i) total += f(i);
   }
   return total;
 }

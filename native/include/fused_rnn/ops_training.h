@@ -5,7 +5,7 @@
 
 namespace fused_rnn {
 
-// ---- Random numbers: element i is a function of (seed, counter, i) alone ------------------------
+// ---- Random numbers: element i is a function of (seed, counter, i) alone ----------------------
 
 // uniform: in [a, b). normal: mean a, standard deviation b.
 enum class RandomKind : int32_t { uniform, normal };
@@ -52,8 +52,7 @@ struct OneHotArgs {
   int64_t classes;
 };
 
-// ---- Losses
-// ---------------------------------------------------------------------------------------
+// ---- Losses -----------------------------------------------------------------------------------
 
 enum class Reduction : int32_t { none, mean, sum };
 
@@ -108,8 +107,7 @@ struct PairLossBackwardArgs {
   float* dt;                // [n] or null
 };
 
-// ---- Clipping and optimisers: every parameter in one pass
-// ----------------------------------------
+// ---- Clipping and optimisers: every parameter in one pass -------------------------------------
 
 // The norm of all gradients as if they were one vector.
 struct GradNormArgs {
