@@ -179,6 +179,23 @@ test('Dropout: p 0 and 1, evaluation, wrong arguments', async (t) => {
   throwsWith(t, () => F.dropout(int([1])), TypeError, /float32/)
 })
 
+test('functional: activations', async (t) => {
+  const x = tensor([[-1, 0, 2]], { requiresGrad: true })
+  await closeTo(t, F.relu(x), [0, 0, 2], 0)
+  await closeTo(t, F.tanh(x), [-1, 0, 2].map(Math.tanh), 1e-6)
+  const sigmoid = (z: number) => 1 / (1 + Math.exp(-z))
+  await closeTo(t, F.sigmoid(x), [-1, 0, 2].map(sigmoid), 1e-6)
+  const total = Math.exp(-1) + 1 + Math.exp(2)
+  const probabilities = [-1, 0, 2].map((z) => Math.exp(z) / total)
+  await closeTo(t, F.softmax(x, 1), probabilities, 1e-6)
+  await closeTo(t, F.logSoftmax(x, -1), probabilities.map(Math.log), 1e-6)
+  t.true(F.relu(x).requiresGrad)
+  for (const name of ['relu', 'tanh', 'sigmoid', 'softmax', 'logSoftmax'] as const) {
+    const f = F[name] as (x: unknown, dim: number) => Tensor
+    throwsWith(t, () => f(5, 0), TypeError, new RegExp(`\\[${name}\\] .*expected a tensor, got 5`))
+  }
+})
+
 // ---- functional ------------------------------------------------------------------------------------
 
 test('oneHot', async (t) => {

@@ -41,8 +41,8 @@ double sum_over(int64_t n, F f) {
     for (; i + kLanes <= count; i += kLanes) {
       for (int j = 0; j < kLanes; ++j) lanes[j] += values[i + j];
     }
-    for (int j = 0; i < count; ++i, ++j) lanes[j] += values[i];
-    for (int j = 0; j < kLanes; ++j) total += lanes[j];
+    for (int j = 0; j < kLanes && i > 0; ++j) total += lanes[j];
+    for (; i < count; ++i) total += values[i];
   }
   return total;
 }

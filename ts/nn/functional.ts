@@ -1,4 +1,7 @@
 /** As `torch.nn.functional`. */
+import { checkTensor } from '../ops/common.js'
+import * as unary from '../ops/unary.js'
+import type { Tensor } from '../tensor.js'
 
 export { linear } from '../ops/linear.js'
 export {
@@ -18,4 +21,20 @@ export {
   type SampleOptions,
   sample,
 } from '../ops/random.js'
+export { logSoftmax, softmax } from '../ops/softmax.js'
 export { embedding } from './embedding.js'
+
+/** max(x, 0), element by element. @throws TypeError */
+export function relu(input: Tensor): Tensor {
+  return unary.relu(checkTensor('relu', 'input', input))
+}
+
+/** 1 / (1 + exp(-x)), element by element. @throws TypeError */
+export function sigmoid(input: Tensor): Tensor {
+  return unary.sigmoid(checkTensor('sigmoid', 'input', input))
+}
+
+/** The hyperbolic tangent, element by element. @throws TypeError */
+export function tanh(input: Tensor): Tensor {
+  return unary.tanh(checkTensor('tanh', 'input', input))
+}
