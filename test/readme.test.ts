@@ -1,0 +1,54 @@
+/** What README.md shows works as it is written. */
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test from 'ava'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const exec = promisify(execFile)
+
+test('the program in TypeScript: its types, and a short run of it', async (t) => {
+  const readme = await readFile(join(root, 'README.md'), 'utf8')
+  const program = /^```ts\n(.*?)^```$/ms.exec(readme)?.[1]
+  t.truthy(program)
+  // Inside the package, so that it finds the package by its name.
+  const folder = join(root, 'dist-test/readme')
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'sonnets.ts'), program as string)
+  const config = {
+    extends: '../../tsconfig.json',
+    compilerOptions: { rootDir: '.', noEmit: true },
+    include: ['.'],
+  }
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config))
+  const checked = exec(process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    folder,
+  ])
+  await t.notThrowsAsync(checked.catch((error) => Promise.reject(new Error(error.stdout))))
+
+  const short = (program as string)
+    .replace(/maxEpochs: \d+/, 'maxEpochs: 1')
+    .replace(/hiddenSize: \d+/, 'hiddenSize: 16')
+  t.not(short, program)
+  await writeFile(join(folder, 'sonnets.mjs'), short)
+  const cwd = await mkdtemp(join(tmpdir(), 'fused-rnn-readme-'))
+  t.teardown(() => rm(cwd, { recursive: true, force: true }))
+  const { stdout } = await exec(process.execPath, [join(folder, 'sonnets.mjs')], { cwd })
+  t.is([...stdout].length, 300)
+  t.deepEqual((await readdir(cwd)).sort(), ['loss.svg', 'sonnets-model'])
+})
+
+test('the commands that the first two sh blocks name exist', async (t) => {
+  const readme = await readFile(join(root, 'README.md'), 'utf8')
+  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const [demo, tests] = [...readme.matchAll(/^```sh\n(.*?)\n```$/gms)].map((match) => match[1])
+  t.is(demo, 'sh scripts/setup.sh && npm run demo')
+  t.is(tests, 'sh scripts/setup.sh && npm test')
+  t.truthy(scripts.demo)
+  t.truthy(scripts.test)
+})
