@@ -183,3 +183,31 @@ test('LSTM: the state is a pair, each of its own shape', (t) => {
     /^\[LSTM\.forward\] hidden\[1\]/,
   )
 })
+
+test('a parameter that was replaced by something unfit is an error that names it', (t) => {
+  const x = zeros([4, 2, 10])
+  const put = (value: unknown) => () => {
+    const layer = new nn.GRU(10, 6)
+    const cell = new nn.GRUCell(10, 6)
+    Object.assign(layer, { weight_ih_l0: value })
+    Object.assign(cell, { weight_ih: value })
+    t.throws(() => cell.forward(x.slice(0, 0, 1).reshape([2, 10])), {
+      message: /^\[GRUCell\.forward\] weight_ih: expected/,
+    })
+    layer.forward(x)
+  }
+  const at = /^\[GRU\.forward\] weight_ih_l0: expected/
+  throwsWith(t, put(zeros([18, 9])), RangeError, at)
+  throwsWith(t, put(zeros([18, 10], { dtype: 'int32' })), TypeError, at)
+  throwsWith(t, put(undefined), TypeError, at)
+})
+
+test('packed data of more than two dimensions is an error', (t) => {
+  const packed = nn.utils.rnn.packPaddedSequence(zeros([4, 2, 10, 3]), [4, 2])
+  throwsWith(
+    t,
+    () => new nn.LSTM(10, 6).forward(packed),
+    RangeError,
+    /^\[LSTM\.forward\] input: expected packed data of 2 dimensions, got \(6, 10, 3\)/,
+  )
+})

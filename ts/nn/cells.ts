@@ -136,6 +136,7 @@ export abstract class RecurrentCell extends Module {
     const weights = Object.entries(this.#shapes()).map(([name, shape]) => {
       const weight = this[name as 'weight_ih']
       if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
+      if (weight.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', weight.dtype)
       if (formatShape(weight.shape) !== formatShape(shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
       }

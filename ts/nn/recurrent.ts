@@ -221,6 +221,8 @@ export abstract class RecurrentLayer extends Module {
           const name = `${kind}_l${layer}${suffix}` as const
           const weight = this[name]
           if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
+          if (weight.dtype !== 'float32')
+            throw typeError(fn, name, 'a float32 tensor', weight.dtype)
           if (formatShape(weight.shape) !== formatShape(shape)) {
             throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
           }
@@ -235,6 +237,9 @@ export abstract class RecurrentLayer extends Module {
   #rows(fn: string, input: Tensor | PackedSequence): Rows {
     if (input instanceof PackedSequence) {
       const { data, batchSizes } = input
+      if (data.shape.length !== 2) {
+        throw rangeError(fn, 'input', 'packed data of 2 dimensions', formatShape(data.shape))
+      }
       this.#checkWidth(fn, data, 1)
       const batch = batchSizes[0] as number
       return { x: data, own: false, batch, steps: batchSizes, unbatched: false, packed: input }
