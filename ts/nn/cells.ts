@@ -10,8 +10,8 @@ import {
 } from '../errors.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
-import { disposeOther, drawParameters, lstmState, parameterBlock } from './recurrent.js'
-import { CellKind, GATES, runRecurrent } from './recurrent_op.js'
+import { CellKind, disposeOther, GATES, lstmState, runRecurrent } from './recurrent_op.js'
+import { drawParameters, parameterBlock } from './recurrent_parameters.js'
 
 export interface CellOptions {
   /** Whether there are biases. Default true. */

@@ -1,6 +1,4 @@
 /** nn.RNN, nn.GRU and nn.LSTM: one base, three cells. */
-
-import { binding, RandomKind } from '../binding.js'
 import {
   checkBoolean,
   checkInteger,
@@ -12,11 +10,11 @@ import {
   typeError,
 } from '../errors.js'
 import { indexSelect } from '../ops/gather.js'
-import { nextRandom } from '../random.js'
-import { checkShape, numelOf, type Shape, Tensor } from '../tensor.js'
+import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
-import { CellKind, GATES, runRecurrent } from './recurrent_op.js'
+import { CellKind, disposeOther, GATES, lstmState, runRecurrent } from './recurrent_op.js'
+import { drawParameters, parameterBlock } from './recurrent_parameters.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
 export interface RecurrentOptions {
@@ -314,61 +312,6 @@ export abstract class RecurrentLayer extends Module {
     timeMajor[Symbol.dispose]()
     return batchMajor
   }
-}
-
-/**
- * Parameters in one native block, so that clipping and updating them is one pass.
- * @returns name and tensor, uninitialised
- */
-export function parameterBlock(
-  fn: string,
-  shapes: readonly (readonly [name: string, shape: Shape])[],
-): [name: string, parameter: Tensor][] {
-  const sizes = shapes.map(([, shape]) => numelOf(shape))
-  const total = sizes.reduce((sum, size) => sum + size, 0)
-  checkShape(fn, [total])
-  const block = binding.fill(total, 0)
-  let offset = 0
-  const parameters = shapes.map(([name, shape], i): [string, Tensor] => {
-    const parameter = Tensor.wrap(binding.view(block, offset, sizes[i] as number), shape)
-    offset += sizes[i] as number
-    parameter.requiresGrad = true
-    return [name, parameter]
-  })
-  return parameters
-}
-
-/** Draws parameters from U(−1/√H, 1/√H). */
-export function drawParameters(parameters: readonly Tensor[], hiddenSize: number): void {
-  const bound = 1 / Math.sqrt(hiddenSize)
-  for (const parameter of parameters) {
-    const { seed, counter } = nextRandom()
-    binding.randomInto(parameter.buffer, RandomKind.uniform, -bound, bound, seed, counter)
-  }
-}
-
-/**
- * Frees a tensor that was laid out for the native side, unless it is the user's own. The tape and
- * the queue have their own shares of what they still need.
- */
-export function disposeOther(tensor: Tensor | null, own: unknown): void {
-  if (tensor !== own) tensor?.[Symbol.dispose]()
-}
-
-/** The state argument of an LSTM: a pair, or nothing. */
-export function lstmState(
-  fn: string,
-  name: string,
-  state: readonly [Tensor, Tensor] | null | undefined,
-): [Tensor | null, Tensor | null] {
-  if (state === undefined || state === null) return [null, null]
-  if (!Array.isArray(state) || state.length !== 2) {
-    throw typeError(fn, name, 'a pair [h0, c0]', state)
-  }
-  state.forEach((part, i) => {
-    if (!(part instanceof Tensor)) throw typeError(fn, `${name}[${i}]`, 'a tensor', part)
-  })
-  return [state[0] as Tensor, state[1] as Tensor]
 }
 
 /**

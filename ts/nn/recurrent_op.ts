@@ -1,6 +1,7 @@
 /** The recurrent operation: a stack of RNN, GRU or LSTM layers over packed rows, on the tape. */
 import { copyValues, record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
+import { typeError } from '../errors.js'
 import { nextRandom } from '../random.js'
 import { Tensor } from '../tensor.js'
 
@@ -111,6 +112,30 @@ export function runRecurrent(
     [workspace, input],
   )
   return { y, hn, cn }
+}
+
+/**
+ * Frees a tensor that was laid out for the native side, unless it is the user's own. The tape and
+ * the queue have their own shares of what they still need.
+ */
+export function disposeOther(tensor: Tensor | null, own: unknown): void {
+  if (tensor !== own) tensor?.[Symbol.dispose]()
+}
+
+/** The state argument of an LSTM: a pair, or nothing. */
+export function lstmState(
+  fn: string,
+  name: string,
+  state: readonly [Tensor, Tensor] | null | undefined,
+): [Tensor | null, Tensor | null] {
+  if (state === undefined || state === null) return [null, null]
+  if (!Array.isArray(state) || state.length !== 2) {
+    throw typeError(fn, name, 'a pair [h0, c0]', state)
+  }
+  state.forEach((part, i) => {
+    if (!(part instanceof Tensor)) throw typeError(fn, `${name}[${i}]`, 'a tensor', part)
+  })
+  return [state[0] as Tensor, state[1] as Tensor]
 }
 
 function bufferOrNull(tensor: Tensor | null | undefined): Buffer | null {
