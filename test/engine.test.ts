@@ -291,5 +291,6 @@ test('terminating a worker thread inside a long operation is prompt', async (t) 
   const start = performance.now()
   await worker.terminate()
   const took = performance.now() - start
-  t.true(took < 2000, `${took} ms`)
+  // All four would take minutes; the largest single product, which is not interrupted, a second.
+  t.true(took < 15_000, `${took} ms`)
 })
