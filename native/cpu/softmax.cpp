@@ -36,16 +36,18 @@ void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_
   for (int64_t i = 0; i < n; ++i) {
     const float* row = x + i * stride;
     float* out = y + i * stride;
-    for (int64_t c = 0; c < columns; ++c) {
-      const float e = exp_(row[c] - max[c]);
-      sum[c] += e;
-      out[c] = log ? row[c] - max[c] : e;
-    }
+    for (int64_t c = 0; c < columns; ++c) out[c] = exp_(row[c] - max[c]);
+    for (int64_t c = 0; c < columns; ++c) sum[c] += out[c];
   }
-  for (int64_t c = 0; c < columns; ++c) sum[c] = log ? logf(sum[c]) : 1 / sum[c];
+  for (int64_t c = 0; c < columns; ++c) sum[c] = log ? log_(sum[c]) : 1 / sum[c];
   for (int64_t i = 0; i < n; ++i) {
+    const float* row = x + i * stride;
     float* out = y + i * stride;
-    for (int64_t c = 0; c < columns; ++c) out[c] = log ? out[c] - sum[c] : out[c] * sum[c];
+    if (log) {
+      for (int64_t c = 0; c < columns; ++c) out[c] = (row[c] - max[c]) - sum[c];
+    } else {
+      for (int64_t c = 0; c < columns; ++c) out[c] *= sum[c];
+    }
   }
 }
 
@@ -64,7 +66,11 @@ void backward_columns(const float* dy, const float* y, float* dx, int64_t n, int
   float sum[kColumns] = {};
   for (int64_t i = 0; i < n; ++i) {
     const float *g = dy + i * stride, *v = y + i * stride;
-    for (int64_t c = 0; c < columns; ++c) sum[c] += log ? g[c] : g[c] * v[c];
+    if (log) {
+      for (int64_t c = 0; c < columns; ++c) sum[c] += g[c];
+    } else {
+      for (int64_t c = 0; c < columns; ++c) sum[c] += g[c] * v[c];
+    }
   }
   for (int64_t i = 0; i < n; ++i) {
     const float *g = dy + i * stride, *v = y + i * stride;

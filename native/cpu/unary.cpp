@@ -63,7 +63,7 @@ void unary(const UnaryArgs& args, Context& context) {
     case UnaryOp::exp:
       return apply<float>(args, context, [](float x) { return exp_(x); });
     case UnaryOp::log:
-      return apply<float>(args, context, [](float x) { return logf(x); });
+      return apply<float>(args, context, [](float x) { return log_(x); });
     case UnaryOp::sqrt:
       return apply<float>(args, context, [](float x) { return sqrtf(x); });
     case UnaryOp::abs:
