@@ -168,9 +168,8 @@ class Gradients {
   accumulate(leaf: Tensor, gradient: Tensor): void {
     const before = leaf.ownGrad
     if (before !== null) {
-      const sum = addValues(before, gradient)
-      // The old tensor may be in the user's hands: it keeps its identity, as in PyTorch.
-      before.replaceWith(sum)
+      // The tensor may be in the user's hands: it is added to in place, as in PyTorch.
+      binding.addInto([before.buffer], [gradient.buffer])
       this.drop(gradient)
       return
     }

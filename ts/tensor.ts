@@ -149,14 +149,6 @@ export class Tensor {
     this.#outputIndex = output
   }
 
-  /** Internal: takes over another tensor's memory (same shape), keeping this tensor's identity. */
-  replaceWith(other: Tensor): void {
-    if (this.#buffer !== null) binding.release(this.#buffer)
-    this.#buffer = other.buffer
-    this.aliased = other.aliased
-    other.#buffer = null
-  }
-
   /** Internal: a tensor of another shape (same number of elements from `offset`) on the same memory. */
   viewAs(shape: Shape, offset = 0): Tensor {
     const out = Tensor.wrap(binding.view(this.buffer, offset, numelOf(shape)), shape, this.dtype)
