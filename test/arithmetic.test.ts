@@ -150,8 +150,13 @@ test('arithmetic: errors', (t) => {
   )
   throwsWith(t, () => x.clamp(), RangeError, /\[clamp\] min, max: expected at least one of them/)
   throwsWith(t, () => x.clamp(NaN), RangeError, /\[clamp\] min: expected a number, got NaN/)
-  throwsWith(t, () => x.to('tpu'), TypeError, /\[device\] name: expected 'cpu'/)
-  throwsWith(t, () => x.to('cuda'), Error, /built without CUDA/)
+  throwsWith(t, () => x.to('tpu'), TypeError, /\[to\] on: expected 'cpu'/)
+  throwsWith(
+    t,
+    () => x.to('cuda'),
+    RangeError,
+    /\[to\] on: expected 'cpu', got 'cuda': fused-rnn was built without CUDA/,
+  )
   const gone = zeros([2])
   gone[Symbol.dispose]()
   throwsWith(t, () => gone.add(1), TypeError, /this tensor of shape \(2,\) has been disposed/)

@@ -290,3 +290,14 @@ test('what optimisers refuse', (t) => {
     /momentumBuffer/,
   )
 })
+
+test('an option that is undefined is the default', (t) => {
+  const param = () => [zeros([1], { requiresGrad: true })]
+  const options = { lr: undefined, weightDecay: undefined, maxGradNorm: undefined } as object
+  const sgd = new optim.SGD(param(), options)
+  t.is(sgd.lr, 1e-3)
+  t.is(sgd.paramGroups[0]?.weightDecay, 0)
+  t.is(new optim.AdamW(param(), options).paramGroups[0]?.weightDecay, 0.01)
+  const group = { params: param(), lr: undefined } as unknown as { params: Tensor[] }
+  t.is(new optim.Adam([group], { lr: 0.5 }).lr, 0.5)
+})

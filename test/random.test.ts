@@ -63,6 +63,11 @@ test('random: shapes and options', async (t) => {
 test('random: errors', (t) => {
   throwsWith(t, () => randn(3 as never), TypeError, /\[randn\] shape: expected an array of sizes/)
   throwsWith(t, () => rand([-1]), RangeError, /\[rand\] shape\[0\]: .*got -1/)
-  throwsWith(t, () => rand([1], { dtype: 'int32' } as never), TypeError, /\[rand\] options/)
+  throwsWith(
+    t,
+    () => rand([1], { dtype: 'int32' } as never),
+    TypeError,
+    /\[rand\] dtype: expected one of 'float32', got 'int32'/,
+  )
   throwsWith(t, () => uniform([1], 2, 1), RangeError, /\[uniform\] high: .*at least 2, got 1/)
 })

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { ones, tensor, zeros } from 'fused-rnn'
+import { device, nn, ones, randn, synchronize, tensor, zeros } from 'fused-rnn'
 import { closeTo, gradcheck, randomTensor, throwsWith } from './helpers.js'
 
 test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
@@ -42,4 +42,29 @@ test('add: values, gradient', async (t) => {
   const b = randomTensor([2, 3], 2, { requiresGrad: true })
   await gradcheck(t, (x, y) => x.add(y), [a, b])
   await closeTo(t, tensor([1, 2]).add(1), [2, 3], 0)
+})
+
+test('devices: every call that takes one names itself', (t) => {
+  t.is(tensor([1], { device: device('cpu') }).to('cpu').device, 'cpu')
+  const missing = /expected 'cpu', got 'cuda:0': fused-rnn was built without CUDA/
+  const calls: [string, (name: string) => unknown][] = [
+    ['device', (name) => device(name)],
+    ['tensor', (name) => tensor([1], { device: name })],
+    ['zeros', (name) => zeros([1], { device: name })],
+    ['randn', (name) => randn([1], { device: name })],
+    ['to', (name) => ones([1]).to(name)],
+    ['to', (name) => new nn.Linear(1, 1).to(name)],
+    ['synchronize', (name) => synchronize(name)],
+  ]
+  for (const [fn, call] of calls) {
+    throwsWith(t, () => call('cuda:0'), RangeError, missing)
+    throwsWith(t, () => call('cuda:0'), RangeError, new RegExp(`^\\[${fn}\\]`))
+    throwsWith(t, () => call('gpu'), TypeError, /expected 'cpu', 'cuda' or 'cuda:N', got 'gpu'/)
+  }
+})
+
+test('randn: float32 may be said, int32 may not', (t) => {
+  t.is(randn([2], { dtype: 'float32', requiresGrad: true }).dtype, 'float32')
+  const wrong = { dtype: 'int32' } as unknown as { dtype: 'float32' }
+  throwsWith(t, () => randn([2], wrong), TypeError, /\[randn\] dtype: expected one of 'float32'/)
 })

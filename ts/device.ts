@@ -1,6 +1,6 @@
 /** Devices: where a tensor's memory is and its operations run. */
 import { binding } from './binding.js'
-import { checkInteger, typeError } from './errors.js'
+import { checkInteger, rangeError, typeError } from './errors.js'
 
 /** A device, as in `torch.device`. */
 export class Device {
@@ -31,15 +31,20 @@ const CPU = new Device('cpu', 0)
 
 /**
  * Names a device: `'cpu'`, `'cuda'`, `'cuda:1'`; a Device passes through.
- * @throws TypeError for an unknown name; Error when the build or machine has no such device.
+ * @throws TypeError for an unknown name; RangeError when the build or machine has no such device
  */
 export function device(name: string | Device): Device {
-  if (name instanceof Device) return name
-  if (name === 'cpu') return CPU
-  if (typeof name === 'string' && /^cuda(:\d+)?$/.test(name)) {
-    throw new Error(`[device] '${name}': fused-rnn was built without CUDA`)
+  return checkDevice('device', 'name', name)
+}
+
+/** The device that an argument of a public function names. */
+export function checkDevice(fn: string, name: string, value: unknown): Device {
+  if (value instanceof Device) return value
+  if (value === 'cpu') return CPU
+  if (typeof value === 'string' && /^cuda(:\d+)?$/.test(value)) {
+    throw rangeError(fn, name, "'cpu'", `'${value}': fused-rnn was built without CUDA`)
   }
-  throw typeError('device', 'name', "'cpu', 'cuda' or 'cuda:N'", name)
+  throw typeError(fn, name, "'cpu', 'cuda' or 'cuda:N'", value)
 }
 
 /** The devices of this machine. */
@@ -58,7 +63,7 @@ export function devices(): DeviceInfo[] {
  * @throws (rejects) with the first failure of a queued operation.
  */
 export function synchronize(on?: string | Device): Promise<void> {
-  if (on !== undefined) device(on)
+  if (on !== undefined) checkDevice('synchronize', 'on', on)
   return binding.synchronize()
 }
 

@@ -1,9 +1,10 @@
 /** Functions that make tensors. */
 import { binding, RandomKind } from './binding.js'
-import { device } from './device.js'
+import { checkDevice } from './device.js'
 import {
   checkBoolean,
   checkNumber,
+  checkOneOf,
   checkOptions,
   formatShape,
   rangeError,
@@ -21,7 +22,7 @@ function checkTensorOptions(fn: string, options: TensorOptions): void {
   if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
     throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
   }
-  if (options.device !== undefined) device(options.device)
+  if (options.device !== undefined) checkDevice(fn, 'device', options.device)
   if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
 }
 
@@ -161,7 +162,8 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   return result
 }
 
-type RandomOptions = Omit<TensorOptions, 'shape' | 'dtype'>
+/** The type can only be float32. */
+type RandomOptions = Omit<TensorOptions, 'shape' | 'dtype'> & { dtype?: 'float32' }
 
 /** Normal random numbers, mean 0 and standard deviation 1; as `torch.randn`. */
 export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
@@ -194,8 +196,9 @@ function random(
   options: RandomOptions,
 ): Tensor {
   checkShape(fn, shape)
-  checkOptions(fn, options, ['device', 'requiresGrad'])
+  checkOptions(fn, options, ['dtype', 'device', 'requiresGrad'])
   checkTensorOptions(fn, options)
+  checkOneOf(fn, 'dtype', options.dtype ?? 'float32', ['float32'])
   const { seed, counter } = nextRandom()
   const result = Tensor.wrap(binding.random(kind, numelOf(shape), a, b, seed, counter), shape)
   if (options.requiresGrad) result.requiresGrad = true

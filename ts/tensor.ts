@@ -1,7 +1,7 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
 import { type BackwardOptions, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
-import { type Device, device } from './device.js'
+import { checkDevice, type Device } from './device.js'
 import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from './errors.js'
 import * as arithmetic from './ops/arithmetic.js'
 import { indexSelect } from './ops/gather.js'
@@ -197,10 +197,10 @@ export class Tensor {
 
   /**
    * This tensor on a device; itself when it is there already. As `torch.Tensor.to`.
-   * @throws TypeError for an unknown device; Error when this build or machine does not have it
+   * @throws TypeError for an unknown device; RangeError when this build or machine does not have it
    */
   to(on: string | Device): Tensor {
-    device(on)
+    checkDevice('to', 'on', on)
     return this
   }
 

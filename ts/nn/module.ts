@@ -1,6 +1,6 @@
 /** Modules: parameters and other modules held in fields, found by name as PyTorch finds them. */
 import { binding } from '../binding.js'
-import { type Device, device as toDevice } from '../device.js'
+import { checkDevice, type Device } from '../device.js'
 import { checkBoolean, checkOptions, describe, formatShape, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
@@ -184,9 +184,9 @@ export abstract class Module {
     return this.train(false)
   }
 
-  /** Moves the parameters to a device; as `Module.to`. @throws as {@link toDevice} */
+  /** Moves the parameters to a device; as `Module.to`. @throws TypeError, RangeError */
   to(device: string | Device): this {
-    toDevice(device)
+    checkDevice('to', 'device', device)
     return this
   }
 

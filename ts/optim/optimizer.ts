@@ -75,7 +75,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     this.#name = name
     this.#checks = checks
     checkOptions(name, options, [...Object.keys(checks), 'maxGradNorm', 'maxGradValue'])
-    const { maxGradNorm, maxGradValue, ...own } = options
+    const { maxGradNorm, maxGradValue, ...own } = given(options)
     this.#defaults = defaults
     this.#defaults = { ...defaults, ...this.#checked(own as Partial<G>) }
     this.maxGradNorm = maxGradNorm
@@ -132,7 +132,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     if (typeof group !== 'object' || group === null || !('params' in group)) {
       throw typeError(name, 'params', 'tensors, or groups { params, … }', group)
     }
-    const { params, ...own } = group
+    const { params, ...own } = given(group)
     const isList = typeof params === 'object' && params !== null && Symbol.iterator in params
     if (!(params instanceof Tensor) && !isList) {
       throw typeError(name, 'params', 'an iterable of tensors', params)
@@ -335,6 +335,12 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     }
     return own
   }
+}
+
+/** Options without those that are undefined, which mean the default as in every other call. */
+function given<O extends object>(options: O): O {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as O
 }
 
 /** A tensor of zeros of a parameter's shape. */

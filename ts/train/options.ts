@@ -16,8 +16,11 @@ export interface TrainerOptions {
   maxEpochs?: number
   /** Optimiser steps. Default: no limit. */
   maxSteps?: number
-  /** Clip gradients to this norm or value, above 0. Default: what the optimiser does by itself. */
-  gradientClipVal?: number
+  /**
+   * Clip gradients to this norm or value, above 0. Default, or null: what the optimiser does by
+   * itself.
+   */
+  gradientClipVal?: number | null
   /** 'norm': the norm of all gradients together. 'value': each element. Default 'norm'. */
   gradientClipAlgorithm?: 'norm' | 'value'
   callbacks?: readonly Callback[]
@@ -118,7 +121,7 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
       1,
     ),
     signal,
-    gradientClipVal: optional(options.gradientClipVal, (n) => {
+    gradientClipVal: optional(options.gradientClipVal ?? undefined, (n) => {
       checkNumber(fn, 'gradientClipVal', n, 0)
       if (n === 0) throw rangeError(fn, 'gradientClipVal', 'a number above 0', '0')
     }),
