@@ -1,7 +1,7 @@
 /** Random calls of everything against PyTorch; see fixtures/make_parity.py. */
 import test, { type ExecutionContext } from 'ava'
 import * as library from 'fused-rnn'
-import { nn, Tensor } from 'fused-rnn'
+import { nn, Tensor, tensor } from 'fused-rnn'
 import { closeTo, fixture, projected } from './helpers.js'
 
 const { packPaddedSequence, padPackedSequence, PackedSequence } = nn.utils.rnn
@@ -106,3 +106,13 @@ async function replay(t: ExecutionContext, n: number): Promise<void> {
     await closeTo(t, parameter.grad, expected, 1e-4, `${label}: gradient of ${key}`)
   }
 }
+
+test('relu: a NaN lets the gradient through, a zero does not', async (t) => {
+  const x = tensor([Number.NaN, 0, -1, 2], { requiresGrad: true })
+  x.relu().sum().backward()
+  await closeTo(t, x.grad, [1, 0, 0, 1], 0)
+  const rnn = new nn.RNN(1, 1, { nonlinearity: 'relu' })
+  const input = tensor([[Number.NaN]], { requiresGrad: true })
+  rnn.forward(input)[0].sum().backward()
+  await closeTo(t, input.grad, await rnn.weight_ih_l0.data(), 0)
+})

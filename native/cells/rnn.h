@@ -31,7 +31,7 @@ struct RnnReluCell : ElmanCell {
     h = s[0] = s[0] < 0 ? 0.0f : s[0];
   }
   FUSED_RNN_HD static void backward(float (&s)[1], float, float, float dh, float, float&, float&) {
-    s[0] = s[0] > 0 ? dh : 0.0f;
+    s[0] = s[0] <= 0 ? 0.0f : dh;  // a NaN lets the gradient through
   }
 };
 

@@ -112,7 +112,8 @@ void unary_backward(const UnaryBackwardArgs& args, Context& context) {
     case UnaryOp::sigmoid:
       return apply_backward(args, context, [](float dy, float y) { return dy * (y * (1 - y)); });
     case UnaryOp::relu:
-      return apply_backward(args, context, [](float dy, float y) { return y > 0 ? dy : 0; });
+      // A NaN lets the gradient through, so that it is not hidden.
+      return apply_backward(args, context, [](float dy, float y) { return y <= 0 ? 0 : dy; });
   }
 }
 
