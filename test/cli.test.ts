@@ -26,7 +26,9 @@ const PROCESSES = 2
 let running = 0
 const waiting: (() => void)[] = []
 
-async function run(args: readonly string[], options: RunOptions): Promise<Outcome> {
+/** Runs a command line; as an array where an argument has spaces. */
+async function run(line: string | readonly string[], options: RunOptions): Promise<Outcome> {
+  const args = typeof line === 'string' ? line.split(' ').filter(Boolean) : line
   if (running >= PROCESSES) await new Promise<void>((go) => waiting.push(go))
   running++
   try {
@@ -68,30 +70,15 @@ async function workplace(t: ExecutionContext): Promise<string> {
   return folder
 }
 
-const TINY = [
-  '--hidden',
-  '16',
-  '--embedding',
-  '8',
-  '--batch-size',
-  '4',
-  '--steps',
-  '16',
-  '--threads',
-  '1',
-]
-const trainTiny = (...more: string[]): string[] => [
-  'train',
-  'text.txt',
-  ...TINY,
-  '--epochs',
-  '2',
-  ...more,
-]
+const TINY = '--hidden 16 --embedding 8 --batch-size 4 --steps 16 --threads 1'
+const trainTiny = (more: string): string => `train text.txt ${TINY} --epochs 2 ${more}`
+
+/** The names in a folder. */
+const names = async (folder: string): Promise<string> => (await readdir(folder)).sort().join(' ')
 
 test('train, generate, evaluate', async (t) => {
   const cwd = await workplace(t)
-  const trained = await run(trainTiny('--out', 'm', '--sample-length', '20', '--lr', '0.01'), {
+  const trained = await run(trainTiny('--out m --sample-length 20 --lr 0.01'), {
     cwd,
   })
   t.is(trained.code, 0, trained.stderr)
@@ -99,14 +86,8 @@ test('train, generate, evaluate', async (t) => {
   t.regex(trained.stdout, /LSTM, 1 layer of 16, embedding 8: [\d,]+ parameters/)
   t.regex(trained.stdout, /epoch 2\/2: .*perplexity/)
   t.regex(trained.stdout, /generate m --prefix/)
-  t.deepEqual((await readdir(cwd)).sort(), ['m', 'text.txt'])
-  t.deepEqual((await readdir(join(cwd, 'm'))).sort(), [
-    'best',
-    'history.csv',
-    'last',
-    'loss.svg',
-    'settings.json',
-  ])
+  t.is(await names(cwd), 'm text.txt')
+  t.is(await names(join(cwd, 'm')), 'best history.csv last loss.svg settings.json')
   t.regex(await readFile(join(cwd, 'm/loss.svg'), 'utf8'), /^<svg/)
   t.regex(await readFile(join(cwd, 'm/history.csv'), 'utf8'), /^kind,epoch,step,.*\n/)
 
@@ -119,13 +100,10 @@ test('train, generate, evaluate', async (t) => {
   t.is([...(once?.stdout ?? '')].length, 'the '.length + 30 + '\n'.length)
   t.is(once?.stdout, again?.stdout)
   t.not(once?.stdout, other?.stdout)
-  const greedy = await run(
-    ['generate', 'm', '--length', '10', '--temperature', '0', '--top-k', '3'],
-    { cwd },
-  )
+  const greedy = await run('generate m --length 10 --temperature 0 --top-k 3', { cwd })
   t.is(greedy.code, 0, greedy.stderr)
 
-  const evaluated = await run(['evaluate', 'm', 'text.txt'], { cwd })
+  const evaluated = await run('evaluate m text.txt', { cwd })
   t.is(evaluated.code, 0, evaluated.stderr)
   t.regex(
     evaluated.stdout,
@@ -137,49 +115,14 @@ for (const cell of ['rnn', 'gru']) {
   test(`${cell}, words, clean, two layers, tied, every option of training`, async (t) => {
     const cwd = await workplace(t)
     await writeFile(join(cwd, 'valid.txt'), 'the quick red fox\nover the lazy dog\n'.repeat(10))
-    const { code, stdout, stderr } = await run(
-      trainTiny(
-        '--cell',
-        cell,
-        '--level',
-        'word',
-        '--clean',
-        '--min-frequency',
-        '2',
-        '--layers',
-        '2',
-        '--embedding',
-        '16',
-        '--tie',
-        '--dropout',
-        '0.1',
-        '--valid',
-        'valid.txt',
-        '--sampling',
-        'random',
-        '--optimizer',
-        'sgd',
-        '--lr',
-        '0.5',
-        '--momentum',
-        '0.5',
-        '--weight-decay',
-        '1e-4',
-        '--clip-value',
-        '1',
-        '--schedule',
-        cell === 'rnn' ? 'plateau' : 'step',
-        '--gamma',
-        '0.5',
-        '--seed',
-        '3',
-        '--out',
-        'm',
-        '--checkpoint-every',
-        '3',
-      ),
-      { cwd },
+    const schedule = cell === 'rnn' ? 'plateau --patience 2' : 'step --step-size 1'
+    const line = trainTiny(
+      `--cell ${cell} --layers 2 --embedding 16 --tie --dropout 0.1 --level word --clean ` +
+        '--min-frequency 2 --valid valid.txt --sampling random --optimizer sgd --lr 0.5 ' +
+        `--momentum 0.5 --weight-decay 1e-4 --clip-value 1 --schedule ${schedule} --gamma 0.5 ` +
+        '--seed 3 --device cpu --out m --checkpoint-every 3',
     )
+    const { code, stdout, stderr } = await run(line, { cwd })
     t.is(code, 0, stderr)
     t.regex(stdout, new RegExp(`${cell.toUpperCase()}, 2 layers of 16`))
     const generated = await run(['generate', 'm', '--length', '5', '--prefix', 'the quick'], {
@@ -191,45 +134,22 @@ for (const cell of ['rnn', 'gru']) {
 
 test('one-hot input, no validation, adamw, exponential', async (t) => {
   const cwd = await workplace(t)
-  const args = trainTiny(
-    '--embedding',
-    '0',
-    '--valid-ratio',
-    '0',
-    '--optimizer',
-    'adamw',
-    '--schedule',
-    'exponential',
-    '--clip',
-    '0',
-    '--sample-length',
-    '0',
+  const line = trainTiny(
+    '--embedding 0 --valid-ratio 0 --optimizer adamw --schedule exponential --clip 0 --sample-length 0',
   )
-  const { code, stdout, stderr } = await run(args, { cwd })
+  const { code, stdout, stderr } = await run(line, { cwd })
   t.is(code, 0, stderr)
   t.regex(stdout, /one-hot input/)
-  t.deepEqual((await readdir(cwd)).sort(), ['model', 'text.txt'])
+  t.is(await names(cwd), 'model text.txt')
 })
 
 test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t) => {
   const cwd = await workplace(t)
-  const long = [
-    'train',
-    'text.txt',
-    ...TINY,
-    '--hidden',
-    '32',
-    '--epochs',
-    '60',
-    '--dropout',
-    '0.2',
-    '--sample-length',
-    '5',
-  ]
-  const straight = await run([...long, '--out', 'straight'], { cwd })
+  const long = `train text.txt ${TINY} --hidden 32 --epochs 60 --dropout 0.2 --sample-length 5`
+  const straight = await run(`${long} --out straight`, { cwd })
   t.is(straight.code, 0, straight.stderr)
   let sent = false
-  const stopped = await run([...long, '--out', 'stopped'], {
+  const stopped = await run(`${long} --out stopped`, {
     cwd,
     watch: (stdout, kill) => {
       if (sent || !stdout.includes('epoch 2/60:')) return
@@ -239,22 +159,22 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
   })
   t.is(stopped.code, 130, stopped.stderr)
   t.regex(stopped.stderr, /saved in stopped\/last\. To go on:\n .*train --resume stopped\n$/)
-  const partial = await run(['evaluate', 'stopped', 'text.txt'], { cwd })
+  const partial = await run('evaluate stopped text.txt', { cwd })
   t.is(partial.code, 0, partial.stderr)
-  const resumed = await run(['train', '--resume', 'stopped'], { cwd })
+  const resumed = await run('train --resume stopped', { cwd })
   t.is(resumed.code, 0, resumed.stderr)
   const weights = (out: string) => readFile(join(cwd, out, 'last/model.safetensors'))
   t.deepEqual(await weights('stopped'), await weights('straight'))
 
-  const complete = await run(['train', '--resume', 'stopped'], { cwd })
+  const complete = await run('train --resume stopped', { cwd })
   t.is(complete.code, 1)
   t.regex(complete.stderr, /^fused-rnn: .*complete with its 60 epochs.*--epochs\n$/)
-  const further = await run(['train', '--resume', 'stopped', '--epochs', '61'], { cwd })
+  const further = await run('train --resume stopped --epochs 61', { cwd })
   t.is(further.code, 0, further.stderr)
-  const other = await run(['train', '--resume', 'stopped', '--hidden', '48'], { cwd })
+  const other = await run('train --resume stopped --hidden 48', { cwd })
   t.regex(other.stderr, /^fused-rnn: --hidden cannot be given with --resume[^\n]*\n$/)
   await writeFile(join(cwd, 'text.txt'), 'another text, Αθήνα.\n'.repeat(90))
-  const changed = await run(['train', '--resume', 'stopped', '--epochs', '62'], { cwd })
+  const changed = await run('train --resume stopped --epochs 62', { cwd })
   t.is(changed.code, 1)
   t.regex(
     changed.stderr,
@@ -265,39 +185,31 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
 test('a second Ctrl-C quits at once', async (t) => {
   const cwd = await workplace(t)
   let sent = 0
-  const { code } = await run(
-    ['train', 'text.txt', '--out', 'm', '--epochs', '100000', '--threads', '1'],
-    {
-      cwd,
-      watch: (stdout, kill) => {
-        if (!/epoch 1\//.test(stdout) || sent++ > 0) return
-        kill('SIGINT')
-        setTimeout(() => kill('SIGINT'), 1)
-      },
+  const { code } = await run('train text.txt --out m --epochs 100000 --threads 1', {
+    cwd,
+    watch: (stdout, kill) => {
+      if (!/epoch 1\//.test(stdout) || sent++ > 0) return
+      kill('SIGINT')
+      setTimeout(() => kill('SIGINT'), 1)
     },
-  )
+  })
   t.is(code, 130)
 })
 
 test('help teaches', async (t) => {
   const cwd = await workplace(t)
-  for (const args of [
-    ['--help'],
-    ['train', '--help'],
-    ['generate', '--help'],
-    ['evaluate', '--help'],
-  ]) {
+  for (const args of ['--help', 'train --help', 'generate --help', 'evaluate --help']) {
     const { code, stdout, stderr } = await run(args, { cwd })
     t.is(code, 0, stderr)
     t.regex(stdout, /fused-rnn (train|generate|evaluate) \S+/)
   }
-  const { stdout } = await run(['--version'], { cwd })
+  const { stdout } = await run('--version', { cwd })
   t.regex(stdout, /^\d+\.\d+\.\d+\n$/)
 })
 
 test('a reader that leaves (| head) is no failure', async (t) => {
   const cwd = await workplace(t)
-  t.is((await run(trainTiny('--out', 'm'), { cwd })).code, 0)
+  t.is((await run(trainTiny('--out m'), { cwd })).code, 0)
   const child = spawn(process.execPath, [main, 'generate', 'm', '--length', '100000'], { cwd })
   let stderr = ''
   child.stderr.on('data', (chunk) => {
@@ -309,95 +221,83 @@ test('a reader that leaves (| head) is no failure', async (t) => {
 })
 
 // Every mistake: exit code 1, one line on standard error, nothing written.
-const mistakes: [name: string, args: string[], message: RegExp][] = [
-  ['no command', [], /.*/s],
-  ['unknown command', ['tarin'], /unknown command 'tarin'.*train/],
-  ['no text', ['train'], /which text\?/],
-  ['missing text', ['train', 'missing.txt'], /missing\.txt.*no such file/],
-  ['text is a folder', ['train', 'folder'], /folder.*it is a folder/],
-  ['empty text', ['train', 'empty.txt'], /empty/],
-  ['binary text', ['train', 'binary.txt'], /not a text file/],
-  ['one distinct character', ['train', 'same.txt'], /at least two different characters/],
+const mistakes: [name: string, line: string, message: RegExp][] = [
+  ['no command', '', /.*/s],
+  ['unknown command', 'tarin', /unknown command 'tarin'.*train/],
+  ['no text', 'train', /which text\?/],
+  ['missing text', 'train missing.txt', /missing\.txt.*no such file/],
+  ['text is a folder', 'train folder', /folder.*it is a folder/],
+  ['empty text', 'train empty.txt', /empty/],
+  ['binary text', 'train binary.txt', /not a text file/],
+  ['one distinct character', 'train same.txt', /at least two different characters/],
   [
     'window longer than the text',
-    trainTiny('--steps', '5000'),
+    trainTiny('--steps 5000'),
     /--steps 5000 is longer than the text/,
   ],
-  ['batch too large', trainTiny('--batch-size', '1000'), /--batch-size 1000 is too large/],
-  ['unknown option', trainTiny('--hiden', '3'), /unknown option '--hiden'.*--hidden/],
-  ['option without value', ['train', 'text.txt', '--lr'], /--lr.*argument missing/],
-  ['not a number', trainTiny('--hidden', 'many'), /--hidden.*'many' is invalid.*whole number/],
-  [
-    'number out of range',
-    trainTiny('--dropout', '1.5'),
-    /--dropout.*'1.5' is invalid.*from 0 to 1/,
-  ],
-  ['zero learning rate', trainTiny('--lr', '0'), /--lr.*'0' is invalid.*above 0/],
-  ['unknown cell', trainTiny('--cell', 'transformer'), /--cell.*rnn, gru, lstm/],
+  ['batch too large', trainTiny('--batch-size 1000'), /--batch-size 1000 is too large/],
+  ['unknown option', trainTiny('--hiden 3'), /unknown option '--hiden'.*--hidden/],
+  ['option without value', 'train text.txt --lr', /--lr.*argument missing/],
+  ['not a number', trainTiny('--hidden many'), /--hidden.*'many' is invalid.*whole number/],
+  ['number out of range', trainTiny('--dropout 1.5'), /--dropout.*'1.5' is invalid.*from 0 to 1/],
+  ['zero learning rate', trainTiny('--lr 0'), /--lr.*'0' is invalid.*above 0/],
+  ['unknown cell', trainTiny('--cell transformer'), /--cell.*rnn, gru, lstm/],
   ['tie with other widths', trainTiny('--tie'), /--embedding \(8\) must equal --hidden \(16\)/],
-  ['momentum without sgd', trainTiny('--momentum', '0.9'), /--momentum is for --optimizer sgd/],
-  [
-    'two kinds of clipping',
-    trainTiny('--clip', '1', '--clip-value', '1'),
-    /--clip or --clip-value/,
-  ],
-  ['no such device', trainTiny('--device', 'cuda'), /cuda.*built without CUDA/],
-  ['unknown device', trainTiny('--device', 'tpu'), /'tpu'/],
-  ['demo with a text', ['train', 'text.txt', '--demo'], /--demo brings its own text/],
-  ['output folder is a file', trainTiny('--out', 'text.txt'), /text\.txt.*not a folder/],
-  [
-    'output folder cannot be made',
-    trainTiny('--out', 'text.txt/sub'),
-    /text\.txt\/sub.*not a folder/,
-  ],
-  ['resume from nothing', ['train', '--resume', 'nowhere'], /cannot resume: 'nowhere'/],
-  ['missing validation text', trainTiny('--valid', 'missing.txt'), /missing\.txt.*no such file/],
-  ['generate: no model', ['generate', 'folder'], /'folder' does not hold a model/],
-  ['generate: no folder', ['generate', 'nowhere'], /'nowhere' does not hold a model/],
+  ['momentum without sgd', trainTiny('--momentum 0.9'), /--momentum is for --optimizer sgd/],
+  ['two kinds of clipping', trainTiny('--clip 1 --clip-value 1'), /--clip or --clip-value/],
+  ['no such device', trainTiny('--device cuda'), /cuda.*built without CUDA/],
+  ['unknown device', trainTiny('--device tpu'), /'tpu'/],
+  ['demo with a text', 'train text.txt --demo', /--demo brings its own text/],
+  ['output folder is a file', trainTiny('--out text.txt'), /text\.txt.*not a folder/],
+  ['output folder cannot be made', trainTiny('--out text.txt/sub'), /text\.txt\/sub.*not a folder/],
+  ['resume from nothing', 'train --resume nowhere', /cannot resume: 'nowhere'/],
+  ['missing validation text', trainTiny('--valid missing.txt'), /missing\.txt.*no such file/],
+  ['generate: no model', 'generate folder', /'folder' does not hold a model/],
+  ['generate: no folder', 'generate nowhere', /'nowhere' does not hold a model/],
   [
     'generate: bad temperature',
-    ['generate', 'folder', '--temperature', '-1'],
+    'generate folder --temperature -1',
     /--temperature.*'-1' is invalid/,
   ],
-  ['generate: too many arguments', ['generate', 'a', 'b'], /too many arguments/],
-  ['evaluate: no text', ['evaluate', 'folder'], /missing required argument 'text file'/],
-  ['evaluate: no model', ['evaluate', 'folder', 'text.txt'], /'folder' does not hold a model/],
+  ['generate: too many arguments', 'generate a b', /too many arguments/],
+  ['evaluate: no text', 'evaluate folder', /missing required argument 'text file'/],
+  ['evaluate: no model', 'evaluate folder text.txt', /'folder' does not hold a model/],
 ]
-for (const [name, args, message] of mistakes) {
+for (const [name, line, message] of mistakes) {
   test(`mistake: ${name}`, async (t) => {
     const cwd = await workplace(t)
     await mkdir(join(cwd, 'folder'))
     await writeFile(join(cwd, 'empty.txt'), '')
     await writeFile(join(cwd, 'binary.txt'), Uint8Array.of(1, 0, 255, 254, 3))
     await writeFile(join(cwd, 'same.txt'), 'a'.repeat(1000))
-    const before = (await readdir(cwd)).sort()
-    const { code, stderr } = await run(args, { cwd })
+    const before = await names(cwd)
+    const { code, stderr } = await run(line, { cwd })
     t.is(code, 1, stderr)
     t.regex(stderr, message)
-    if (args.length > 0) t.regex(stderr, /^fused-rnn: [^\n]+\n$/)
+    if (line !== '') t.regex(stderr, /^fused-rnn: [^\n]+\n$/)
     t.notRegex(stderr, /\n\s+at /)
-    t.deepEqual((await readdir(cwd)).sort(), before)
+    t.is(await names(cwd), before)
   })
 }
 
 test('a model that exists is not replaced by accident; FUSED_RNN_DEBUG shows stacks', async (t) => {
   const cwd = await workplace(t)
-  t.is((await run(trainTiny('--out', 'm'), { cwd })).code, 0)
+  t.is((await run(trainTiny('--out m'), { cwd })).code, 0)
   const weights = () => readFile(join(cwd, 'm/last/model.safetensors'))
   const before = await weights()
-  const { code, stderr } = await run(trainTiny('--out', 'm'), { cwd })
+  const { code, stderr } = await run(trainTiny('--out m'), { cwd })
   t.is(code, 1)
   t.regex(stderr, /^fused-rnn: 'm' already has a model[^\n]*--overwrite[^\n]*\n$/)
   t.deepEqual(await weights(), before)
-  const debug = await run(trainTiny('--out', 'm'), { cwd, env: { FUSED_RNN_DEBUG: '1' } })
+  const debug = await run(trainTiny('--out m'), { cwd, env: { FUSED_RNN_DEBUG: '1' } })
   t.regex(debug.stderr, /\n\s+at /)
-  t.is((await run(trainTiny('--out', 'm', '--overwrite', '--seed', '2'), { cwd })).code, 0)
+  t.is((await run(trainTiny('--out m --overwrite --seed 2'), { cwd })).code, 0)
   t.notDeepEqual(await weights(), before)
 })
 
 test('damaged models', async (t) => {
   const cwd = await workplace(t)
-  t.is((await run(trainTiny('--out', 'm', '--epochs', '1'), { cwd })).code, 0)
+  t.is((await run(trainTiny('--out m --epochs 1'), { cwd })).code, 0)
   const damage = async (
     file: string,
     content: string | Uint8Array,
@@ -406,10 +306,7 @@ test('damaged models', async (t) => {
     const path = join(cwd, 'm/best', file)
     const original = await readFile(path)
     await writeFile(path, content)
-    for (const args of [
-      ['generate', 'm'],
-      ['evaluate', 'm', 'text.txt'],
-    ]) {
+    for (const args of ['generate m', 'evaluate m text.txt']) {
       const { code, stderr } = await run(args, { cwd })
       t.is(code, 1)
       t.regex(stderr, /^fused-rnn: [^\n]+\n$/)
@@ -426,14 +323,14 @@ test('damaged models', async (t) => {
 
 test('a text that the model has no word of', async (t) => {
   const cwd = await workplace(t)
-  t.is((await run(trainTiny('--out', 'm', '--epochs', '1'), { cwd })).code, 0)
+  t.is((await run(trainTiny('--out m --epochs 1'), { cwd })).code, 0)
   await writeFile(join(cwd, 'greek.txt'), 'ΑΒΓΔ'.repeat(50))
-  const { code, stderr } = await run(['evaluate', 'm', 'greek.txt'], { cwd })
+  const { code, stderr } = await run('evaluate m greek.txt', { cwd })
   t.is(code, 1)
   t.regex(stderr, /^fused-rnn: nothing in 'greek.txt' is in the model's vocabulary\n$/)
   await writeFile(join(cwd, 'mixed.txt'), 'the quick ΑΒΓΔ fox\n'.repeat(50))
   t.regex(
-    (await run(['evaluate', 'm', 'mixed.txt'], { cwd })).stdout,
+    (await run('evaluate m mixed.txt', { cwd })).stdout,
     /200 of them not in the model's vocabulary/,
   )
 })

@@ -10,7 +10,7 @@ interface Sonnet {
 export const DEMO_OPTIONS: Partial<TrainOptions> = {
   hidden: 256,
   embedding: 32,
-  dropout: 0.3,
+  dropout: 0.2,
   batchSize: 16,
   steps: 48,
   epochs: 12,
