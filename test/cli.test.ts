@@ -246,9 +246,25 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
   ['momentum without sgd', trainTiny('--momentum 0.9'), /--momentum is for --optimizer sgd/],
   ['two kinds of clipping', trainTiny('--clip 1 --clip-value 1'), /--clip or --clip-value/],
   ['no such device', trainTiny('--device cuda'), /cuda.*built without CUDA/],
-  ['unknown device', trainTiny('--device tpu'), /'tpu'/],
+  ['unknown device', trainTiny('--device tpu'), /--device: expected .*'tpu'/],
   ['demo with a text', 'train text.txt --demo', /--demo brings its own text/],
   ['output folder is a file', trainTiny('--out text.txt'), /text\.txt.*not a folder/],
+  [
+    'output folder in /proc',
+    trainTiny('--out /proc/fused-rnn'),
+    /cannot write to .*\/proc\/fused-rnn/,
+  ],
+  [
+    'no frequent character',
+    trainTiny('--min-frequency 100000'),
+    /--min-frequency 100000 leaves no/,
+  ],
+  [
+    'validation text too short',
+    'train text.txt --valid one.txt',
+    /text to validate with is too short/,
+  ],
+  ['seed too large', trainTiny('--seed 9007199254740993'), /between 0 and 9007199254740991/],
   ['output folder cannot be made', trainTiny('--out text.txt/sub'), /text\.txt\/sub.*not a folder/],
   ['resume from nothing', 'train --resume nowhere', /cannot resume: 'nowhere'/],
   ['missing validation text', trainTiny('--valid missing.txt'), /missing\.txt.*no such file/],
@@ -269,6 +285,7 @@ for (const [name, line, message] of mistakes) {
     await mkdir(join(cwd, 'folder'))
     await writeFile(join(cwd, 'empty.txt'), '')
     await writeFile(join(cwd, 'binary.txt'), Uint8Array.of(1, 0, 255, 254, 3))
+    await writeFile(join(cwd, 'one.txt'), 'a')
     await writeFile(join(cwd, 'same.txt'), 'a'.repeat(1000))
     const before = await names(cwd)
     const { code, stderr } = await run(line, { cwd })

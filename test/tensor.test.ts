@@ -14,6 +14,9 @@ test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
   t.is(b.dtype, 'int32')
   t.deepEqual(await b.data(), Int32Array.of(1, 2))
   t.is(await tensor(3).item(), 3)
+  const shared = new Float32Array(new SharedArrayBuffer(8))
+  shared[1] = 2
+  t.deepEqual(await tensor(shared).data(), Float32Array.of(0, 2))
   t.deepEqual(await zeros([2]).data(), new Float32Array(2))
   t.deepEqual(await ones([0, 2]).data(), new Float32Array(0))
 })
@@ -32,6 +35,8 @@ test('tensor: bad values', (t) => {
     RangeError,
     /\[tensor\] shape: expected a shape of 2 elements, got \(3,\)/,
   )
+  throwsWith(t, () => tensor([1n] as unknown as number[]), TypeError, /\[tensor\] values.*got 1n/)
+  throwsWith(t, () => zeros([2 ** 53]), RangeError, /between 0 and 9007199254740991, got/)
   throwsWith(t, () => tensor([1.5], { dtype: 'int32' }), RangeError, /values\[0\]/)
   throwsWith(t, () => tensor([1], { dtpe: 'int32' } as object), TypeError, /dtpe/)
   throwsWith(t, () => tensor([1]).item && tensor([1, 2]).item(), RangeError, /\[item\]/)

@@ -439,6 +439,35 @@ test.serial('progress: plain lines without a terminal, a bar with one', async (t
   }
 })
 
+test.serial('a progress bar that is stopped in the middle draws no more', async (t) => {
+  const chunks: string[] = []
+  const stream = {
+    isTTY: true,
+    columns: 100,
+    write: (chunk: string) => chunks.push(chunk),
+    cursorTo() {},
+    clearLine() {},
+  } as unknown as NodeJS.WriteStream
+  const bar = new ProgressBar(stream)
+  const abort = new AbortController()
+  const stopper = {
+    onTrainBatchEnd: (trainer: Trainer) => {
+      if (trainer.globalStep !== 2) return
+      bar.stop()
+      chunks.push('stopped')
+      abort.abort()
+    },
+  }
+  await new Trainer({
+    maxEpochs: 2,
+    progressBar: false,
+    signal: abort.signal,
+    callbacks: [bar, stopper],
+  }).fit(makeModel(), batches())
+  t.regex(chunks.join(''), /█|░/)
+  t.is(chunks.at(-1), 'stopped')
+})
+
 test.serial('memory does not grow from step to step', async (t) => {
   const inside = await import(new URL('../dist/binding.js', import.meta.url).href)
   const live: number[] = []

@@ -7,9 +7,8 @@ export function describe(value: unknown): string {
   if (value === null) return 'null'
   if (value === undefined) return 'undefined'
   if (typeof value === 'string') return `'${value}'`
-  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') {
-    return String(value)
-  }
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
   if (typeof value === 'function') return value.name ? `function ${value.name}` : 'a function'
   if (Array.isArray(value))
     return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`
@@ -47,8 +46,8 @@ export function checkInteger(
   if (typeof value !== 'number') throw typeError(fn, name, 'a whole number', value)
   if (!Number.isInteger(value)) throw rangeError(fn, name, 'a whole number', String(value))
   if (value < min || value > max) {
-    const range =
-      max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `between ${min} and ${max}`
+    const open = max === Number.MAX_SAFE_INTEGER && value < min
+    const range = open ? `of at least ${min}` : `between ${min} and ${max}`
     throw rangeError(fn, name, `a whole number ${range}`, String(value))
   }
   return value

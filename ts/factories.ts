@@ -87,17 +87,22 @@ export function tensor(
     }
     return finish(
       'tensor',
-      flat instanceof Int32Array ? flat : Int32Array.from(flat),
+      flat instanceof Int32Array ? unshared(flat) : Int32Array.from(flat),
       shape,
       options,
     )
   }
   return finish(
     'tensor',
-    flat instanceof Float32Array ? flat : Float32Array.from(flat),
+    flat instanceof Float32Array ? unshared(flat) : Float32Array.from(flat),
     shape,
     options,
   )
+}
+
+/** N-API does not take an array over shared memory; a copy it does. */
+function unshared<T extends Float32Array | Int32Array>(values: T): T {
+  return values.buffer instanceof ArrayBuffer ? values : (values.slice() as T)
 }
 
 /** Appends the numbers of nested arrays to `into`; returns their shape. */

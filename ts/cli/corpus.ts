@@ -26,6 +26,11 @@ export async function loadCorpus(settings: Settings): Promise<Corpus> {
     tokenizer,
     minFrequency: settings.minFrequency,
   })
+  if (vocabulary.size < 2) {
+    throw new UserError(
+      `--min-frequency ${settings.minFrequency} leaves no ${settings.level === 'char' ? 'character' : 'word'} of the text: none occurs as often`,
+    )
+  }
   const tokens = vocabulary.encode(text)
   if (settings.valid !== undefined) {
     const valid = vocabulary.encode(await data.loadText(settings.valid))
@@ -48,7 +53,7 @@ export function trainBatches(tokens: Int32Array, settings: Settings): data.TextB
   const most = Math.floor(tokens.length / (random ? sequenceLength + 1 : 2))
   if (batchSize > most) {
     throw new UserError(
-      `--batch-size ${batchSize} is too large for the text to train with: its ${plural(tokens.length, 'token')} give at most ${most} sequences side by side`,
+      `--batch-size ${batchSize} is too large for the text to train with: its ${plural(tokens.length, 'token')} give at most ${plural(most, 'sequence')} side by side`,
     )
   }
   return random
@@ -56,14 +61,19 @@ export function trainBatches(tokens: Int32Array, settings: Settings): data.TextB
     : new data.SequentialBatches(tokens, { batchSize, sequenceLength })
 }
 
-/** Consecutive batches over a whole text, however short it is. @throws UserError for one token */
+/**
+ * Consecutive batches over a whole text, however short it is.
+ * @param what how to name the text
+ * @throws UserError for one token
+ */
 export function readingBatches(
   tokens: Int32Array,
   batchSize: number,
   steps: number,
+  what = 'the text',
 ): data.TextBatches {
   if (tokens.length < 2)
-    throw new UserError('the text is too short: it has no second token to predict')
+    throw new UserError(`${what} is too short: it has no second token to predict`)
   const rows = Math.min(batchSize, Math.floor(tokens.length / 2))
   const sequenceLength = Math.min(steps, Math.floor(tokens.length / rows) - 1)
   return new data.SequentialBatches(tokens, { batchSize: rows, sequenceLength })

@@ -20,8 +20,8 @@ export function report(error: unknown): void {
   }
 }
 
-/** The message without line breaks and without the name of the function that threw it. */
+/** The message without line breaks and without the names of the functions that threw it. */
 export function oneLine(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
-  return message.replace(/^\[[\w.]+\] /, '').replace(/\s*\n\s*/g, ' ')
+  return message.replace(/(^|: )\[[\w.]+\] /g, '$1').replace(/\s*\n\s*/g, ' ')
 }

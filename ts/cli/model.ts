@@ -1,7 +1,8 @@
 /** From options to models, optimisers and schedules; from a folder to a model. */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type data, device, models, optim, setNumThreads } from '../index.js'
+import { checkDevice } from '../device.js'
+import { type data, models, optim, setNumThreads } from '../index.js'
 import type { GenerateOptions } from '../models/index.js'
 import { UserError } from './errors.js'
 import type { Settings } from './settings.js'
@@ -43,7 +44,7 @@ export function makeScheduler(
 
 /** Sets what the options say about the machine. @throws UserError for a device that is not there */
 export function useMachine(options: { device: string; threads?: number }): void {
-  device(options.device)
+  checkDevice('device', '--device', options.device)
   if (options.threads !== undefined) setNumThreads(options.threads)
 }
 

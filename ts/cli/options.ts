@@ -68,8 +68,8 @@ export function whole(min: number, max = Number.MAX_SAFE_INTEGER): (text: string
   return (text) => {
     const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN
     if (!(value >= min && value <= max)) {
-      const range =
-        max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `between ${min} and ${max}`
+      const open = max === Number.MAX_SAFE_INTEGER && !(value > max)
+      const range = open ? `of at least ${min}` : `between ${min} and ${max}`
       throw new InvalidArgumentError(`Expected a whole number ${range}.`)
     }
     return value

@@ -61,7 +61,8 @@ async function resumed(
       { cause: error },
     )
   }
-  const settings: Settings = { ...saved, out: folder, resume: folder }
+  // The defaults stand in for what an older or damaged file lacks.
+  const settings: Settings = { ...options, ...saved, out: folder, resume: folder }
   if (file !== undefined) settings.text = resolve(file)
   for (const key of Object.keys(options) as (keyof TrainOptions)[]) {
     if (!given(key)) continue

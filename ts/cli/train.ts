@@ -1,5 +1,5 @@
 /** `fused-rnn train`. */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
 import {
   type Callback,
@@ -10,6 +10,7 @@ import {
   ProgressBar,
   Trainer,
 } from '../index.js'
+import { makeFolders } from '../io/folders.js'
 import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
 import { Interrupted, UserError } from './errors.js'
 import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'
@@ -40,7 +41,8 @@ export async function train(
   const corpus = await loadCorpus(settings)
   const batches = trainBatches(corpus.train, settings)
   const validation =
-    corpus.valid && readingBatches(corpus.valid, settings.batchSize, settings.steps)
+    corpus.valid &&
+    readingBatches(corpus.valid, settings.batchSize, settings.steps, 'the text to validate with')
   if (settings.resume !== undefined) await checkVocabulary(corpus, settings)
   await prepareFolder(settings)
 
@@ -51,14 +53,15 @@ export async function train(
   print(header(corpus, model, settings, optimizer.lr, batches.length))
 
   const { out } = settings
-  const interrupt = onInterrupt()
+  const bar = new ProgressBar(process.stdout)
+  const interrupt = onInterrupt(() => bar.stop())
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
     ...clipping(settings),
     signal: interrupt.signal,
     progressBar: false,
     callbacks: [
-      new ProgressBar(process.stdout),
+      bar,
       historyFiles(out),
       ...(settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
       new ModelCheckpoint({
@@ -196,7 +199,7 @@ async function prepareFolder(settings: Settings): Promise<void> {
   const settingsFile = join(out, SETTINGS_FILE)
   try {
     if (resume === undefined && (await exists(settingsFile))) {
-      if (!overwrite) {
+      if (!overwrite && ((await exists(join(out, LAST))) || (await exists(join(out, BEST))))) {
         throw new UserError(
           `'${out}' already has a model; choose another --out, or give --overwrite to replace it, or --resume ${shellQuote(out)} to go on with it`,
         )
@@ -205,7 +208,7 @@ async function prepareFolder(settings: Settings): Promise<void> {
         await rm(join(out, name), { recursive: true, force: true })
       }
     }
-    await mkdir(out, { recursive: true })
+    await makeFolders(out)
     const { resume: _, out: __, overwrite: ___, ...kept } = settings
     await writeFile(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
   } catch (error) {
@@ -220,6 +223,7 @@ function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'EEXIST' || code === 'ENOTDIR') return 'it is not a folder'
   if (code === 'EACCES' || code === 'EPERM') return 'no permission'
+  if (code === 'ENOENT') return 'no folder can be made there'
   if (code === 'ENOSPC') return 'the disk is full'
   return message
 }
@@ -230,19 +234,27 @@ async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise
   if (!(await exists(file))) {
     throw new UserError(`cannot resume: '${out}' has no checkpoint yet`)
   }
-  const saved = JSON.stringify(JSON.parse(await readFile(file, 'utf8')))
-  if (saved !== JSON.stringify(corpus.vocabulary)) {
+  const saved = await readFile(file, 'utf8')
+    .then(JSON.parse)
+    .catch(() => {
+      throw new UserError(`cannot resume: '${file}' is damaged`)
+    })
+  if (JSON.stringify(saved) !== JSON.stringify(corpus.vocabulary)) {
     throw new UserError(
       `cannot resume: the vocabulary of '${text}' does not fit the model in '${out}'`,
     )
   }
 }
 
-/** Ctrl-C: the first asks training to stop, the second ends the process. */
-function onInterrupt(): { signal: AbortSignal; release(): void } {
+/**
+ * Ctrl-C: the first asks training to stop, the second ends the process.
+ * @param clear takes away what is drawn on the terminal
+ */
+function onInterrupt(clear: () => void): { signal: AbortSignal; release(): void } {
   const controller = new AbortController()
   const handler = (): void => {
     if (controller.signal.aborted) process.exit(130)
+    clear()
     process.stderr.write('\nStopping after this step (once more: at once)…\n')
     controller.abort()
   }

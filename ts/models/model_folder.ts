@@ -1,8 +1,9 @@
 /** A language model as files in a folder. */
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Vocabulary } from '../data/vocabulary.js'
 import { typeError } from '../errors.js'
+import { makeFolders } from '../io/folders.js'
 import { load, save } from '../io/safetensors.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel } from './language_model.js'
@@ -32,7 +33,7 @@ export async function writeModelFolder(folder: string, model: LanguageModel): Pr
   if (typeof folder !== 'string' || folder === '')
     throw typeError('LanguageModel.save', 'folder', 'a path', folder)
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolders(folder)
     await writeModelFiles(folder, model)
   } catch (error) {
     throw new Error(`[LanguageModel.save] cannot write '${folder}': ${(error as Error).message}`, {

@@ -4,6 +4,7 @@
  */
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { makeFolders } from '../io/folders.js'
 import { load, save } from '../io/safetensors.js'
 import type { Module } from '../nn/module.js'
 import type { SchedulerState } from '../optim/lr_scheduler.js'
@@ -58,7 +59,7 @@ async function replaceFolder(
 ): Promise<void> {
   const temporary = `${path}.tmp`
   try {
-    await mkdir(dirname(path), { recursive: true })
+    await makeFolders(dirname(path))
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary)
     await write(temporary)

@@ -77,7 +77,7 @@ export class Meter {
         const { loss } = values
         if (loss !== undefined && !Number.isFinite(loss)) {
           throw new RangeError(
-            `[Trainer] loss: expected a finite number, got ${loss} at step ${step}; try a lower learning rate or gradientClipVal`,
+            `[Trainer] loss: expected a finite number, got ${loss} at step ${step}; try a lower learning rate or gradient clipping`,
           )
         }
         this.#receive(step, values, count)

@@ -110,7 +110,7 @@ export class ProgressBar implements Callback {
     const metrics = [...training, ...this.#validation].map(
       ([key, value]) => `${name(key)} ${formatMetric(value)}`,
     )
-    this.#close()
+    this.stop()
     this.#write(
       `${this.#name(progress)}: ${metrics.join(', ')}, ${describeProgress({ ...progress, metrics: {} }, progress.secondsLeft !== 0)}`,
     )
@@ -118,14 +118,15 @@ export class ProgressBar implements Callback {
   }
 
   onFitEnd(): void {
-    this.#close()
+    this.stop()
   }
 
   onException(): void {
-    this.#close()
+    this.stop()
   }
 
-  #close(): void {
+  /** Takes the bar off the terminal, to make room for other lines; the next epoch draws a new one. */
+  stop(): void {
     this.#bar?.stop()
     this.#bar = null
   }
