@@ -1,5 +1,7 @@
 #include "core/thread_pool.h"
 
+#include <system_error>
+
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -40,12 +42,16 @@ void ThreadPool::resize(int threads) {
 }
 
 void ThreadPool::start(int threads) {
-  threads_ = std::max(threads, 1);
   stopping_ = false;
   const uint64_t seen = generation_.load();
-  for (int i = 1; i < threads_; ++i) {
-    helpers_.emplace_back([this, i, seen] { helper(i, seen); });
+  try {
+    for (int i = 1; i < threads; ++i) {
+      helpers_.emplace_back([this, i, seen] { helper(i, seen); });
+    }
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that there are share the work.
   }
+  threads_ = static_cast<int>(helpers_.size()) + 1;
 }
 
 void ThreadPool::stop() {
