@@ -94,6 +94,22 @@ test('a stateful loop that detaches the state does not keep old windows', async 
   )
 })
 
+test('views count for the garbage collector as long as nothing else holds the memory', async (t) => {
+  await passes(
+    t,
+    `const external = () => process.memoryUsage().external
+    const before = external()
+    const x = ones([MB])
+    const view = x.reshape([2, MB / 2])
+    assert(external() - before > 3.9 * MB && external() - before < 4.1 * MB, 'counted twice')
+    x[Symbol.dispose]()
+    assert(external() - before > 3.9 * MB, 'forgotten')
+    view[Symbol.dispose]()
+    view[Symbol.dispose]()
+    assert(external() - before < MB / 10, 'not given back')`,
+  )
+})
+
 test('tensors that were dropped are freed by the garbage collector', async (t) => {
   await passes(
     t,

@@ -2,6 +2,12 @@ import test from 'ava'
 import { device, nn, ones, randn, synchronize, tensor, zeros } from 'fused-rnn'
 import { closeTo, gradcheck, randomTensor, throwsWith } from './helpers.js'
 
+test('tensor: memory shared with other threads', async (t) => {
+  const shared = new Float32Array(new SharedArrayBuffer(16), 4, 2)
+  shared.set([1, 2])
+  t.deepEqual(await tensor(shared).data(), Float32Array.of(1, 2))
+})
+
 test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
   const a = tensor([
     [1, 2, 3],

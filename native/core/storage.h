@@ -29,6 +29,9 @@ class Storage {
   }
   size_t bytes() const { return bytes_; }
 
+  // How many handles a script has to this memory. Kept by the binding, on the script's thread.
+  int handles = 0;
+
   // Set by the queue when the operation that should have filled this storage failed.
   void poison(std::string why) { poison_ = std::make_unique<std::string>(std::move(why)); }
   const std::string* poisoned() const { return poison_.get(); }

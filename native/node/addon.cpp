@@ -42,16 +42,25 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
 
 void Addon::shut_down() { queue_.stop(); }
 
-Napi::Value Addon::wrap(Buffer buffer, bool owner) {
-  const int64_t bytes = owner ? buffer.length * 4 : 0;
-  auto* handle = new Handle{std::move(buffer), bytes};
-  if (bytes > 0) Napi::MemoryManagement::AdjustExternalMemory(env_, bytes);
+Napi::Value Addon::wrap(Buffer buffer) {
+  auto* handle = new Handle{std::move(buffer)};
+  Storage& storage = *handle->buffer.storage;
+  if (storage.handles++ == 0) {
+    Napi::MemoryManagement::AdjustExternalMemory(env_, static_cast<int64_t>(storage.bytes()));
+  }
   return Napi::External<Handle>::New(env_, handle, [](Napi::Env env, Handle* handle) {
-    if (handle->reported_bytes > 0) {
-      Napi::MemoryManagement::AdjustExternalMemory(env, -handle->reported_bytes);
-    }
+    release(env, *handle);
     delete handle;
   });
+}
+
+void Addon::release(Napi::Env env, Handle& handle) {
+  if (!handle.buffer) return;
+  Storage& storage = *handle.buffer.storage;
+  if (--storage.handles == 0) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(storage.bytes()));
+  }
+  handle.buffer = {};
 }
 
 Napi::Value Addon::wrap_all(const std::vector<Buffer>& buffers) {

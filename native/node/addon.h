@@ -20,6 +20,7 @@
 namespace fused_rnn::node {
 
 class Args;
+struct Handle;
 
 class Addon : public Napi::Addon<Addon> {
  public:
@@ -28,9 +29,12 @@ class Addon : public Napi::Addon<Addon> {
   const Backend& backend() const { return backend_; }
   Queue& queue() { return queue_; }
 
-  // A JavaScript handle that owns a share of the buffer's storage. `owner` reports its bytes to
-  // V8, so that the garbage collector knows what a dropped handle is worth; views report nothing.
-  Napi::Value wrap(Buffer buffer, bool owner = true);
+  // A JavaScript handle that owns a share of the buffer's storage. V8 is told of the storage's
+  // bytes for as long as there is any handle to it, so that the garbage collector knows what
+  // dropped handles are worth.
+  Napi::Value wrap(Buffer buffer);
+  // Gives up a handle's share. Doing it twice is fine.
+  static void release(Napi::Env env, Handle& handle);
 
   // An array of handles; null for an absent buffer.
   Napi::Value wrap_all(const std::vector<Buffer>& buffers);

@@ -17,7 +17,6 @@ namespace fused_rnn::node {
 
 struct Handle {
   Buffer buffer;
-  int64_t reported_bytes;
 };
 
 class Args {

@@ -16,7 +16,9 @@ Napi::Value upload(Addon& addon, Args& args) {
   }
   Buffer buffer = Buffer::make(static_cast<int64_t>(array.ElementLength()),
                                is_int ? DType::int32 : DType::float32);
-  const char* from = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  // Not through array.ArrayBuffer(), which refuses shared memory.
+  const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
+                            : static_cast<void*>(array.As<Napi::Float32Array>().Data());
   if (array.ByteLength() > 0) std::memcpy(buffer.raw(), from, array.ByteLength());
   return addon.wrap(std::move(buffer));
 }
@@ -43,7 +45,7 @@ Napi::Value view(Addon& addon, Args& args) {
   }
   buffer.offset += offset;
   buffer.length = length;
-  return addon.wrap(std::move(buffer), false);
+  return addon.wrap(std::move(buffer));
 }
 
 // copyInto(to, from): when `from` was never filled because of an error, `to` stays as it is.
@@ -61,12 +63,7 @@ Napi::Value copy_into(Addon& addon, Args& args) {
 
 // release(buffer): gives up this handle's share now; the queue keeps its own until it is done.
 Napi::Value release(Addon&, Args& args) {
-  Handle* handle = args.value().As<Napi::External<Handle>>().Data();
-  handle->buffer = {};
-  if (handle->reported_bytes > 0) {
-    Napi::MemoryManagement::AdjustExternalMemory(args.env(), -handle->reported_bytes);
-    handle->reported_bytes = 0;
-  }
+  Addon::release(args.env(), *args.value().As<Napi::External<Handle>>().Data());
   return args.env().Undefined();
 }
 
