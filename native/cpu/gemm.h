@@ -23,7 +23,7 @@ struct Gemm {
   float* c;
   int64_t ldc;
   float alpha = 1;
-  float beta = 0;
+  float beta = 0;  // 0: what C held does not matter
 };
 
 // On the calling thread.

@@ -16,36 +16,46 @@ void linear(const LinearArgs& args, Context& context) {
       }
     });
   }
-  Gemm product{};
-  product.trans_b = Trans::yes;
-  product.m = m, product.n = out, product.k = in;
-  product.a = args.x, product.lda = in;
-  product.b = args.w, product.ldb = in;
-  product.c = args.y, product.ldc = out;
-  product.alpha = 1, product.beta = args.b != nullptr ? 1 : 0;
-  gemm(product, context);
+  gemm({.trans_b = Trans::yes,
+        .m = m,
+        .n = out,
+        .k = in,
+        .a = args.x,
+        .lda = in,
+        .b = args.w,
+        .ldb = in,
+        .c = args.y,
+        .ldc = out,
+        .beta = args.b != nullptr ? 1.0f : 0.0f},
+       context);
 }
 
 void linear_backward(const LinearBackwardArgs& args, Context& context) {
   const int64_t m = args.m, in = args.in, out = args.out;
   if (args.dx != nullptr) {  // dx[M,I] = dy[M,O] * w[O,I]
-    Gemm product{};
-    product.m = m, product.n = in, product.k = out;
-    product.a = args.dy, product.lda = out;
-    product.b = args.w, product.ldb = in;
-    product.c = args.dx, product.ldc = in;
-    product.alpha = 1, product.beta = 0;
-    gemm(product, context);
+    gemm({.m = m,
+          .n = in,
+          .k = out,
+          .a = args.dy,
+          .lda = out,
+          .b = args.w,
+          .ldb = in,
+          .c = args.dx,
+          .ldc = in},
+         context);
   }
   if (args.dw != nullptr) {  // dw[O,I] = dy[M,O]^T * x[M,I]
-    Gemm product{};
-    product.trans_a = Trans::yes;
-    product.m = out, product.n = in, product.k = m;
-    product.a = args.dy, product.lda = out;
-    product.b = args.x, product.ldb = in;
-    product.c = args.dw, product.ldc = in;
-    product.alpha = 1, product.beta = 0;
-    gemm(product, context);
+    gemm({.trans_a = Trans::yes,
+          .m = out,
+          .n = in,
+          .k = m,
+          .a = args.dy,
+          .lda = out,
+          .b = args.x,
+          .ldb = in,
+          .c = args.dw,
+          .ldc = in},
+         context);
   }
   if (args.db != nullptr) column_sum(args.dy, 1, m, out, 1, args.db, context);
 }

@@ -15,15 +15,17 @@ void matmul(const MatmulArgs& args, Context& context) {
       b += rest % args.shape[d] * args.b_strides[d];
       rest /= args.shape[d];
     }
-    Gemm g{};
-    g.trans_a = args.trans_a ? Trans::yes : Trans::no;
-    g.trans_b = args.trans_b ? Trans::yes : Trans::no;
-    g.m = m, g.n = n, g.k = k;
-    g.a = args.a + a * m * k, g.lda = args.trans_a ? m : k;
-    g.b = args.b + b * k * n, g.ldb = args.trans_b ? k : n;
-    g.c = args.out + i * m * n, g.ldc = n;
-    g.alpha = 1, g.beta = 0;
-    return g;
+    return Gemm{.trans_a = args.trans_a ? Trans::yes : Trans::no,
+                .trans_b = args.trans_b ? Trans::yes : Trans::no,
+                .m = m,
+                .n = n,
+                .k = k,
+                .a = args.a + a * m * k,
+                .lda = args.trans_a ? m : k,
+                .b = args.b + b * k * n,
+                .ldb = args.trans_b ? k : n,
+                .c = args.out + i * m * n,
+                .ldc = n};
   };
   if (batch >= context.pool.threads() && batch > 1) {
     const int64_t grain = (1 << 17) / (m * n * k + 1) + 1;

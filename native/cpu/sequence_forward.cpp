@@ -180,13 +180,14 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const int64_t p = s.out(), block_floats = s.hidden * p;
   // Without a workspace to keep, one layer's worth serves them all.
   RnnShape one_layer = s;
-  one_layer.layers = 2;
+  one_layer.layers = 1;
   const bool keep = args.workspace != nullptr;
   const RnnShape& kept = keep ? s : one_layer;
   Scratch unkept(keep ? 1 : RnnWorkspace(one_layer, Cell::kBlocks, Cell::kHasC, nullptr).floats());
-  // With two layers there are two layer outputs to read from and write to in turn.
   RnnWorkspace workspace(kept, Cell::kBlocks, Cell::kHasC, keep ? args.workspace : unkept.data());
-  Scratch second_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
+  // And two outputs below the last layer's are read from and written to in turn.
+  Scratch even_output(keep || s.layers < 2 ? 1 : workspace.layer_output_floats());
+  Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
   Scratch ordered(s.directions * Cell::kGates * block_floats);
 
   const int64_t slices = batch_slices(s, Cell::kGates, context.pool.threads());
@@ -196,8 +197,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
     const int64_t kept_layer = keep ? layer : 0;
     float* y = last             ? args.y
                : keep           ? workspace.layer_output(layer)
-               : layer % 2 == 0 ? workspace.layer_output(0)
-                                : second_output.data();
+               : layer % 2 == 0 ? even_output.data()
+                                : odd_output.data();
     const float* w_hh[2] = {};
     for (int64_t d = 0; d < s.directions; ++d) {
       const RnnWeights& w = args.weights[layer * s.directions + d];

@@ -98,7 +98,6 @@ struct RnnWeightGrads {
   float* db_hh;
   float* dw_hr;
 };
-constexpr int kMaxRnnStacks = 256;  // L * D
 
 // Dropout between layers: element i of layer l's output is kept when the counter-based generator
 // says so for (seed, counter, l, i), so that backward draws the same mask again.
