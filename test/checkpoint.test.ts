@@ -1,4 +1,13 @@
-import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -213,6 +222,24 @@ test.serial('a crash while a checkpoint is replaced leaves the one before', asyn
   const last = join(dirpath, 'last')
   await rename(last, `${last}.previous`)
   t.deepEqual(await outcome(await train({ ckptPath: last })), expected)
+})
+
+test.serial('a checkpoint replaces a checkpoint and nothing else', async (t) => {
+  const dirpath = await folder(t)
+  const trainer = new Trainer({ maxSteps: 1, progressBar: false })
+  const batches = new data.SequentialBatches(tokens, { batchSize: 3, sequenceLength: 9 })
+  const model = new models.LanguageModel({ vocabulary, hiddenSize: 4, embeddingSize: 3 })
+  await trainer.fit(model, batches)
+  const own = join(dirpath, 'own')
+  await mkdir(own)
+  await trainer.saveCheckpoint(`${own}/`)
+  await trainer.saveCheckpoint(`${own}/`)
+  t.deepEqual(await readdir(dirpath), ['own'])
+  await rm(join(own, 'trainer.json'))
+  for (const path of [own, join(own, 'config.json'), dirpath]) {
+    await rejectsWith(t, trainer.saveCheckpoint(path), Error, /something of that name/)
+  }
+  t.deepEqual(await readdir(dirpath), ['own'])
 })
 
 test.serial('what is no checkpoint, or one of something else', async (t) => {

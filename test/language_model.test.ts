@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { data, manualSeed, models, nn, randomState, tensor, zeros } from 'fused-rnn'
+import { data, manualSeed, models, nn, randomState, Trainer, tensor, zeros } from 'fused-rnn'
 import { closeTo, fixture, rejectsWith, throwsWith } from './helpers.js'
 
 // One after the other: the tests of a file share one generator of random numbers.
@@ -194,6 +194,18 @@ test.serial('save and load', async (t) => {
   t.false(loaded.training)
   const tokens = int([0, 1, 2, 3], [2, 2])
   t.deepEqual(await loaded.forward(tokens)[0].data(), await model.forward(tokens)[0].data())
+  await new models.LanguageModel(small).save(path)
+  t.is((await models.LanguageModel.load(path)).vocabulary, null, 'the old vocabulary has gone')
+})
+
+test.serial('generation and validation give every module its mode back', async (t) => {
+  const model = new models.LanguageModel(small)
+  model.rnn.eval()
+  for await (const _ of model.generate([1], { length: 1 }));
+  const tokens = Int32Array.from({ length: 20 }, (_, i) => i % 5)
+  const batches = new data.SequentialBatches(tokens, { batchSize: 2, sequenceLength: 4 })
+  await new Trainer({ progressBar: false }).validate(model, batches)
+  t.deepEqual([model.training, model.drop.training, model.rnn.training], [true, true, false])
 })
 
 test.serial('loading what is no model', async (t) => {

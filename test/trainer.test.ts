@@ -181,6 +181,27 @@ test.serial(
   },
 )
 
+test.serial('data are told when a step that threw ends their pass', async (t) => {
+  let closed = 0
+  const watched = {
+    *[Symbol.iterator]() {
+      try {
+        yield* pairs()
+      } finally {
+        closed++
+      }
+    },
+  }
+  const model = new Scale()
+  model.trainingStep = () => {
+    throw new Error('no')
+  }
+  const trainer = new Trainer({ maxEpochs: 1, progressBar: false })
+  await rejectsWith(t, trainer.fit(model, watched), Error, /^no$/)
+  await rejectsWith(t, trainer.validate(model, watched), Error, /^no$/)
+  t.is(closed, 2)
+})
+
 test.serial('schedules by step and by metric', async (t) => {
   const model = new Scale()
   const optimizer = new optim.SGD(model.parameters(), { lr: 0.1 })

@@ -3,6 +3,7 @@ import { noGrad } from '../autograd.js'
 import { checkInteger, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { sample } from '../nn/functional.js'
+import { evalMode } from '../nn/module.js'
 import { nextRandom, type RandomState, randomState, setRandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
@@ -66,17 +67,16 @@ async function* run(
     for (let i = 0; i < length; i++) {
       // Between two tokens the model may be trained and the generator used by others: whatever this
       // changes of them is put back before anything else can run.
-      const training = model.training
       const others = randomState()
       setRandomState(own)
-      model.eval()
+      const restoreModes = evalMode(model)
       let next: Tensor
       try {
         ;[next, state] = noGrad(() => step(model, input, state, options))
       } finally {
         own = randomState()
         setRandomState(others)
-        model.train(training)
+        restoreModes()
       }
       input[Symbol.dispose]()
       input = next
@@ -98,7 +98,8 @@ function step(
   const [logits, next] = model.forward(input, state)
   const rows = input.shape[0] as number
   const last = rows === 1 ? logits : logits.slice(0, rows - 1, rows)
-  const token = sample(last, options).reshape([1, 1])
+  using drawn = sample(last, options)
+  const token = drawn.reshape([1, 1])
   if (last !== logits) last[Symbol.dispose]()
   logits[Symbol.dispose]()
   dispose(state)

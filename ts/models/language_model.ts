@@ -274,6 +274,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
     try {
       const model = new LanguageModel({ ...loadable(config), ...(vocabulary && { vocabulary }) })
       model.loadStateDict(weights)
+      for (const tensor of weights.values()) tensor[Symbol.dispose]()
       return model.eval()
     } catch (error) {
       throw new Error(

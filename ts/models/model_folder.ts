@@ -1,5 +1,5 @@
 /** A language model as files in a folder. */
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Vocabulary } from '../data/vocabulary.js'
 import { typeError } from '../errors.js'
@@ -18,13 +18,19 @@ const VERSION = 1
 export async function writeModelFiles(folder: string, model: LanguageModel): Promise<void> {
   const replace = async (name: string, write: (path: string) => Promise<void>): Promise<void> => {
     const temporary = join(folder, `${name}.tmp`)
-    await write(temporary)
-    await rename(temporary, join(folder, name))
+    try {
+      await write(temporary)
+      await rename(temporary, join(folder, name))
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {})
+      throw error
+    }
   }
   const json = (value: unknown) => (path: string) =>
     writeFile(path, `${JSON.stringify(value, null, 1)}\n`)
   await replace(WEIGHTS, (path) => save(path, model.stateDict()))
   if (model.vocabulary !== null) await replace(VOCABULARY, json(model.vocabulary))
+  else await rm(join(folder, VOCABULARY), { force: true }) // of the model that was here before
   await replace(CONFIG, json({ format: FORMAT, version: VERSION, ...model.config }))
 }
 

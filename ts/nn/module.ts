@@ -262,6 +262,15 @@ export abstract class Module {
   }
 }
 
+/** Puts a model into evaluation mode; what it returns gives every module back the mode it had. */
+export function evalMode(model: Module): () => void {
+  const modes = model.modules().map((module) => [module, module.training] as const)
+  model.eval()
+  return () => {
+    for (const [module, training] of modes) module.training = training
+  }
+}
+
 /** Arrays in arrays are searched this deep: enough for any model, and an array in itself ends. */
 const MAX_ARRAY_DEPTH = 4
 

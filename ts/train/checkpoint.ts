@@ -3,7 +3,7 @@
  * trainer.safetensors and trainer.json.
  */
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { makeFolders } from '../io/folders.js'
 import { load, save } from '../io/safetensors.js'
 import type { Module } from '../nn/module.js'
@@ -49,6 +49,12 @@ async function exists(path: string): Promise<boolean> {
 /** Where a checkpoint is set aside for the moment in which its successor takes its name. */
 const aside = (path: string): string => `${path}.previous`
 
+/** Whether nothing is lost when a checkpoint takes this name: nothing, an empty folder, a checkpoint. */
+async function mayReplace(path: string): Promise<boolean> {
+  if (!(await exists(path)) || (await exists(join(path, STATE)))) return true
+  return (await stat(path)).isDirectory() && (await readdir(path)).length === 0
+}
+
 /**
  * Writes a folder under another name and then gives it `path`, so that at no moment there is only
  * an incomplete one.
@@ -59,6 +65,8 @@ async function replaceFolder(
 ): Promise<void> {
   const temporary = `${path}.tmp`
   try {
+    if (!(await mayReplace(path)))
+      throw new Error('there is something of that name that is no checkpoint')
     await makeFolders(dirname(path))
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary)
@@ -87,7 +95,7 @@ export async function writeCheckpoint(
   model: Module,
   state: LoopState,
 ): Promise<void> {
-  await replaceFolder(path, async (folder) => {
+  await replaceFolder(resolve(path), async (folder) => {
     const { writeFiles } = model as Module & Pick<TrainingModule<unknown>, 'writeFiles'>
     if (writeFiles !== undefined) await writeFiles.call(model, folder)
     else await save(join(folder, MODEL), model.stateDict())
@@ -110,7 +118,8 @@ export async function writeCheckpoint(
  */
 export async function readCheckpoint(path: string, model: Module): Promise<LoopState> {
   // A crash between the two renames of replaceFolder leaves the complete one set aside.
-  const folder = !(await exists(path)) && (await exists(aside(path))) ? aside(path) : path
+  const previous = aside(resolve(path))
+  const folder = !(await exists(path)) && (await exists(previous)) ? previous : path
   if (!(await exists(join(folder, STATE)))) {
     throw new Error(
       `[fit] ckptPath: expected a checkpoint folder, got '${path}', which has no ${STATE}`,
@@ -122,7 +131,9 @@ export async function readCheckpoint(path: string, model: Module): Promise<LoopS
       throw new Error(`${STATE} is not one of version ${VERSION}`)
     const tensors = await load(join(folder, TENSORS))
     const state = unpack(json, tensors) as LoopState
-    model.loadStateDict(await load(join(folder, MODEL)))
+    const weights = await load(join(folder, MODEL))
+    model.loadStateDict(weights)
+    for (const tensor of weights.values()) tensor[Symbol.dispose]()
     return state
   } catch (error) {
     throw new Error(`[fit] ckptPath: cannot go on from '${path}': ${(error as Error).message}`, {

@@ -1,6 +1,7 @@
 /** One pass over data without learning. */
 import { noGrad } from '../autograd.js'
 import { typeError } from '../errors.js'
+import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
 import { addTo, emptyTotals, meansOf, readAll } from './meter.js'
 import type {
@@ -74,7 +75,7 @@ export function checkResult(fn: string, result: Tensor | StepResult): Required<S
 
 /**
  * The weighted means of a validation pass, or null when `stopped` said so on the way. The model is
- * in evaluation mode during it, and afterwards in the mode it was in.
+ * in evaluation mode during it, and afterwards every module in the mode it was in.
  */
 export async function evaluate<B>(
   model: TrainingModule<B>,
@@ -86,18 +87,23 @@ export async function evaluate<B>(
   if (step === undefined)
     throw typeError('validate', 'model.validationStep', 'a function', undefined)
   const totals = emptyTotals()
-  const training = model.training
-  model.eval()
+  const restoreModes = evalMode(model)
   try {
     const complete = await noGrad(() => pass(step, data, position, stopped, totals))
     if (!complete) return null
   } finally {
-    model.train(training)
+    restoreModes()
   }
   if (totals.count === 0)
     throw new RangeError('[validate] data: expected at least one batch, got none')
   const means = meansOf(totals)
   return { ...means, ...model.deriveMetrics?.(means) }
+}
+
+/** The tensors of a carried state. */
+export function tensorsOf(carried: Carried): readonly Tensor[] {
+  if (carried === null) return []
+  return carried instanceof Tensor ? [carried] : carried
 }
 
 async function pass<B>(
@@ -112,23 +118,24 @@ async function pass<B>(
   // One batch is read while the next is being computed.
   let pending: Promise<void> | null = null
   const iterator = iterate(data, 0, 0)
-  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
-    const context: StepContext = { epoch, batchIdx, globalStep, carried }
-    const { loss, count, metrics } = checkResult('validationStep', await step(next.value, context))
-    carried = context.carried
-    batchIdx++
-    disposeBatch(data, next.value)
-    const reading = readAll({ ...metrics, loss }).then((values) => addTo(totals, values, count))
-    reading.catch(() => {}) // reported below, where it is awaited
-    await pending
-    pending = reading
-    if (stopped()) {
-      await iterator.return?.()
-      break
+  try {
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+      const context: StepContext = { epoch, batchIdx, globalStep, carried }
+      const result = checkResult('validationStep', await step(next.value, context))
+      const { loss, count, metrics } = result
+      carried = context.carried
+      batchIdx++
+      disposeBatch(data, next.value)
+      const reading = readAll({ ...metrics, loss }).then((values) => addTo(totals, values, count))
+      reading.catch(() => {}) // reported below, where it is awaited
+      await pending
+      pending = reading
+      if (stopped()) break
     }
+    await pending
+  } finally {
+    await iterator.return?.()
+    for (const tensor of tensorsOf(carried)) tensor[Symbol.dispose]()
   }
-  await pending
-  for (const tensor of carried instanceof Tensor ? [carried] : (carried ?? []))
-    tensor[Symbol.dispose]()
   return !stopped()
 }

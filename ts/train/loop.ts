@@ -3,9 +3,16 @@ import { checkInteger, rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
-import type { Tensor } from '../tensor.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { checkResult, disposeBatch, evaluate, isSeekable, iterate, lengthOf } from './evaluate.js'
+import {
+  checkResult,
+  disposeBatch,
+  evaluate,
+  isSeekable,
+  iterate,
+  lengthOf,
+  tensorsOf,
+} from './evaluate.js'
 import { History } from './history.js'
 import { addTo, emptyTotals, Meter, meansOf, type Totals } from './meter.js'
 import { monitored, prefixed } from './monitor.js'
@@ -114,26 +121,12 @@ export class FitLoop<B> {
     await this.call('onTrainEpochStart')
     this.#clock = performance.now()
     const iterator = iterate(trainData, this.epoch, this.batch)
-    let stop: StopReason | null = null
-    for (;;) {
-      if (this.#validationDue()) {
-        if (!(await this.#validate())) stop = 'aborted'
-        this.#clock = performance.now()
-      }
-      stop ??= this.#stopReason()
-      if (stop === 'aborted') break
-      const next = await iterator.next()
-      if (stop !== null) {
-        // Whether the epoch happens to be complete decides what is left to do.
-        if (next.done) stop = null
-        else disposeBatch(trainData, next.value)
-        break
-      }
-      if (next.done) break
-      await this.#step(next.value)
-      await this.call('onTrainBatchEnd')
+    let stop: StopReason | null
+    try {
+      stop = await this.#runBatches(iterator)
+    } finally {
+      await iterator.return?.()
     }
-    await iterator.return?.()
     await this.#meter.flush()
     this.#stopClock()
     if (stop === 'aborted') return stop
@@ -148,6 +141,27 @@ export class FitLoop<B> {
       return 'aborted'
     await this.#endEpoch(stop === null)
     return stop ?? this.#stopReason()
+  }
+
+  /** The steps of an epoch and the validations between them. Null when the epoch is complete. */
+  async #runBatches(iterator: AsyncIterator<B> | Iterator<B>): Promise<StopReason | null> {
+    let stop: StopReason | null = null
+    for (;;) {
+      if (this.#validationDue()) {
+        if (!(await this.#validate())) stop = 'aborted'
+        this.#clock = performance.now()
+      }
+      stop ??= this.#stopReason()
+      if (stop === 'aborted') return stop
+      const next = await iterator.next()
+      if (next.done) return null
+      if (stop !== null) {
+        disposeBatch(this.parts.trainData, next.value)
+        return stop
+      }
+      await this.#step(next.value)
+      await this.call('onTrainBatchEnd')
+    }
   }
 
   async #endEpoch(complete: boolean): Promise<void> {
@@ -170,11 +184,7 @@ export class FitLoop<B> {
   }
 
   #dropCarried(): void {
-    const tensors =
-      this.#carried === null || Array.isArray(this.#carried)
-        ? (this.#carried ?? [])
-        : [this.#carried]
-    for (const tensor of tensors as readonly Tensor[]) tensor[Symbol.dispose]()
+    for (const tensor of tensorsOf(this.#carried)) tensor[Symbol.dispose]()
     this.#carried = null
   }
 
