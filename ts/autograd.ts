@@ -134,10 +134,10 @@ export function record(
  */
 class Gradients {
   readonly #holders = new Map<Tensor, number>()
-  readonly #borrowed: Tensor
+  readonly #borrowed: Tensor | null
 
-  /** `borrowed` belongs to the caller and is never freed or kept. */
-  constructor(borrowed: Tensor) {
+  /** @param borrowed belongs to the caller and is never freed or kept */
+  constructor(borrowed: Tensor | null) {
     this.#borrowed = borrowed
   }
 
@@ -238,7 +238,7 @@ export function runBackward(
     }
     seed = gradient
   }
-  const gradients = new Gradients(gradient ?? (null as unknown as Tensor))
+  const gradients = new Gradients(gradient ?? null)
   gradients.hold(seed)
   if (root.gradFn === null) {
     gradients.accumulate(root, seed)

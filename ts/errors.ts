@@ -53,7 +53,7 @@ export function checkInteger(
   return value
 }
 
-/** Checks a finite number in [min, max]. */
+/** Checks a number in [min, max]; NaN is none, infinity is one where the range has it. */
 export function checkNumber(
   fn: string,
   name: string,

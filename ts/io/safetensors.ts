@@ -116,7 +116,7 @@ export async function save(
   try {
     const arrays = await Promise.all(values)
     file = await open(beside, 'wx')
-    await file.writev([layout.header])
+    await writeAll(file, layout.header)
     for (const array of arrays) await writeAll(file, bytesOf(array))
     await file.sync()
     await file.close()

@@ -207,7 +207,9 @@ export function packPaddedSequence(
       index.push(batchFirst ? n * steps + t : t * batch + n)
     }
   })
-  const data = gatherRows(fn, input.reshape([steps * batch, ...rest]), indexTensor(index))
+  using rows = input.reshape([steps * batch, ...rest])
+  using places = indexTensor(index)
+  const data = gatherRows(fn, rows, places)
   return new PackedSequence(data, batchSizes, order)
 }
 
@@ -253,7 +255,8 @@ export function padPackedSequence(
       index[batchFirst ? n * steps + t : t * batch + n] = row
     }
   }
-  const rows = gatherRows(fn, sequence.data, indexTensor(index), { fill })
+  using source = indexTensor(index)
+  using rows = gatherRows(fn, sequence.data, source, { fill })
   const outer = batchFirst ? [batch, steps] : [steps, batch]
   return [rows.reshape([...outer, ...sequence.data.shape.slice(1)]), lengths]
 }
@@ -331,7 +334,9 @@ export function padSequence(
       index[batchFirst ? n * steps + t : t * batch + n] = row++
     }
   })
-  const rows = gatherRows(fn, cat(sequences, 0), indexTensor(index), { fill })
+  using joined = cat(sequences, 0)
+  using source = indexTensor(index)
+  using rows = gatherRows(fn, joined, source, { fill })
   const outer = batchFirst ? [batch, steps] : [steps, batch]
   return rows.reshape([...outer, ...(sequences[0] as Tensor).shape.slice(1)])
 }
@@ -357,12 +362,12 @@ export function unpadSequence(
   const [a, b] = padded.shape as [number, number]
   const [steps, batch] = batchFirst ? [b, a] : [a, b]
   const list = checkLengths(fn, lengths, batch, steps)
-  const rows = padded.reshape([a * b, ...padded.shape.slice(2)])
+  using rows = padded.reshape([a * b, ...padded.shape.slice(2)])
   return list.map((length, n) => {
-    const index = Int32Array.from({ length }, (_, t) =>
-      batchFirst ? n * steps + t : t * batch + n,
+    using index = indexTensor(
+      Int32Array.from({ length }, (_, t) => (batchFirst ? n * steps + t : t * batch + n)),
     )
-    return gatherRows(fn, rows, indexTensor(index))
+    return gatherRows(fn, rows, index)
   })
 }
 
@@ -378,7 +383,8 @@ export function packSequence(
   const lengths = checkSequences(fn, sequences)
   checkOptions(fn, options, ['enforceSorted'])
   const enforceSorted = checkBoolean(fn, 'enforceSorted', options.enforceSorted ?? true)
-  return packPaddedSequence(padSequence(sequences), lengths, { enforceSorted })
+  using padded = padSequence(sequences)
+  return packPaddedSequence(padded, lengths, { enforceSorted })
 }
 
 /**
@@ -391,10 +397,9 @@ export function unpackSequence(sequence: PackedSequence): Tensor[] {
   const starts = stepStarts(sequence.batchSizes)
   const { places } = sequence
   return sequence.lengths.map((length, n) => {
-    const index = Int32Array.from(
-      { length },
-      (_, t) => (starts[t] as number) + (places[n] as number),
+    using index = indexTensor(
+      Int32Array.from({ length }, (_, t) => (starts[t] as number) + (places[n] as number)),
     )
-    return gatherRows(fn, sequence.data, indexTensor(index))
+    return gatherRows(fn, sequence.data, index)
   })
 }

@@ -2,7 +2,7 @@
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
-import { numelOf } from '../shape.js'
+import { checkShape, numelOf } from '../shape.js'
 import { Tensor } from '../tensor.js'
 
 export interface GatherOptions {
@@ -56,6 +56,7 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
   const outer = numelOf(before)
   const rows = x.shape[dim] as number
   const width = numelOf(after)
+  const outShape = checkShape(fn, [...before, ...index.shape, ...after])
   const out = Tensor.wrap(
     binding.gatherRows(
       fn,
@@ -67,7 +68,7 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
       options.fill !== undefined,
       fill,
     ),
-    [...before, ...index.shape, ...after],
+    outShape,
     x.dtype,
   )
   if (!willRecord([x])) return out

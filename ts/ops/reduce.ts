@@ -69,10 +69,16 @@ export function mean(x: Tensor, dim?: Dims, options: ReduceOptions = {}): Tensor
   return total('mean', x, dim, options, true)
 }
 
+/** Positions are int32. */
+function checkSearched(fn: string, n: number): void {
+  if (n >= 2 ** 31) throw rangeError(fn, 'tensor', 'fewer than 2^31 elements to search', `${n}`)
+}
+
 /** The sizes around the dimension to search (null: everything as one), and the result's shape. */
 function searchLayout(fn: string, x: Tensor, dim: number | null | undefined, keepdim: boolean) {
   if (dim === null || dim === undefined) {
     if (x.numel === 0) throw rangeError(fn, 'tensor', 'at least one element', formatShape(x.shape))
+    checkSearched(fn, x.numel)
     const shape: Shape = keepdim ? x.shape.map(() => 1) : []
     return { outer: 1, n: x.numel, inner: 1, shape }
   }
@@ -80,6 +86,7 @@ function searchLayout(fn: string, x: Tensor, dim: number | null | undefined, kee
   if (x.shape[d] === 0) {
     throw rangeError(fn, 'dim', 'a dimension of at least one element', formatShape(x.shape))
   }
+  checkSearched(fn, x.shape[d] ?? 1)
   const kept = x.shape.map((size, i) => (i === d ? 1 : size))
   return { ...splitAt(x.shape, d), shape: keepdim ? kept : x.shape.filter((_, i) => i !== d) }
 }
