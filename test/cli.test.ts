@@ -132,6 +132,15 @@ for (const cell of ['rnn', 'gru']) {
   })
 }
 
+test('the suggested beginning has known words only', async (t) => {
+  const cwd = await workplace(t)
+  const text = await readFile(join(cwd, 'text.txt'), 'utf8')
+  await writeFile(join(cwd, 'text.txt'), `rare words ${text}`)
+  const line = trainTiny('--level word --min-frequency 2 --epochs 1 --sample-length 0')
+  const { stdout, stderr } = await run(line, { cwd })
+  t.regex(stdout, /--prefix 'the quick'\n$/, stderr)
+})
+
 test('one-hot input, no validation, adamw, exponential', async (t) => {
   const cwd = await workplace(t)
   const line = trainTiny(

@@ -141,9 +141,12 @@ function summary(corpus: Corpus, trainer: Trainer, out: string, seconds: number)
   ].join('\n')
 }
 
-/** The first words of the text. */
+/** The first words of the text, of those that the model knows. */
 function examplePrefix({ vocabulary, train }: Corpus): string {
-  const beginning = vocabulary.decode(train.subarray(0, 40)).trimStart()
+  const { unknownToken } = vocabulary
+  const unknown = unknownToken === null ? -1 : vocabulary.indexOf(unknownToken)
+  const known = train.subarray(0, 200).filter((token) => token !== unknown)
+  const beginning = vocabulary.decode(known.subarray(0, 40)).trimStart()
   const words = beginning.split(/\s+/).slice(0, 2).join(' ')
   return vocabulary.tokenizer.level === 'char' ? `${words} ` : words
 }
