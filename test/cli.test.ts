@@ -1,5 +1,6 @@
 /** The command line, as its users run it: `node dist/cli/main.js …` on tiny texts. */
 import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -227,6 +228,22 @@ test('a reader that leaves (| head) is no failure', async (t) => {
   child.stdout.once('data', () => child.stdout.destroy())
   t.is(await new Promise((resolve) => child.on('close', resolve)), 0)
   t.is(stderr, '')
+})
+
+test('output on a full disk is a mistake in one line', async (t) => {
+  const cwd = await workplace(t)
+  const full = openSync('/dev/full', 'w')
+  t.teardown(() => closeSync(full))
+  const child = spawn(process.execPath, [main, ...trainTiny('--out m').split(' ')], {
+    cwd,
+    stdio: ['ignore', full, 'pipe'],
+  })
+  let stderr = ''
+  child.stderr?.on('data', (chunk) => {
+    stderr += chunk
+  })
+  t.is(await new Promise((resolve) => child.on('close', resolve)), 1)
+  t.regex(stderr, /^fused-rnn: cannot write the output: ENOSPC[^\n]*\n$/)
 })
 
 // Every mistake: exit code 1, one line on standard error, nothing written.

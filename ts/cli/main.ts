@@ -5,7 +5,8 @@ import { makeProgram } from './program.js'
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0)
-  throw error
+  report(new Error(`cannot write the output: ${error.message}`))
+  process.exit(1)
 })
 
 try {
