@@ -114,10 +114,9 @@ export class FitLoop<B> {
   }
 
   async #runEpoch(): Promise<StopReason | null> {
-    const { model, trainData, validData } = this.parts
+    const { trainData, validData } = this.parts
     const trainer = this.#trainer
     trainer.currentEpoch = this.epoch
-    model.train()
     await this.call('onTrainEpochStart')
     this.#clock = performance.now()
     const iterator = iterate(trainData, this.epoch, this.batch)

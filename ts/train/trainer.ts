@@ -149,6 +149,8 @@ export class Trainer {
         optimizer.maxGradNorm = byNorm ? gradientClipVal : undefined
         optimizer.maxGradValue = byNorm ? undefined : gradientClipVal
       }
+      // Once only: what a callback sets to evaluation mode (frozen layers) stays there.
+      model.train()
       await loop.call('onFitStart')
       const stopped = await loop.run()
       if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.call('onAbort')
