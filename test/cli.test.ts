@@ -1,7 +1,7 @@
 /** The command line, as its users run it: `node dist/cli/main.js …` on tiny texts. */
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -376,4 +376,18 @@ test('a text that the model has no word of', async (t) => {
     (await run('evaluate m mixed.txt', { cwd })).stdout,
     /200 of them not in the model's vocabulary/,
   )
+})
+
+test('a crash while checkpoints are replaced: the ones set aside are found, and deleted with the rest', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out m'), { cwd })).code, 0)
+  for (const name of ['best', 'last'])
+    await rename(join(cwd, 'm', name), join(cwd, 'm', `${name}.previous`))
+  t.is((await run('generate m --length 5', { cwd })).code, 0)
+  t.regex((await run(trainTiny('--out m'), { cwd })).stderr, /'m' already has a model/)
+  t.is((await run('train --resume m --epochs 3', { cwd })).code, 0)
+  t.true((await names(join(cwd, 'm'))).includes(' last '))
+  await mkdir(join(cwd, 'm/last.previous'), { recursive: true })
+  t.is((await run(trainTiny('--out m --overwrite'), { cwd })).code, 0)
+  t.false((await names(join(cwd, 'm'))).includes('previous'))
 })

@@ -599,10 +599,13 @@ test.serial('wrong arguments', async (t) => {
 test.serial('a submodule that a callback sets to evaluation mode stays there', async (t) => {
   const modes: boolean[][] = []
   const model = new models.LanguageModel({ vocabSize: 5, embeddingSize: 3, hiddenSize: 4 }).eval()
-  const batches = new data.SequentialBatches(Int32Array.from({ length: 40 }, (_, i) => i % 5), {
-    batchSize: 2,
-    sequenceLength: 5,
-  })
+  const batches = new data.SequentialBatches(
+    Int32Array.from({ length: 40 }, (_, i) => i % 5),
+    {
+      batchSize: 2,
+      sequenceLength: 5,
+    },
+  )
   const freeze: Callback = {
     onFitStart: () => void model.rnn.eval(),
     onTrainEpochStart: () => void modes.push([model.training, model.rnn.training]),

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { checkDevice } from '../device.js'
 import { type data, models, optim, setNumThreads } from '../index.js'
 import type { GenerateOptions } from '../models/index.js'
+import { checkpointFolder } from '../train/checkpoint.js'
 import { UserError } from './errors.js'
 import type { Settings } from './settings.js'
 
@@ -53,7 +54,8 @@ export function useMachine(options: { device: string; threads?: number }): void 
  * LanguageModel.save wrote.
  */
 export async function loadModel(folder: string): Promise<models.LanguageModel> {
-  for (const candidate of [join(folder, BEST), join(folder, LAST)]) {
+  for (const name of [BEST, LAST]) {
+    const candidate = await checkpointFolder(join(folder, name))
     if (await exists(candidate)) return models.LanguageModel.load(candidate)
   }
   return models.LanguageModel.load(folder)

@@ -11,6 +11,7 @@ import {
   Trainer,
 } from '../index.js'
 import { makeFolders } from '../io/folders.js'
+import { checkpointFolder, setAside } from '../train/checkpoint.js'
 import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
 import { Interrupted, UserError } from './errors.js'
 import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'
@@ -202,12 +203,16 @@ async function prepareFolder(settings: Settings): Promise<void> {
   const settingsFile = join(out, SETTINGS_FILE)
   try {
     if (resume === undefined && (await exists(settingsFile))) {
-      if (!overwrite && ((await exists(join(out, LAST))) || (await exists(join(out, BEST))))) {
+      const models = await Promise.all(
+        [LAST, BEST].map(async (name) => exists(await checkpointFolder(join(out, name)))),
+      )
+      if (!overwrite && models.includes(true)) {
         throw new UserError(
           `'${out}' already has a model; choose another --out, or give --overwrite to replace it, or --resume ${shellQuote(out)} to go on with it`,
         )
       }
-      for (const name of [BEST, LAST, HISTORY, PICTURE]) {
+      const checkpoints = [BEST, LAST].flatMap((name) => [name, setAside(name)])
+      for (const name of [...checkpoints, HISTORY, PICTURE]) {
         await rm(join(out, name), { recursive: true, force: true })
       }
     }
@@ -233,7 +238,7 @@ function reason(error: unknown): string {
 
 /** @throws UserError when the text of a resumed training has another vocabulary than before */
 async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise<void> {
-  const file = join(out, LAST, 'vocabulary.json')
+  const file = join(await checkpointFolder(join(out, LAST)), 'vocabulary.json')
   if (!(await exists(file))) {
     throw new UserError(`cannot resume: '${out}' has no checkpoint yet`)
   }

@@ -47,7 +47,16 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Where a checkpoint is set aside for the moment in which its successor takes its name. */
-const aside = (path: string): string => `${path}.previous`
+export const setAside = (path: string): string => `${path}.previous`
+
+/**
+ * Where the checkpoint of this name is to be read: a crash between the two renames of
+ * replaceFolder leaves the complete one set aside.
+ */
+export async function checkpointFolder(path: string): Promise<string> {
+  const previous = setAside(resolve(path))
+  return !(await exists(path)) && (await exists(previous)) ? previous : path
+}
 
 /** Whether nothing is lost when a checkpoint takes this name: nothing, an empty folder, a checkpoint. */
 async function mayReplace(path: string): Promise<boolean> {
@@ -76,11 +85,11 @@ async function replaceFolder(
       await file.sync().finally(() => file.close())
     }
     if (await exists(path)) {
-      await rm(aside(path), { recursive: true, force: true })
-      await rename(path, aside(path))
+      await rm(setAside(path), { recursive: true, force: true })
+      await rename(path, setAside(path))
     }
     await rename(temporary, path)
-    await rm(aside(path), { recursive: true, force: true })
+    await rm(setAside(path), { recursive: true, force: true })
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {})
     throw new Error(`[saveCheckpoint] cannot write '${path}': ${(error as Error).message}`, {
@@ -117,9 +126,7 @@ export async function writeCheckpoint(
  *   model; the model is then unchanged
  */
 export async function readCheckpoint(path: string, model: Module): Promise<LoopState> {
-  // A crash between the two renames of replaceFolder leaves the complete one set aside.
-  const previous = aside(resolve(path))
-  const folder = !(await exists(path)) && (await exists(previous)) ? previous : path
+  const folder = await checkpointFolder(path)
   if (!(await exists(join(folder, STATE)))) {
     throw new Error(
       `[fit] ckptPath: expected a checkpoint folder, got '${path}', which has no ${STATE}`,
