@@ -19,6 +19,7 @@ import {
   ModelCheckpoint,
   manualSeed,
   models,
+  nn,
   optim,
   Trainer,
 } from 'fused-rnn'
@@ -259,12 +260,15 @@ test.serial('what is no checkpoint, or one of something else', async (t) => {
   await rejectsWith(t, resume({ sgd: true }), Error, /cannot go on from '.*': .*expected shape/)
   const batches = new data.SequentialBatches(tokens, { batchSize: 5, sequenceLength: 9 })
   const { model } = await fresh()
+  nn.init.zeros(model.decoder.weight)
+  const before = await model.decoder.weight.data()
   await rejectsWith(
     t,
     new Trainer({ progressBar: false }).fit(model, batches, null, { ckptPath: last }),
     RangeError,
     /batchSize: expected 5, as these batches have, got 3 in the saved state/,
   )
+  t.deepEqual(await model.decoder.weight.data(), before)
   await truncate(join(last, 'trainer.safetensors'), 40)
   await rejectsWith(t, resume(), Error, /cannot go on from '.*': /)
   await fresh()

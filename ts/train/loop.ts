@@ -3,7 +3,7 @@ import { checkInteger, rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
-import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { type LoopState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import {
   checkResult,
   disposeBatch,
@@ -362,8 +362,21 @@ export class FitLoop<B> {
 
   /** Goes back to a checkpoint. @throws (rejects) Error, RangeError when it does not fit */
   async restore(path: string): Promise<void> {
-    const { model, optimizer, schedule, trainData } = this.parts
-    const state = await readCheckpoint(path, model as Module)
+    const model = this.parts.model as Module
+    // The weights that the model goes back to when the rest does not fit.
+    const before = new Map([...model.stateDict()].map(([name, value]) => [name, value.clone()]))
+    try {
+      this.#takeOver(await readCheckpoint(path, model))
+    } catch (error) {
+      model.loadStateDict(before)
+      throw error
+    } finally {
+      for (const tensor of before.values()) tensor[Symbol.dispose]()
+    }
+  }
+
+  #takeOver(state: LoopState): void {
+    const { optimizer, schedule, trainData } = this.parts
     this.epoch = checkInteger('fit', 'checkpoint.epoch', state.epoch, 0)
     this.batch = checkInteger('fit', 'checkpoint.batch', state.batch, 0)
     this.globalStep = checkInteger('fit', 'checkpoint.globalStep', state.globalStep, 0)
