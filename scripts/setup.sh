@@ -68,5 +68,5 @@ if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
   echo 'setup: installing npm packages'
   quietly npm ci --include=dev --ignore-scripts
 fi
-echo 'setup: building (the first time takes about a minute)'
+echo 'setup: building (the first time takes a minute or two)'
 quietly npm run build

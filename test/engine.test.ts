@@ -175,6 +175,15 @@ test('process.exit with a read outstanding', async (t) => {
   })
 })
 
+test('process.exit in the middle of a product', async (t) => {
+  const script = `
+import { nn, rand } from 'fused-rnn'
+new nn.LSTM(64, 2048).forward(rand([64, 32, 64]))
+setTimeout(() => process.exit(7), 300)
+`
+  for (let i = 0; i < 5; i++) t.like(await runScript(script), { code: 7, signal: null, stderr: '' })
+})
+
 test('natural end with work outstanding does not wait for it', async (t) => {
   t.like(await runScript(busy), { code: 0, signal: null, stderr: '' })
 })

@@ -1,14 +1,55 @@
 #include "core/queue.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 namespace fused_rnn {
+namespace {
+
+// exit() ends libraries whose code the workers may be running (OpenBLAS unmaps its work memory),
+// and a script's process.exit() comes there without any cleanup hook: the queues are stopped
+// before.
+class LiveQueues {
+ public:
+  static LiveQueues& instance() {
+    static auto* queues = new LiveQueues;  // never destroyed
+    return *queues;
+  }
+
+  void add(Queue* queue) {
+    std::lock_guard lock(mutex_);
+    if (!registered_) registered_ = std::atexit([] { instance().stop(); }) == 0;
+    queues_.push_back(queue);
+  }
+
+  void remove(Queue* queue) {
+    std::lock_guard lock(mutex_);
+    queues_.erase(std::find(queues_.begin(), queues_.end(), queue));
+  }
+
+ private:
+  void stop() {
+    std::lock_guard lock(mutex_);
+    for (Queue* queue : queues_) queue->stop();
+  }
+
+  std::mutex mutex_;
+  std::vector<Queue*> queues_;
+  bool registered_ = false;
+};
+
+}  // namespace
 
 Queue::Queue(int threads) : pool_(threads), requested_threads_(threads) {
   worker_ = std::thread([this] { work(); });
+  LiveQueues::instance().add(this);
 }
 
-Queue::~Queue() { stop(); }
+Queue::~Queue() {
+  LiveQueues::instance().remove(this);
+  stop();
+}
 
 void Queue::push(Job job) {
   {
@@ -45,6 +86,7 @@ void Queue::stop() {
   }
   filled_.notify_all();
   drained_.notify_all();
+  std::lock_guard lock(stop_mutex_);
   if (worker_.joinable()) worker_.join();
 }
 

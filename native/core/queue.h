@@ -55,7 +55,8 @@ class Queue {
   void set_threads(int threads);
   int threads() const { return requested_threads_.load(); }
 
-  // Drops what is outstanding, interrupts what is running, joins. Idempotent.
+  // Drops what is outstanding, interrupts what is running, joins. Idempotent. Happens by itself
+  // when the process ends.
   void stop();
 
  private:
@@ -74,6 +75,7 @@ class Queue {
   std::vector<std::function<void()>> room_waiters_;
   std::mutex error_mutex_;
   std::string error_;
+  std::mutex stop_mutex_;
   std::thread worker_;
 };
 

@@ -51,11 +51,10 @@ export async function train(
   const model = makeModel(corpus.vocabulary, settings)
   const optimizer = makeOptimizer(model, settings)
   const scheduler = makeScheduler(optimizer, settings)
-  print(header(corpus, model, settings, optimizer.lr, batches.length))
-
   const { out } = settings
   const bar = new ProgressBar(process.stdout)
   const interrupt = onInterrupt(() => bar.stop())
+  print(header(corpus, model, settings, optimizer.lr, batches.length))
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
     ...clipping(settings),
@@ -254,14 +253,22 @@ async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise
   }
 }
 
+/** npm passes a Ctrl-C on that the terminal has already sent: one key, two signals. */
+const SAME_KEY_MS = 150
+
 /**
  * Ctrl-C: the first asks training to stop, the second ends the process.
  * @param clear takes away what is drawn on the terminal
  */
 function onInterrupt(clear: () => void): { signal: AbortSignal; release(): void } {
   const controller = new AbortController()
+  let first = 0
   const handler = (): void => {
-    if (controller.signal.aborted) process.exit(130)
+    if (controller.signal.aborted) {
+      if (performance.now() - first > SAME_KEY_MS) process.exit(130)
+      return
+    }
+    first = performance.now()
     clear()
     process.stderr.write('\nStopping after this step (once more: at once)…\n')
     controller.abort()
