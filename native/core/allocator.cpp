@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -35,6 +36,20 @@ Cache& cache() {
   return *instance;
 }
 
+// Linux promises more memory than it has and kills whoever uses it, so large requests are held
+// against what is there. True where that is not known.
+bool fits(size_t bytes) {
+  constexpr size_t kLarge = size_t{256} << 20;
+  if (bytes < kLarge) return true;
+  std::ifstream info("/proc/meminfo");
+  std::string word;
+  while (info >> word) {
+    size_t kib;
+    if (word == "MemAvailable:" && info >> kib) return bytes / 1024 < kib;
+  }
+  return true;
+}
+
 void release_cached(Cache& c) {
   for (auto& [bytes, blocks] : c.free_blocks) {
     for (void* block : blocks) std::free(block);
@@ -43,7 +58,16 @@ void release_cached(Cache& c) {
   }
 }
 
+[[noreturn]] void out_of_memory(size_t bytes, size_t live) {
+  throw std::runtime_error("out of memory: could not allocate " + std::to_string(bytes) +
+                           " bytes (" + std::to_string(live) + " in use)");
+}
+
 }  // namespace
+
+void host_check_available(size_t bytes) {
+  if (!fits(bytes)) out_of_memory(bytes, host_memory_stats().live_bytes);
+}
 
 void* host_allocate(size_t bytes) {
   const size_t size = size_class(bytes);
@@ -56,15 +80,12 @@ void* host_allocate(size_t bytes) {
     blocks.pop_back();
     c.stats.cached_bytes -= size;
   } else {
-    block = std::aligned_alloc(kAlignment, size);
+    if (fits(size)) block = std::aligned_alloc(kAlignment, size);
     if (block == nullptr) {
       release_cached(c);
-      block = std::aligned_alloc(kAlignment, size);
+      if (fits(size)) block = std::aligned_alloc(kAlignment, size);
     }
-    if (block == nullptr) {
-      throw std::runtime_error("out of memory: could not allocate " + std::to_string(bytes) +
-                               " bytes (" + std::to_string(c.stats.live_bytes) + " in use)");
-    }
+    if (block == nullptr) out_of_memory(bytes, c.stats.live_bytes);
   }
   c.stats.live_bytes += size;
   c.stats.live_blocks += 1;

@@ -18,6 +18,9 @@ void* host_allocate(size_t bytes);
 // `bytes` is the size that was asked for.
 void host_free(void* data, size_t bytes) noexcept;
 
+// Throws as host_allocate would for memory that somebody else is about to allocate.
+void host_check_available(size_t bytes);
+
 MemoryStats host_memory_stats();
 
 }  // namespace fused_rnn

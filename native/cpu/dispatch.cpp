@@ -1,4 +1,5 @@
-// Chooses the instruction set once per process.
+// Chooses the instruction set once per process. The levels are those of add_kernels in
+// CMakeLists.txt.
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -29,12 +30,8 @@ struct Candidate {
 // Widest first.
 const Candidate kCandidates[] = {
 #if defined(__x86_64__)
-    {&avx512::table,
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-     }},
-    {&avx2::table, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {&avx512::table, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
+    {&avx2::table, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
 #endif
     {&base::table, [] { return true; }},
 };

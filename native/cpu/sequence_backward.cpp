@@ -7,6 +7,7 @@
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
+#include "cpu/reduce.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
 
@@ -123,25 +124,6 @@ struct BackwardLoop {
   }
 };
 
-// sums[j] = sum of column j of a [rows, width], always added in the same order.
-void column_sums(const float* a, int64_t rows, int64_t width, float* sums, Context& context) {
-  constexpr int64_t kColumns = 64;
-  context.pool.parallel_for((width + kColumns - 1) / kColumns, (1 << 9) / (rows + 1) + 1,
-                            [&](int64_t begin, int64_t end) {
-                              for (int64_t part = begin; part < end; ++part) {
-                                const int64_t from = part * kColumns;
-                                const int64_t count =
-                                    width - from < kColumns ? width - from : kColumns;
-                                float* to = sums + from;
-                                copy_or_zero(to, nullptr, count);
-                                for (int64_t row = 0; row < rows; ++row) {
-                                  const float* values = a + row * width + from;
-                                  for (int64_t j = 0; j < count; ++j) to[j] += values[j];
-                                }
-                              }
-                            });
-}
-
 template <class Cell>
 void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
                       const float* x, int64_t inputs, const float* dh_total, Context& context) {
@@ -190,7 +172,7 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
   }
   if (g.db_ih == nullptr && g.db_hh == nullptr) return;
   Scratch sums(width);
-  column_sums(saved.gates, s.rows, width, sums.data(), context);
+  column_sum(saved.gates, 1, s.rows, width, 1, sums.data(), context);
   if (g.db_ih != nullptr) {
     copy_floats(g.db_ih, sums.data() + Cell::kInputBlock * h, Cell::kGates * h);
   }

@@ -71,13 +71,18 @@ Napi::Value release(Addon&, Args& args) {
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
   const auto length = static_cast<size_t>(buffer.length);
+  host_check_available(length * 4);
   Napi::TypedArray array = buffer.dtype == DType::int32
                                ? Napi::TypedArray(Napi::Int32Array::New(args.env(), length))
                                : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
   return addon.when_done(args.env(), "data", {buffer}, array, [buffer, to] {
-    if (buffer.length > 0) std::memcpy(to, buffer.raw(), static_cast<size_t>(buffer.length) * 4);
+    const size_t bytes = static_cast<size_t>(buffer.length) * 4;
+    if (bytes == 0) return;
+    const void* from = buffer.raw();
+    host_check_available(bytes);  // the array's pages are taken only now, as they are written
+    std::memcpy(to, from, bytes);
   });
 }
 
