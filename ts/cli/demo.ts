@@ -15,7 +15,7 @@ export const DEMO_OPTIONS: Partial<TrainOptions> = {
   steps: 48,
   epochs: 12,
   lr: 0.004,
-  sampleLength: 150,
+  sampleLength: 200,
   out: 'demo-model',
   overwrite: true,
 }

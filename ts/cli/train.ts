@@ -177,7 +177,7 @@ function sampler(model: models.LanguageModel, corpus: Corpus, settings: Settings
       let text = ''
       const options = {
         length: settings.sampleLength,
-        temperature: 0.7,
+        temperature: 0.6,
         seed: settings.seed + trainer.currentEpoch,
       }
       for await (const piece of write(model, corpus.vocabulary, '', options)) text += piece
