@@ -7,9 +7,8 @@
 namespace fused_rnn {
 namespace {
 
-// exit() ends libraries whose code the workers may be running (OpenBLAS unmaps its work memory),
-// and a script's process.exit() comes there without any cleanup hook: the queues are stopped
-// before.
+// exit() destroys what the workers may be using, and a script's process.exit() comes there without
+// any cleanup hook: the queues are stopped before.
 class LiveQueues {
  public:
   static LiveQueues& instance() {

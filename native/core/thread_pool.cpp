@@ -12,15 +12,15 @@ namespace {
 // Long enough to bridge the gap between two kernels, short enough not to starve other threads.
 constexpr int kSpins = 2000;
 
-void pause() {
+}  // namespace
+
+void pause_thread() {
 #if defined(__SSE2__)
   _mm_pause();
 #else
   std::this_thread::yield();
 #endif
 }
-
-}  // namespace
 
 void flush_denormals() {
 #if defined(__SSE2__)
@@ -78,7 +78,7 @@ void ThreadPool::run(int tasks, Task task, void* context) {
   share(0);
   for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) {
-      pause();
+      pause_thread();
     } else {
       std::this_thread::yield();
     }
@@ -98,7 +98,8 @@ void ThreadPool::share(int thread) {
 void ThreadPool::helper(int thread, uint64_t seen) {
   flush_denormals();
   for (;;) {
-    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i) pause();
+    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i)
+      pause_thread();
     if (generation_.load(std::memory_order_acquire) == seen) {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] { return stopping_ || generation_.load() != seen; });

@@ -69,6 +69,9 @@ class ThreadPool {
   std::exception_ptr error_;
 };
 
+// A short rest inside a loop that waits for another thread.
+void pause_thread();
+
 // Denormal numbers cost up to twenty times a normal one: threads that compute flush them to zero.
 void flush_denormals();
 
