@@ -13,9 +13,10 @@
 //   static constexpr bool kHasC;       // whether there is a cell state besides h
 //   static constexpr bool kDirectH;    // whether h(t-1) reaches h(t) past the gates
 //   static constexpr HiddenRun kHiddenRuns[];
-//   static void forward(float (&s)[kBlocks], float h_prev, float c_prev, float& h, float& c);
-//   static void backward(float (&s)[kBlocks], float h_prev, float c_prev, float dh, float dc,
-//                        float& dh_prev, float& dc_prev);
+//   static void forward(F (&s)[kBlocks], F h_prev, F c_prev, F& h, F& c);
+//   static void backward(F (&s)[kBlocks], F h_prev, F c_prev, F dh, F dc, F& dh_prev, F& dc_prev);
+//
+// F is float or a vector of floats, for so many units at once.
 #pragma once
 
 #include "cells/math.h"

@@ -18,7 +18,8 @@ struct LstmCell {
   static constexpr bool kDirectH = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
 
-  FUSED_RNN_HD static void forward(float (&s)[4], float, float c_prev, float& h, float& c) {
+  template <class F>
+  FUSED_RNN_HD static void forward(F (&s)[4], F, F c_prev, F& h, F& c) {
     s[0] = sigmoid_(s[0]);
     s[1] = sigmoid_(s[1]);
     s[2] = tanh_(s[2]);
@@ -27,15 +28,16 @@ struct LstmCell {
     h = s[3] * tanh_(c);
   }
 
-  FUSED_RNN_HD static void backward(float (&s)[4], float, float c_prev, float dh, float dc, float&,
-                                    float& dc_prev) {
-    const float i = s[0], f = s[1], g = s[2], o = s[3];
-    const float tanh_c = tanh_(f * c_prev + i * g);
-    dc += dh * o * (1 - tanh_c * tanh_c);
-    s[0] = dc * g * i * (1 - i);
-    s[1] = dc * c_prev * f * (1 - f);
-    s[2] = dc * i * (1 - g * g);
-    s[3] = dh * tanh_c * o * (1 - o);
+  template <class F>
+  FUSED_RNN_HD static void backward(F (&s)[4], F, F c_prev, F dh, F dc, F&,
+                                    F& dc_prev) {
+    const F i = s[0], f = s[1], g = s[2], o = s[3];
+    const F tanh_c = tanh_(f * c_prev + i * g);
+    dc += dh * o * (1.0f - tanh_c * tanh_c);
+    s[0] = dc * g * i * (1.0f - i);
+    s[1] = dc * c_prev * f * (1.0f - f);
+    s[2] = dc * i * (1.0f - g * g);
+    s[3] = dh * tanh_c * o * (1.0f - o);
     dc_prev = dc * f;
   }
 };

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "core/random.h"  // FUSED_RNN_HD
 
@@ -20,33 +21,50 @@ namespace FUSED_RNN_ISA {
 
 namespace detail {
 
+// 2^n for a whole number n. F is float or one of the compiler's vectors of floats (cpu/vector.h),
+// whose operators and ?: work lane by lane.
+template <class F>
+FUSED_RNN_HD inline F power_of_two(F n) {
+#if !defined(__CUDACC__)
+  if constexpr (!std::is_same_v<F, float>) {
+    using Bits = decltype(n < n);
+    return reinterpret_cast<F>((__builtin_convertvector(n, Bits) + 127) << 23);
+  } else
+#endif
+  {
+    const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return scale;
+  }
+}
+
 // exp(x) = scale * (1 + p), scale a power of two; for |x| <= 88.
+template <class F>
 struct SplitExp {
-  float scale;
-  float p;
+  F scale;
+  F p;
 };
 
-FUSED_RNN_HD inline SplitExp split_exp(float x) {
+template <class F>
+FUSED_RNN_HD inline SplitExp<F> split_exp(F x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  const float n = (x * 1.44269504088896341f + kRound) - kRound;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  const F n = (x * 1.44269504088896341f + kRound) - kRound;
+  const F r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   // exp(r) - 1 on |r| <= ln(2) / 2: r + r^2 * (Taylor, last coefficients minimax)
-  float q = 1.9875691500e-4f;
-  q = q * r + 1.3981999507e-3f;
+  F q = r * 1.9875691500e-4f + 1.3981999507e-3f;
   q = q * r + 8.3334519073e-3f;
   q = q * r + 4.1665795894e-2f;
   q = q * r + 1.6666665459e-1f;
   q = q * r + 5.0000001201e-1f;
-  const float p = q * (r * r) + r;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return {scale, p};
+  const F p = q * (r * r) + r;
+  return {power_of_two(n), p};
 }
 
-FUSED_RNN_HD inline float clamp(float x, float low, float high) {
-  x = x < low ? low : x;  // in this order NaN passes
-  return x > high ? high : x;
+template <class F>
+FUSED_RNN_HD inline F clamp(F x, float low, float high) {
+  x = x < low ? low + F{} : x;  // in this order NaN passes
+  return x > high ? high + F{} : x;
 }
 
 }  // namespace detail
@@ -54,7 +72,7 @@ FUSED_RNN_HD inline float clamp(float x, float low, float high) {
 FUSED_RNN_HD inline float exp_(float x) {
   constexpr float kLn2 = 0.693147181f;
   const bool high = x > 88.0f;  // one power of two more than a float's exponent can scale by
-  const detail::SplitExp e = detail::split_exp(detail::clamp(high ? x - kLn2 : x, -87.0f, 88.1f));
+  const auto e = detail::split_exp(detail::clamp(high ? x - kLn2 : x, -87.0f, 88.1f));
   float y = e.scale * e.p + e.scale;
   y = high ? y * 2 : y;
   y = x > 88.7228394f ? std::numeric_limits<float>::infinity() : y;
@@ -91,15 +109,17 @@ FUSED_RNN_HD inline float log_(float x) {
   return x < kInfinity ? y : x;  // infinity and NaN
 }
 
-FUSED_RNN_HD inline float sigmoid_(float x) {
-  const detail::SplitExp e = detail::split_exp(detail::clamp(-x, -87.0f, 87.0f));
+template <class F>
+FUSED_RNN_HD inline F sigmoid_(F x) {
+  const auto e = detail::split_exp(detail::clamp(-x, -87.0f, 87.0f));
   return 1.0f / (1.0f + (e.scale * e.p + e.scale));
 }
 
 // tanh(x) = (e - 1) / (e + 1) with e = exp(2x); e - 1 is formed without cancellation.
-FUSED_RNN_HD inline float tanh_(float x) {
-  const detail::SplitExp e = detail::split_exp(detail::clamp(2 * x, -20.0f, 20.0f));
-  const float minus_one = e.scale * e.p + (e.scale - 1.0f);
+template <class F>
+FUSED_RNN_HD inline F tanh_(F x) {
+  const auto e = detail::split_exp(detail::clamp(2.0f * x, -20.0f, 20.0f));
+  const F minus_one = e.scale * e.p + (e.scale - 1.0f);
   return minus_one / (minus_one + 2.0f);
 }
 

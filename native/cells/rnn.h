@@ -18,20 +18,24 @@ struct ElmanCell {
 };
 
 struct RnnTanhCell : ElmanCell {
-  FUSED_RNN_HD static void forward(float (&s)[1], float, float, float& h, float&) {
+  template <class F>
+  FUSED_RNN_HD static void forward(F (&s)[1], F, F, F& h, F&) {
     h = s[0] = tanh_(s[0]);
   }
-  FUSED_RNN_HD static void backward(float (&s)[1], float, float, float dh, float, float&, float&) {
-    s[0] = dh * (1 - s[0] * s[0]);
+  template <class F>
+  FUSED_RNN_HD static void backward(F (&s)[1], F, F, F dh, F, F&, F&) {
+    s[0] = dh * (1.0f - s[0] * s[0]);
   }
 };
 
 struct RnnReluCell : ElmanCell {
-  FUSED_RNN_HD static void forward(float (&s)[1], float, float, float& h, float&) {
-    h = s[0] = s[0] < 0 ? 0.0f : s[0];
+  template <class F>
+  FUSED_RNN_HD static void forward(F (&s)[1], F, F, F& h, F&) {
+    h = s[0] = s[0] < 0 ? F{} : s[0];
   }
-  FUSED_RNN_HD static void backward(float (&s)[1], float, float, float dh, float, float&, float&) {
-    s[0] = s[0] <= 0 ? 0.0f : dh;  // a NaN lets the gradient through
+  template <class F>
+  FUSED_RNN_HD static void backward(F (&s)[1], F, F, F dh, F, F&, F&) {
+    s[0] = s[0] <= 0 ? F{} : dh;  // a NaN lets the gradient through
   }
 };
 

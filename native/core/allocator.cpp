@@ -1,5 +1,9 @@
 #include "core/allocator.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -22,6 +26,18 @@ size_t size_class(size_t bytes) {
   size_t step = kAlignment;
   while (step * 16 <= bytes) step *= 2;
   return (bytes + step - 1) / step * step;
+}
+
+// Large blocks lie in huge pages where the system has them: products walk through many rows at once,
+// and would need more small pages than the processor keeps track of.
+void* system_allocate(size_t bytes) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);
+  void* block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
+#if defined(__linux__)
+  if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+  return block;
 }
 
 struct Cache {
@@ -80,10 +96,10 @@ void* host_allocate(size_t bytes) {
     blocks.pop_back();
     c.stats.cached_bytes -= size;
   } else {
-    if (fits(size)) block = std::aligned_alloc(kAlignment, size);
+    if (fits(size)) block = system_allocate(size);
     if (block == nullptr) {
       release_cached(c);
-      if (fits(size)) block = std::aligned_alloc(kAlignment, size);
+      if (fits(size)) block = system_allocate(size);
     }
     if (block == nullptr) out_of_memory(bytes, c.stats.live_bytes);
   }

@@ -10,22 +10,23 @@ namespace {
 constexpr int64_t kBlockA = int64_t{128} << 10;
 constexpr int64_t kBlockB = int64_t{1} << 20;
 
-// A's rows [row, row + m) of op(A)[., k0 .. k0 + k), packed k-major in groups of `group` rows.
+// `rows` of A's rows, k-major.
+template <int64_t rows>
+void pack_group(const float* from, int64_t lda, int64_t k, float* to) {
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < rows; ++j) to[i * rows + j] = from[i * lda + j];
+  }
+}
+
+// Rows [row, row + m) of A where its transpose is given, of k0 .. k0 + k, k-major in groups.
 void pack_a(const Gemm& g, int64_t row, int64_t m, int64_t k0, int64_t k, int64_t group,
             float* out) {
+  constexpr decltype(&pack_group<1>) pack[] = {&pack_group<1>, &pack_group<2>, &pack_group<3>,
+                                               &pack_group<4>, &pack_group<5>, &pack_group<6>,
+                                               &pack_group<7>, &pack_group<8>};
   for (int64_t r = 0; r < m; r += group) {
     const int64_t rows = std::min(group, m - r);
-    const float* from = g.a + k0 * g.lda + row + r;
-    float* to = out + r * k;
-    if (rows == 4) {
-      for (int64_t i = 0; i < k; ++i) {
-        for (int j = 0; j < 4; ++j) to[i * 4 + j] = from[i * g.lda + j];
-      }
-    } else {
-      for (int64_t i = 0; i < k; ++i) {
-        for (int64_t j = 0; j < rows; ++j) to[i * rows + j] = from[i * g.lda + j];
-      }
-    }
+    pack[rows - 1](g.a + k0 * g.lda + row + r, g.lda, k, out + r * k);
   }
 }
 

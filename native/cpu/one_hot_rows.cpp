@@ -11,6 +11,9 @@ namespace {
 bool worth_a_table(int64_t rows, int64_t classes) { return rows * 4 >= classes && rows >= 32; }
 
 constexpr int64_t kUnit = 16;  // columns of a cache line
+
+// Elements per row of the table: an odd number of lines, so that its rows spread over the cache.
+int64_t table_width(int64_t n) { return round_up(n, 2 * kUnit) + kUnit; }
 int64_t grain(int64_t n, int64_t work) { return (int64_t{1} << 15) / (work * kUnit + n) + 1; }
 
 }  // namespace
@@ -18,7 +21,8 @@ int64_t grain(int64_t n, int64_t work) { return (int64_t{1} << 15) / (work * kUn
 void look_up_columns(const float* w, int64_t n, int64_t classes, const int32_t* index, int64_t rows,
                      const float* start, float* c, int64_t ldc, Context& context) {
   const bool table_first = worth_a_table(rows, classes);
-  Scratch table(table_first ? classes * n : 1);
+  Scratch table(table_first ? classes * table_width(n) : 1);
+  const int64_t width = table_width(n);
   const int64_t work = rows + (table_first ? classes : 0);
   context.pool.parallel_for((n + kUnit - 1) / kUnit, grain(n, work), [&](int64_t a, int64_t b) {
     const int64_t from = a * kUnit, to = std::min(b * kUnit, n);
@@ -30,9 +34,9 @@ void look_up_columns(const float* w, int64_t n, int64_t classes, const int32_t* 
       }
       return;
     }
-    transpose(w + from * classes, to - from, classes, classes, table.data() + from, n);
+    transpose(w + from * classes, to - from, classes, classes, table.data() + from, width);
     for (int64_t row = 0; row < rows; ++row) {
-      const float* entry = table.data() + index[row] * n;
+      const float* entry = table.data() + index[row] * width;
       for (int64_t j = from; j < to; ++j) c[row * ldc + j] = start[j] + entry[j];
     }
   });
@@ -41,7 +45,8 @@ void look_up_columns(const float* w, int64_t n, int64_t classes, const int32_t* 
 void sum_into_columns(const float* dc, int64_t ld, int64_t n, int64_t classes, const int32_t* index,
                       int64_t rows, float* dw, Context& context) {
   const bool table_first = worth_a_table(rows, classes);
-  Scratch table(table_first ? classes * n : 1);
+  Scratch table(table_first ? classes * table_width(n) : 1);
+  const int64_t width = table_width(n);
   const int64_t work = rows + 2 * classes;
   context.pool.parallel_for((n + kUnit - 1) / kUnit, grain(n, work), [&](int64_t a, int64_t b) {
     const int64_t from = a * kUnit, to = std::min(b * kUnit, n);
@@ -53,14 +58,14 @@ void sum_into_columns(const float* dc, int64_t ld, int64_t n, int64_t classes, c
       return;
     }
     for (int64_t k = 0; k < classes; ++k) {
-      copy_or_zero(table.data() + k * n + from, nullptr, to - from);
+      copy_or_zero(table.data() + k * width + from, nullptr, to - from);
     }
     for (int64_t row = 0; row < rows; ++row) {
-      float* entry = table.data() + index[row] * n;
+      float* entry = table.data() + index[row] * width;
       const float* add = dc + row * ld;
       for (int64_t j = from; j < to; ++j) entry[j] += add[j];
     }
-    transpose(table.data() + from, classes, to - from, n, dw + from * classes, classes);
+    transpose(table.data() + from, classes, to - from, width, dw + from * classes, classes);
   });
 }
 

@@ -16,22 +16,22 @@
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// `count` units of one row: activations become gradients of the pre-activations; dh becomes the
-// part of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
+// `count` units of one row: activations become gradients of the pre-activations; dh becomes the part
+// of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
 template <class Cell>
-void cell_row_backward(int64_t hidden, int64_t count, float* __restrict gates,
-                       const float* __restrict h_prev, const float* __restrict c_prev,
-                       float* __restrict dh, float* __restrict dc) {
-  for (int64_t j = 0; j < count; ++j) {
-    float s[Cell::kBlocks];
-    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * hidden + j];
-    float dh_prev = 0, dc_prev = 0;
-    Cell::backward(s, Cell::kDirectH ? h_prev[j] : 0, Cell::kHasC ? c_prev[j] : 0, dh[j],
-                   Cell::kHasC ? dc[j] : 0, dh_prev, dc_prev);
-    for (int b = 0; b < Cell::kBlocks; ++b) gates[b * hidden + j] = s[b];
-    if (Cell::kDirectH) dh[j] = dh_prev;
-    if (Cell::kHasC) dc[j] = dc_prev;
-  }
+void cell_row_backward(int64_t hidden, int64_t count, float* gates, const float* h_prev,
+                       const float* c_prev, float* dh, float* dc) {
+  const auto units = [&](int64_t j, auto read, auto write) {
+    Vec s[Cell::kBlocks], dh_prev{}, dc_prev{};
+    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
+    Cell::backward(s, Cell::kDirectH ? read(h_prev + j) : Vec{},
+                   Cell::kHasC ? read(c_prev + j) : Vec{}, read(dh + j),
+                   Cell::kHasC ? read(dc + j) : Vec{}, dh_prev, dc_prev);
+    for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
+    if (Cell::kDirectH) write(dh + j, dh_prev);
+    if (Cell::kHasC) write(dc + j, dc_prev);
+  };
+  each_vector(count, units);
 }
 
 // One layer and direction, for one slice of the batch and one member's share of the columns, over

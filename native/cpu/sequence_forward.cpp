@@ -54,18 +54,18 @@ void input_product(const RnnShape& s, const RnnWeights& w, const RnnInput& x, in
 
 // `count` units of one row of gates through the cell; the pointers are to the first unit's.
 template <class Cell>
-void cell_row(int64_t hidden, int64_t count, float* __restrict gates,
-              const float* __restrict h_prev, const float* __restrict c_prev, float* __restrict h,
-              float* __restrict c) {
-  for (int64_t j = 0; j < count; ++j) {
-    float s[Cell::kBlocks];
-    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * hidden + j];
-    float h_new, c_new;
-    Cell::forward(s, Cell::kDirectH ? h_prev[j] : 0, Cell::kHasC ? c_prev[j] : 0, h_new, c_new);
-    for (int b = 0; b < Cell::kBlocks; ++b) gates[b * hidden + j] = s[b];
-    h[j] = h_new;
-    if (Cell::kHasC) c[j] = c_new;
-  }
+void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev,
+              const float* c_prev, float* h, float* c) {
+  const auto units = [&](int64_t j, auto read, auto write) {
+    Vec s[Cell::kBlocks], h_new, c_new;
+    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
+    Cell::forward(s, Cell::kDirectH ? read(h_prev + j) : Vec{},
+                  Cell::kHasC ? read(c_prev + j) : Vec{}, h_new, c_new);
+    for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
+    write(h + j, h_new);
+    if (Cell::kHasC) write(c + j, c_new);
+  };
+  each_vector(count, units);
 }
 
 // One layer and direction, for one slice of the batch and one member's share of the units, over all

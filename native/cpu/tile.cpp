@@ -21,7 +21,7 @@ struct TileArgs {
 #define FUSED_RNN_UNROLL _Pragma("GCC unroll 8")
 
 // The columns that the last panel really has.
-[[gnu::noinline]] void store_part(const TileArgs& t, const float* sums, int rows, int64_t width) {
+[[gnu::noinline]] void store_columns(const TileArgs& t, const float* sums, int rows, int64_t width) {
   for (int r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < t.columns; ++j) {
       const float start = t.start != nullptr ? t.start[r * t.start_ld + j] : 0.0f;
@@ -40,6 +40,12 @@ void tile(const TileArgs& t) {
     FUSED_RNN_UNROLL for (int r = 0; r < R; ++r) {
       FUSED_RNN_UNROLL for (int v = 0; v < V; ++v) sums[s][r][v] = Vec{};
     }
+  }
+  // Rows of C are far apart, where the processor does not look ahead by itself.
+  FUSED_RNN_UNROLL for (int r = 0; r < R; ++r) {
+    const float* from = t.start != nullptr ? t.start + r * t.start_ld : t.c + r * t.ldc;
+    FUSED_RNN_UNROLL for (int j = 0; j < V * kLanes; j += 16) __builtin_prefetch(from + j, 1);
+    __builtin_prefetch(from + V * kLanes - 1, 1);
   }
   const float* __restrict a = t.a;
   const float* __restrict b = t.b;
@@ -71,7 +77,7 @@ void tile(const TileArgs& t) {
         store(rows + (r * V + v) * kLanes, sums[0][r][v]);
       }
     }
-    return store_part(t, rows, R, V * kLanes);
+    return store_columns(t, rows, R, V * kLanes);
   }
   if (t.start != nullptr) {
     FUSED_RNN_UNROLL for (int r = 0; r < R; ++r) {
