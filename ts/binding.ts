@@ -231,6 +231,7 @@ export interface Binding {
     reduction: number,
     lse: Buffer,
     dloss: Buffer,
+    defer: boolean,
   ): Buffer
   pairLoss(
     kind: number,

@@ -69,14 +69,15 @@ FUSED_RNN_HD inline F clamp(F x, float low, float high) {
 
 }  // namespace detail
 
-FUSED_RNN_HD inline float exp_(float x) {
+template <class F>
+FUSED_RNN_HD inline F exp_(F x) {
   constexpr float kLn2 = 0.693147181f;
-  const bool high = x > 88.0f;  // one power of two more than a float's exponent can scale by
-  const auto e = detail::split_exp(detail::clamp(high ? x - kLn2 : x, -87.0f, 88.1f));
-  float y = e.scale * e.p + e.scale;
-  y = high ? y * 2 : y;
-  y = x > 88.7228394f ? std::numeric_limits<float>::infinity() : y;
-  return x < -87.0f ? 0.0f : y;
+  // One power of two more than a float's exponent can scale by.
+  const auto e = detail::split_exp(detail::clamp(x > 88.0f ? x - kLn2 : x, -87.0f, 88.1f));
+  F y = e.scale * e.p + e.scale;
+  y = x > 88.0f ? y * 2.0f : y;
+  y = x > 88.7228394f ? std::numeric_limits<float>::infinity() + F{} : y;
+  return x < -87.0f ? F{} : y;
 }
 
 // Numbers too small for a normal float count as 0.

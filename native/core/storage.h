@@ -6,12 +6,22 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "core/allocator.h"
 
 namespace fused_rnn {
 
 enum class DType : uint8_t { float32, int32 };
+
+// Contents that are cheaper to use as what they are made of than to write down: one-hot rows, the
+// gradient of a cross entropy. Operations that know better ask for deferred(); all others get the
+// values.
+class Deferred {
+ public:
+  virtual ~Deferred() = default;
+  virtual void fill(void* data) const = 0;
+};
 
 class Storage {
  public:
@@ -24,9 +34,15 @@ class Storage {
 
   // Called by the creator before the storage is shared, afterwards by the queue's thread only.
   void* data() {
-    if (data_ == nullptr) data_ = host_allocate(bytes_);
+    if (data_ == nullptr) {
+      data_ = host_allocate(bytes_);
+      if (deferred_) std::exchange(deferred_, nullptr)->fill(data_);
+    }
     return data_;
   }
+  // For the queue's thread, before there is data. Null once the values have been written.
+  void defer(std::shared_ptr<const Deferred> contents) { deferred_ = std::move(contents); }
+  const Deferred* deferred() const { return deferred_.get(); }
   size_t bytes() const { return bytes_; }
 
   // How many handles a script has to this memory. Kept by the binding, on the script's thread.
@@ -39,6 +55,7 @@ class Storage {
  private:
   void* data_ = nullptr;
   size_t bytes_;
+  std::shared_ptr<const Deferred> deferred_;
   std::unique_ptr<std::string> poison_;
 };
 
@@ -54,6 +71,13 @@ struct Buffer {
     return {std::make_shared<Storage>(static_cast<size_t>(length) * 4), 0, length, dtype};
   }
   explicit operator bool() const { return storage != nullptr; }
+
+  // What the whole storage holds, if this is all of it, it is deferred and of kind D; else null.
+  template <class D>
+  const D* deferred() const {
+    const bool whole = storage && offset == 0 && length * 4 == static_cast<int64_t>(storage->bytes());
+    return whole ? dynamic_cast<const D*>(storage->deferred()) : nullptr;
+  }
 
   // Null for an absent buffer.
   float* f32() const { return static_cast<float*>(raw()); }

@@ -5,6 +5,7 @@
 #include "cells/math.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
+#include "cpu/loss.h"
 #include "cpu/reduce.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -16,7 +17,18 @@ constexpr int64_t kGrain = 1 << 13;
 
 float log_sum_exp(const float* x, int64_t n) {
   const float max = max_of(x, n);
-  const double total = sum_of(x, n, [max](float value) { return exp_(value - max); });
+  constexpr int64_t kBlock = 1024;  // added up in float before it is added in double
+  double total = 0;
+  for (int64_t from = 0; from < n; from += kBlock) {
+    Vec sums[2] = {};
+    const int64_t count = n - from < kBlock ? n - from : kBlock, vectors = count / kLanes;
+    for (int64_t i = 0; i + 2 <= vectors; i += 2) {
+      for (int k = 0; k < 2; ++k) sums[k] += exp_(load(x + from + (i + k) * kLanes) - max);
+    }
+    for (int64_t j = vectors / 2 * 2 * kLanes; j < count; ++j) total += exp_(x[from + j] - max);
+    const Vec sum = sums[0] + sums[1];
+    for (int l = 0; l < kLanes; ++l) total += sum[l];
+  }
   return max + static_cast<float>(log(total));
 }
 
@@ -71,33 +83,13 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
 
 void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& context) {
   const CrossEntropyShape& shape = args.shape;
-  const bool per_row = shape.reduction == Reduction::none;
-  float common = per_row ? 0 : *args.dloss;
-  if (shape.reduction == Reduction::mean) {
-    common /= static_cast<float>(counted(shape, args.target));
-  }
-  const float smoothing = shape.label_smoothing;
-  const float even = smoothing / static_cast<float>(shape.classes);
-  context.pool.parallel_for(shape.n, kGrain / (shape.classes + 1) + 1,
-                            [&](int64_t begin, int64_t end) {
-                              for (int64_t i = begin; i < end; ++i) {
-                                const float* x = args.logits + i * shape.classes;
-                                float* dx = args.dlogits + i * shape.classes;
-                                const float g = per_row ? args.dloss[i] : common;
-                                const float lse = args.lse[i];
-                                if (args.target[i] == shape.ignore_index) {
-                                  for (int64_t c = 0; c < shape.classes; ++c) dx[c] = 0;
-                                  continue;
-                                }
-                                if (shape.log_probabilities) {
-                                  for (int64_t c = 0; c < shape.classes; ++c) dx[c] = 0;
-                                } else {
-                                  for (int64_t c = 0; c < shape.classes; ++c)
-                                    dx[c] = (exp_(x[c] - lse) - even) * g;
-                                }
-                                dx[args.target[i]] -= (1 - smoothing) * g;
-                              }
-                            });
+  const CrossEntropyGradient gradient(args);
+  context.pool.parallel_for(
+      shape.n, kGrain / (shape.classes + 1) + 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          gradient.write(i, 0, shape.classes, args.dlogits + i * shape.classes);
+        }
+      });
 }
 
 // ---- Losses of pairs: elementwise, then reduced -----------------------------------------------

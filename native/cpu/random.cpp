@@ -77,6 +77,7 @@ void one_hot(const OneHotArgs& args, Context& context) {
       fail_index("oneHot", "indices", i, index, args.classes);
     }
   }
+  if (args.out == nullptr) return;
   context.pool.parallel_for(args.n, kGrain / (args.classes + 1) + 1,
                             [&](int64_t begin, int64_t end) {
                               for (int64_t i = begin; i < end; ++i) {

@@ -1,5 +1,6 @@
 // The linear layer.
 #include "node/addon.h"
+#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
@@ -36,6 +37,11 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   Buffer db = bias ? Buffer::make(out) : Buffer{};
   addon.enqueue(
       "linear backward", {dy, x, w}, {dx, dw, db}, [=](const Backend& backend, Context& context) {
+        if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
+          return backend.linear_cross_entropy_backward(
+              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
+              context);
+        }
         backend.linear_backward(
             {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out}, context);
       });

@@ -1,5 +1,6 @@
 // Losses.
 #include "node/addon.h"
+#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
@@ -48,16 +49,22 @@ Napi::Value cross_entropy(Addon& addon, Args& args) {
   return pair(addon, args, loss, lse);
 }
 
-// crossEntropyBackward(…, lse, dloss) → dlogits
+// crossEntropyBackward(…, lse, dloss, defer) → dlogits; with `defer` they are written only if somebody
+// reads them as numbers
 Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
   Buffer lse = args.buffer();
   Buffer dloss = args.buffer();
+  const bool defer = args.boolean();
   args.expect(lse, call.shape.n);
   args.expect(dloss, call.losses());
   Buffer dlogits = Buffer::make(call.shape.n * call.shape.classes);
   addon.enqueue("crossEntropy backward", {call.logits, call.target, lse, dloss}, {dlogits},
                 [=](const Backend& backend, Context& context) {
+                  if (defer) {
+                    return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
+                        backend, context, call.shape, call.logits, call.target, lse, dloss));
+                  }
                   backend.cross_entropy_backward({call.shape, call.logits.f32(), call.target.i32(),
                                                   lse.f32(), dloss.f32(), dlogits.f32()},
                                                  context);

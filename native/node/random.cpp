@@ -1,5 +1,6 @@
 // Random fills, dropout, sampling and one-hot rows.
 #include "node/addon.h"
+#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
@@ -83,7 +84,7 @@ Napi::Value sample(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
-// oneHot(indices, length, classes) → buffer
+// oneHot(indices, length, classes) → buffer, whose values are written when somebody reads them
 Napi::Value one_hot(Addon& addon, Args& args) {
   Buffer indices = args.buffer();
   const int64_t n = args.size();
@@ -91,7 +92,12 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   args.expect(indices, n, DType::int32);
   Buffer out = Buffer::make(n * classes);
   addon.enqueue("oneHot", {indices}, {out}, [=](const Backend& backend, Context& context) {
-    backend.one_hot({out.f32(), indices.i32(), n, classes}, context);
+    backend.one_hot({nullptr, indices.i32(), n, classes}, context);
+    const Buffer index = Buffer::make(n, DType::int32);
+    backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
+                  reinterpret_cast<const uint32_t*>(indices.i32()), n},
+                 context);
+    out.storage->defer(std::make_shared<DeferredOneHot>(backend, context, index, classes));
   });
   return addon.wrap(out);
 }

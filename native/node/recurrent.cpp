@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "node/addon.h"
+#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
@@ -57,6 +58,13 @@ struct RnnCall {
       default:
         return gate_rows();
     }
+  }
+
+  // One-hot rows are looked up where nothing has written them out.
+  RnnInput input() const {
+    const auto* one_hot = x.deferred<DeferredOneHot>();
+    if (one_hot != nullptr && one_hot->classes() == shape.input) return {nullptr, one_hot->index()};
+    return {x.f32(), nullptr};
   }
 
   std::vector<RnnWeights> pointers() const {
@@ -134,7 +142,7 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
                   const auto weights = call.pointers();
                   backend.rnn_forward({.shape = call.shape,
                                        .weights = weights.data(),
-                                       .x = {call.x.f32(), nullptr},
+                                       .x = call.input(),
                                        .h0 = h0.f32(),
                                        .c0 = c0.f32(),
                                        .dropout = call.dropout,
@@ -191,6 +199,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
   addon.enqueue("rnn backward", reads, {dx, dh0, dc0, block},
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
+                  const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
                   std::vector<RnnWeightGrads> gradients(weights.size());
                   for (size_t i = 0; i < gradients.size(); ++i) {
                     const Buffer* b = &grads[i * kPerStack];
@@ -198,7 +207,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
                   }
                   backend.rnn_backward({.shape = call.shape,
                                         .weights = weights.data(),
-                                        .x = {call.x.f32(), nullptr},
+                                        .x = x,
                                         .dropout = call.dropout,
                                         .workspace = workspace.f32(),
                                         .dy = dy.f32(),

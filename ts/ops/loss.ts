@@ -1,5 +1,5 @@
 /** Losses: one fused pass forward, one backward. */
-import { record, willRecord } from '../autograd.js'
+import { Node, record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, PairLoss, Reduction } from '../binding.js'
 import {
   checkInteger,
@@ -124,7 +124,7 @@ function classLoss(
     fn,
     [input],
     [out],
-    ([g]) => [
+    ([g], node) => [
       Tensor.wrap(
         binding.crossEntropyBackward(
           x.buffer,
@@ -132,6 +132,7 @@ function classLoss(
           ...settings,
           savedLse.buffer,
           (g as Tensor).buffer,
+          goesToLinear(node),
         ),
         input.shape,
       ),
@@ -139,6 +140,16 @@ function classLoss(
     [savedLse, x, t],
   )
   return out
+}
+
+/**
+ * Whether the gradient of a node's input is for a linear layer, which uses it without having it
+ * written down.
+ */
+function goesToLinear(node: Node): boolean {
+  let to = node.edges[0]?.to
+  while (to instanceof Node && to.name === 'reshape') to = to.edges[0]?.to
+  return to instanceof Node && to.name === 'linear'
 }
 
 /**

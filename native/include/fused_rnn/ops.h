@@ -33,6 +33,17 @@ struct LinearBackwardArgs {
   int64_t m, in, out;
 };
 
+// linear_backward of dy = the gradient of a cross entropy, which is never written down.
+struct LinearCrossEntropyBackwardArgs {
+  CrossEntropyBackwardArgs loss;  // of logits [M, O]; dlogits is not used
+  const float* x;                 // [M, I], needed for dw
+  const float* w;                 // [O, I], needed for dx
+  float* dx;                      // [M, I] or null
+  float* dw;                      // [O, I] or null
+  float* db;                      // [O] or null
+  int64_t m, in, out;
+};
+
 // ---- Rows by index ----------------------------------------------------------------------------
 
 // y[o, i, :] = x[o, index[i], :], or, with fill_absent, `fill` where index[i] is -1. Elements of

@@ -46,7 +46,7 @@ struct SampleArgs {
 
 // out[i, indices[i]] = 1, else 0. Throws when an index is not in [0, classes).
 struct OneHotArgs {
-  float* out;              // [n, classes]
+  float* out;              // [n, classes], or null to check the indices only
   const int32_t* indices;  // [n]
   int64_t n;
   int64_t classes;
