@@ -21,15 +21,14 @@ struct GruCell {
 
   template <class F>
   FUSED_RNN_HD static void forward(F (&s)[4], F h_prev, F, F& h, F&) {
-    s[1] = sigmoid_(s[1]);
-    s[2] = sigmoid_(s[2]);
+    s[1] = gate_(s[1]);
+    s[2] = gate_(s[2]);
     s[3] = tanh_(s[3] + s[1] * s[0]);
     h = s[3] + s[2] * (h_prev - s[3]);
   }
 
   template <class F>
-  FUSED_RNN_HD static void backward(F (&s)[4], F h_prev, F, F dh, F,
-                                    F& dh_prev, F&) {
+  FUSED_RNN_HD static void backward(F (&s)[4], F h_prev, F, F dh, F, F& dh_prev, F&) {
     const F q = s[0], r = s[1], z = s[2], n = s[3];
     const F dn = dh * (1.0f - z) * (1.0f - n * n);
     s[0] = dn * r;

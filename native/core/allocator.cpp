@@ -28,8 +28,8 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-// Large blocks lie in huge pages where the system has them: products walk through many rows at once,
-// and would need more small pages than the processor keeps track of.
+// Large blocks lie in huge pages where the system has them: products walk through many rows at
+// once, and would need more small pages than the processor keeps track of.
 void* system_allocate(size_t bytes) {
   constexpr size_t kHugePage = size_t{2} << 20;
   if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);

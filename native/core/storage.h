@@ -75,7 +75,8 @@ struct Buffer {
   // What the whole storage holds, if this is all of it, it is deferred and of kind D; else null.
   template <class D>
   const D* deferred() const {
-    const bool whole = storage && offset == 0 && length * 4 == static_cast<int64_t>(storage->bytes());
+    const bool whole =
+        storage && offset == 0 && length * 4 == static_cast<int64_t>(storage->bytes());
     return whole ? dynamic_cast<const D*>(storage->deferred()) : nullptr;
   }
 

@@ -30,23 +30,6 @@ void pack_a(const Gemm& g, int64_t row, int64_t m, int64_t k0, int64_t k, int64_
   }
 }
 
-// The panels' width: as wide as the tile, unless that leaves a narrow rest of few columns.
-int best_vectors(int64_t n) {
-  int best = kMaxVectors;
-  double least = 1e300;
-  for (int v = kMaxVectors; v >= (kMaxVectors + 1) / 2; --v) {
-    const int64_t width = v * kLanes, rest = n % width;
-    // Columns of the rest cost as much as a tile of half the speed.
-    const double cost = static_cast<double>(n - rest) +
-                        (rest > 0 ? 1.5 * static_cast<double>(round_up(rest, kLanes)) : 0);
-    if (cost < least * 0.97) {
-      least = cost;
-      best = v;
-    }
-  }
-  return best;
-}
-
 // The part of C with rows [m0, m1) and columns [n0, n1).
 void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   const int64_t m = m1 - m0, n = n1 - n0;
@@ -57,7 +40,7 @@ void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
                   g.start_ld);
     return;
   }
-  const int vectors = best_vectors(n);
+  const int vectors = best_vectors(n, m);
   const int64_t width = vectors * kLanes, group = tile_rows(vectors);
   const int64_t block_k = cut_evenly(g.k, kBlockK);
   const int64_t block_n =

@@ -103,8 +103,8 @@ void linear_cross_entropy_backward(const LinearCrossEntropyBackwardArgs& args, C
 
   // Each thread has a range of the classes, and but for the first a dx of its own.
   const int64_t tiles = (args.out + kLanes - 1) / kLanes;
-  const double products = static_cast<double>(args.m) * static_cast<double>(args.in) *
-                          static_cast<double>(args.out);
+  const double products =
+      static_cast<double>(args.m) * static_cast<double>(args.in) * static_cast<double>(args.out);
   const int64_t parts = std::clamp<int64_t>(static_cast<int64_t>(products / (1 << 19)), 1,
                                             std::min<int64_t>(context.pool.threads(), tiles));
   Scratch others(args.dx != nullptr && parts > 1 ? (parts - 1) * dx_floats : 1);

@@ -1,11 +1,12 @@
 // Losses: each in one pass forward and one backward. Sums run in a fixed order, so that they do not
 // depend on the number of threads.
+#include "cpu/loss.h"
+
 #include <math.h>
 
 #include "cells/math.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
-#include "cpu/loss.h"
 #include "cpu/reduce.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -15,21 +16,35 @@ constexpr int64_t kGrain = 1 << 13;
 
 // ---- Cross entropy ----------------------------------------------------------------------------
 
+// A register's worth of logits; what is missing of it counts nothing.
+Vec logits_at(const float* x, int64_t n) {
+  if (n >= kLanes) return load(x);
+  Vec v = load_part(x, n);
+  for (int64_t l = n; l < kLanes; ++l) v[l] = -INFINITY;
+  return v;
+}
+
 float log_sum_exp(const float* x, int64_t n) {
-  const float max = max_of(x, n);
+  Vec largest = logits_at(x, n);
+  for (int64_t j = kLanes; j < n; j += kLanes) {
+    const Vec v = logits_at(x + j, n - j);
+    largest = v > largest ? v : largest;
+  }
+  float max = largest[0];
+  for (int l = 1; l < kLanes; ++l) max = largest[l] > max ? largest[l] : max;
   constexpr int64_t kBlock = 1024;  // added up in float before it is added in double
   double total = 0;
   for (int64_t from = 0; from < n; from += kBlock) {
+    const int64_t end = n - from < kBlock ? n : from + kBlock;
     Vec sums[2] = {};
-    const int64_t count = n - from < kBlock ? n - from : kBlock, vectors = count / kLanes;
-    for (int64_t i = 0; i + 2 <= vectors; i += 2) {
-      for (int k = 0; k < 2; ++k) sums[k] += exp_(load(x + from + (i + k) * kLanes) - max);
+    for (int64_t j = from; j < end; j += 2 * kLanes) {
+      sums[0] += exp_(logits_at(x + j, end - j) - max);
+      if (j + kLanes < end) sums[1] += exp_(logits_at(x + j + kLanes, end - j - kLanes) - max);
     }
-    for (int64_t j = vectors / 2 * 2 * kLanes; j < count; ++j) total += exp_(x[from + j] - max);
     const Vec sum = sums[0] + sums[1];
     for (int l = 0; l < kLanes; ++l) total += sum[l];
   }
-  return max + static_cast<float>(log(total));
+  return max + log_(static_cast<float>(total));
 }
 
 int64_t counted(const CrossEntropyShape& shape, const int32_t* target) {

@@ -18,28 +18,30 @@ int64_t grain(int64_t n, int64_t work) { return (int64_t{1} << 15) / (work * kUn
 
 }  // namespace
 
-void look_up_columns(const float* w, int64_t n, int64_t classes, const int32_t* index, int64_t rows,
-                     const float* start, float* c, int64_t ldc, Context& context) {
-  const bool table_first = worth_a_table(rows, classes);
-  Scratch table(table_first ? classes * table_width(n) : 1);
-  const int64_t width = table_width(n);
-  const int64_t work = rows + (table_first ? classes : 0);
-  context.pool.parallel_for((n + kUnit - 1) / kUnit, grain(n, work), [&](int64_t a, int64_t b) {
-    const int64_t from = a * kUnit, to = std::min(b * kUnit, n);
-    if (!table_first) {
-      for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t j = from; j < to; ++j) {
-          c[row * ldc + j] = start[j] + w[j * classes + index[row]];
-        }
-      }
-      return;
-    }
-    transpose(w + from * classes, to - from, classes, classes, table.data() + from, width);
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* entry = table.data() + index[row] * width;
-      for (int64_t j = from; j < to; ++j) c[row * ldc + j] = start[j] + entry[j];
-    }
-  });
+OneHotProduct::OneHotProduct(const float* w, int64_t n, int64_t classes, const float* start,
+                             int64_t rows, Context& context)
+    : w_(w),
+      classes_(classes),
+      start_(start),
+      width_(worth_a_table(rows, classes) ? table_width(n) : 0),
+      table_(classes * width_ + 1) {
+  if (width_ == 0) return;
+  context.pool.parallel_for(
+      (n + kUnit - 1) / kUnit, grain(n, classes), [&](int64_t begin, int64_t end) {
+        const int64_t from = begin * kUnit, to = std::min(end * kUnit, n);
+        transpose(w + from * classes, to - from, classes, classes, table_.data() + from, width_);
+      });
+}
+
+void OneHotProduct::write(int32_t index, int64_t from, int64_t count, float* out) const {
+  const float* start = start_ + from;
+  if (width_ == 0) {
+    const float* column = w_ + from * classes_ + index;
+    for (int64_t j = 0; j < count; ++j) out[j] = start[j] + column[j * classes_];
+    return;
+  }
+  const float* row = table_.data() + index * width_ + from;
+  for (int64_t j = 0; j < count; ++j) out[j] = start[j] + row[j];
 }
 
 void sum_into_columns(const float* dc, int64_t ld, int64_t n, int64_t classes, const int32_t* index,

@@ -52,7 +52,6 @@ struct RnnGrid {
   int per_direction() const { return slices * members; }
 };
 
-// Weights of `bytes` are read by every step of every slice.
 inline RnnGrid rnn_grid(const RnnShape& s, int gates, int threads) {
   constexpr double kWorthAThread = 1 << 18;
   const double products = static_cast<double>(s.rows) * static_cast<double>(gates * s.hidden) *
@@ -60,25 +59,33 @@ inline RnnGrid rnn_grid(const RnnShape& s, int gates, int threads) {
   const auto by_work = static_cast<int64_t>(products / kWorthAThread) + 1;
   const int64_t free = std::max<int64_t>(threads / s.directions, 1);
   const int64_t parts = std::min(by_work, free);
-  RnnGrid grid{1, 1, kMaxVectors};
-  if (parts == 1) return grid;
   // A slice is worth it while its rows fill tiles, and its weights come from a cache of the core.
   constexpr int64_t kCacheBytes = int64_t{3} << 19;
   const int64_t bytes = gates * s.hidden * s.out() * 4;
   const int64_t average = s.rows / s.steps;
   int64_t slices = bytes <= kCacheBytes ? std::min(parts, average / tile_rows(kMaxVectors)) : 1;
   while (slices > 1 && parts % slices != 0) --slices;
-  grid.slices = static_cast<int>(std::max<int64_t>(slices, 1));
+  slices = std::max<int64_t>(slices, 1);
   const int64_t columns = std::min(s.hidden, s.out());
-  grid.members = static_cast<int>(
-      std::clamp<int64_t>(parts / grid.slices, 1, std::max<int64_t>(columns / kLanes, 1)));
+  const int64_t members =
+      std::clamp<int64_t>(parts / slices, 1, std::max<int64_t>(columns / kLanes, 1));
+  RnnGrid grid{static_cast<int>(slices), static_cast<int>(members), kMaxVectors};
+  grid.vectors = best_vectors(s.hidden / members, average / slices);
   // Panels that divide evenly among the members.
   const auto most_columns = [&](int vectors) {
     const int64_t width = vectors * kLanes, panels = (s.hidden + width - 1) / width;
-    return (panels + grid.members - 1) / grid.members * width;
+    return (panels + members - 1) / members * width;
   };
-  if (most_columns(kMaxVectors - 1) * 21 < most_columns(kMaxVectors) * 20) --grid.vectors;
+  if (grid.vectors > 1 && most_columns(grid.vectors - 1) * 21 < most_columns(grid.vectors) * 20) {
+    --grid.vectors;
+  }
   return grid;
+}
+
+// So many sequences go through a step together: all of them, for the weights to be read once, or,
+// where the weights stay in the nearest cache anyway, so few that their gates do too.
+inline int64_t rows_at_once(int64_t weight_bytes) {
+  return weight_bytes <= (int64_t{192} << 10) ? 48 : INT64_MAX;
 }
 
 // A member's share of `count` panels.

@@ -4,6 +4,8 @@
 // of the pre-activations, each thread with its slice of the batch and direction; (2) the gradients
 // of the weights, the biases and the layer's input are one product (or column sum) each over all
 // time steps.
+#include <optional>
+
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
@@ -16,8 +18,8 @@
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// `count` units of one row: activations become gradients of the pre-activations; dh becomes the part
-// of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
+// `count` units of one row: activations become gradients of the pre-activations; dh becomes the
+// part of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
 template <class Cell>
 void cell_row_backward(int64_t hidden, int64_t count, float* gates, const float* h_prev,
                        const float* c_prev, float* dh, float* dc) {
@@ -146,11 +148,9 @@ struct BackwardLoop {
 template <class Cell>
 class BackwardWeights {
  public:
-  BackwardWeights(const RnnShape& s, bool used)
-      : packed_(used ? Panels{Cell::kGates * s.hidden, s.out()}.floats() : 1),
-        packed_hr_(used && s.proj > 0 ? Panels{s.proj, s.hidden}.floats() : 1) {}
-
-  void prepare(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
+  BackwardWeights(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context)
+      : packed_(Panels{Cell::kGates * s.hidden, s.out()}.floats()),
+        packed_hr_(s.proj > 0 ? Panels{s.proj, s.hidden}.floats() : 1) {
     const int64_t p = s.out();
     hidden = {Cell::kGates * s.hidden, p, grid.vectors, packed_.data()};
     for (const HiddenRun& run : Cell::kHiddenRuns) {
@@ -243,19 +243,19 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
-  BackwardWeights<Cell> weights[2] = {{s, true}, {s, s.directions == 2}};
   const float* dy = args.dy;
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
+    std::optional<BackwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
-      weights[d].prepare(s, args.weights[layer * s.directions + d], grid, context);
+      weights[d].emplace(s, args.weights[layer * s.directions + d], grid, context);
     }
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
       const int slice = task % grid.per_direction() / grid.members;
       const BackwardLoop<Cell> loop{.s = s,
-                                    .hidden = weights[d].hidden,
-                                    .projection = weights[d].projection,
+                                    .hidden = weights[d]->hidden,
+                                    .projection = weights[d]->projection,
                                     .saved = workspace.stack(layer, d),
                                     .dy = dy ? dy + d * p : nullptr,
                                     .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,

@@ -4,6 +4,8 @@
 // time loop, in which each step's product h(t-1) W_hh^T and the gates behind it go block by block
 // of units, while the block is in the cache (how the threads share it: rnn_team.h), (3) dropout on
 // what goes to the next layer.
+#include <optional>
+
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
@@ -28,34 +30,21 @@ void block_biases(const RnnShape& s, const RnnWeights& w, float* bias) {
   }
 }
 
-// The input product's blocks of gates [rows, B*H] = bias + x W_ih^T.
-template <class Cell>
-void input_product(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                   const float* bias, float* gates, Context& context) {
-  const int64_t width = Cell::kBlocks * s.hidden, n = Cell::kGates * s.hidden;
-  float* c = gates + Cell::kInputBlock * s.hidden;
-  const float* start = bias + Cell::kInputBlock * s.hidden;
-  if (x.index != nullptr) {
-    return look_up_columns(w.w_ih, n, inputs, x.index, s.rows, start, c, width, context);
-  }
-  gemm({.trans_b = Trans::yes,
-        .m = s.rows,
-        .n = n,
-        .k = inputs,
-        .a = x.values,
-        .lda = inputs,
-        .b = w.w_ih,
-        .ldb = inputs,
-        .c = c,
-        .ldc = width,
-        .start = start},
-       context);
-}
+// How the input product gets into its blocks of the gate matrix.
+struct StepInput {
+  // Of one-hot rows: a lookup in each step.
+  const OneHotProduct* lookup = nullptr;
+  const int32_t* index = nullptr;
+  // With small weights, a product in each step with W_ih^T, by gate.
+  const Panels* panels = nullptr;
+  const float* x = nullptr;
+  // Otherwise one product for all steps has filled them.
+};
 
 // `count` units of one row of gates through the cell; the pointers are to the first unit's.
 template <class Cell>
-void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev,
-              const float* c_prev, float* h, float* c) {
+void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, const float* c_prev,
+              float* h, float* c) {
   const auto units = [&](int64_t j, auto read, auto write) {
     Vec s[Cell::kBlocks], h_new, c_new;
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
@@ -77,6 +66,8 @@ struct ForwardLoop {
   const float* bias;         // by block
   const Panels* hidden;      // W_hh^T by block of the gate matrix; no data: W_hh as it is
   const Panels& projection;  // W_hr^T
+  StepInput input;
+  int64_t at_once;  // rows
   RnnStackSaved saved;
   const float* h0;  // [N, P] or null
   const float* c0;  // [N, H] or null
@@ -126,20 +117,32 @@ struct ForwardLoop {
 
   void step(const BatchSlice& slice, int64_t first_row, int64_t active, int64_t next_row,
             int64_t next_active, Context& context) const {
-    if (active == 0) return;
-    const int64_t row = first_row + slice.begin;
+    for (int64_t begin = 0; begin < active; begin += at_once) {
+      const BatchSlice part{slice.begin + begin,
+                            slice.begin + (active - begin > at_once ? begin + at_once : active)};
+      units(part, first_row, next_row, next_active - begin);
+    }
+    if (s.proj == 0 || active == 0) return;
+    barrier.wait(members, context);
+    project(slice, first_row, active, next_row, next_active);
+  }
+
+  // Where h of sequence n goes besides the output: to the next step or the final state.
+  float* next_h(int64_t n, bool goes_on, int64_t next_row) const {
+    return goes_on ? saved.h_prev + (next_row + n) * s.out() : hn + n * s.out();
+  }
+
+  // This member's units of the sequences `part`, all of which are active; the first `going_on` of
+  // them have a next step.
+  void units(const BatchSlice& part, int64_t first_row, int64_t next_row, int64_t going_on) const {
+    const int64_t row = first_row + part.begin, active = part.end - part.begin;
     const int64_t p = s.out(), y_width = s.directions * p;
-    // Where h of the slice's row r goes besides the output: to the next step or the final state.
-    const auto next_h = [&](int64_t r) {
-      const int64_t n = slice.begin + r;
-      return r < next_active ? saved.h_prev + (next_row + n) * p : hn + n * p;
-    };
     const PanelRange share = share_of(hidden[0].count(), member, members);
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
       multiply(panel, row, active, unit, count);
       for (int64_t r = 0; r < active; ++r) {
-        const int64_t n = slice.begin + r;
+        const int64_t n = part.begin + r;
         float* gates = saved.gates + (row + r) * Cell::kBlocks * s.hidden + unit;
         const float* h_prev = saved.h_prev + (row + r) * p + unit;
         const float* c_prev = nullptr;
@@ -147,16 +150,19 @@ struct ForwardLoop {
         if (Cell::kHasC) {
           c_prev = saved.c_prev + (row + r) * s.hidden + unit;
           c_next =
-              (r < next_active ? saved.c_prev + (next_row + n) * s.hidden : cn + n * s.hidden) +
-              unit;
+              (r < going_on ? saved.c_prev + (next_row + n) * s.hidden : cn + n * s.hidden) + unit;
         }
         float* h = s.proj > 0 ? saved.u + (row + r) * s.hidden : y + (row + r) * y_width;
         cell_row<Cell>(s.hidden, count, gates, h_prev, c_prev, h + unit, c_next);
-        if (s.proj == 0) copy_floats(next_h(r) + unit, h + unit, count);
+        if (s.proj == 0) copy_floats(next_h(n, r < going_on, next_row) + unit, h + unit, count);
       }
     }
-    if (s.proj == 0) return;
-    barrier.wait(members, context);
+  }
+
+  // This member's columns of y = u W_hr^T.
+  void project(const BatchSlice& slice, int64_t first_row, int64_t active, int64_t next_row,
+               int64_t next_active) const {
+    const int64_t row = first_row + slice.begin, y_width = s.directions * s.out();
     const PanelRange outputs = share_of(projection.count(), member, members);
     for (int64_t panel = outputs.begin; panel < outputs.end; ++panel) {
       const int64_t column = panel * projection.width(), count = projection.columns(panel);
@@ -164,14 +170,34 @@ struct ForwardLoop {
       multiply_panel(projection, panel, active, {saved.u + row * s.hidden, s.hidden}, h, y_width,
                      nullptr, 0);
       for (int64_t r = 0; r < active; ++r) {
-        copy_floats(next_h(r) + column, h + r * y_width, count);
+        copy_floats(next_h(slice.begin + r, r < next_active, next_row) + column, h + r * y_width,
+                    count);
       }
     }
   }
 
-  // Adds h(t-1) W_hh^T to the gates of `count` units.
+  // The input product of `count` units, where it is not there yet.
+  void add_input(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
+    const int64_t width = Cell::kBlocks * s.hidden;
+    for (int gate = 0; gate < Cell::kGates; ++gate) {
+      const int64_t column = (Cell::kInputBlock + gate) * s.hidden + unit;
+      float* c = saved.gates + row * width + column;
+      if (input.panels != nullptr) {
+        const Panels& w_ih = input.panels[gate];
+        multiply_panel(w_ih, panel, active, {input.x + row * w_ih.k, w_ih.k}, c, width,
+                       bias + column, 0);
+      } else if (input.lookup != nullptr) {
+        for (int64_t r = 0; r < active; ++r) {
+          input.lookup->write(input.index[row + r], gate * s.hidden + unit, count, c + r * width);
+        }
+      }
+    }
+  }
+
+  // The gates' pre-activations of `count` units: both products and the biases.
   void multiply(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
     const int64_t width = Cell::kBlocks * s.hidden, p = s.out();
+    add_input(panel, row, active, unit, count);
     const float* h = saved.h_prev + row * p;
     for (const HiddenRun& run : Cell::kHiddenRuns) {
       for (int i = 0; i < run.count; ++i) {
@@ -192,17 +218,43 @@ struct ForwardLoop {
   }
 };
 
-// What one direction of a layer needs besides its tensors; made once per layer.
+// What one direction of a layer needs besides its tensors.
 template <class Cell>
 class ForwardWeights {
  public:
-  ForwardWeights(const RnnShape& s, bool used)
-      : bias_(used ? Cell::kBlocks * s.hidden : 1),
-        packed_(used ? Cell::kGates * Panels{s.out(), s.hidden}.floats() : 1),
-        packed_hr_(used && s.proj > 0 ? Panels{s.hidden, s.proj}.floats() : 1) {}
-
-  void prepare(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
+  ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
+                 const RnnGrid& grid, float* gates, Context& context)
+      : bias_(Cell::kBlocks * s.hidden),
+        packed_(Cell::kGates * Panels{s.out(), s.hidden}.floats()),
+        packed_hr_(s.proj > 0 ? Panels{s.hidden, s.proj}.floats() : 1),
+        packed_ih_(fits(s, inputs) ? Cell::kGates * Panels{inputs, s.hidden}.floats() : 1) {
     block_biases<Cell>(s, w, bias_.data());
+    at_once = rows_at_once(weight_bytes(s, s.out()));
+    pack_hidden(s, w, grid, context);
+    if (s.proj > 0) {
+      projection = {s.hidden, s.proj, grid.vectors, packed_hr_.data()};
+      pack_panels(projection, Trans::yes, w.w_hr, s.hidden, packed_hr_.data(), context);
+    }
+    take_input(s, w, x, inputs, grid, gates, context);
+  }
+
+  const float* bias() const { return bias_.data(); }
+  Panels hidden[Cell::kBlocks];  // by block
+  Panels projection;
+  StepInput input;
+  int64_t at_once;
+
+ private:
+  static int64_t weight_bytes(const RnnShape& s, int64_t k) {
+    return Cell::kGates * s.hidden * k * static_cast<int64_t>(sizeof(float));
+  }
+  // Whether both products go through the steps together: one pass over the gates less, where the
+  // weights of both stay in the nearest cache.
+  static bool fits(const RnnShape& s, int64_t inputs) {
+    return s.rows > kFewRows && rows_at_once(weight_bytes(s, s.out() + inputs)) < INT64_MAX;
+  }
+
+  void pack_hidden(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
     // Packing costs as much as a few rows' products.
     const bool pack = s.rows > kFewRows;
     float* to = packed_.data();
@@ -217,17 +269,44 @@ class ForwardWeights {
         to += panels.floats();
       }
     }
-    if (s.proj == 0) return;
-    projection = {s.hidden, s.proj, grid.vectors, packed_hr_.data()};
-    pack_panels(projection, Trans::yes, w.w_hr, s.hidden, packed_hr_.data(), context);
   }
 
-  const float* bias() const { return bias_.data(); }
-  Panels hidden[Cell::kBlocks];  // by block
-  Panels projection;
+  void take_input(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
+                  const RnnGrid& grid, float* gates, Context& context) {
+    const float* start = bias_.data() + Cell::kInputBlock * s.hidden;
+    const int64_t n = Cell::kGates * s.hidden;
+    if (x.index != nullptr) {
+      input.lookup = &lookup_.emplace(w.w_ih, n, inputs, start, s.rows, context);
+      input.index = x.index;
+    } else if (fits(s, inputs)) {
+      input.panels = input_panels_;
+      input.x = x.values;
+      float* to = packed_ih_.data();
+      for (int gate = 0; gate < Cell::kGates; ++gate) {
+        input_panels_[gate] = {inputs, s.hidden, grid.vectors, to};
+        pack_panels(input_panels_[gate], Trans::yes, w.w_ih + gate * s.hidden * inputs, inputs, to,
+                    context);
+        to += input_panels_[gate].floats();
+      }
+    } else {
+      gemm({.trans_b = Trans::yes,
+            .m = s.rows,
+            .n = n,
+            .k = inputs,
+            .a = x.values,
+            .lda = inputs,
+            .b = w.w_ih,
+            .ldb = inputs,
+            .c = gates + Cell::kInputBlock * s.hidden,
+            .ldc = Cell::kBlocks * s.hidden,
+            .start = start},
+           context);
+    }
+  }
 
- private:
-  Scratch bias_, packed_, packed_hr_;
+  Scratch bias_, packed_, packed_hr_, packed_ih_;
+  Panels input_panels_[Cell::kGates];
+  std::optional<OneHotProduct> lookup_;
 };
 
 template <class Cell>
@@ -246,7 +325,6 @@ void forward(const RnnForwardArgs& args, Context& context) {
   Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
-  ForwardWeights<Cell> weights[2] = {{s, true}, {s, s.directions == 2}};
   RnnInput x = args.x;
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     const bool last = layer + 1 == s.layers;
@@ -255,11 +333,10 @@ void forward(const RnnForwardArgs& args, Context& context) {
                : keep           ? workspace.layer_output(layer)
                : layer % 2 == 0 ? even_output.data()
                                 : odd_output.data();
+    std::optional<ForwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
-      const RnnWeights& w = args.weights[layer * s.directions + d];
-      weights[d].prepare(s, w, grid, context);
-      input_product<Cell>(s, w, x, s.layer_input(layer), weights[d].bias(),
-                          workspace.stack(kept_layer, d).gates, context);
+      weights[d].emplace(s, args.weights[layer * s.directions + d], x, s.layer_input(layer), grid,
+                         workspace.stack(kept_layer, d).gates, context);
     }
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
@@ -268,9 +345,11 @@ void forward(const RnnForwardArgs& args, Context& context) {
       const ForwardLoop<Cell> loop{
           .s = s,
           .w = args.weights[stack],
-          .bias = weights[d].bias(),
-          .hidden = weights[d].hidden,
-          .projection = weights[d].projection,
+          .bias = weights[d]->bias(),
+          .hidden = weights[d]->hidden,
+          .projection = weights[d]->projection,
+          .input = weights[d]->input,
+          .at_once = weights[d]->at_once,
           .saved = workspace.stack(kept_layer, d),
           .h0 = args.h0 ? args.h0 + stack * s.batch * p : nullptr,
           .c0 = args.c0 ? args.c0 + stack * s.batch * s.hidden : nullptr,

@@ -21,7 +21,8 @@ struct TileArgs {
 #define FUSED_RNN_UNROLL _Pragma("GCC unroll 8")
 
 // The columns that the last panel really has.
-[[gnu::noinline]] void store_columns(const TileArgs& t, const float* sums, int rows, int64_t width) {
+[[gnu::noinline]] void store_columns(const TileArgs& t, const float* sums, int rows,
+                                     int64_t width) {
   for (int r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < t.columns; ++j) {
       const float start = t.start != nullptr ? t.start[r * t.start_ld + j] : 0.0f;

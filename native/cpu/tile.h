@@ -23,6 +23,28 @@ constexpr int tile_rows(int vectors) {
   return kAccumulators / vectors < kMaxRows ? kAccumulators / vectors : kMaxRows;
 }
 
+// The panel width at which `columns` columns cost least, for products of `rows` rows.
+inline int best_vectors(int64_t columns, int64_t rows) {
+  // A tile of few sums waits for itself.
+  const auto cost = [&](int64_t vectors) {
+    const int64_t sums = vectors * std::min<int64_t>(rows, tile_rows(static_cast<int>(vectors)));
+    return static_cast<double>(vectors) * (sums >= 9 ? 1 : 1 + 0.1 * static_cast<double>(9 - sums));
+  };
+  int best = 1;
+  double least = 1e300;
+  for (int vectors = kMaxVectors; vectors >= 1; --vectors) {
+    const int64_t width = vectors * kLanes;
+    const int64_t rest = (columns % width + kLanes - 1) / kLanes;
+    const double total =
+        static_cast<double>(columns / width) * cost(vectors) + (rest > 0 ? cost(rest) : 0);
+    if (total < least * 0.99) {
+      least = total;
+      best = vectors;
+    }
+  }
+  return best;
+}
+
 struct Panels {
   int64_t k = 0;
   int64_t n = 0;

@@ -49,8 +49,8 @@ Napi::Value cross_entropy(Addon& addon, Args& args) {
   return pair(addon, args, loss, lse);
 }
 
-// crossEntropyBackward(…, lse, dloss, defer) → dlogits; with `defer` they are written only if somebody
-// reads them as numbers
+// crossEntropyBackward(…, lse, dloss, defer) → dlogits; with `defer` they are written only if
+// somebody reads them as numbers
 Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
   Buffer lse = args.buffer();
