@@ -1,8 +1,8 @@
 /**
  * The whole native surface, typed. Nobody else loads the addon.
  *
- * Every call either returns at once (the work goes on the queue) or returns a promise. Sizes are
- * checked by the callers in ts/; the native side checks them once more against the buffers.
+ * Every call returns at once: its work is small and done, or goes on the queue. Sizes are checked by
+ * the callers in ts/; the native side checks them once more against the buffers.
  */
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -64,15 +64,18 @@ export interface Binding {
   // memory
   upload(values: Float32Array | Int32Array): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
+  /** Nobody may use the handle afterwards; another buffer may get it. */
   release(buffer: Buffer): void
   clone(buffer: Buffer): Buffer
   /** Copies values (same length and type) into an existing buffer. */
   copyInto(to: Buffer, from: Buffer): void
-  read(buffer: Buffer): Promise<Float32Array | Int32Array>
-  synchronize(): Promise<void>
+  /** The values, or a promise of them while the queue is busy. Throws, or rejects, as `data()`. */
+  read(buffer: Buffer): Float32Array | Int32Array | Promise<Float32Array | Int32Array>
+  /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
+  synchronize(): void | Promise<void>
   /** A promise for room in the queue, or null when there is room now. */
   room(): Promise<void> | null
-  /** The first failure that no promise has reported yet. */
+  /** The first failure that no promise has reported yet. Called when the event loop has turned. */
   takeError(): string | null
   setThreads(threads: number): void
   info(): EngineInfo

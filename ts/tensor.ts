@@ -170,7 +170,7 @@ export class Tensor {
     if (this.numel !== 1) {
       throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
     }
-    return binding.read(this.buffer).then((values) => values[0] as number)
+    return firstOf(this.buffer)
   }
 
   /**
@@ -411,4 +411,8 @@ export class Tensor {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
+}
+
+async function firstOf(buffer: Buffer): Promise<number> {
+  return (await binding.read(buffer))[0] as number
 }

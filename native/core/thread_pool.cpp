@@ -2,9 +2,7 @@
 
 #include <system_error>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "core/processor.h"
 
 namespace fused_rnn {
 namespace {
@@ -12,25 +10,7 @@ namespace {
 // Long enough to bridge the gap between two kernels, short enough not to starve other threads.
 constexpr int kSpins = 2000;
 
-void pause() {
-#if defined(__SSE2__)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
-
 }  // namespace
-
-void flush_denormals() {
-#if defined(__SSE2__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);  // flush to zero, denormals are zero
-#elif defined(__aarch64__)
-  uint64_t fpcr;
-  asm volatile("mrs %0, fpcr" : "=r"(fpcr));
-  asm volatile("msr fpcr, %0" : : "r"(fpcr | (uint64_t{1} << 24)));
-#endif
-}
 
 ThreadPool::ThreadPool(int threads) { start(threads); }
 ThreadPool::~ThreadPool() { stop(); }
@@ -78,7 +58,7 @@ void ThreadPool::run(int tasks, Task task, void* context) {
   share(0);
   for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
     if (spins < kSpins) {
-      pause();
+      pause_thread();
     } else {
       std::this_thread::yield();
     }
@@ -96,9 +76,10 @@ void ThreadPool::share(int thread) {
 }
 
 void ThreadPool::helper(int thread, uint64_t seen) {
-  flush_denormals();
+  const FlushDenormals flush;
   for (;;) {
-    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i) pause();
+    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i)
+      pause_thread();
     if (generation_.load(std::memory_order_acquire) == seen) {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] { return stopping_ || generation_.load() != seen; });

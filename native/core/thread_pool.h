@@ -69,7 +69,4 @@ class ThreadPool {
   std::exception_ptr error_;
 };
 
-// Denormal numbers cost up to twenty times a normal one: threads that compute flush them to zero.
-void flush_denormals();
-
 }  // namespace fused_rnn

@@ -15,8 +15,11 @@
 
 namespace fused_rnn::node {
 
+// What a JavaScript handle points to.
 struct Handle {
   Buffer buffer;
+  // Made when the handle is first given up, to keep it for another buffer.
+  napi_ref self = nullptr;
 };
 
 class Args {

@@ -60,6 +60,13 @@ std::vector<int64_t> sizes_of(const std::vector<Buffer>& tensors) {
   return sizes;
 }
 
+// Of a pass over all tensors.
+int64_t cost_of(const std::vector<Buffer>& tensors) {
+  int64_t elements = 0;
+  for (const Buffer& tensor : tensors) elements += tensor.length;
+  return cost::elements(elements);
+}
+
 std::vector<float*> pointers_of(const std::vector<Buffer>& tensors) {
   std::vector<float*> pointers;
   for (const Buffer& tensor : tensors) pointers.push_back(tensor.f32());
@@ -71,13 +78,14 @@ Napi::Value grad_norm(Addon& addon, Args& args) {
   const std::vector<Buffer> grads = read_tensors(args);
   const bool infinity = args.boolean();
   Buffer norm = Buffer::make(1);
-  addon.enqueue("gradNorm", grads, {norm}, [=](const Backend& backend, Context& context) {
-    const auto sizes = sizes_of(grads);
-    const auto pointers = pointers_of(grads);
-    backend.grad_norm(
-        {static_cast<int64_t>(grads.size()), pointers.data(), sizes.data(), infinity, norm.f32()},
-        context);
-  });
+  addon.enqueue("gradNorm", cost_of(grads), grads, {norm},
+                [=](const Backend& backend, Context& context) {
+                  const auto sizes = sizes_of(grads);
+                  const auto pointers = pointers_of(grads);
+                  backend.grad_norm({static_cast<int64_t>(grads.size()), pointers.data(),
+                                     sizes.data(), infinity, norm.f32()},
+                                    context);
+                });
   return addon.wrap(norm);
 }
 
@@ -87,12 +95,14 @@ Napi::Value clip_grads(Addon& addon, Args& args) {
   const ClipCall clip = read_clip(args);
   std::vector<Buffer> reads = grads;
   reads.push_back(clip.norm);
-  addon.enqueue("clipGrads", reads, {}, [=](const Backend& backend, Context& context) {
-    const auto sizes = sizes_of(grads);
-    const auto pointers = pointers_of(grads);
-    backend.clip_grads(
-        {static_cast<int64_t>(grads.size()), pointers.data(), sizes.data(), clip.get()}, context);
-  });
+  addon.enqueue(
+      "clipGrads", cost_of(grads), reads, {}, [=](const Backend& backend, Context& context) {
+        const auto sizes = sizes_of(grads);
+        const auto pointers = pointers_of(grads);
+        backend.clip_grads(
+            {static_cast<int64_t>(grads.size()), pointers.data(), sizes.data(), clip.get()},
+            context);
+      });
   return args.env().Undefined();
 }
 
@@ -116,16 +126,17 @@ Napi::Value sgd(Addon& addon, Args& args) {
   append(reads, grads);
   append(reads, buffers);
   reads.push_back(clip.norm);
-  addon.enqueue("SGD", reads, {}, [=](const Backend& backend, Context& context) mutable {
-    std::vector<SgdTensor> tensors;
-    for (size_t i = 0; i < params.size(); ++i) {
-      tensors.push_back({params[i].length, params[i].f32(), grads[i].f32(),
-                         buffers.empty() ? nullptr : buffers[i].f32(), first[i] != 0});
-    }
-    call.tensors = tensors.data();
-    call.clip = clip.get();
-    backend.sgd(call, context);
-  });
+  addon.enqueue(
+      "SGD", cost_of(params), reads, {}, [=](const Backend& backend, Context& context) mutable {
+        std::vector<SgdTensor> tensors;
+        for (size_t i = 0; i < params.size(); ++i) {
+          tensors.push_back({params[i].length, params[i].f32(), grads[i].f32(),
+                             buffers.empty() ? nullptr : buffers[i].f32(), first[i] != 0});
+        }
+        call.tensors = tensors.data();
+        call.clip = clip.get();
+        backend.sgd(call, context);
+      });
   return args.env().Undefined();
 }
 
@@ -153,17 +164,19 @@ Napi::Value adam(Addon& addon, Args& args) {
   std::vector<Buffer> reads = params;
   for (const auto* tensors : {&grads, &means, &squares, &largest}) append(reads, *tensors);
   reads.push_back(clip.norm);
-  addon.enqueue("Adam", reads, {}, [=](const Backend& backend, Context& context) mutable {
-    std::vector<AdamTensor> tensors;
-    for (size_t i = 0; i < params.size(); ++i) {
-      tensors.push_back({params[i].length, params[i].f32(), grads[i].f32(), means[i].f32(),
+  addon.enqueue("Adam", 2 * cost_of(params), reads, {},
+                [=](const Backend& backend, Context& context) mutable {
+                  std::vector<AdamTensor> tensors;
+                  for (size_t i = 0; i < params.size(); ++i) {
+                    tensors.push_back(
+                        {params[i].length, params[i].f32(), grads[i].f32(), means[i].f32(),
                          squares[i].f32(), largest.empty() ? nullptr : largest[i].f32(),
                          static_cast<float>(step_sizes[i]), static_cast<float>(square_scales[i])});
-    }
-    call.tensors = tensors.data();
-    call.clip = clip.get();
-    backend.adam(call, context);
-  });
+                  }
+                  call.tensors = tensors.data();
+                  call.clip = clip.get();
+                  backend.adam(call, context);
+                });
   return args.env().Undefined();
 }
 

@@ -44,6 +44,18 @@ struct RnnCall {
   int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
   int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
 
+  // Of the forward pass; backward takes some three times as much.
+  int64_t cost() const {
+    int64_t cost = 0;
+    for (int64_t layer = 0; layer < shape.layers; ++layer) {
+      const int64_t columns = shape.layer_input(layer) + shape.out() + shape.proj;
+      cost += shape.directions *
+              (shape.steps * cost::kCall + cost::functions(shape.rows * gate_rows()) +
+               cost::product(shape.rows, gate_rows(), columns));
+    }
+    return cost;
+  }
+
   // Elements of weight `i` of the flat list.
   int64_t weight_floats(size_t i) const {
     const auto layer = static_cast<int64_t>(i / kPerStack) / shape.directions;
@@ -129,7 +141,7 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
 
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
-  addon.enqueue("rnn", reads, {y, hn, cn, workspace},
+  addon.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
                   backend.rnn_forward({.shape = call.shape,
@@ -188,7 +200,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
 
   std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
   append(reads, call.weights);
-  addon.enqueue("rnn backward", reads, {dx, dh0, dc0, block},
+  addon.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
                   std::vector<RnnWeightGrads> gradients(weights.size());
