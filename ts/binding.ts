@@ -52,8 +52,6 @@ export type RecurrentShared = readonly [
   batch: number,
   /** T, or the batch size of every step. */
   steps: number | Int32Array,
-  /** Five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
-  weights: readonly (Buffer | null)[],
   x: Buffer,
   dropout: number,
   seed: number,
@@ -178,9 +176,16 @@ export interface Binding {
   ): Buffer
 
   // recurrent layers; see RnnForwardArgs and RnnBackwardArgs
+  /** weights: five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
   rnnForward(
-    ...args: [...RecurrentShared, h0: Buffer | null, c0: Buffer | null, keep: boolean]
-  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: Buffer | null, workspaceFloats: number]
+    ...args: [
+      ...RecurrentShared,
+      h0: Buffer | null,
+      c0: Buffer | null,
+      keep: boolean,
+      ...weights: (Buffer | null)[],
+    ]
+  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: Buffer | null]
   /** dx, dh0, dc0 and the gradients of the weights, null where `needs` is false. */
   rnnBackward(
     ...args: [
@@ -189,7 +194,8 @@ export interface Binding {
       dy: Buffer | null,
       dhn: Buffer | null,
       dcn: Buffer | null,
-      needs: readonly boolean[],
+      /** Whether each of x, h0, c0 and the weights needs its gradient; then the weights. */
+      ...needsAndWeights: (boolean | Buffer | null)[],
     ]
   ): (Buffer | null)[]
 
@@ -259,14 +265,16 @@ export interface Binding {
   ): [Buffer | null, Buffer | null]
 
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
-  gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
-  clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void
-  /** `momenta` is empty without momentum. */
+  // The tensors stand at the end, one after the other: reading an array takes as long as all else.
+  gradNorm(infinity: boolean, ...grads: Buffer[]): Buffer
+  clipGrads(norm: Buffer | null, maxNorm: number, maxValue: number, ...grads: Buffer[]): void
+  /**
+   * @param norm that of all gradients, or null: maxNorm, unless negative, is for the norm of these
+   * @param count of the parameters
+   * @param rest the parameters, their gradients, and, with momentum, the momentum buffers and
+   *   whether each begins now
+   */
   sgd(
-    params: readonly Buffer[],
-    grads: readonly Buffer[],
-    momenta: readonly Buffer[],
-    first: readonly number[],
     norm: Buffer | null,
     maxNorm: number,
     maxValue: number,
@@ -276,16 +284,14 @@ export interface Binding {
     weightDecay: number,
     nesterov: boolean,
     maximize: boolean,
+    count: number,
+    ...rest: (Buffer | boolean)[]
   ): void
-  /** `largest` is empty without amsgrad. */
+  /**
+   * @param rest the parameters, their gradients, running means, running means of squares, with
+   *   amsgrad the largest of those, then the step sizes and the scales of the squares
+   */
   adam(
-    params: readonly Buffer[],
-    grads: readonly Buffer[],
-    means: readonly Buffer[],
-    squares: readonly Buffer[],
-    largest: readonly Buffer[],
-    stepSizes: readonly number[],
-    squareScales: readonly number[],
     norm: Buffer | null,
     maxNorm: number,
     maxValue: number,
@@ -295,6 +301,9 @@ export interface Binding {
     weightDecay: number,
     shrink: number,
     maximize: boolean,
+    amsgrad: boolean,
+    count: number,
+    ...rest: (Buffer | number)[]
   ): void
 }
 

@@ -96,12 +96,14 @@ void Addon::release(Napi::Value value) {
   if (status == napi_ok) spare_handles_.push_back(handle);
 }
 
-Napi::Value Addon::wrap_all(const std::vector<Buffer>& buffers) {
-  auto result = Napi::Array::New(env_, buffers.size());
+Napi::Value Addon::wrap_all(Buffers buffers) {
+  napi_value result;
+  check(env_, napi_create_array_with_length(env_, buffers.size(), &result));
   for (size_t i = 0; i < buffers.size(); ++i) {
-    result.Set(static_cast<uint32_t>(i), buffers[i] ? wrap(buffers[i]) : env_.Null());
+    const Napi::Value value = buffers[i] ? wrap(buffers[i]) : env_.Null();
+    check(env_, napi_set_element(env_, result, static_cast<uint32_t>(i), value));
   }
-  return result;
+  return {env_, result};
 }
 
 uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {

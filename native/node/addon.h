@@ -39,7 +39,7 @@ class Addon : public Napi::Addon<Addon> {
   void release(Napi::Value handle);
 
   // An array of handles; null for an absent buffer.
-  Napi::Value wrap_all(const std::vector<Buffer>& buffers);
+  Napi::Value wrap_all(Buffers buffers);
 
   // Puts run(backend, context) on the queue, or runs it now when it is small and nothing is before
   // it; `cost` is counted as in cost.h. `reads` and `writes` are for the error rule of

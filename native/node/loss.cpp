@@ -28,13 +28,6 @@ CrossEntropyCall read_cross_entropy(Args& args) {
   return call;
 }
 
-Napi::Array pair(Addon& addon, Args& args, const Buffer& first, const Buffer& second) {
-  auto result = Napi::Array::New(args.env(), 2);
-  result[0u] = first ? addon.wrap(first) : args.env().Null();
-  result[1u] = second ? addon.wrap(second) : args.env().Null();
-  return result;
-}
-
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
@@ -46,7 +39,7 @@ Napi::Value cross_entropy(Addon& addon, Args& args) {
                       {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
                       context);
                 });
-  return pair(addon, args, loss, lse);
+  return addon.wrap_all({loss, lse});
 }
 
 // crossEntropyBackward(…, lse, dloss) → dlogits
@@ -120,7 +113,7 @@ Napi::Value pair_loss_backward(Addon& addon, Args& args) {
                        call.weight.f32(), call.pos_weight.f32(), dloss.f32(), dx.f32(), dt.f32()},
                       context);
                 });
-  return pair(addon, args, dx, dt);
+  return addon.wrap_all({dx, dt});
 }
 
 }  // namespace

@@ -9,9 +9,9 @@ namespace {
 constexpr size_t kPerStack = 5;  // w_ih, w_hh, b_ih, b_hh, w_hr
 
 // The arguments that forward and backward share:
-//   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, weights, x,
-//   dropout, seed, counter
-// weights: five buffers per layer and direction, null where there is none.
+//   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
+//   seed, counter, …, weights
+// weights: five buffers per layer and direction, null where there is none, each an argument.
 struct RnnCall {
   explicit RnnCall(Args& args) {
     shape.cell = static_cast<CellKind>(args.size());
@@ -26,11 +26,11 @@ struct RnnCall {
     shape.steps = static_cast<int64_t>(sizes->size());
     shape.batch_sizes = sizes->data();
     for (int32_t size : *sizes) shape.rows += size;
-    weights = args.buffers();
     x = args.buffer();
     dropout.p = static_cast<float>(args.number());
     dropout.seed = static_cast<uint64_t>(args.size());
     dropout.counter = static_cast<uint64_t>(args.size());
+    weights = args.last_buffers(static_cast<size_t>(stacks()) * kPerStack);
     check(args);
   }
 
@@ -122,11 +122,7 @@ void append(std::vector<Buffer>& list, const std::vector<Buffer>& more) {
   }
 }
 
-Napi::Value wrap_or_null(Addon& addon, Args& args, const Buffer& buffer) {
-  return buffer ? addon.wrap(buffer) : args.env().Null();
-}
-
-// rnnForward(…shared, h0, c0, keep) → [y, hn, cn or null, workspace or null, workspace floats]
+// rnnForward(…shared, h0, c0, keep, …weights) → [y, hn, cn or null, workspace or null]
 Napi::Value rnn_forward(Addon& addon, Args& args) {
   const RnnCall call(args);
   const Buffer h0 = args.optional_buffer();
@@ -156,40 +152,32 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
                                        .workspace = workspace.f32()},
                                       context);
                 });
-  auto result = Napi::Array::New(args.env(), 5);
-  result[0u] = addon.wrap(y);
-  result[1u] = addon.wrap(hn);
-  result[2u] = wrap_or_null(addon, args, cn);
-  result[3u] = wrap_or_null(addon, args, workspace);
-  result[4u] = Napi::Number::New(args.env(), static_cast<double>(workspace.length));
-  return result;
+  return addon.wrap_all({y, hn, cn, workspace});
 }
 
-// rnnBackward(…shared, workspace, dy, dhn, dcn, needs) → [dx, dh0, dc0, …weight gradients], null
-// where `needs`, an array of booleans in the same order, says no. The workspace is used up. The
-// weight gradients are windows of one block.
+// rnnBackward(…shared, workspace, dy, dhn, dcn, …needs, …weights) → [dx, dh0, dc0, …weight
+// gradients], null where `needs`, booleans in the same order, says no. The workspace is used up.
+// The weight gradients are windows of one block.
 Napi::Value rnn_backward(Addon& addon, Args& args) {
   const RnnCall call(args);
   const Buffer workspace = args.buffer();
   const Buffer dy = args.optional_buffer();
   const Buffer dhn = args.optional_buffer();
   const Buffer dcn = args.optional_buffer();
-  auto needs = args.value().As<Napi::Array>();
+  std::vector<bool> needed(3 + call.weights.size());
+  for (size_t i = 0; i < needed.size(); ++i) needed[i] = args.boolean();
   args.expect(workspace, rnn_workspace_floats(call.shape));
   args.expect(dy, call.y_floats());
   args.expect(dhn, call.h_floats());
   args.expect(dcn, call.c_floats());
-  const auto needed = [&](size_t i) {
-    return Napi::Value(needs[static_cast<uint32_t>(i)]).ToBoolean().Value();
-  };
-  const Buffer dx = needed(0) ? Buffer::make(call.shape.rows * call.shape.input) : Buffer{};
-  const Buffer dh0 = needed(1) ? Buffer::make(call.h_floats()) : Buffer{};
-  const Buffer dc0 = call.has_c() && needed(2) ? Buffer::make(call.c_floats()) : Buffer{};
+  const Buffer dx = needed[0] ? Buffer::make(call.shape.rows * call.shape.input) : Buffer{};
+  const Buffer dh0 = needed[1] ? Buffer::make(call.h_floats()) : Buffer{};
+  const Buffer dc0 = call.has_c() && needed[2] ? Buffer::make(call.c_floats()) : Buffer{};
 
   std::vector<Buffer> grads(call.weights.size());
   int64_t total = 0;
   for (size_t i = 0; i < grads.size(); ++i) {
-    if (!call.weights[i] || !needed(3 + i)) continue;
+    if (!call.weights[i] || !needed[3 + i]) continue;
     grads[i] = Buffer{nullptr, total, call.weight_floats(i)};
     total += grads[i].length;
   }
@@ -222,14 +210,9 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
                                         .grads = gradients.data()},
                                        context);
                 });
-  auto result = Napi::Array::New(args.env(), 3 + grads.size());
-  result[0u] = wrap_or_null(addon, args, dx);
-  result[1u] = wrap_or_null(addon, args, dh0);
-  result[2u] = wrap_or_null(addon, args, dc0);
-  for (size_t i = 0; i < grads.size(); ++i) {
-    result[static_cast<uint32_t>(3 + i)] = wrap_or_null(addon, args, grads[i]);
-  }
-  return result;
+  std::vector<Buffer> results = {dx, dh0, dc0};
+  results.insert(results.end(), grads.begin(), grads.end());
+  return addon.wrap_all(results);
 }
 
 }  // namespace
