@@ -39,6 +39,9 @@ void finalize(napi_env env, void* data, void*) {
   if (handle->buffer) count_handle(env, *handle->buffer.storage, -1);
 }
 
+// A script that awaits results reaches the event loop at least this often.
+constexpr auto kLongestTurn = std::chrono::milliseconds(2);
+
 // As many as a training step of a deep model gives up.
 constexpr size_t kSpareHandles = 512;
 
@@ -49,6 +52,9 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   wake_script_ = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "fused-rnn", 0, 1);
   wake_script_.Unref(env);
+  set_immediate_ = Napi::Persistent(env.Global().Get("setImmediate").As<Napi::Function>());
+  deliver_ = Napi::Persistent(
+      Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { deliver(info.Env()); }));
   // Hooks run last in, first out: ours stops the worker before the thread-safe function closes.
   env.AddCleanupHook([this] { shut_down(); });
   register_memory(env, exports, this);
@@ -131,18 +137,23 @@ std::string Addon::report(Buffers reads, const std::function<void()>& work) {
   return error;
 }
 
-// A loop of awaits that are answered at once never reaches the event loop: from time to time one
-// goes the long way. And promises settle in order.
-bool Addon::may_answer_now(int64_t cost) const {
-  constexpr auto kLongestTurn = std::chrono::milliseconds(2);
-  return Queue::small(cost) && queue_.idle() && pending_.empty() &&
-         std::chrono::steady_clock::now() - last_turn_ < kLongestTurn;
+// A loop of awaits that are answered at once would never let the event loop turn.
+bool Addon::loop_waits() const {
+  return std::chrono::steady_clock::now() - last_turn_ > kLongestTurn;
 }
 
 Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
                              std::function<void()> work) {
-  if (may_answer_now(cost)) {
-    const std::string error = report(reads, work);
+  if (Queue::small(cost) && queue_.idle()) {
+    std::string error = report(reads, work);
+    // Promises settle in order.
+    if (!pending_.empty() || loop_waits()) {
+      const uint64_t id = add_pending(env, value);
+      Napi::Promise promise = pending_.at(id).deferred.Promise();
+      // Not by wake_script_, whose calls from this thread would all be made in one turn.
+      if (add_settled(id, std::move(error))) set_immediate_.Call({deliver_.Value()});
+      return promise;
+    }
     if (!error.empty()) throw Napi::Error::New(env, error);
     return value;
   }
@@ -168,14 +179,15 @@ Napi::Value Addon::when_room(Napi::Env env) {
   return env.Null();
 }
 
+// False when a call of deliver() that will find this one too is under way.
+bool Addon::add_settled(uint64_t id, std::string error) {
+  std::lock_guard lock(settled_mutex_);
+  settled_.emplace_back(id, std::move(error));
+  return settled_.size() == 1;
+}
+
 void Addon::settle(uint64_t id, std::string error) {
-  bool first;
-  {
-    std::lock_guard lock(settled_mutex_);
-    first = settled_.empty();
-    settled_.emplace_back(id, std::move(error));
-  }
-  if (!first) return;  // the call that is under way will deliver this one too
+  if (!add_settled(id, std::move(error))) return;
   wake_script_.NonBlockingCall([this](Napi::Env env, Napi::Function) {
     if (env != nullptr) deliver(env);
   });

@@ -77,9 +77,10 @@ class Addon : public Napi::Addon<Addon> {
     Napi::ObjectReference value;  // empty: undefined
   };
 
-  bool may_answer_now(int64_t cost) const;
+  bool loop_waits() const;
   std::string report(Buffers reads, const std::function<void()>& work);
   uint64_t add_pending(Napi::Env env, Napi::Value value);
+  bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker
   void deliver(Napi::Env env);                  // on the script's thread
   void shut_down();
@@ -90,6 +91,8 @@ class Addon : public Napi::Addon<Addon> {
   std::vector<Handle*> spare_handles_;
   std::chrono::steady_clock::time_point last_turn_{};
   Napi::ThreadSafeFunction wake_script_;
+  Napi::FunctionReference set_immediate_;
+  Napi::FunctionReference deliver_;
   std::unordered_map<uint64_t, Pending> pending_;
   uint64_t next_pending_ = 0;
   std::mutex settled_mutex_;

@@ -6,15 +6,17 @@
 
 namespace fused_rnn::node::cost {
 
-// One element read, a little arithmetic, written.
-constexpr int64_t kElement = 16;
-// The same with an exponential, a tangent, a logarithm …
-constexpr int64_t kFunction = 64;
-// A call of the products' library.
-constexpr int64_t kCall = 1 << 14;
+// n elements read, a little arithmetic, written.
+inline int64_t elements(int64_t n) { return 16 * n; }
+// The same with an exponential, a tangent, a comparison of neighbours …
+inline int64_t functions(int64_t n) { return 64 * n; }
+// Random numbers.
+inline int64_t draws(int64_t n) { return 128 * n; }
+// Functions that are computed one element after the other.
+inline int64_t scalar_functions(int64_t n) { return 1024 * n; }
 
-inline int64_t elements(int64_t n) { return n * kElement; }
-inline int64_t functions(int64_t n) { return n * kFunction; }
-inline int64_t product(int64_t m, int64_t n, int64_t k) { return kCall + 2 * m * n * k; }
+// [m, k] times [k, n]; with few rows the time goes into reading the second matrix.
+constexpr int64_t kCall = 1 << 13;
+inline int64_t product(int64_t m, int64_t n, int64_t k) { return kCall + (2 * m + 4) * n * k; }
 
 }  // namespace fused_rnn::node::cost

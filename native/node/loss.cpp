@@ -65,8 +65,9 @@ struct PairLossCall {
   int64_t n;
   Buffer x, t, weight, pos_weight;
   int64_t losses() const { return reduction == Reduction::none ? n : 1; }
-  // The logarithm in the binary cross entropy is not a vector's.
-  int64_t cost() const { return 8 * cost::functions(n); }
+  int64_t cost() const {
+    return kind == PairLoss::mse ? cost::elements(n) : cost::scalar_functions(n);
+  }
 };
 
 // (kind, reduction, length, x, t, weight, posWeight)

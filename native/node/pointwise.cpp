@@ -109,6 +109,10 @@ Napi::Value binary_number(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
+int64_t cost_of(UnaryOp op, int64_t n) {
+  return op == UnaryOp::pow ? cost::scalar_functions(n) : cost::functions(n);
+}
+
 // unary(op, x, p, q) → buffer like x
 Napi::Value unary(Addon& addon, Args& args) {
   const auto op = static_cast<UnaryOp>(args.size());
@@ -116,7 +120,7 @@ Napi::Value unary(Addon& addon, Args& args) {
   const double p = args.number(), q = args.number();
   const bool integer = x.dtype == DType::int32;
   Buffer out = Buffer::make(x.length, x.dtype);
-  addon.enqueue("unary", cost::functions(x.length), {x}, {out},
+  addon.enqueue("unary", cost_of(op, x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
                 });
@@ -132,7 +136,7 @@ Napi::Value unary_backward(Addon& addon, Args& args) {
   args.expect(dy, dy.length);
   args.expect(saved, dy.length);
   Buffer dx = Buffer::make(dy.length);
-  addon.enqueue("unary backward", cost::functions(dy.length), {dy, saved}, {dx},
+  addon.enqueue("unary backward", cost_of(op, dy.length), {dy, saved}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.unary_backward({op, dx.f32(), dy.f32(), saved.f32(), dy.length, p, q},
                                          context);

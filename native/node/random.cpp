@@ -18,12 +18,11 @@ void enqueue_random(Addon& addon, Args& args, RandomKind kind, const Buffer& out
   const auto a = static_cast<float>(args.number());
   const auto b = static_cast<float>(args.number());
   const Stream stream = read_stream(args);
-  const int64_t functions = kind == RandomKind::normal ? 16 : 1;
-  addon.enqueue("random", functions * cost::functions(out.length), {}, {out},
-                [=](const Backend& backend, Context& context) {
-                  backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter},
-                                 context);
-                });
+  const int64_t cost =
+      kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
+  addon.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
+    backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
+  });
 }
 
 // random(kind, length, a, b, seed, counter) → buffer
@@ -63,7 +62,7 @@ Napi::Value dropout(Addon& addon, Args& args) {
   const Stream stream = read_stream(args);
   args.expect(x, n);
   Buffer out = Buffer::make(n);
-  addon.enqueue("dropout", cost::functions(n), {x}, {out},
+  addon.enqueue("dropout", cost::draws(n), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
                 });
