@@ -33,11 +33,6 @@ missing=''
 command -v c++ >/dev/null || missing="$missing g++"
 command -v cmake >/dev/null || missing="$missing cmake"
 command -v make >/dev/null || command -v ninja >/dev/null || missing="$missing make"
-found=''
-for file in /usr/lib/*/openblas-pthread/libopenblas.a; do
-  [ -f "$file" ] && found=yes
-done
-[ -n "$found" ] || missing="$missing libopenblas-pthread-dev"
 
 if [ -n "$missing" ]; then
   line="apt-get install -y --no-install-recommends$missing"

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "core/processor.h"
+#include "core/denormals.h"
 
 namespace fused_rnn {
 namespace {
@@ -13,9 +13,8 @@ namespace {
 // How long the worker looks out for another job before it sleeps.
 constexpr auto kLinger = std::chrono::microseconds(50);
 
-// exit() ends libraries whose code the workers may be running (OpenBLAS unmaps its work memory),
-// and a script's process.exit() comes there without any cleanup hook: the queues are stopped
-// before.
+// exit() destroys what the workers may be using, and a script's process.exit() comes there without
+// any cleanup hook: the queues are stopped before.
 class LiveQueues {
  public:
   static LiveQueues& instance() {

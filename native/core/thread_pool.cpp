@@ -2,7 +2,11 @@
 
 #include <system_error>
 
-#include "core/processor.h"
+#include "core/denormals.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 namespace fused_rnn {
 namespace {
@@ -11,6 +15,14 @@ namespace {
 constexpr int kSpins = 2000;
 
 }  // namespace
+
+void pause_thread() {
+#if defined(__SSE2__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
 
 ThreadPool::ThreadPool(int threads) { start(threads); }
 ThreadPool::~ThreadPool() { stop(); }

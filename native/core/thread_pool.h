@@ -69,4 +69,7 @@ class ThreadPool {
   std::exception_ptr error_;
 };
 
+// A short rest inside a loop that waits for another thread.
+void pause_thread();
+
 }  // namespace fused_rnn

@@ -1,17 +1,18 @@
-// Matrix products: OpenBLAS, called from each of our threads for a part of the product, so that one
-// pool decides who computes what. The library itself is held to one thread a call; it has to be a
-// build with locks (Debian's pthread build), for the serial one shares its work buffers unguarded.
+// Matrix products of any size, from the tiles of tile.h.
 #pragma once
 
 #include <cstdint>
 
 #include "core/context.h"
+#include "cpu/isa.h"
 
-namespace fused_rnn {
+FUSED_RNN_KERNELS_BEGIN
 
 enum class Trans : bool { no, yes };
 
-// C[M,N] = alpha * op(A)[M,K] * op(B)[K,N] + beta * C; row-major, lda/ldb/ldc elements per row.
+// C[M,N] = start + op(A)[M,K] * op(B)[K,N]; row-major, lda/ldb/ldc elements per row.
+//
+// The bits do not depend on the number of threads, except where a part has fewer rows than a tile.
 struct Gemm {
   Trans trans_a = Trans::no;
   Trans trans_b = Trans::no;
@@ -22,8 +23,8 @@ struct Gemm {
   int64_t ldb;
   float* c;
   int64_t ldc;
-  float alpha = 1;
-  float beta = 0;  // 0: what C held does not matter
+  const float* start = nullptr;  // null: zeros; C itself to add to it; a row of biases with ld 0
+  int64_t start_ld = 0;
 };
 
 // On the calling thread.
@@ -31,4 +32,4 @@ void gemm(const Gemm& g);
 // Over the pool.
 void gemm(const Gemm& g, Context& context);
 
-}  // namespace fused_rnn
+FUSED_RNN_KERNELS_END

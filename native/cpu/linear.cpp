@@ -8,14 +8,6 @@ FUSED_RNN_KERNELS_BEGIN
 
 void linear(const LinearArgs& args, Context& context) {
   const int64_t m = args.m, in = args.in, out = args.out;
-  if (args.b != nullptr) {
-    context.pool.parallel_for(m, (1 << 15) / (out + 1) + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        float* y = args.y + r * out;
-        for (int64_t o = 0; o < out; ++o) y[o] = args.b[o];
-      }
-    });
-  }
   gemm({.trans_b = Trans::yes,
         .m = m,
         .n = out,
@@ -26,7 +18,7 @@ void linear(const LinearArgs& args, Context& context) {
         .ldb = in,
         .c = args.y,
         .ldc = out,
-        .beta = args.b != nullptr ? 1.0f : 0.0f},
+        .start = args.b},
        context);
 }
 

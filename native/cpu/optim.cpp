@@ -29,16 +29,16 @@ void each_part(Context& context, int64_t count, Size size, F f) {
 double larger(double a, double b) { return b > a || b != b ? b : a; }
 
 double norm_of_block(const float* x, int64_t n, bool infinity) {
-  constexpr int kLanes = 32;  // more than the compiler unrolls before it vectorises
-  double lanes[kLanes] = {};
+  constexpr int kSums = 32;  // more than the compiler unrolls before it vectorises
+  double lanes[kSums] = {};
   int64_t i = 0;
   if (infinity) {
     double max = 0;
     for (; i < n; ++i) max = larger(max, fabsf(x[i]));
     return max;
   }
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) {
+  for (; i + kSums <= n; i += kSums) {
+    for (int j = 0; j < kSums; ++j) {
       const double value = x[i + j];
       lanes[j] += value * value;
     }
@@ -48,7 +48,7 @@ double norm_of_block(const float* x, int64_t n, bool infinity) {
     lanes[j] += value * value;
   }
   double sum = 0;
-  for (int j = 0; j < kLanes; ++j) sum += lanes[j];
+  for (int j = 0; j < kSums; ++j) sum += lanes[j];
   return sum;
 }
 

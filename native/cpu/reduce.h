@@ -11,18 +11,18 @@ FUSED_RNN_KERNELS_BEGIN
 namespace {
 
 // More than the compiler unrolls before it vectorises.
-constexpr int kLanes = 64;
+constexpr int kSums = 64;
 
 // The largest of n numbers; NaNs are passed over, -infinity if there is nothing else.
 [[maybe_unused]] float max_of(const float* x, int64_t n) {
-  float lanes[kLanes];
-  for (int j = 0; j < kLanes; ++j) lanes[j] = -INFINITY;
+  float lanes[kSums];
+  for (int j = 0; j < kSums; ++j) lanes[j] = -INFINITY;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  for (; i + kSums <= n; i += kSums) {
+    for (int j = 0; j < kSums; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
   }
   float max = lanes[0];
-  for (int j = 1; j < kLanes; ++j) max = lanes[j] > max ? lanes[j] : max;
+  for (int j = 1; j < kSums; ++j) max = lanes[j] > max ? lanes[j] : max;
   for (; i < n; ++i) max = x[i] > max ? x[i] : max;
   return max;
 }
@@ -30,18 +30,18 @@ constexpr int kLanes = 64;
 // Adds f(i) up: floats within a lane of a block, doubles beyond.
 template <class F>
 double sum_over(int64_t n, F f) {
-  constexpr int64_t kBlock = 16 * kLanes;
+  constexpr int64_t kBlock = 16 * kSums;
   double total = 0;
   for (int64_t from = 0; from < n; from += kBlock) {
     const int64_t count = n - from < kBlock ? n - from : kBlock;
     float values[kBlock];
     for (int64_t i = 0; i < count; ++i) values[i] = f(from + i);
-    float lanes[kLanes] = {};
+    float lanes[kSums] = {};
     int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (int j = 0; j < kLanes; ++j) lanes[j] += values[i + j];
+    for (; i + kSums <= count; i += kSums) {
+      for (int j = 0; j < kSums; ++j) lanes[j] += values[i + j];
     }
-    for (int j = 0; j < kLanes && i > 0; ++j) total += lanes[j];
+    for (int j = 0; j < kSums && i > 0; ++j) total += lanes[j];
     for (; i < count; ++i) total += values[i];
   }
   return total;

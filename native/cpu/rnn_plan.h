@@ -94,13 +94,4 @@ inline BatchSlice batch_slice(const RnnShape& s, int64_t index, int64_t count) {
   return {cut(index), cut(index + 1)};
 }
 
-// How many slices are worth their threads.
-inline int64_t batch_slices(const RnnShape& s, int gates, int threads) {
-  constexpr double kWorthAThread = 1 << 18;
-  const double products = static_cast<double>(s.rows) * gates * s.hidden * s.out();
-  const int64_t by_work = static_cast<int64_t>(products / kWorthAThread) + 1;
-  const int64_t by_threads = (threads + s.directions - 1) / s.directions;
-  return std::max<int64_t>(1, std::min({by_work, by_threads, s.batch}));
-}
-
 }  // namespace fused_rnn

@@ -7,36 +7,43 @@
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
+#include "cpu/one_hot_rows.h"
 #include "cpu/reduce.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
+#include "cpu/rnn_team.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// One row: activations become gradients of the pre-activations; dh becomes the part of h(t-1)'s
-// gradient that does not go through the gates, dc becomes c(t-1)'s.
+// `count` units of one row: activations become gradients of the pre-activations; dh becomes the
+// part of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
 template <class Cell>
-void cell_row_backward(int64_t hidden, float* __restrict gates, const float* __restrict h_prev,
-                       const float* __restrict c_prev, const float* __restrict dh_in,
-                       float* __restrict dh_out, float* __restrict dc) {
-  for (int64_t j = 0; j < hidden; ++j) {
+void cell_row_backward(int64_t hidden, int64_t count, float* __restrict gates,
+                       const float* __restrict h_prev, const float* __restrict c_prev,
+                       float* __restrict dh, float* __restrict dc) {
+  for (int64_t j = 0; j < count; ++j) {
     float s[Cell::kBlocks];
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * hidden + j];
     float dh_prev = 0, dc_prev = 0;
-    Cell::backward(s, Cell::kDirectH ? h_prev[j] : 0, Cell::kHasC ? c_prev[j] : 0, dh_in[j],
+    Cell::backward(s, Cell::kDirectH ? h_prev[j] : 0, Cell::kHasC ? c_prev[j] : 0, dh[j],
                    Cell::kHasC ? dc[j] : 0, dh_prev, dc_prev);
     for (int b = 0; b < Cell::kBlocks; ++b) gates[b * hidden + j] = s[b];
-    if (Cell::kDirectH) dh_out[j] = dh_prev;
+    if (Cell::kDirectH) dh[j] = dh_prev;
     if (Cell::kHasC) dc[j] = dc_prev;
   }
 }
 
-// One layer and direction, for one slice of the batch, over all steps.
+// One layer and direction, for one slice of the batch and one member's share of the columns, over
+// all steps.
+//
+// A step's gradient of h(t) comes from the gates of the step that followed: block by block of
+// units, the product with W_hh and, while the block is in the cache, the cell.
 template <class Cell>
 struct BackwardLoop {
   const RnnShape& s;
-  const RnnWeights& w;
+  const Panels& hidden;      // W_hh, its gates in the order of the gate matrix's blocks
+  const Panels& projection;  // W_hr
   RnnStackSaved saved;
   const float* dy;   // this direction's columns of [rows, D*P], or null
   const float* dhn;  // [N, P] or null
@@ -44,99 +51,139 @@ struct BackwardLoop {
   float* dh;         // [N, P]: on its way back through time; in the end dh0
   float* dc;         // [N, H]
   float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
-  float* du;         // [N, H], with projection, or as dh_sum [N, P]: one step's
+  float* du;         // [N, H], with projection: of one step's h before it is projected
   bool reverse;
+  bool needs_dh0;
+  int member;
+  int members;
+  Barrier& barrier;
 
   void run(const BatchSlice& slice, Context& context) const {
     // Against the direction that forward took.
     int64_t row = reverse ? 0 : s.rows - s.batch_sizes[s.steps - 1];
-    int64_t before = 0;
+    Step before{0, 0};
     for (int64_t i = 0; i < s.steps; ++i) {
       context.check_stop();
       const int64_t t = reverse ? i : s.steps - 1 - i;
-      const int64_t active = slice.count(s.batch_sizes[t]);
-      if (active > before) finals(slice, before, active);
-      before = std::max(before, active);
-      step(slice, row, active);
+      const Step now{row + slice.begin, slice.count(s.batch_sizes[t])};
+      step(slice, before, now, context);
+      barrier.wait(members, context);
+      before = now;
       if (i + 1 < s.steps) row += reverse ? s.batch_sizes[t] : -int64_t{s.batch_sizes[t - 1]};
     }
+    if (!needs_dh0) return;
+    const PanelRange share = share_of(hidden.count(), member, members);
+    for (int64_t panel = share.begin; panel < share.end; ++panel) multiply(slice, before, panel);
   }
 
  private:
-  // Gradients of the final states of the sequences [from, to), whose last step is this one.
-  void finals(const BatchSlice& slice, int64_t from, int64_t to) const {
-    const int64_t n = slice.begin + from, p = s.out();
-    copy_or_zero(dh + n * p, dhn ? dhn + n * p : nullptr, (to - from) * p);
-    if (Cell::kHasC) {
-      copy_or_zero(dc + n * s.hidden, dcn ? dcn + n * s.hidden : nullptr, (to - from) * s.hidden);
+  // The slice's part of a step: its first row in the arrays of all rows, and how many there are.
+  struct Step {
+    int64_t row;
+    int64_t active;
+  };
+
+  void step(const BatchSlice& slice, const Step& before, const Step& now, Context& context) const {
+    const int64_t p = s.out();
+    const PanelRange share = share_of(hidden.count(), member, members);
+    for (int64_t panel = share.begin; panel < share.end; ++panel) {
+      const int64_t column = panel * hidden.width(), count = hidden.columns(panel);
+      multiply(slice, before, panel);
+      // Sequences whose last step this is begin with the gradient of their final state.
+      for (int64_t r = before.active; r < now.active; ++r) {
+        const int64_t n = slice.begin + r;
+        copy_or_zero(dh + n * p + column, dhn ? dhn + n * p + column : nullptr, count);
+      }
+      for (int64_t r = 0; r < now.active; ++r) {
+        float* to = dh + (slice.begin + r) * p + column;
+        if (dy != nullptr) {
+          const float* from = dy + (now.row + r) * s.directions * p + column;
+          for (int64_t j = 0; j < count; ++j) to[j] += from[j];
+        }
+        if (s.proj > 0) copy_floats(dh_total + (now.row + r) * p + column, to, count);
+      }
+      if (s.proj == 0) cells(slice, before, now, column, count, dh);
+    }
+    if (s.proj == 0) return;
+    barrier.wait(members, context);
+    const PanelRange units = share_of(projection.count(), member, members);
+    for (int64_t panel = units.begin; panel < units.end; ++panel) {
+      const int64_t unit = panel * projection.width();
+      multiply_panel(projection, panel, now.active, {dh_total + now.row * p, p},
+                     du + slice.begin * s.hidden + unit, s.hidden, nullptr, 0);
+      cells(slice, before, now, unit, projection.columns(panel), du);
     }
   }
 
-  void step(const BatchSlice& slice, int64_t first_row, int64_t active) const {
-    if (active == 0) return;
-    const int64_t row = first_row + slice.begin;
-    const int64_t width = Cell::kBlocks * s.hidden, p = s.out(), y_width = s.directions * p;
-    float* gates = saved.gates + row * width;
-    float* dh_slice = dh + slice.begin * p;
-    float* du_slice = du + slice.begin * s.hidden;
-    if (dy != nullptr) {
-      for (int64_t r = 0; r < active; ++r) {
-        const float* from = dy + (row + r) * y_width;
-        for (int64_t j = 0; j < p; ++j) dh_slice[r * p + j] += from[j];
+  // dh of a panel of columns through the gates of the step before, for all sequences it had.
+  void multiply(const BatchSlice& slice, const Step& before, int64_t panel) const {
+    if (before.active == 0) return;
+    const int64_t width = Cell::kBlocks * s.hidden, p = s.out();
+    float* to = dh + slice.begin * p + panel * hidden.width();
+    multiply_panel(hidden, panel, before.active, {saved.gates + before.row * width, width}, to, p,
+                   Cell::kDirectH ? to : nullptr, p);
+  }
+
+  // The cells of `count` units from `unit` on, with their gradients of h in `gradient` [N, H].
+  void cells(const BatchSlice& slice, const Step& before, const Step& now, int64_t unit,
+             int64_t count, float* gradient) const {
+    const int64_t width = Cell::kBlocks * s.hidden;
+    for (int64_t r = 0; r < now.active; ++r) {
+      const int64_t n = slice.begin + r, at = n * s.hidden + unit;
+      if (Cell::kHasC && r >= before.active) {
+        copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
       }
-    }
-    if (s.proj > 0) {
-      copy_floats(dh_total + row * p, dh_slice, active * p);
-      gemm({.m = active,
-            .n = s.hidden,
-            .k = p,
-            .a = dh_slice,
-            .lda = p,
-            .b = w.w_hr,
-            .ldb = s.hidden,
-            .c = du_slice,
-            .ldc = s.hidden});
-    }
-    const float* gradient = s.proj > 0 ? du_slice : dh_slice;
-    for (int64_t r = 0; r < active; ++r) {
-      // A cell with a direct path from h(t-1) has no projection, so its dh has H columns.
-      float* direct = du_slice + r * s.hidden;
-      cell_row_backward<Cell>(s.hidden, gates + r * width, saved.h_prev + (row + r) * p,
-                              Cell::kHasC ? saved.c_prev + (row + r) * s.hidden : nullptr,
-                              gradient + r * s.hidden, direct,
-                              Cell::kHasC ? dc + (slice.begin + r) * s.hidden : nullptr);
-    }
-    if (Cell::kDirectH) copy_floats(dh_slice, du_slice, active * p);
-    bool add = Cell::kDirectH;
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      gemm({.m = active,
-            .n = p,
-            .k = run.count * s.hidden,
-            .a = gates + run.block * s.hidden,
-            .lda = width,
-            .b = w.w_hh + run.gate * s.hidden * p,
-            .ldb = p,
-            .c = dh_slice,
-            .ldc = p,
-            .beta = add ? 1.0f : 0.0f});
-      add = true;
+      cell_row_backward<Cell>(
+          s.hidden, count, saved.gates + (now.row + r) * width + unit,
+          Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
+          Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, gradient + at,
+          Cell::kHasC ? dc + at : nullptr);
     }
   }
 };
 
+// What one direction of a layer needs besides its tensors; made once per layer.
+template <class Cell>
+class BackwardWeights {
+ public:
+  BackwardWeights(const RnnShape& s, bool used)
+      : packed_(used ? Panels{Cell::kGates * s.hidden, s.out()}.floats() : 1),
+        packed_hr_(used && s.proj > 0 ? Panels{s.proj, s.hidden}.floats() : 1) {}
+
+  void prepare(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
+    const int64_t p = s.out();
+    hidden = {Cell::kGates * s.hidden, p, grid.vectors, packed_.data()};
+    for (const HiddenRun& run : Cell::kHiddenRuns) {
+      pack_panel_rows(hidden, run.block * s.hidden, run.count * s.hidden,
+                      w.w_hh + run.gate * s.hidden * p, p, packed_.data(), context);
+    }
+    if (s.proj == 0) return;
+    projection = {s.proj, s.hidden, grid.vectors, packed_hr_.data()};
+    pack_panels(projection, Trans::no, w.w_hr, s.hidden, packed_hr_.data(), context);
+  }
+
+  Panels hidden;
+  Panels projection;
+
+ private:
+  Scratch packed_, packed_hr_;
+};
+
 template <class Cell>
 void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
-                      const float* x, int64_t inputs, const float* dh_total, Context& context) {
+                      const RnnInput& x, int64_t inputs, const float* dh_total, Context& context) {
   const int64_t h = s.hidden, p = s.out(), width = Cell::kBlocks * h;
   const float* dgates_x = saved.gates + Cell::kInputBlock * h;
-  if (g.dw_ih != nullptr) {
+  if (g.dw_ih != nullptr && x.index != nullptr) {
+    sum_into_columns(dgates_x, width, Cell::kGates * h, inputs, x.index, s.rows, g.dw_ih, context);
+  } else if (g.dw_ih != nullptr) {
     gemm({.trans_a = Trans::yes,
           .m = Cell::kGates * h,
           .n = inputs,
           .k = s.rows,
           .a = dgates_x,
           .lda = width,
-          .b = x,
+          .b = x.values,
           .ldb = inputs,
           .c = g.dw_ih,
           .ldc = inputs},
@@ -191,17 +238,24 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   const bool projected = s.proj > 0;
   Scratch dh(s.directions * s.batch * p);
   Scratch dc(Cell::kHasC ? s.directions * s.batch * h : 1);
-  Scratch du(s.directions * s.batch * h);
+  Scratch du(projected ? s.directions * s.batch * h : 1);
   Scratch dh_total(projected ? s.directions * s.rows * p : 1);
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
-  const int64_t slices = batch_slices(s, Cell::kGates, context.pool.threads());
+  const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  BackwardWeights<Cell> weights[2] = {{s, true}, {s, s.directions == 2}};
   const float* dy = args.dy;
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
-    context.pool.parallel(static_cast<int>(s.directions * slices), [&](int task) {
-      const int64_t d = task / slices, stack = layer * s.directions + d;
+    for (int64_t d = 0; d < s.directions; ++d) {
+      weights[d].prepare(s, args.weights[layer * s.directions + d], grid, context);
+    }
+    Barriers barriers(s.directions * grid.slices);
+    context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
+      const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
+      const int slice = task % grid.per_direction() / grid.members;
       const BackwardLoop<Cell> loop{.s = s,
-                                    .w = args.weights[stack],
+                                    .hidden = weights[d].hidden,
+                                    .projection = weights[d].projection,
                                     .saved = workspace.stack(layer, d),
                                     .dy = dy ? dy + d * p : nullptr,
                                     .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
@@ -209,13 +263,17 @@ void backward(const RnnBackwardArgs& args, Context& context) {
                                     .dh = dh.data() + d * s.batch * p,
                                     .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
                                     .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
-                                    .du = du.data() + d * s.batch * h,
-                                    .reverse = d == 1};
-      loop.run(batch_slice(s, task % slices, slices), context);
+                                    .du = du.data() + (projected ? d * s.batch * h : 0),
+                                    .reverse = d == 1,
+                                    .needs_dh0 = args.dh0 != nullptr,
+                                    .member = task % grid.members,
+                                    .members = grid.members,
+                                    .barrier = barriers[task / grid.members]};
+      loop.run(batch_slice(s, slice, grid.slices), context);
     });
 
     const int64_t inputs = s.layer_input(layer);
-    const float* x = layer == 0 ? args.x : workspace.layer_output(layer - 1);
+    const RnnInput x = layer == 0 ? args.x : RnnInput{workspace.layer_output(layer - 1), nullptr};
     float* dx = layer == 0 ? args.dx : between.data();
     for (int64_t d = 0; d < s.directions; ++d) {
       const int64_t stack = layer * s.directions + d;
@@ -232,7 +290,8 @@ void backward(const RnnBackwardArgs& args, Context& context) {
               .ldb = inputs,
               .c = dx,
               .ldc = inputs,
-              .beta = d == 0 ? 0.0f : 1.0f},
+              .start = d == 0 ? nullptr : dx,
+              .start_ld = inputs},
              context);
       }
       if (args.dh0 != nullptr) {

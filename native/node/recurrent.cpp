@@ -142,7 +142,7 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
                   const auto weights = call.pointers();
                   backend.rnn_forward({.shape = call.shape,
                                        .weights = weights.data(),
-                                       .x = call.x.f32(),
+                                       .x = {call.x.f32(), nullptr},
                                        .h0 = h0.f32(),
                                        .c0 = c0.f32(),
                                        .dropout = call.dropout,
@@ -198,7 +198,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
                   }
                   backend.rnn_backward({.shape = call.shape,
                                         .weights = weights.data(),
-                                        .x = call.x.f32(),
+                                        .x = {call.x.f32(), nullptr},
                                         .dropout = call.dropout,
                                         .workspace = workspace.f32(),
                                         .dy = dy.f32(),

@@ -107,12 +107,18 @@ struct RnnDropout {
   uint64_t counter;
 };
 
+// The input: values, or, of one-hot rows, where each has its 1.
+struct RnnInput {
+  const float* values;   // [rows, I] or null
+  const int32_t* index;  // [rows], each in [0, I), or null
+};
+
 struct RnnForwardArgs {
   RnnShape shape;
   const RnnWeights* weights;  // [L*D]
-  const float* x;             // [rows, I]
-  const float* h0;            // [L*D, N, P] or null for zeros
-  const float* c0;            // [L*D, N, H] (LSTM) or null
+  RnnInput x;
+  const float* h0;  // [L*D, N, P] or null for zeros
+  const float* c0;  // [L*D, N, H] (LSTM) or null
   RnnDropout dropout;
   float* y;          // [rows, D*P]
   float* hn;         // [L*D, N, P]
@@ -123,13 +129,13 @@ struct RnnForwardArgs {
 struct RnnBackwardArgs {
   RnnShape shape;
   const RnnWeights* weights;  // [L*D]
-  const float* x;             // [rows, I]
+  RnnInput x;
   RnnDropout dropout;
   float* workspace;             // as forward left it; its contents are used up
   const float* dy;              // [rows, D*P] or null for zeros
   const float* dhn;             // [L*D, N, P] or null
   const float* dcn;             // [L*D, N, H] or null
-  float* dx;                    // [rows, I] or null
+  float* dx;                    // [rows, I] or null; never of one-hot rows
   float* dh0;                   // [L*D, N, P] or null
   float* dc0;                   // [L*D, N, H] or null
   const RnnWeightGrads* grads;  // [L*D]; null members are not computed

@@ -1,8 +1,8 @@
-// What is written differently for each kind of processor.
+// Denormal numbers cost up to twenty times a normal one: kernels flush them to zero. Not to be
+// included by kernels, which are compiled once per instruction set.
 #pragma once
 
 #include <cstdint>
-#include <thread>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -10,9 +10,8 @@
 
 namespace fused_rnn {
 
-// Denormal numbers cost up to twenty times a normal one: kernels flush them to zero. This thread
-// does so for as long as the object lives; JavaScript, which may have the thread before and after,
-// needs them.
+// This thread flushes denormals for as long as the object lives. JavaScript, which may have the
+// thread before and after, needs them.
 class FlushDenormals {
  public:
 #if defined(__SSE2__)
@@ -39,14 +38,5 @@ class FlushDenormals {
   FlushDenormals(const FlushDenormals&) = delete;
   FlushDenormals& operator=(const FlushDenormals&) = delete;
 };
-
-// In a loop that waits for another thread.
-inline void pause_thread() {
-#if defined(__SSE2__)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
 
 }  // namespace fused_rnn
