@@ -158,7 +158,7 @@ const std::string* poison_among(Buffers reads) {
 
 void Queue::run(Job& job) {
   if (job.report) return job.report(job.reads);
-  Context context{job.small ? no_helpers_ : pool_, stopping_};
+  Context context{job.one_thread ? no_helpers_ : pool_, stopping_};
   run_checked(job.op, job.reads, job.writes,
               {&job.run, [](void* f, Context& c) { (*static_cast<decltype(&job.run)>(f))(c); }},
               context);

@@ -36,8 +36,8 @@ struct Job {
   std::vector<Buffer> reads;
   std::vector<Buffer> writes;
   const char* op = "";
-  // See Queue::small().
-  bool small = false;
+  // See Queue::one_thread().
+  bool one_thread = false;
   // Instead of `run`, for read-backs, which look for the poison themselves.
   std::function<void(Buffers reads)> report;
 };
@@ -49,10 +49,13 @@ class Queue {
   // on_room() fires when no more than this many are: enough to keep the worker busy meanwhile.
   static constexpr size_t kSoftBound = 32;
 
-  // Whether an operation of so many floating-point operations (cost.h says how they are counted) is
-  // over within some 25 µs. Such an operation runs on one thread, wherever it runs, so that its
-  // bits do not depend on how busy the queue is.
+  // Costs are in floating-point operations, some 40 of which take a nanosecond (node/cost.h).
+  // Whether an operation is over within some 25 µs, so that the script's thread may run it.
   static bool small(int64_t cost) { return cost <= int64_t{1} << 20; }
+  // Whether it is over within some 100 µs on one thread. Then it gets no more, wherever it runs:
+  // its bits must not depend on where that is, and helpers would meet each other and the script's
+  // thread at every step of it.
+  static bool one_thread(int64_t cost) { return cost <= int64_t{1} << 22; }
 
   explicit Queue(int threads);
   ~Queue();
@@ -102,7 +105,7 @@ class Queue {
   void release_waiters(std::unique_lock<std::mutex>& lock);
 
   ThreadPool pool_;
-  ThreadPool no_helpers_{1};  // for small operations
+  ThreadPool no_helpers_{1};  // see one_thread()
   std::atomic<bool> stopping_{false};
   std::atomic<int> requested_threads_;
   std::atomic<size_t> outstanding_{0};

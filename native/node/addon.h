@@ -46,13 +46,12 @@ class Addon : public Napi::Addon<Addon> {
   // core/queue.h; whatever else `run` uses it must capture, which also keeps it alive.
   template <class F>
   void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
-    const bool small = Queue::small(cost);
-    if (small && queue_.idle()) {
+    if (Queue::small(cost) && queue_.idle()) {
       return queue_.run_here(op, reads, writes, [&](Context& context) { run(backend_, context); });
     }
     Job job;
     job.op = op;
-    job.small = small;
+    job.one_thread = Queue::one_thread(cost);
     job.reads.assign(reads.begin(), reads.end());
     job.writes.assign(writes.begin(), writes.end());
     job.run = [run = std::move(run), this](Context& context) mutable { run(backend_, context); };

@@ -1,5 +1,5 @@
 // What operations cost, roughly: in floating-point operations of a product, some 40 of which take a
-// nanosecond. Queue::small() decides by it where an operation runs.
+// nanosecond. The queue decides by it where an operation runs, and on how many threads.
 #pragma once
 
 #include <cstdint>
