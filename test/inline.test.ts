@@ -227,3 +227,14 @@ test.serial("a layer's weights are checked when they have changed", (t) => {
   layer.weight_ih_l0 = zeros([4, 3], { requiresGrad: true })
   t.true(layer.forward(x)[0] instanceof Tensor)
 })
+
+test.serial('an optimiser takes as many parameters as there are', async (t) => {
+  const parameters = Array.from({ length: 20_000 }, (_, i) => tensor([i], { requiresGrad: true }))
+  for (const parameter of parameters) parameter.grad = tensor([2])
+  const norm = nn.utils.clipGradNorm(parameters, 1e9)
+  t.is(await norm.item(), Math.fround(Math.sqrt(80_000)))
+  await new optim.SGD(parameters, { lr: 1, maxGradNorm: Math.sqrt(20_000) }).step()
+  await new optim.Adam(parameters, { amsgrad: true }).step()
+  const last = await (parameters.at(-1) as Tensor).item()
+  t.true(Math.abs(last - 19_998) < 0.01, `${last}`)
+})

@@ -265,9 +265,10 @@ export interface Binding {
   ): [Buffer | null, Buffer | null]
 
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
-  // The tensors stand at the end, one after the other: reading an array takes as long as all else.
-  gradNorm(infinity: boolean, ...grads: Buffer[]): Buffer
-  clipGrads(norm: Buffer | null, maxNorm: number, maxValue: number, ...grads: Buffer[]): void
+  gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
+  clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void
+  // The optimisers' tensors stand at the end, one after the other: reading arrays takes longer than
+  // all else.
   /**
    * @param norm that of all gradients, or null: maxNorm, unless negative, is for the norm of these
    * @param count of the parameters

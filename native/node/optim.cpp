@@ -6,6 +6,15 @@
 namespace fused_rnn::node {
 namespace {
 
+std::vector<Buffer> read_tensors(Args& args) {
+  std::vector<Buffer> tensors = args.buffers();
+  for (const Buffer& tensor : tensors) {
+    if (!tensor) throw Napi::TypeError::New(args.env(), "internal: a tensor is missing");
+    args.expect(tensor, tensor.length);
+  }
+  return tensors;
+}
+
 struct ClipCall {
   Buffer norm;
   float max_norm;
@@ -49,10 +58,10 @@ void compute_norm(const Backend& backend, Context& context, const std::vector<Bu
   backend.grad_norm({count, pointers.data(), sizes.data(), infinity, norm}, context);
 }
 
-// gradNorm(infinity, …grads) → buffer [1]
+// gradNorm(grads, infinity) → buffer [1]
 Napi::Value grad_norm(Addon& addon, Args& args) {
+  const std::vector<Buffer> grads = read_tensors(args);
   const bool infinity = args.boolean();
-  const std::vector<Buffer> grads = args.tensors(args.left());
   Buffer norm = Buffer::make(1);
   addon.enqueue("gradNorm", cost_of(grads), grads, {norm},
                 [=](const Backend& backend, Context& context) {
@@ -61,10 +70,10 @@ Napi::Value grad_norm(Addon& addon, Args& args) {
   return addon.wrap(norm);
 }
 
-// clipGrads(norm, maxNorm, maxValue, …grads)
+// clipGrads(grads, norm, maxNorm, maxValue)
 Napi::Value clip_grads(Addon& addon, Args& args) {
+  const std::vector<Buffer> grads = read_tensors(args);
   const ClipCall clip = read_clip(args);
-  const std::vector<Buffer> grads = args.tensors(args.left());
   std::vector<Buffer> reads = grads;
   reads.push_back(clip.norm);
   addon.enqueue("clipGrads", cost_of(grads), reads, {},

@@ -25,8 +25,8 @@ export function clipGradNorm(
   const normType = checkNumber('clipGradNorm', 'normType', options.normType ?? 2)
   if (normType !== 2 && normType !== Infinity)
     throw rangeError('clipGradNorm', 'normType', '2 or Infinity', String(normType))
-  const norm = binding.gradNorm(normType === Infinity, ...grads)
-  binding.clipGrads(norm, maxNorm, Infinity, ...grads)
+  const norm = binding.gradNorm(grads, normType === Infinity)
+  binding.clipGrads(grads, norm, maxNorm, Infinity)
   return Tensor.wrap(norm, [])
 }
 
@@ -38,7 +38,7 @@ export function clipGradNorm(
 export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: number): void {
   const grads = gradients('clipGradValue', parameters)
   checkNumber('clipGradValue', 'clipValue', clipValue, 0)
-  binding.clipGrads(null, 0, clipValue, ...grads)
+  binding.clipGrads(grads, null, 0, clipValue)
 }
 
 function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {

@@ -38,7 +38,10 @@ interface StateKeys {
   optional: readonly string[]
 }
 
-/** One group's parameters that have a gradient. */
+/** Parameters of a native call, several arguments each, of which a stack holds only so many. */
+const MOST_IN_A_CALL = 1000
+
+/** Parameters of one group that have a gradient. */
 export interface Update<G> {
   group: ParamGroup<G>
   params: Tensor[]
@@ -186,21 +189,23 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     const maxNorm = this.#maxGradNorm ?? -1
     const clip = [null, maxNorm, this.#maxGradValue ?? Infinity] as const
     for (const group of this.paramGroups) {
-      const params = group.params.filter((param) => param.ownGrad !== null)
-      if (params.length === 0) continue
-      const buffers = params.map((param) => param.buffer)
-      for (const param of params) buffers.push((param.ownGrad as Tensor).buffer)
-      updates.push({ group, params, buffers, clip })
+      const all = group.params.filter((param) => param.ownGrad !== null)
+      for (let i = 0; i < all.length; i += MOST_IN_A_CALL) {
+        const params = all.slice(i, i + MOST_IN_A_CALL)
+        const buffers = params.map((param) => param.buffer)
+        for (const param of params) buffers.push((param.ownGrad as Tensor).buffer)
+        updates.push({ group, params, buffers, clip })
+      }
     }
     if (maxNorm >= 0 && updates.length > 1) this.#updateWithOneNorm(updates)
     else for (const update of updates) this.update(update)
     return room()
   }
 
-  /** Clips several groups by the norm of all their gradients. */
+  /** Clips several updates by the norm of all their gradients. */
   #updateWithOneNorm(updates: readonly Update<G>[]): void {
     const grads = updates.flatMap(({ params, buffers }) => buffers.slice(params.length))
-    const norm = binding.gradNorm(false, ...grads)
+    const norm = binding.gradNorm(grads, false)
     for (const update of updates) {
       const [, maxNorm, maxValue] = update.clip
       this.update({ ...update, clip: [norm, maxNorm, maxValue] })
