@@ -5,6 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BinaryOp, binding } from './binding.js'
 import { formatShape, rangeError, typeError } from './errors.js'
+import { sameShape } from './shape.js'
 import { Tensor } from './tensor.js'
 
 /**
@@ -14,11 +15,16 @@ import { Tensor } from './tensor.js'
  */
 export type Backward = (gradients: readonly (Tensor | null)[], node: Node) => (Tensor | null)[]
 
-interface Edge {
+/** Something that a node keeps for backward and gives up after it. */
+interface Saved {
+  [Symbol.dispose](): void
+}
+
+export interface Edge {
   /** The node that made the input, or the leaf tensor that collects its gradient. */
-  to: Node | Tensor
+  readonly to: Node | Tensor
   /** Which output of the node. */
-  output: number
+  readonly output: number
 }
 
 let sequence = 0
@@ -28,28 +34,26 @@ export class Node {
   /** Later operations have higher numbers; backward visits them first. */
   readonly sequence = sequence++
   readonly edges: readonly (Edge | null)[]
-  /** Shapes of the outputs. */
-  readonly shapes: readonly (readonly number[])[]
+  /** While backward runs: the gradients that have come, by output; null before the first. */
+  arrived: (Tensor | null)[] | null = null
+  /** The number of the last backward that came here. */
+  visit = 0
   /** While backward runs: whether it may run again, so that saved values must not be used up. */
   keep = false
+  readonly #outputs: number
   #backward: Backward | null
-  #saved: readonly Tensor[]
+  #saved: readonly Saved[]
 
   constructor(
     name: string,
     inputs: readonly (Tensor | null)[],
-    outputs: readonly Tensor[],
+    outputs: number,
     backward: Backward,
-    saved: readonly Tensor[],
+    saved: readonly Saved[],
   ) {
     this.name = name
-    this.edges = inputs.map((input) => {
-      if (!input?.requiresGrad) return null
-      return input.gradFn
-        ? { to: input.gradFn, output: input.outputIndex }
-        : { to: input, output: 0 }
-    })
-    this.shapes = outputs.map((output) => output.shape)
+    this.edges = inputs.map((input) => (input?.requiresGrad ? input.edge : null))
+    this.#outputs = outputs
     this.#backward = backward
     this.#saved = saved
   }
@@ -57,6 +61,12 @@ export class Node {
   /** Whether input i wants a gradient. */
   needs(i: number): boolean {
     return this.edges[i] != null
+  }
+
+  /** The gradients that have come, to add one to. */
+  slots(): (Tensor | null)[] {
+    this.arrived ??= new Array<Tensor | null>(this.#outputs).fill(null)
+    return this.arrived
   }
 
   run(gradients: readonly (Tensor | null)[], keep: boolean): (Tensor | null)[] {
@@ -74,10 +84,12 @@ export class Node {
   /** Frees what was saved for backward. */
   release(): void {
     this.#backward = null
-    for (const tensor of this.#saved) tensor[Symbol.dispose]()
-    this.#saved = []
+    for (const saved of this.#saved) saved[Symbol.dispose]()
+    this.#saved = NOTHING
   }
 }
+
+const NOTHING: readonly Saved[] = []
 
 const gradMode = new AsyncLocalStorage<boolean>()
 
@@ -103,62 +115,52 @@ export function enableGrad<T>(f: () => T): T {
 
 /** Whether an operation on these inputs will be recorded. */
 export function willRecord(inputs: readonly (Tensor | null | undefined)[]): boolean {
-  return inputs.some((input) => input?.requiresGrad) && isGradEnabled()
+  for (const input of inputs) if (input?.requiresGrad) return isGradEnabled()
+  return false
 }
 
 /**
  * Records an operation: makes `outputs` remember how to send gradients to `inputs`. Does nothing
  * but free `saved` when no input wants a gradient.
- * @param saved tensors that only backward uses (workspaces); they are disposed after it
+ * @param saved what only backward needs (workspaces, shares of tensors); disposed after it
  */
 export function record(
   name: string,
   inputs: readonly (Tensor | null)[],
   outputs: readonly Tensor[],
   backward: Backward,
-  saved: readonly Tensor[] = [],
+  saved: readonly Saved[] = NOTHING,
 ): void {
   if (!willRecord(inputs)) {
-    for (const tensor of saved) tensor[Symbol.dispose]()
+    for (const one of saved) one[Symbol.dispose]()
     return
   }
-  const node = new Node(name, inputs, outputs, backward, saved)
+  const node = new Node(name, inputs, outputs.length, backward, saved)
   outputs.forEach((output, i) => {
     output.attach(node, i)
   })
 }
 
 /**
- * Gradients on their way, with how many slots hold each tensor, so that one which nobody needs any
+ * Gradients on their way. Each counts how many slots hold it, so that one which nobody needs any
  * more is freed at once instead of by the garbage collector.
  */
 class Gradients {
-  readonly #holders = new Map<Tensor, number>()
   readonly #borrowed: Tensor | null
 
-  /** @param borrowed belongs to the caller and is never freed or kept */
+  /** @param borrowed belongs to somebody else and is never freed or kept */
   constructor(borrowed: Tensor | null) {
     this.#borrowed = borrowed
   }
 
-  hold(gradient: Tensor): void {
-    this.#holders.set(gradient, (this.#holders.get(gradient) ?? 0) + 1)
-  }
-
   drop(gradient: Tensor): void {
-    const holders = (this.#holders.get(gradient) ?? 1) - 1
-    if (holders > 0) {
-      this.#holders.set(gradient, holders)
-      return
-    }
-    this.#holders.delete(gradient)
-    if (gradient !== this.#borrowed) gradient[Symbol.dispose]()
+    if (--gradient.holders === 0 && gradient !== this.#borrowed) gradient[Symbol.dispose]()
   }
 
   /** Adds `gradient` to what a slot already has; takes over the slot's and the gradient's hold. */
   sum(before: Tensor, gradient: Tensor): Tensor {
     const sum = addValues(before, gradient)
-    this.hold(sum)
+    sum.holders = 1
     this.drop(before)
     this.drop(gradient)
     return sum
@@ -173,14 +175,33 @@ class Gradients {
       this.drop(gradient)
       return
     }
-    const exclusive =
-      this.#holders.get(gradient) === 1 && !gradient.aliased && gradient !== this.#borrowed
+    const exclusive = gradient.holders === 1 && !gradient.aliased && gradient !== this.#borrowed
     if (exclusive) {
-      this.#holders.delete(gradient)
+      gradient.holders = 0
       leaf.ownGrad = gradient
     } else {
       leaf.ownGrad = copyValues(gradient)
       this.drop(gradient)
+    }
+  }
+
+  /** Takes what a node made of the gradients that had come to it to where it goes. */
+  pass(node: Node, arrived: readonly (Tensor | null)[], results: readonly (Tensor | null)[]): void {
+    for (const result of results) if (result) result.holders++
+    for (const before of arrived) if (before) this.drop(before)
+    for (let i = 0; i < results.length; i++) {
+      const result = results[i]
+      const edge = node.edges[i]
+      if (!result) continue
+      if (!edge) {
+        this.drop(result)
+      } else if (edge.to instanceof Node) {
+        const slots = edge.to.slots()
+        const before = slots[edge.output]
+        slots[edge.output] = before ? this.sum(before, result) : result
+      } else {
+        this.accumulate(edge.to, result)
+      }
     }
   }
 }
@@ -210,90 +231,73 @@ export function runBackward(
       '[backward] this tensor does not require a gradient and has no gradient function',
     )
   }
-  let seed: Tensor
-  if (gradient === undefined) {
-    if (root.numel !== 1) {
-      throw rangeError(
-        'backward',
-        'gradient',
-        'to be given when the tensor has more than one element',
-        `none for shape ${formatShape(root.shape)}`,
-      )
-    }
-    seed = Tensor.wrap(binding.fill(1, 1), root.shape)
-  } else {
-    if (!(gradient instanceof Tensor)) throw typeError('backward', 'gradient', 'a tensor', gradient)
-    if (gradient.dtype !== 'float32')
-      throw typeError('backward', 'gradient', 'a float32 tensor', gradient.dtype)
-    if (
-      gradient.shape.length !== root.shape.length ||
-      gradient.shape.some((size, d) => size !== root.shape[d])
-    ) {
-      throw rangeError(
-        'backward',
-        'gradient',
-        `the tensor's shape ${formatShape(root.shape)}`,
-        formatShape(gradient.shape),
-      )
-    }
-    seed = gradient
-  }
-  const gradients = new Gradients(gradient ?? null)
-  gradients.hold(seed)
+  const seed = gradient === undefined ? seedOf(root) : checkGradient(root, gradient)
+  const retain = options.retainGraph ?? false
+  // The seed belongs to the user, or to all backward calls.
+  const gradients = new Gradients(seed)
+  seed.holders = 1
   if (root.gradFn === null) {
     gradients.accumulate(root, seed)
     return
   }
-
   const order = reachable(root.gradFn)
-  const slots = new Map<Node, (Tensor | null)[]>()
-  const slotsOf = (node: Node): (Tensor | null)[] => {
-    let list = slots.get(node)
-    if (list === undefined) {
-      list = node.shapes.map(() => null)
-      slots.set(node, list)
-    }
-    return list
-  }
-  slotsOf(root.gradFn)[root.outputIndex] = seed
+  root.gradFn.slots()[root.outputIndex] = seed
   for (const node of order) {
-    const arrived = slots.get(node)
-    if (arrived === undefined) {
-      // Nothing flowed here (every path to it returned no gradient).
-      if (!options.retainGraph) node.release()
-      continue
-    }
-    slots.delete(node)
-    const results = node.run(arrived, options.retainGraph ?? false)
-    for (const result of results) if (result) gradients.hold(result)
-    for (const before of arrived) if (before) gradients.drop(before)
-    node.edges.forEach((edge, i) => {
-      const result = results[i]
-      if (!result) return
-      if (edge === null) {
-        gradients.drop(result)
-      } else if (edge.to instanceof Node) {
-        const list = slotsOf(edge.to)
-        const before = list[edge.output]
-        list[edge.output] = before ? gradients.sum(before, result) : result
-      } else {
-        gradients.accumulate(edge.to, result)
-      }
-    })
+    const { arrived } = node
+    node.arrived = null
+    // Nothing flowed here when every path to it returned no gradient.
+    if (arrived !== null) gradients.pass(node, arrived, node.run(arrived, retain))
+    else if (!retain) node.release()
   }
 }
 
-/** Every node that the root depends on, latest first. */
+let one: Tensor | null = null
+
+/** The gradient of a result of one element with respect to itself. */
+function seedOf(root: Tensor): Tensor {
+  if (root.numel !== 1) {
+    throw rangeError(
+      'backward',
+      'gradient',
+      'to be given when the tensor has more than one element',
+      `none for shape ${formatShape(root.shape)}`,
+    )
+  }
+  one ??= Tensor.wrap(binding.fill(1, 1), [])
+  return root.shape.length === 0 ? one : one.viewAs(root.shape)
+}
+
+function checkGradient(root: Tensor, gradient: unknown): Tensor {
+  if (!(gradient instanceof Tensor)) throw typeError('backward', 'gradient', 'a tensor', gradient)
+  if (gradient.dtype !== 'float32')
+    throw typeError('backward', 'gradient', 'a float32 tensor', gradient.dtype)
+  if (!sameShape(gradient.shape, root.shape)) {
+    throw rangeError(
+      'backward',
+      'gradient',
+      `the tensor's shape ${formatShape(root.shape)}`,
+      formatShape(gradient.shape),
+    )
+  }
+  return gradient
+}
+
+let visits = 0
+
+/** Every node that the root depends on, latest first, with no gradients in it. */
 function reachable(root: Node): Node[] {
-  const seen = new Set<Node>([root])
-  const stack = [root]
-  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+  const visit = ++visits
+  root.visit = visit
+  const found = [root]
+  for (let i = 0; i < found.length; i++) {
+    const node = found[i] as Node
+    node.arrived = null
     for (const edge of node.edges) {
-      if (edge !== null && edge.to instanceof Node && !seen.has(edge.to)) {
-        seen.add(edge.to)
-        stack.push(edge.to)
+      if (edge !== null && edge.to instanceof Node && edge.to.visit !== visit) {
+        edge.to.visit = visit
+        found.push(edge.to)
       }
     }
   }
-  return [...seen].sort((a, b) => b.sequence - a.sequence)
+  return found.sort((a, b) => b.sequence - a.sequence)
 }

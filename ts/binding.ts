@@ -1,8 +1,8 @@
 /**
  * The whole native surface, typed. Nobody else loads the addon.
  *
- * Every call either returns at once (the work goes on the queue) or returns a promise. Sizes are
- * checked by the callers in ts/; the native side checks them once more against the buffers.
+ * Every call returns at once: its work is small and done, or goes on the queue. Sizes are checked by
+ * the callers in ts/; the native side checks them once more against the buffers.
  */
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -52,8 +52,6 @@ export type RecurrentShared = readonly [
   batch: number,
   /** T, or the batch size of every step. */
   steps: number | Int32Array,
-  /** Five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
-  weights: readonly (Buffer | null)[],
   x: Buffer,
   dropout: number,
   seed: number,
@@ -64,15 +62,18 @@ export interface Binding {
   // memory
   upload(values: Float32Array | Int32Array): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
+  /** Nobody may use the handle afterwards; another buffer may get it. */
   release(buffer: Buffer): void
   clone(buffer: Buffer): Buffer
   /** Copies values (same length and type) into an existing buffer. */
   copyInto(to: Buffer, from: Buffer): void
-  read(buffer: Buffer): Promise<Float32Array | Int32Array>
-  synchronize(): Promise<void>
+  /** The values, or a promise of them while the queue is busy. Throws, or rejects, as `data()`. */
+  read(buffer: Buffer): Float32Array | Int32Array | Promise<Float32Array | Int32Array>
+  /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
+  synchronize(): void | Promise<void>
   /** A promise for room in the queue, or null when there is room now. */
   room(): Promise<void> | null
-  /** The first failure that no promise has reported yet. */
+  /** The first failure that no promise has reported yet. Called when the event loop has turned. */
   takeError(): string | null
   setThreads(threads: number): void
   info(): EngineInfo
@@ -175,9 +176,16 @@ export interface Binding {
   ): Buffer
 
   // recurrent layers; see RnnForwardArgs and RnnBackwardArgs
+  /** weights: five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
   rnnForward(
-    ...args: [...RecurrentShared, h0: Buffer | null, c0: Buffer | null, keep: boolean]
-  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: Buffer | null, workspaceFloats: number]
+    ...args: [
+      ...RecurrentShared,
+      h0: Buffer | null,
+      c0: Buffer | null,
+      keep: boolean,
+      ...weights: (Buffer | null)[],
+    ]
+  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: Buffer | null]
   /** dx, dh0, dc0 and the gradients of the weights, null where `needs` is false. */
   rnnBackward(
     ...args: [
@@ -186,7 +194,8 @@ export interface Binding {
       dy: Buffer | null,
       dhn: Buffer | null,
       dcn: Buffer | null,
-      needs: readonly boolean[],
+      /** Whether each of x, h0, c0 and the weights needs its gradient; then the weights. */
+      ...needsAndWeights: (boolean | Buffer | null)[],
     ]
   ): (Buffer | null)[]
 
@@ -259,12 +268,15 @@ export interface Binding {
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
   gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
   clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void
-  /** `momenta` is empty without momentum. */
+  // The optimisers' tensors stand at the end, one after the other: reading arrays takes longer than
+  // all else.
+  /**
+   * @param norm that of all gradients, or null: maxNorm, unless negative, is for the norm of these
+   * @param count of the parameters
+   * @param rest the parameters, their gradients, and, with momentum, the momentum buffers and
+   *   whether each begins now
+   */
   sgd(
-    params: readonly Buffer[],
-    grads: readonly Buffer[],
-    momenta: readonly Buffer[],
-    first: readonly number[],
     norm: Buffer | null,
     maxNorm: number,
     maxValue: number,
@@ -274,16 +286,14 @@ export interface Binding {
     weightDecay: number,
     nesterov: boolean,
     maximize: boolean,
+    count: number,
+    ...rest: (Buffer | boolean)[]
   ): void
-  /** `largest` is empty without amsgrad. */
+  /**
+   * @param rest the parameters, their gradients, running means, running means of squares, with
+   *   amsgrad the largest of those, then the step sizes and the scales of the squares
+   */
   adam(
-    params: readonly Buffer[],
-    grads: readonly Buffer[],
-    means: readonly Buffer[],
-    squares: readonly Buffer[],
-    largest: readonly Buffer[],
-    stepSizes: readonly number[],
-    squareScales: readonly number[],
     norm: Buffer | null,
     maxNorm: number,
     maxValue: number,
@@ -293,6 +303,9 @@ export interface Binding {
     weightDecay: number,
     shrink: number,
     maximize: boolean,
+    amsgrad: boolean,
+    count: number,
+    ...rest: (Buffer | number)[]
   ): void
 }
 

@@ -64,7 +64,7 @@ export function devices(): DeviceInfo[] {
  */
 export function synchronize(on?: string | Device): Promise<void> {
   if (on !== undefined) checkDevice('synchronize', 'on', on)
-  return binding.synchronize()
+  return settled()
 }
 
 /** Threads that the kernels use; as `torch.set_num_threads`. Results are the same bits for the same count. */
@@ -75,4 +75,8 @@ export function setNumThreads(threads: number): void {
 /** As `torch.get_num_threads`. */
 export function getNumThreads(): number {
   return binding.info().threads
+}
+
+async function settled(): Promise<void> {
+  return binding.synchronize()
 }

@@ -16,14 +16,22 @@ export function numelOf(shape: Shape): number {
   return n
 }
 
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a === b) return true
+  if (a.length !== b.length) return false
+  for (let d = 0; d < a.length; d++) if (a[d] !== b[d]) return false
+  return true
+}
+
 /** Checks a shape from outside. @throws TypeError, RangeError */
 export function checkShape(fn: string, shape: unknown): Shape {
   if (!Array.isArray(shape)) throw typeError(fn, 'shape', 'an array of sizes', shape)
   if (shape.length > MAX_DIMS)
     throw rangeError(fn, 'shape', `at most ${MAX_DIMS} dimensions`, `${shape.length}`)
-  shape.forEach((size, d) => {
-    checkInteger(fn, `shape[${d}]`, size, 0)
-  })
+  for (let d = 0; d < shape.length; d++) {
+    if (!Number.isInteger(shape[d]) || shape[d] < 0 || shape[d] > Number.MAX_SAFE_INTEGER)
+      checkInteger(fn, `shape[${d}]`, shape[d], 0)
+  }
   const bytes = numelOf(shape) * 4
   if (bytes > MEMORY) {
     throw rangeError(

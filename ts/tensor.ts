@@ -1,8 +1,9 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
-import { type BackwardOptions, type Node, record, runBackward } from './autograd.js'
+import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { checkDevice, type Device } from './device.js'
 import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from './errors.js'
+import { Memory } from './memory.js'
 import * as arithmetic from './ops/arithmetic.js'
 import { indexSelect } from './ops/gather.js'
 import { matmul } from './ops/matmul.js'
@@ -38,18 +39,21 @@ export class Tensor {
   /** 'cpu' or 'cuda:N'. */
   readonly device: string
   readonly numel: number
-  #buffer: Buffer | null
+  #memory: Memory | null
   #leafRequiresGrad = false
   #gradFn: Node | null = null
   #outputIndex = 0
+  #edge: Edge | null = null
   #grad: Tensor | null = null
   #gradSeen = false
-  /** Whether another tensor shares the memory. Internal. */
+  /** Whether something else shares the memory. Internal. */
   aliased = false
+  /** While backward runs: how many places hold this gradient. Internal. */
+  holders = 0
 
-  private constructor(buffer: Buffer, shape: Shape, dtype: DType, numel: number) {
-    this.#buffer = buffer
-    this.shape = Object.freeze([...shape])
+  private constructor(memory: Memory, shape: Shape, dtype: DType, numel: number) {
+    this.#memory = memory
+    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
     this.dtype = dtype
     this.device = 'cpu'
     this.numel = numel
@@ -57,16 +61,26 @@ export class Tensor {
 
   /** Internal: a tensor over a native buffer that has exactly the shape's number of elements. */
   static wrap(buffer: Buffer, shape: Shape, dtype: DType = 'float32'): Tensor {
-    return new Tensor(buffer, shape, dtype, numelOf(shape))
+    return new Tensor(new Memory(buffer), shape, dtype, numelOf(shape))
+  }
+
+  get #own(): Memory {
+    if (this.#memory === null)
+      throw new TypeError(
+        `[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`,
+      )
+    return this.#memory
   }
 
   /** Internal: throws after dispose(). */
   get buffer(): Buffer {
-    if (this.#buffer === null)
-      throw new TypeError(
-        `[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`,
-      )
-    return this.#buffer
+    return this.#own.buffer
+  }
+
+  /** Internal: a share of the memory, which lasts when the tensor is disposed; for backward. */
+  share(): Memory {
+    this.aliased = true
+    return this.#own.share()
   }
 
   get requiresGrad(): boolean {
@@ -143,15 +157,25 @@ export class Tensor {
     return this.#outputIndex
   }
 
+  /** Where this tensor's gradient goes. Internal. */
+  get edge(): Edge {
+    this.#edge ??= { to: this.#gradFn ?? this, output: this.#outputIndex }
+    return this.#edge
+  }
+
   /** Internal: see autograd.record. */
   attach(node: Node, output: number): void {
     this.#gradFn = node
     this.#outputIndex = output
+    this.#edge = null
   }
 
   /** Internal: a tensor of another shape (same number of elements from `offset`) on the same memory. */
   viewAs(shape: Shape, offset = 0): Tensor {
-    const out = Tensor.wrap(binding.view(this.buffer, offset, numelOf(shape)), shape, this.dtype)
+    const numel = numelOf(shape)
+    const memory =
+      numel === this.numel ? this.share() : new Memory(binding.view(this.buffer, offset, numel))
+    const out = new Tensor(memory, shape, this.dtype, numel)
     this.aliased = true
     out.aliased = true
     return out
@@ -170,7 +194,7 @@ export class Tensor {
     if (this.numel !== 1) {
       throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
     }
-    return binding.read(this.buffer).then((values) => values[0] as number)
+    return firstOf(this.buffer)
   }
 
   /**
@@ -399,9 +423,8 @@ export class Tensor {
 
   /** Frees the memory now (as soon as the queue is done with it). Disposing twice is fine. */
   [Symbol.dispose](): void {
-    if (this.#buffer === null) return
-    binding.release(this.#buffer)
-    this.#buffer = null
+    this.#memory?.[Symbol.dispose]()
+    this.#memory = null
   }
 
   toString(): string {
@@ -411,4 +434,8 @@ export class Tensor {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
+}
+
+async function firstOf(buffer: Buffer): Promise<number> {
+  return (await binding.read(buffer))[0] as number
 }

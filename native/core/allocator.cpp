@@ -5,13 +5,14 @@
 #endif
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 namespace fused_rnn {
@@ -20,13 +21,21 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kCacheFloor = size_t{256} << 20;
 
-// Eight classes per doubling: at most one eighth of a block is unused.
-size_t size_class(size_t bytes) {
-  bytes = std::max(bytes, kAlignment);
-  size_t step = kAlignment;
-  while (step * 16 <= bytes) step *= 2;
-  return (bytes + step - 1) / step * step;
+struct SizeClass {
+  size_t bytes;
+  size_t index;
+};
+
+// Multiples of kAlignment up to 16, from there eight classes per doubling: at most one eighth of a
+// block is unused.
+SizeClass size_class(size_t bytes) {
+  const size_t units = std::max<size_t>((bytes + kAlignment - 1) / kAlignment, 1);
+  const int shift = units < 16 ? 0 : std::bit_width(units) - 4;
+  const size_t steps = (units + (size_t{1} << shift) - 1) >> shift;  // 8 to 16 when shift > 0
+  return {(steps << shift) * kAlignment, static_cast<size_t>(shift) * 8 + steps};
 }
+
+constexpr size_t kClasses = 64 * 8;
 
 // Large blocks lie in huge pages where the system has them: products walk through many rows at
 // once, and would need more small pages than the processor keeps track of.
@@ -42,7 +51,7 @@ void* system_allocate(size_t bytes) {
 
 struct Cache {
   std::mutex mutex;
-  std::unordered_map<size_t, std::vector<void*>> free_blocks;
+  std::array<std::vector<void*>, kClasses> free_blocks;  // by index of the class
   MemoryStats stats{};
 };
 
@@ -67,11 +76,11 @@ bool fits(size_t bytes) {
 }
 
 void release_cached(Cache& c) {
-  for (auto& [bytes, blocks] : c.free_blocks) {
+  for (auto& blocks : c.free_blocks) {
     for (void* block : blocks) std::free(block);
-    c.stats.cached_bytes -= bytes * blocks.size();
     blocks.clear();
   }
+  c.stats.cached_bytes = 0;
 }
 
 [[noreturn]] void out_of_memory(size_t bytes, size_t live) {
@@ -86,11 +95,11 @@ void host_check_available(size_t bytes) {
 }
 
 void* host_allocate(size_t bytes) {
-  const size_t size = size_class(bytes);
+  const auto [size, index] = size_class(bytes);
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   void* block = nullptr;
-  auto& blocks = c.free_blocks[size];
+  auto& blocks = c.free_blocks[index];
   if (!blocks.empty()) {
     block = blocks.back();
     blocks.pop_back();
@@ -110,7 +119,7 @@ void* host_allocate(size_t bytes) {
 }
 
 void host_free(void* data, size_t bytes) noexcept {
-  const size_t size = size_class(bytes);
+  const auto [size, index] = size_class(bytes);
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   c.stats.live_bytes -= size;
@@ -122,7 +131,7 @@ void host_free(void* data, size_t bytes) noexcept {
     return;
   }
   try {
-    c.free_blocks[size].push_back(data);
+    c.free_blocks[index].push_back(data);
     c.stats.cached_bytes += size;
   } catch (const std::bad_alloc&) {
     std::free(data);

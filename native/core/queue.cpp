@@ -1,11 +1,17 @@
 #include "core/queue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <utility>
 
+#include "core/denormals.h"
+
 namespace fused_rnn {
 namespace {
+
+// How long the worker looks out for another job before it sleeps.
+constexpr auto kLinger = std::chrono::microseconds(50);
 
 // exit() destroys what the workers may be using, and a script's process.exit() comes there without
 // any cleanup hook: the queues are stopped before.
@@ -51,14 +57,16 @@ Queue::~Queue() {
 }
 
 void Queue::push(Job job) {
+  bool wake;
   {
     std::unique_lock lock(mutex_);
     drained_.wait(lock, [&] { return stopping_ || outstanding_ < kHardBound; });
     if (stopping_) return;
     jobs_.push_back(std::move(job));
     outstanding_ += 1;
+    wake = std::exchange(asleep_, false);
   }
-  filled_.notify_one();
+  if (wake) filled_.notify_one();
 }
 
 bool Queue::when_room(std::function<void()> f) {
@@ -69,13 +77,18 @@ bool Queue::when_room(std::function<void()> f) {
 }
 
 std::string Queue::take_error() {
+  if (!failed_.load(std::memory_order_acquire)) return {};
   std::lock_guard lock(error_mutex_);
+  failed_ = false;
   return std::exchange(error_, {});
 }
 
 void Queue::set_threads(int threads) {
   requested_threads_ = threads;
-  push({[this](Context&) { pool_.resize(requested_threads_); }, {}, {}, "setNumThreads", nullptr});
+  Job job;
+  job.run = [this](Context&) { pool_.resize(requested_threads_); };
+  job.op = "setNumThreads";
+  push(std::move(job));
 }
 
 void Queue::stop() {
@@ -90,10 +103,10 @@ void Queue::stop() {
 }
 
 void Queue::work() {
-  flush_denormals();
+  const FlushDenormals flush;
   std::unique_lock lock(mutex_);
-  for (;;) {
-    filled_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+  for (bool linger = false;; linger = true) {
+    wait_for_job(lock, linger);
     if (stopping_) break;
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
@@ -108,6 +121,23 @@ void Queue::work() {
   jobs_.clear();
 }
 
+// After a job the next one is often about to come: looking out for it a little while before going
+// to sleep saves the script's thread the system call that wakes this one.
+void Queue::wait_for_job(std::unique_lock<std::mutex>& lock, bool linger) {
+  if (linger && pool_.threads() > 1 && jobs_.empty() && !stopping_) {
+    lock.unlock();
+    const auto until = std::chrono::steady_clock::now() + kLinger;
+    while (outstanding_.load(std::memory_order_relaxed) == 0 && !stopping_ &&
+           std::chrono::steady_clock::now() < until) {
+      pause_thread();
+    }
+    lock.lock();
+  }
+  asleep_ = true;
+  filled_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+  asleep_ = false;
+}
+
 void Queue::release_waiters(std::unique_lock<std::mutex>& lock) {
   auto waiters = std::exchange(room_waiters_, {});
   lock.unlock();
@@ -115,32 +145,50 @@ void Queue::release_waiters(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-void Queue::run(Job& job) {
-  Context context{pool_, stopping_};
-  const std::string* inherited = nullptr;
-  for (Storage* storage : job.reads) {
-    if (storage->poisoned()) inherited = storage->poisoned();
+namespace {
+
+const std::string* poison_among(Buffers reads) {
+  for (const Buffer& buffer : reads) {
+    if (buffer && buffer.storage->poisoned()) return buffer.storage->poisoned();
   }
+  return nullptr;
+}
+
+}  // namespace
+
+void Queue::run(Job& job) {
+  if (job.report) return job.report(job.reads);
+  Context context{job.one_thread ? no_helpers_ : pool_, stopping_};
+  run_checked(job.op, job.reads, job.writes,
+              {&job.run, [](void* f, Context& c) { (*static_cast<decltype(&job.run)>(f))(c); }},
+              context);
+}
+
+void Queue::run_here(const char* op, Buffers reads, Buffers writes, Task task) {
+  const FlushDenormals flush;
+  Context context{no_helpers_, stopping_};
+  run_checked(op, reads, writes, task, context);
+}
+
+void Queue::run_checked(const char* op, Buffers reads, Buffers writes, Task task,
+                        Context& context) {
   std::string error;
   try {
-    if (job.report) {
-      job.report(context, inherited);
-      return;
-    }
-    if (inherited == nullptr) {
-      job.run(context);
-      return;
-    }
+    const std::string* inherited = poison_among(reads);
+    if (inherited == nullptr) return task.call(task.f, context);
     error = *inherited;
   } catch (const Cancelled&) {
     return;
   } catch (const std::exception& e) {
     error = e.what();
-    if (error.rfind('[', 0) != 0) error = std::string("[") + job.op + "] " + error;
+    if (error.rfind('[', 0) != 0) error = std::string("[") + op + "] " + error;
     std::lock_guard lock(error_mutex_);
     if (error_.empty()) error_ = error;
+    failed_.store(true, std::memory_order_release);
   }
-  for (Storage* storage : job.writes) storage->poison(error);
+  for (const Buffer& buffer : writes) {
+    if (buffer) buffer.storage->poison(error);
+  }
 }
 
 }  // namespace fused_rnn

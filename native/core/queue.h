@@ -1,5 +1,6 @@
 // The CPU device's in-order queue: operations are pushed by the script's thread and run by one
-// worker, one after the other.
+// worker, one after the other. When nothing is outstanding, the script's thread may run a small one
+// itself: handing it over would take longer than the work.
 //
 // Errors: an operation that throws poisons what it should have written; operations that read
 // poisoned memory are skipped and poison theirs. The first failure since the last report is kept
@@ -10,8 +11,10 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,14 +25,21 @@
 
 namespace fused_rnn {
 
+// Buffers that somebody else keeps for as long as this is used.
+struct Buffers : std::span<const Buffer> {
+  Buffers(std::initializer_list<Buffer> list) : span(list.begin(), list.size()) {}
+  Buffers(const std::vector<Buffer>& list) : span(list) {}
+};
+
 struct Job {
   std::function<void(Context&)> run;
-  // Kept alive by what `run` captures.
-  std::vector<Storage*> reads;
-  std::vector<Storage*> writes;
+  std::vector<Buffer> reads;
+  std::vector<Buffer> writes;
   const char* op = "";
-  // Runs even when an input is poisoned; gets the reason, or null. Read-backs use it.
-  std::function<void(Context&, const std::string* error)> report;
+  // See Queue::one_thread().
+  bool one_thread = false;
+  // Instead of `run`, for read-backs, which look for the poison themselves.
+  std::function<void(Buffers reads)> report;
 };
 
 class Queue {
@@ -39,14 +49,35 @@ class Queue {
   // on_room() fires when no more than this many are: enough to keep the worker busy meanwhile.
   static constexpr size_t kSoftBound = 32;
 
+  // Costs are in floating-point operations, some 40 of which take a nanosecond (node/cost.h).
+  // Whether an operation is over within some 25 µs, so that the script's thread may run it.
+  static bool small(int64_t cost) { return cost <= int64_t{1} << 20; }
+  // Whether it is over within some 100 µs on one thread. Then it gets no more, wherever it runs:
+  // its bits must not depend on where that is, and helpers would meet each other and the script's
+  // thread at every step of it.
+  static bool one_thread(int64_t cost) { return cost <= int64_t{1} << 22; }
+
   explicit Queue(int threads);
   ~Queue();
 
   // Returns at once unless kHardBound operations are outstanding. After stop() jobs are dropped.
   void push(Job job);
 
+  // Whether all that was pushed has run. Asked by the thread that pushes, it stays true until that
+  // thread pushes again, and what the worker wrote is visible.
+  bool idle() const { return outstanding_.load(std::memory_order_acquire) == 0 && !stopping_; }
+
+  // Runs a small operation on the calling thread, which is the one that pushes, while idle().
+  template <class F>
+  void run_here(const char* op, Buffers reads, Buffers writes, F&& f) {
+    run_here(op, reads, writes, Task{&f, [](void* f, Context& context) {
+                                       (*static_cast<std::remove_reference_t<F>*>(f))(context);
+                                     }});
+  }
+
   // Calls `f` on the worker once there is room; returns false, without keeping f, if there is now.
   bool when_room(std::function<void()> f);
+  bool has_room() const { return outstanding_.load(std::memory_order_relaxed) <= kSoftBound; }
 
   // The first failure since the last call; empty if none.
   std::string take_error();
@@ -60,21 +91,33 @@ class Queue {
   void stop();
 
  private:
+  // A reference to a callable.
+  struct Task {
+    void* f;
+    void (*call)(void* f, Context& context);
+  };
+
   void work();
+  void wait_for_job(std::unique_lock<std::mutex>& lock, bool linger);
   void run(Job& job);
+  void run_here(const char* op, Buffers reads, Buffers writes, Task task);
+  void run_checked(const char* op, Buffers reads, Buffers writes, Task task, Context& context);
   void release_waiters(std::unique_lock<std::mutex>& lock);
 
   ThreadPool pool_;
+  ThreadPool no_helpers_{1};  // see one_thread()
   std::atomic<bool> stopping_{false};
   std::atomic<int> requested_threads_;
   std::atomic<size_t> outstanding_{0};
   std::mutex mutex_;
   std::condition_variable filled_;
+  bool asleep_ = false;  // the worker waits on filled_
   std::condition_variable drained_;
   std::deque<Job> jobs_;
   std::vector<std::function<void()>> room_waiters_;
   std::mutex error_mutex_;
   std::string error_;
+  std::atomic<bool> failed_{false};  // error_ is not empty
   std::mutex stop_mutex_;
   std::thread worker_;
 };

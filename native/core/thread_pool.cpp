@@ -2,6 +2,8 @@
 
 #include <system_error>
 
+#include "core/denormals.h"
+
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -19,16 +21,6 @@ void pause_thread() {
   _mm_pause();
 #else
   std::this_thread::yield();
-#endif
-}
-
-void flush_denormals() {
-#if defined(__SSE2__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);  // flush to zero, denormals are zero
-#elif defined(__aarch64__)
-  uint64_t fpcr;
-  asm volatile("mrs %0, fpcr" : "=r"(fpcr));
-  asm volatile("msr fpcr, %0" : : "r"(fpcr | (uint64_t{1} << 24)));
 #endif
 }
 
@@ -96,7 +88,7 @@ void ThreadPool::share(int thread) {
 }
 
 void ThreadPool::helper(int thread, uint64_t seen) {
-  flush_denormals();
+  const FlushDenormals flush;
   for (;;) {
     for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i)
       pause_thread();

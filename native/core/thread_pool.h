@@ -72,7 +72,4 @@ class ThreadPool {
 // A short rest inside a loop that waits for another thread.
 void pause_thread();
 
-// Denormal numbers cost up to twenty times a normal one: threads that compute flush them to zero.
-void flush_denormals();
-
 }  // namespace fused_rnn

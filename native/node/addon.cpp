@@ -1,5 +1,6 @@
 #include "node/addon.h"
 
+#include <memory>
 #include <thread>
 
 namespace fused_rnn::node {
@@ -18,6 +19,32 @@ const Backend& chosen_backend(Napi::Env env) {
   }
 }
 
+void check(napi_env env, napi_status status) {
+  if (status != napi_ok) throw Napi::Error::New(env);
+}
+
+// Tells V8 of a storage's bytes as long as there is any handle to it.
+void count_handle(napi_env env, Storage& storage, int change) {
+  const int before = storage.handles;
+  storage.handles += change;
+  if (before == 0 || storage.handles == 0) {
+    Napi::MemoryManagement::AdjustExternalMemory(env,
+                                                 change * static_cast<int64_t>(storage.bytes()));
+  }
+}
+
+void finalize(napi_env env, void* data, void*) {
+  std::unique_ptr<Handle> handle(static_cast<Handle*>(data));
+  if (handle->self != nullptr) napi_delete_reference(env, handle->self);
+  if (handle->buffer) count_handle(env, *handle->buffer.storage, -1);
+}
+
+// A script that awaits results reaches the event loop at least this often.
+constexpr auto kLongestTurn = std::chrono::milliseconds(2);
+
+// As many as a training step of a deep model gives up.
+constexpr size_t kSpareHandles = 512;
+
 }  // namespace
 
 Addon::Addon(Napi::Env env, Napi::Object exports)
@@ -25,6 +52,9 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   wake_script_ = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "fused-rnn", 0, 1);
   wake_script_.Unref(env);
+  set_immediate_ = Napi::Persistent(env.Global().Get("setImmediate").As<Napi::Function>());
+  deliver_ = Napi::Persistent(
+      Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { deliver(info.Env()); }));
   // Hooks run last in, first out: ours stops the worker before the thread-safe function closes.
   env.AddCleanupHook([this] { shut_down(); });
   register_memory(env, exports, this);
@@ -43,41 +73,43 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
 void Addon::shut_down() { queue_.stop(); }
 
 Napi::Value Addon::wrap(Buffer buffer) {
-  auto* handle = new Handle{std::move(buffer)};
-  Storage& storage = *handle->buffer.storage;
-  if (storage.handles++ == 0) {
-    Napi::MemoryManagement::AdjustExternalMemory(env_, static_cast<int64_t>(storage.bytes()));
+  count_handle(env_, *buffer.storage, 1);
+  if (!spare_handles_.empty()) {
+    Handle* handle = spare_handles_.back();
+    napi_value value;
+    check(env_, napi_get_reference_value(env_, handle->self, &value));
+    check(env_, napi_reference_unref(env_, handle->self, nullptr));
+    spare_handles_.pop_back();
+    handle->buffer = std::move(buffer);
+    return {env_, value};
   }
-  return Napi::External<Handle>::New(env_, handle, [](Napi::Env env, Handle* handle) {
-    release(env, *handle);
-    delete handle;
-  });
+  auto handle = std::make_unique<Handle>(Handle{std::move(buffer)});
+  napi_value value;
+  check(env_, napi_create_external(env_, handle.get(), &finalize, nullptr, &value));
+  handle.release();
+  return {env_, value};
 }
 
-void Addon::release(Napi::Env env, Handle& handle) {
-  if (!handle.buffer) return;
-  Storage& storage = *handle.buffer.storage;
-  if (--storage.handles == 0) {
-    Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(storage.bytes()));
-  }
-  handle.buffer = {};
+void Addon::release(Napi::Value value) {
+  Handle* handle = value.As<Napi::External<Handle>>().Data();
+  if (!handle->buffer) return;
+  count_handle(env_, *handle->buffer.storage, -1);
+  handle->buffer = {};
+  if (spare_handles_.size() >= kSpareHandles) return;
+  const napi_status status = handle->self == nullptr
+                                 ? napi_create_reference(env_, value, 1, &handle->self)
+                                 : napi_reference_ref(env_, handle->self, nullptr);
+  if (status == napi_ok) spare_handles_.push_back(handle);
 }
 
-Napi::Value Addon::wrap_all(const std::vector<Buffer>& buffers) {
-  auto result = Napi::Array::New(env_, buffers.size());
+Napi::Value Addon::wrap_all(Buffers buffers) {
+  napi_value result;
+  check(env_, napi_create_array_with_length(env_, buffers.size(), &result));
   for (size_t i = 0; i < buffers.size(); ++i) {
-    result.Set(static_cast<uint32_t>(i), buffers[i] ? wrap(buffers[i]) : env_.Null());
+    const Napi::Value value = buffers[i] ? wrap(buffers[i]) : env_.Null();
+    check(env_, napi_set_element(env_, result, static_cast<uint32_t>(i), value));
   }
-  return result;
-}
-
-std::vector<Storage*> Addon::storages(const std::vector<Buffer>& buffers) {
-  std::vector<Storage*> result;
-  result.reserve(buffers.size());
-  for (const Buffer& buffer : buffers) {
-    if (buffer) result.push_back(buffer.storage.get());
-  }
-  return result;
+  return {env_, result};
 }
 
 uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {
@@ -89,30 +121,55 @@ uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {
   return id;
 }
 
-Napi::Promise Addon::when_done(Napi::Env env, const char* op, const std::vector<Buffer>& reads,
-                               Napi::Value value, std::function<void()> work) {
+// The first error since the last report, or the one that poisoned one of `reads`, or that of
+// work(), which is called if there is no other.
+std::string Addon::report(Buffers reads, const std::function<void()>& work) {
+  std::string error = queue_.take_error();
+  for (const Buffer& buffer : reads) {
+    if (error.empty() && buffer.storage->poisoned()) error = *buffer.storage->poisoned();
+  }
+  if (!error.empty()) return error;
+  try {
+    work();
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  return error;
+}
+
+// A loop of awaits that are answered at once would never let the event loop turn.
+bool Addon::loop_waits() const {
+  return std::chrono::steady_clock::now() - last_turn_ > kLongestTurn;
+}
+
+Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
+                             std::function<void()> work) {
+  if (Queue::small(cost) && queue_.idle()) {
+    std::string error = report(reads, work);
+    // Promises settle in order.
+    if (!pending_.empty() || loop_waits()) {
+      const uint64_t id = add_pending(env, value);
+      Napi::Promise promise = pending_.at(id).deferred.Promise();
+      // Not by wake_script_, whose calls from this thread would all be made in one turn.
+      if (add_settled(id, std::move(error))) set_immediate_.Call({deliver_.Value()});
+      return promise;
+    }
+    if (!error.empty()) throw Napi::Error::New(env, error);
+    return value;
+  }
   const uint64_t id = add_pending(env, value);
   Napi::Promise promise = pending_.at(id).deferred.Promise();
   Job job;
-  job.op = op;
-  job.reads = storages(reads);
-  job.report = [this, id, reads, work = std::move(work)](Context&, const std::string* inherited) {
-    std::string error = queue_.take_error();
-    if (error.empty() && inherited != nullptr) error = *inherited;
-    if (error.empty()) {
-      try {
-        work();
-      } catch (const std::exception& e) {
-        error = e.what();
-      }
-    }
-    settle(id, std::move(error));
+  job.reads.assign(reads.begin(), reads.end());
+  job.report = [this, id, work = std::move(work)](Buffers reads) {
+    settle(id, report(reads, work));
   };
   queue_.push(std::move(job));
   return promise;
 }
 
 Napi::Value Addon::when_room(Napi::Env env) {
+  if (queue_.has_room()) return env.Null();
   const uint64_t id = add_pending(env, env.Undefined());
   if (queue_.when_room([this, id] { settle(id, queue_.take_error()); })) {
     return pending_.at(id).deferred.Promise();
@@ -122,14 +179,15 @@ Napi::Value Addon::when_room(Napi::Env env) {
   return env.Null();
 }
 
+// False when a call of deliver() that will find this one too is under way.
+bool Addon::add_settled(uint64_t id, std::string error) {
+  std::lock_guard lock(settled_mutex_);
+  settled_.emplace_back(id, std::move(error));
+  return settled_.size() == 1;
+}
+
 void Addon::settle(uint64_t id, std::string error) {
-  bool first;
-  {
-    std::lock_guard lock(settled_mutex_);
-    first = settled_.empty();
-    settled_.emplace_back(id, std::move(error));
-  }
-  if (!first) return;  // the call that is under way will deliver this one too
+  if (!add_settled(id, std::move(error))) return;
   wake_script_.NonBlockingCall([this](Napi::Env env, Napi::Function) {
     if (env != nullptr) deliver(env);
   });
@@ -141,6 +199,7 @@ void Addon::deliver(Napi::Env env) {
     std::lock_guard lock(settled_mutex_);
     settled.swap(settled_);
   }
+  loop_has_turned();
   Napi::HandleScope scope(env);
   for (auto& [id, error] : settled) {
     auto found = pending_.find(id);

@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -33,34 +34,41 @@ class Addon : public Napi::Addon<Addon> {
   // bytes for as long as there is any handle to it, so that the garbage collector knows what
   // dropped handles are worth.
   Napi::Value wrap(Buffer buffer);
-  // Gives up a handle's share. Doing it twice is fine.
-  static void release(Napi::Env env, Handle& handle);
+  // Gives up a handle's share. Nobody may use the handle afterwards: wrap() may hand it out again,
+  // which is much cheaper than making one.
+  void release(Napi::Value handle);
 
   // An array of handles; null for an absent buffer.
-  Napi::Value wrap_all(const std::vector<Buffer>& buffers);
+  Napi::Value wrap_all(Buffers buffers);
 
-  // Puts run(backend, context) on the queue. `reads` and `writes` are for the error rule of
-  // core/queue.h; whatever `run` uses it must capture, which also keeps it alive.
+  // Puts run(backend, context) on the queue, or runs it now when it is small and nothing is before
+  // it; `cost` is counted as in cost.h. `reads` and `writes` are for the error rule of
+  // core/queue.h; whatever else `run` uses it must capture, which also keeps it alive.
   template <class F>
-  void enqueue(const char* op, const std::vector<Buffer>& reads, const std::vector<Buffer>& writes,
-               F run) {
+  void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
+    if (Queue::small(cost) && queue_.idle()) {
+      return queue_.run_here(op, reads, writes, [&](Context& context) { run(backend_, context); });
+    }
     Job job;
     job.op = op;
-    job.reads = storages(reads);
-    job.writes = storages(writes);
-    job.run = [run = std::move(run), reads, writes, this](Context& context) mutable {
-      run(backend_, context);
-    };
+    job.one_thread = Queue::one_thread(cost);
+    job.reads.assign(reads.begin(), reads.end());
+    job.writes.assign(writes.begin(), writes.end());
+    job.run = [run = std::move(run), this](Context& context) mutable { run(backend_, context); };
     queue_.push(std::move(job));
   }
 
-  // A promise that settles with `value` (an object or undefined) when the queue has come here and
-  // work() has run there, or rejects with the first error since the last promise.
-  Napi::Promise when_done(Napi::Env env, const char* op, const std::vector<Buffer>& reads,
-                          Napi::Value value, std::function<void()> work);
+  // What `value` (an object or undefined) becomes when the queue has come here and work(), of
+  // `cost`, has run: the value itself if that can be now, else a promise of it. Throws, or rejects,
+  // with the first error since the last report, or the one that poisoned one of `reads`.
+  Napi::Value when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
+                        std::function<void()> work);
 
   // A promise for room in the queue, or null when there is room now.
   Napi::Value when_room(Napi::Env env);
+
+  // To be called when the event loop has turned.
+  void loop_has_turned() { last_turn_ = std::chrono::steady_clock::now(); }
 
  private:
   struct Pending {
@@ -68,8 +76,10 @@ class Addon : public Napi::Addon<Addon> {
     Napi::ObjectReference value;  // empty: undefined
   };
 
-  static std::vector<Storage*> storages(const std::vector<Buffer>& buffers);
+  bool loop_waits() const;
+  std::string report(Buffers reads, const std::function<void()>& work);
   uint64_t add_pending(Napi::Env env, Napi::Value value);
+  bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker
   void deliver(Napi::Env env);                  // on the script's thread
   void shut_down();
@@ -77,7 +87,11 @@ class Addon : public Napi::Addon<Addon> {
   const Napi::Env env_;
   const Backend& backend_;
   Queue queue_;
+  std::vector<Handle*> spare_handles_;
+  std::chrono::steady_clock::time_point last_turn_{};
   Napi::ThreadSafeFunction wake_script_;
+  Napi::FunctionReference set_immediate_;
+  Napi::FunctionReference deliver_;
   std::unordered_map<uint64_t, Pending> pending_;
   uint64_t next_pending_ = 0;
   std::mutex settled_mutex_;
@@ -105,3 +119,4 @@ void register_optim(Napi::Env env, Napi::Object exports, Addon* addon);
 }  // namespace fused_rnn::node
 
 #include "node/args.h"
+#include "node/cost.h"

@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -15,8 +16,11 @@
 
 namespace fused_rnn::node {
 
+// What a JavaScript handle points to.
 struct Handle {
   Buffer buffer;
+  // Made when the handle is first given up, to keep it for another buffer.
+  napi_ref self = nullptr;
 };
 
 class Args {
@@ -44,6 +48,34 @@ class Args {
     }
     return result;
   }
+  // As many arguments from here on, all float32.
+  std::vector<Buffer> tensors(size_t count) {
+    expect_left(count);
+    std::vector<Buffer> result(count);
+    for (Buffer& tensor : result) {
+      tensor = buffer();
+      expect(tensor, tensor.length);
+    }
+    return result;
+  }
+  std::vector<double> numbers(size_t count) {
+    expect_left(count);
+    std::vector<double> result(count);
+    for (double& value : result) value = number();
+    return result;
+  }
+  // The last `count` arguments, each of which may be null. Does not move on.
+  std::vector<Buffer> last_buffers(size_t count) const {
+    expect_left(count);
+    std::vector<Buffer> result(count);
+    for (size_t i = 0; i < count; ++i) {
+      Napi::Value value = info_[info_.Length() - count + i];
+      if (!value.IsNull()) result[i] = unwrap(value);
+    }
+    return result;
+  }
+  // How many arguments there are from here on.
+  size_t left() const { return info_.Length() - std::min(next_, info_.Length()); }
   // A whole number >= 0.
   int64_t size() {
     const double number = this->number();
@@ -78,16 +110,6 @@ class Args {
     }
     return result;
   }
-  std::vector<double> numbers() {
-    Napi::Value value = next();
-    if (!value.IsArray()) fail("an array of numbers");
-    auto array = value.As<Napi::Array>();
-    std::vector<double> result(array.Length());
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      result[i] = Napi::Value(array[i]).ToNumber().DoubleValue();
-    }
-    return result;
-  }
   Napi::Value value() { return next(); }
 
   // Throws unless the buffer is absent or holds exactly `length` elements of `dtype`.
@@ -119,6 +141,9 @@ class Args {
 
  private:
   Napi::Value next() { return info_[next_++]; }
+  void expect_left(size_t count) const {
+    if (count > left()) throw Napi::TypeError::New(env(), "internal: arguments are missing");
+  }
   [[noreturn]] void fail(const char* expected) const {
     throw Napi::TypeError::New(env(), "internal: argument " + std::to_string(next_) +
                                           " of a native call must be " + expected);

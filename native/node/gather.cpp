@@ -26,11 +26,13 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
     std::memcpy(&fill, &value, sizeof fill);
   }
   Buffer y = Buffer::make(outer * n * width, x.dtype);
-  addon.enqueue("gatherRows", {x, index}, {y}, [=](const Backend& backend, Context& context) {
-    backend.gather_rows({op.c_str(), static_cast<const uint32_t*>(x.raw()), index.i32(),
-                         static_cast<uint32_t*>(y.raw()), outer, rows, width, n, fill_absent, fill},
-                        context);
-  });
+  addon.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
+                [=](const Backend& backend, Context& context) {
+                  backend.gather_rows(
+                      {op.c_str(), static_cast<const uint32_t*>(x.raw()), index.i32(),
+                       static_cast<uint32_t*>(y.raw()), outer, rows, width, n, fill_absent, fill},
+                      context);
+                });
   return addon.wrap(y);
 }
 
@@ -44,7 +46,7 @@ Napi::Value scatter_add_rows(Addon& addon, Args& args) {
   args.expect(dy, outer * n * width);
   args.expect(index, n, DType::int32);
   Buffer dx = Buffer::make(outer * rows * width);
-  addon.enqueue("gatherRows backward", {dy, index}, {dx},
+  addon.enqueue("gatherRows backward", cost::elements(dx.length + dy.length), {dy, index}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.scatter_add_rows(
                       {dy.f32(), index.i32(), dx.f32(), outer, rows, width, n, skip}, context);

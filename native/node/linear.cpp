@@ -15,9 +15,10 @@ Napi::Value linear(Addon& addon, Args& args) {
   args.expect(w, out * in);
   args.expect(b, out);
   Buffer y = Buffer::make(m * out);
-  addon.enqueue("linear", {x, w, b}, {y}, [=](const Backend& backend, Context& context) {
-    backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
-  });
+  addon.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
+                [=](const Backend& backend, Context& context) {
+                  backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
+                });
   return addon.wrap(y);
 }
 
@@ -35,16 +36,20 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   Buffer dx = w ? Buffer::make(m * in) : Buffer{};
   Buffer dw = x ? Buffer::make(out * in) : Buffer{};
   Buffer db = bias ? Buffer::make(out) : Buffer{};
-  addon.enqueue(
-      "linear backward", {dy, x, w}, {dx, dw, db}, [=](const Backend& backend, Context& context) {
-        if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
-          return backend.linear_cross_entropy_backward(
-              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
-              context);
-        }
-        backend.linear_backward(
-            {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out}, context);
-      });
+  const int64_t cost =
+      ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
+  addon.enqueue("linear backward", cost, {dy, x, w}, {dx, dw, db},
+                [=](const Backend& backend, Context& context) {
+                  if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
+                    return backend.linear_cross_entropy_backward(
+                        {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in,
+                         out},
+                        context);
+                  }
+                  backend.linear_backward(
+                      {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
+                      context);
+                });
   return addon.wrap_all({dx, dw, db});
 }
 

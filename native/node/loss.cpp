@@ -10,6 +10,7 @@ struct CrossEntropyCall {
   Buffer target;
   CrossEntropyShape shape;
   int64_t losses() const { return shape.reduction == Reduction::none ? shape.n : 1; }
+  int64_t cost() const { return cost::functions(shape.n * shape.classes); }
 };
 
 // (logits, target, rows, classes, ignoreIndex, labelSmoothing, logProbabilities, reduction)
@@ -28,25 +29,18 @@ CrossEntropyCall read_cross_entropy(Args& args) {
   return call;
 }
 
-Napi::Array pair(Addon& addon, Args& args, const Buffer& first, const Buffer& second) {
-  auto result = Napi::Array::New(args.env(), 2);
-  result[0u] = first ? addon.wrap(first) : args.env().Null();
-  result[1u] = second ? addon.wrap(second) : args.env().Null();
-  return result;
-}
-
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
   Buffer loss = Buffer::make(call.losses());
   Buffer lse = Buffer::make(call.shape.n);
-  addon.enqueue("crossEntropy", {call.logits, call.target}, {loss, lse},
+  addon.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
                 [=](const Backend& backend, Context& context) {
                   backend.cross_entropy_forward(
                       {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
                       context);
                 });
-  return pair(addon, args, loss, lse);
+  return addon.wrap_all({loss, lse});
 }
 
 // crossEntropyBackward(…, lse, dloss, defer) → dlogits; with `defer` they are written only if
@@ -59,8 +53,8 @@ Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   args.expect(lse, call.shape.n);
   args.expect(dloss, call.losses());
   Buffer dlogits = Buffer::make(call.shape.n * call.shape.classes);
-  addon.enqueue("crossEntropy backward", {call.logits, call.target, lse, dloss}, {dlogits},
-                [=](const Backend& backend, Context& context) {
+  addon.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
+                {dlogits}, [=](const Backend& backend, Context& context) {
                   if (defer) {
                     return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
                         backend, context, call.shape, call.logits, call.target, lse, dloss));
@@ -78,6 +72,9 @@ struct PairLossCall {
   int64_t n;
   Buffer x, t, weight, pos_weight;
   int64_t losses() const { return reduction == Reduction::none ? n : 1; }
+  int64_t cost() const {
+    return kind == PairLoss::mse ? cost::elements(n) : cost::scalar_functions(n);
+  }
 };
 
 // (kind, reduction, length, x, t, weight, posWeight)
@@ -100,7 +97,7 @@ PairLossCall read_pair_loss(Args& args) {
 Napi::Value pair_loss(Addon& addon, Args& args) {
   const PairLossCall call = read_pair_loss(args);
   Buffer loss = Buffer::make(call.losses());
-  addon.enqueue("loss", {call.x, call.t, call.weight, call.pos_weight}, {loss},
+  addon.enqueue("loss", call.cost(), {call.x, call.t, call.weight, call.pos_weight}, {loss},
                 [=](const Backend& backend, Context& context) {
                   backend.pair_loss_forward(
                       {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
@@ -117,14 +114,14 @@ Napi::Value pair_loss_backward(Addon& addon, Args& args) {
   args.expect(dloss, call.losses());
   Buffer dx = args.boolean() ? Buffer::make(call.n) : Buffer{};
   Buffer dt = args.boolean() ? Buffer::make(call.n) : Buffer{};
-  addon.enqueue("loss backward", {call.x, call.t, call.weight, call.pos_weight, dloss}, {dx, dt},
-                [=](const Backend& backend, Context& context) {
+  addon.enqueue("loss backward", call.cost(), {call.x, call.t, call.weight, call.pos_weight, dloss},
+                {dx, dt}, [=](const Backend& backend, Context& context) {
                   backend.pair_loss_backward(
                       {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
                        call.weight.f32(), call.pos_weight.f32(), dloss.f32(), dx.f32(), dt.f32()},
                       context);
                 });
-  return pair(addon, args, dx, dt);
+  return addon.wrap_all({dx, dt});
 }
 
 }  // namespace

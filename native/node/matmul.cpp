@@ -1,4 +1,6 @@
 // Matrix products.
+#include <algorithm>
+
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -35,12 +37,14 @@ Napi::Value matmul(Addon& addon, Args& args) {
     throw Napi::RangeError::New(args.env(), "internal: matmul beyond its buffers");
   }
   Buffer out = Buffer::make(n);
-  addon.enqueue("matmul", {a, b}, {out}, [=](const Backend& backend, Context& context) mutable {
-    call.out = out.f32();
-    call.a = a.f32();
-    call.b = b.f32();
-    backend.matmul(call, context);
-  });
+  const int64_t matrices = n / std::max<int64_t>(call.m * call.n, 1);
+  addon.enqueue("matmul", matrices * cost::product(call.m, call.n, call.k), {a, b}, {out},
+                [=](const Backend& backend, Context& context) mutable {
+                  call.out = out.f32();
+                  call.a = a.f32();
+                  call.b = b.f32();
+                  backend.matmul(call, context);
+                });
   return addon.wrap(out);
 }
 

@@ -27,11 +27,12 @@ Napi::Value upload(Addon& addon, Args& args) {
 Napi::Value clone(Addon& addon, Args& args) {
   Buffer from = args.buffer();
   Buffer to = Buffer::make(from.length, from.dtype);
-  addon.enqueue("clone", {from}, {to}, [=](const Backend& backend, Context& context) {
-    backend.copy(
-        {static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()), to.length},
-        context);
-  });
+  addon.enqueue("clone", cost::elements(to.length), {from}, {to},
+                [=](const Backend& backend, Context& context) {
+                  backend.copy({static_cast<uint32_t*>(to.raw()),
+                                static_cast<const uint32_t*>(from.raw()), to.length},
+                               context);
+                });
   return addon.wrap(to);
 }
 
@@ -53,21 +54,23 @@ Napi::Value copy_into(Addon& addon, Args& args) {
   Buffer to = args.buffer();
   Buffer from = args.buffer();
   args.expect(from, to.length, to.dtype);
-  addon.enqueue("copyInto", {from}, {}, [=](const Backend& backend, Context& context) {
-    backend.copy(
-        {static_cast<uint32_t*>(to.raw()), static_cast<const uint32_t*>(from.raw()), to.length},
-        context);
-  });
+  addon.enqueue("copyInto", cost::elements(to.length), {from}, {},
+                [=](const Backend& backend, Context& context) {
+                  backend.copy({static_cast<uint32_t*>(to.raw()),
+                                static_cast<const uint32_t*>(from.raw()), to.length},
+                               context);
+                });
   return args.env().Undefined();
 }
 
 // release(buffer): gives up this handle's share now; the queue keeps its own until it is done.
-Napi::Value release(Addon&, Args& args) {
-  Addon::release(args.env(), *args.value().As<Napi::External<Handle>>().Data());
+// Nobody may use the handle afterwards.
+Napi::Value release(Addon& addon, Args& args) {
+  addon.release(args.value());
   return args.env().Undefined();
 }
 
-// read(buffer): a promise of a new typed array.
+// read(buffer): a new typed array, or a promise of one.
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
   const auto length = static_cast<size_t>(buffer.length);
@@ -77,7 +80,8 @@ Napi::Value read(Addon& addon, Args& args) {
                                : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
-  return addon.when_done(args.env(), "data", {buffer}, array, [buffer, to] {
+  const int64_t cost = cost::elements(buffer.length);
+  return addon.when_done(args.env(), cost, {buffer}, array, [buffer, to] {
     const size_t bytes = static_cast<size_t>(buffer.length) * 4;
     if (bytes == 0) return;
     const void* from = buffer.raw();
@@ -86,15 +90,18 @@ Napi::Value read(Addon& addon, Args& args) {
   });
 }
 
+// synchronize(): undefined, or a promise of it.
 Napi::Value synchronize(Addon& addon, Args& args) {
-  return addon.when_done(args.env(), "synchronize", {}, args.env().Undefined(), [] {});
+  return addon.when_done(args.env(), 0, {}, args.env().Undefined(), [] {});
 }
 
 // room(): a promise for room in the queue, or null when there is room now.
 Napi::Value room(Addon& addon, Args& args) { return addon.when_room(args.env()); }
 
-// takeError(): the message of the first failure that no promise has reported yet, or null.
+// takeError(): the message of the first failure that no promise has reported yet, or null. Called
+// when the event loop has turned.
 Napi::Value take_error(Addon& addon, Args& args) {
+  addon.loop_has_turned();
   const std::string error = addon.queue().take_error();
   if (error.empty()) return args.env().Null();
   return Napi::String::New(args.env(), error);

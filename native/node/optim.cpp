@@ -15,30 +15,11 @@ std::vector<Buffer> read_tensors(Args& args) {
   return tensors;
 }
 
-// As many tensors as `like`, of the same lengths; or none, when that is allowed.
-std::vector<Buffer> read_matching(Args& args, const std::vector<Buffer>& like, bool or_none) {
-  std::vector<Buffer> tensors = read_tensors(args);
-  if (or_none && tensors.empty()) return tensors;
-  if (tensors.size() != like.size()) {
-    throw Napi::TypeError::New(args.env(), "internal: lists of tensors differ in length");
-  }
-  for (size_t i = 0; i < like.size(); ++i) args.expect(tensors[i], like[i].length);
-  return tensors;
-}
-
-std::vector<double> read_numbers(Args& args, size_t count) {
-  std::vector<double> numbers = args.numbers();
-  if (numbers.size() != count) {
-    throw Napi::TypeError::New(args.env(), "internal: lists of numbers differ in length");
-  }
-  return numbers;
-}
-
 struct ClipCall {
   Buffer norm;
   float max_norm;
   float max_value;
-  Clip get() const { return {norm.f32(), max_norm, max_value}; }
+  bool own_norm() const { return !norm && max_norm >= 0; }
 };
 
 ClipCall read_clip(Args& args) {
@@ -50,14 +31,17 @@ ClipCall read_clip(Args& args) {
   return clip;
 }
 
-void append(std::vector<Buffer>& all, const std::vector<Buffer>& more) {
-  all.insert(all.end(), more.begin(), more.end());
-}
-
 std::vector<int64_t> sizes_of(const std::vector<Buffer>& tensors) {
   std::vector<int64_t> sizes;
   for (const Buffer& tensor : tensors) sizes.push_back(tensor.length);
   return sizes;
+}
+
+// Of a pass over all tensors.
+int64_t cost_of(const std::vector<Buffer>& tensors) {
+  int64_t elements = 0;
+  for (const Buffer& tensor : tensors) elements += tensor.length;
+  return cost::elements(elements);
 }
 
 std::vector<float*> pointers_of(const std::vector<Buffer>& tensors) {
@@ -66,18 +50,23 @@ std::vector<float*> pointers_of(const std::vector<Buffer>& tensors) {
   return pointers;
 }
 
+void compute_norm(const Backend& backend, Context& context, const std::vector<Buffer>& grads,
+                  bool infinity, float* norm) {
+  const auto sizes = sizes_of(grads);
+  const auto pointers = pointers_of(grads);
+  const auto count = static_cast<int64_t>(grads.size());
+  backend.grad_norm({count, pointers.data(), sizes.data(), infinity, norm}, context);
+}
+
 // gradNorm(grads, infinity) → buffer [1]
 Napi::Value grad_norm(Addon& addon, Args& args) {
   const std::vector<Buffer> grads = read_tensors(args);
   const bool infinity = args.boolean();
   Buffer norm = Buffer::make(1);
-  addon.enqueue("gradNorm", grads, {norm}, [=](const Backend& backend, Context& context) {
-    const auto sizes = sizes_of(grads);
-    const auto pointers = pointers_of(grads);
-    backend.grad_norm(
-        {static_cast<int64_t>(grads.size()), pointers.data(), sizes.data(), infinity, norm.f32()},
-        context);
-  });
+  addon.enqueue("gradNorm", cost_of(grads), grads, {norm},
+                [=](const Backend& backend, Context& context) {
+                  compute_norm(backend, context, grads, infinity, norm.f32());
+                });
   return addon.wrap(norm);
 }
 
@@ -87,61 +76,91 @@ Napi::Value clip_grads(Addon& addon, Args& args) {
   const ClipCall clip = read_clip(args);
   std::vector<Buffer> reads = grads;
   reads.push_back(clip.norm);
-  addon.enqueue("clipGrads", reads, {}, [=](const Backend& backend, Context& context) {
-    const auto sizes = sizes_of(grads);
-    const auto pointers = pointers_of(grads);
-    backend.clip_grads(
-        {static_cast<int64_t>(grads.size()), pointers.data(), sizes.data(), clip.get()}, context);
-  });
+  addon.enqueue("clipGrads", cost_of(grads), reads, {},
+                [=](const Backend& backend, Context& context) {
+                  const auto sizes = sizes_of(grads);
+                  const auto pointers = pointers_of(grads);
+                  backend.clip_grads({static_cast<int64_t>(grads.size()),
+                                      pointers.data(),
+                                      sizes.data(),
+                                      {clip.norm.f32(), clip.max_norm, clip.max_value}},
+                                     context);
+                });
   return args.env().Undefined();
 }
 
-// sgd(params, grads, buffers or [], first, norm, maxNorm, maxValue, lr, momentum, dampening,
-//     weightDecay, nesterov, maximize)
+// What the optimisers have in common: clipping and `lists` lists of as many tensors each, the
+// parameters and their gradients first.
+struct UpdateCall {
+  ClipCall clip;
+  size_t count = 0;
+  std::vector<Buffer> tensors;  // list after list
+
+  const Buffer& at(size_t list, size_t i) const { return tensors[list * count + i]; }
+
+  void read_tensors(Args& args, size_t lists) {
+    count = static_cast<size_t>(args.size());
+    tensors = args.tensors(lists * count);
+    for (size_t k = 0; k < tensors.size(); ++k) args.expect(tensors[k], tensors[k % count].length);
+  }
+
+  std::vector<Buffer> reads() const {
+    std::vector<Buffer> reads = tensors;
+    reads.push_back(clip.norm);
+    return reads;
+  }
+
+  int64_t cost() const { return cost_of(tensors); }
+
+  // The clipping; a norm of these gradients alone is computed into `norm`.
+  Clip clipping(const Backend& backend, Context& context, float& norm) const {
+    if (!clip.own_norm()) return {clip.norm.f32(), clip.max_norm, clip.max_value};
+    const auto first = tensors.begin() + static_cast<ptrdiff_t>(count);
+    compute_norm(backend, context, {first, first + static_cast<ptrdiff_t>(count)}, false, &norm);
+    return {&norm, clip.max_norm, clip.max_value};
+  }
+};
+
+// sgd(norm, maxNorm, maxValue, lr, momentum, dampening, weightDecay, nesterov, maximize, count,
+//     …params, …grads, …buffers if momentum, …first if momentum)
 Napi::Value sgd(Addon& addon, Args& args) {
-  const std::vector<Buffer> params = read_tensors(args);
-  const std::vector<Buffer> grads = read_matching(args, params, false);
-  const std::vector<Buffer> buffers = read_matching(args, params, true);
-  const std::vector<double> first = read_numbers(args, params.size());
-  const ClipCall clip = read_clip(args);
+  UpdateCall update;
+  update.clip = read_clip(args);
   SgdArgs call{};
-  call.count = static_cast<int64_t>(params.size());
   call.lr = static_cast<float>(args.number());
-  call.momentum = static_cast<float>(args.number());
+  const double factor = args.number();
+  const bool momentum = factor != 0;
+  call.momentum = static_cast<float>(factor);
   call.dampening = static_cast<float>(args.number());
   call.weight_decay = static_cast<float>(args.number());
   call.nesterov = args.boolean();
   call.maximize = args.boolean();
-  std::vector<Buffer> reads = params;
-  append(reads, grads);
-  append(reads, buffers);
-  reads.push_back(clip.norm);
-  addon.enqueue("SGD", reads, {}, [=](const Backend& backend, Context& context) mutable {
-    std::vector<SgdTensor> tensors;
-    for (size_t i = 0; i < params.size(); ++i) {
-      tensors.push_back({params[i].length, params[i].f32(), grads[i].f32(),
-                         buffers.empty() ? nullptr : buffers[i].f32(), first[i] != 0});
-    }
-    call.tensors = tensors.data();
-    call.clip = clip.get();
-    backend.sgd(call, context);
-  });
+  update.read_tensors(args, momentum ? 3 : 2);
+  call.count = static_cast<int64_t>(update.count);
+  std::vector<bool> first(update.count);
+  for (size_t i = 0; momentum && i < first.size(); ++i) first[i] = args.boolean();
+  addon.enqueue("SGD", update.cost(), update.reads(), {},
+                [=](const Backend& backend, Context& context) mutable {
+                  std::vector<SgdTensor> tensors(update.count);
+                  for (size_t i = 0; i < tensors.size(); ++i) {
+                    tensors[i] = {update.at(0, i).length, update.at(0, i).f32(),
+                                  update.at(1, i).f32(), momentum ? update.at(2, i).f32() : nullptr,
+                                  first[i]};
+                  }
+                  float norm;
+                  call.tensors = tensors.data();
+                  call.clip = update.clipping(backend, context, norm);
+                  backend.sgd(call, context);
+                });
   return args.env().Undefined();
 }
 
-// adam(params, grads, means, squares, largest or [], stepSizes, squareScales, norm, maxNorm,
-//      maxValue, beta1, beta2, eps, weightDecay, shrink, maximize)
+// adam(norm, maxNorm, maxValue, beta1, beta2, eps, weightDecay, shrink, maximize, amsgrad, count,
+//      …params, …grads, …means, …squares, …largest if amsgrad, …stepSizes, …squareScales)
 Napi::Value adam(Addon& addon, Args& args) {
-  const std::vector<Buffer> params = read_tensors(args);
-  const std::vector<Buffer> grads = read_matching(args, params, false);
-  const std::vector<Buffer> means = read_matching(args, params, false);
-  const std::vector<Buffer> squares = read_matching(args, params, false);
-  const std::vector<Buffer> largest = read_matching(args, params, true);
-  const std::vector<double> step_sizes = read_numbers(args, params.size());
-  const std::vector<double> square_scales = read_numbers(args, params.size());
-  const ClipCall clip = read_clip(args);
+  UpdateCall update;
+  update.clip = read_clip(args);
   AdamArgs call{};
-  call.count = static_cast<int64_t>(params.size());
   call.one_minus_beta1 = static_cast<float>(1 - args.number());
   const double beta2 = args.number();
   call.beta2 = static_cast<float>(beta2);
@@ -150,20 +169,29 @@ Napi::Value adam(Addon& addon, Args& args) {
   call.weight_decay = static_cast<float>(args.number());
   call.shrink = static_cast<float>(args.number());
   call.maximize = args.boolean();
-  std::vector<Buffer> reads = params;
-  for (const auto* tensors : {&grads, &means, &squares, &largest}) append(reads, *tensors);
-  reads.push_back(clip.norm);
-  addon.enqueue("Adam", reads, {}, [=](const Backend& backend, Context& context) mutable {
-    std::vector<AdamTensor> tensors;
-    for (size_t i = 0; i < params.size(); ++i) {
-      tensors.push_back({params[i].length, params[i].f32(), grads[i].f32(), means[i].f32(),
-                         squares[i].f32(), largest.empty() ? nullptr : largest[i].f32(),
-                         static_cast<float>(step_sizes[i]), static_cast<float>(square_scales[i])});
-    }
-    call.tensors = tensors.data();
-    call.clip = clip.get();
-    backend.adam(call, context);
-  });
+  const bool amsgrad = args.boolean();
+  update.read_tensors(args, amsgrad ? 5 : 4);
+  call.count = static_cast<int64_t>(update.count);
+  const std::vector<double> step_sizes = args.numbers(update.count);
+  const std::vector<double> square_scales = args.numbers(update.count);
+  addon.enqueue("Adam", update.cost(), update.reads(), {},
+                [=](const Backend& backend, Context& context) mutable {
+                  std::vector<AdamTensor> tensors(update.count);
+                  for (size_t i = 0; i < tensors.size(); ++i) {
+                    tensors[i] = {update.at(0, i).length,
+                                  update.at(0, i).f32(),
+                                  update.at(1, i).f32(),
+                                  update.at(2, i).f32(),
+                                  update.at(3, i).f32(),
+                                  amsgrad ? update.at(4, i).f32() : nullptr,
+                                  static_cast<float>(step_sizes[i]),
+                                  static_cast<float>(square_scales[i])};
+                  }
+                  float norm;
+                  call.tensors = tensors.data();
+                  call.clip = update.clipping(backend, context, norm);
+                  backend.adam(call, context);
+                });
   return args.env().Undefined();
 }
 

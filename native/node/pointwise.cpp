@@ -11,9 +11,10 @@ Napi::Value fill(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const auto value = static_cast<float>(args.number());
   Buffer out = Buffer::make(n);
-  addon.enqueue("fill", {}, {out}, [=](const Backend& backend, Context& context) {
-    backend.fill({out.f32(), n, value}, context);
-  });
+  addon.enqueue("fill", cost::elements(n), {}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.fill({out.f32(), n, value}, context);
+                });
   return addon.wrap(out);
 }
 
@@ -28,11 +29,14 @@ Napi::Value add_into(Addon& addon, Args& args) {
     args.expect(to[i], to[i].length);
     args.expect(from[i], to[i].length);
   }
-  addon.enqueue("addInto", from, to, [=](const Backend& backend, Context& context) {
-    for (size_t i = 0; i < to.size(); ++i) {
-      backend.add_into({to[i].f32(), from[i].f32(), to[i].length}, context);
-    }
-  });
+  int64_t n = 0;
+  for (const Buffer& buffer : to) n += buffer.length;
+  addon.enqueue("addInto", cost::elements(n), from, to,
+                [=](const Backend& backend, Context& context) {
+                  for (size_t i = 0; i < to.size(); ++i) {
+                    backend.add_into({to[i].f32(), from[i].f32(), to[i].length}, context);
+                  }
+                });
   return args.env().Undefined();
 }
 
@@ -42,9 +46,10 @@ Napi::Value cast(Addon& addon, Args& args) {
   const bool to_integer = args.boolean();
   args.expect(x, x.length, to_integer ? DType::float32 : DType::int32);
   Buffer out = Buffer::make(x.length, to_integer ? DType::int32 : DType::float32);
-  addon.enqueue("cast", {x}, {out}, [=](const Backend& backend, Context& context) {
-    backend.cast({out.raw(), x.raw(), x.length, to_integer}, context);
-  });
+  addon.enqueue("cast", cost::elements(x.length), {x}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.cast({out.raw(), x.raw(), x.length, to_integer}, context);
+                });
   return addon.wrap(out);
 }
 
@@ -70,12 +75,13 @@ Napi::Value binary(Addon& addon, Args& args) {
     n *= shape[d];
   }
   Buffer out = Buffer::make(n, a.dtype);
-  addon.enqueue("binary", {a, b}, {out}, [=](const Backend& backend, Context& context) mutable {
-    call.out = out.raw();
-    call.a = a.raw();
-    call.b = b.raw();
-    backend.binary(call, context);
-  });
+  addon.enqueue("binary", cost::elements(n), {a, b}, {out},
+                [=](const Backend& backend, Context& context) mutable {
+                  call.out = out.raw();
+                  call.a = a.raw();
+                  call.b = b.raw();
+                  backend.binary(call, context);
+                });
   return addon.wrap(out);
 }
 
@@ -90,15 +96,21 @@ Napi::Value binary_number(Addon& addon, Args& args) {
   call.shape[0] = a.length;
   call.a_strides[0] = 1;
   Buffer out = Buffer::make(a.length, a.dtype);
-  addon.enqueue("binary", {a}, {out}, [=](const Backend& backend, Context& context) mutable {
-    const auto real = static_cast<float>(value);
-    const auto whole = static_cast<uint32_t>(static_cast<int64_t>(call.integer ? value : 0));
-    call.out = out.raw();
-    call.a = a.raw();
-    call.b = call.integer ? static_cast<const void*>(&whole) : &real;
-    backend.binary(call, context);
-  });
+  addon.enqueue("binary", cost::elements(a.length), {a}, {out},
+                [=](const Backend& backend, Context& context) mutable {
+                  const auto real = static_cast<float>(value);
+                  const auto whole =
+                      static_cast<uint32_t>(static_cast<int64_t>(call.integer ? value : 0));
+                  call.out = out.raw();
+                  call.a = a.raw();
+                  call.b = call.integer ? static_cast<const void*>(&whole) : &real;
+                  backend.binary(call, context);
+                });
   return addon.wrap(out);
+}
+
+int64_t cost_of(UnaryOp op, int64_t n) {
+  return op == UnaryOp::pow ? cost::scalar_functions(n) : cost::functions(n);
 }
 
 // unary(op, x, p, q) → buffer like x
@@ -108,9 +120,10 @@ Napi::Value unary(Addon& addon, Args& args) {
   const double p = args.number(), q = args.number();
   const bool integer = x.dtype == DType::int32;
   Buffer out = Buffer::make(x.length, x.dtype);
-  addon.enqueue("unary", {x}, {out}, [=](const Backend& backend, Context& context) {
-    backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
-  });
+  addon.enqueue("unary", cost_of(op, x.length), {x}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
+                });
   return addon.wrap(out);
 }
 
@@ -123,9 +136,11 @@ Napi::Value unary_backward(Addon& addon, Args& args) {
   args.expect(dy, dy.length);
   args.expect(saved, dy.length);
   Buffer dx = Buffer::make(dy.length);
-  addon.enqueue("unary backward", {dy, saved}, {dx}, [=](const Backend& backend, Context& context) {
-    backend.unary_backward({op, dx.f32(), dy.f32(), saved.f32(), dy.length, p, q}, context);
-  });
+  addon.enqueue("unary backward", cost_of(op, dy.length), {dy, saved}, {dx},
+                [=](const Backend& backend, Context& context) {
+                  backend.unary_backward({op, dx.f32(), dy.f32(), saved.f32(), dy.length, p, q},
+                                         context);
+                });
   return addon.wrap(dx);
 }
 

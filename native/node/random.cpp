@@ -19,7 +19,9 @@ void enqueue_random(Addon& addon, Args& args, RandomKind kind, const Buffer& out
   const auto a = static_cast<float>(args.number());
   const auto b = static_cast<float>(args.number());
   const Stream stream = read_stream(args);
-  addon.enqueue("random", {}, {out}, [=](const Backend& backend, Context& context) {
+  const int64_t cost =
+      kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
+  addon.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
     backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
   });
 }
@@ -46,9 +48,10 @@ Napi::Value fill_into(Addon& addon, Args& args) {
   Buffer to = args.buffer();
   const auto value = static_cast<float>(args.number());
   args.expect(to, to.length);
-  addon.enqueue("fill", {}, {to}, [=](const Backend& backend, Context& context) {
-    backend.fill({to.f32(), to.length, value}, context);
-  });
+  addon.enqueue("fill", cost::elements(to.length), {}, {to},
+                [=](const Backend& backend, Context& context) {
+                  backend.fill({to.f32(), to.length, value}, context);
+                });
   return args.env().Undefined();
 }
 
@@ -60,9 +63,10 @@ Napi::Value dropout(Addon& addon, Args& args) {
   const Stream stream = read_stream(args);
   args.expect(x, n);
   Buffer out = Buffer::make(n);
-  addon.enqueue("dropout", {x}, {out}, [=](const Backend& backend, Context& context) {
-    backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
-  });
+  addon.enqueue("dropout", cost::draws(n), {x}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
+                });
   return addon.wrap(out);
 }
 
@@ -76,11 +80,12 @@ Napi::Value sample(Addon& addon, Args& args) {
   const Stream stream = read_stream(args);
   args.expect(logits, n * classes);
   Buffer out = Buffer::make(n, DType::int32);
-  addon.enqueue("sample", {logits}, {out}, [=](const Backend& backend, Context& context) {
-    backend.sample(
-        {out.i32(), logits.f32(), n, classes, temperature, top_k, stream.seed, stream.counter},
-        context);
-  });
+  addon.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
+                                  stream.seed, stream.counter},
+                                 context);
+                });
   return addon.wrap(out);
 }
 
@@ -91,7 +96,8 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   const int64_t classes = args.size();
   args.expect(indices, n, DType::int32);
   Buffer out = Buffer::make(n * classes);
-  addon.enqueue("oneHot", {indices}, {out}, [=](const Backend& backend, Context& context) {
+  addon.enqueue("oneHot", cost::elements(n), {indices}, {out},
+                [=](const Backend& backend, Context& context) {
     backend.one_hot({nullptr, indices.i32(), n, classes}, context);
     const Buffer index = Buffer::make(n, DType::int32);
     backend.copy({reinterpret_cast<uint32_t*>(index.i32()),

@@ -10,9 +10,9 @@ namespace {
 constexpr size_t kPerStack = 5;  // w_ih, w_hh, b_ih, b_hh, w_hr
 
 // The arguments that forward and backward share:
-//   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, weights, x,
-//   dropout, seed, counter
-// weights: five buffers per layer and direction, null where there is none.
+//   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
+//   seed, counter, …, weights
+// weights: five buffers per layer and direction, null where there is none, each an argument.
 struct RnnCall {
   explicit RnnCall(Args& args) {
     shape.cell = static_cast<CellKind>(args.size());
@@ -27,11 +27,11 @@ struct RnnCall {
     shape.steps = static_cast<int64_t>(sizes->size());
     shape.batch_sizes = sizes->data();
     for (int32_t size : *sizes) shape.rows += size;
-    weights = args.buffers();
     x = args.buffer();
     dropout.p = static_cast<float>(args.number());
     dropout.seed = static_cast<uint64_t>(args.size());
     dropout.counter = static_cast<uint64_t>(args.size());
+    weights = args.last_buffers(static_cast<size_t>(stacks()) * kPerStack);
     check(args);
   }
 
@@ -44,6 +44,18 @@ struct RnnCall {
   int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
   int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
   int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
+
+  // Of the forward pass; backward takes some three times as much.
+  int64_t cost() const {
+    int64_t cost = 0;
+    for (int64_t layer = 0; layer < shape.layers; ++layer) {
+      const int64_t columns = shape.layer_input(layer) + shape.out() + shape.proj;
+      cost += shape.directions *
+              (shape.steps * cost::kCall + cost::functions(shape.rows * gate_rows()) +
+               cost::product(shape.rows, gate_rows(), columns));
+    }
+    return cost;
+  }
 
   // Elements of weight `i` of the flat list.
   int64_t weight_floats(size_t i) const {
@@ -118,11 +130,7 @@ void append(std::vector<Buffer>& list, const std::vector<Buffer>& more) {
   }
 }
 
-Napi::Value wrap_or_null(Addon& addon, Args& args, const Buffer& buffer) {
-  return buffer ? addon.wrap(buffer) : args.env().Null();
-}
-
-// rnnForward(…shared, h0, c0, keep) → [y, hn, cn or null, workspace or null, workspace floats]
+// rnnForward(…shared, h0, c0, keep, …weights) → [y, hn, cn or null, workspace or null]
 Napi::Value rnn_forward(Addon& addon, Args& args) {
   const RnnCall call(args);
   const Buffer h0 = args.optional_buffer();
@@ -137,7 +145,7 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
 
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
-  addon.enqueue("rnn", reads, {y, hn, cn, workspace},
+  addon.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
                   backend.rnn_forward({.shape = call.shape,
@@ -152,40 +160,32 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
                                        .workspace = workspace.f32()},
                                       context);
                 });
-  auto result = Napi::Array::New(args.env(), 5);
-  result[0u] = addon.wrap(y);
-  result[1u] = addon.wrap(hn);
-  result[2u] = wrap_or_null(addon, args, cn);
-  result[3u] = wrap_or_null(addon, args, workspace);
-  result[4u] = Napi::Number::New(args.env(), static_cast<double>(workspace.length));
-  return result;
+  return addon.wrap_all({y, hn, cn, workspace});
 }
 
-// rnnBackward(…shared, workspace, dy, dhn, dcn, needs) → [dx, dh0, dc0, …weight gradients], null
-// where `needs`, an array of booleans in the same order, says no. The workspace is used up. The
-// weight gradients are windows of one block.
+// rnnBackward(…shared, workspace, dy, dhn, dcn, …needs, …weights) → [dx, dh0, dc0, …weight
+// gradients], null where `needs`, booleans in the same order, says no. The workspace is used up.
+// The weight gradients are windows of one block.
 Napi::Value rnn_backward(Addon& addon, Args& args) {
   const RnnCall call(args);
   const Buffer workspace = args.buffer();
   const Buffer dy = args.optional_buffer();
   const Buffer dhn = args.optional_buffer();
   const Buffer dcn = args.optional_buffer();
-  auto needs = args.value().As<Napi::Array>();
+  std::vector<bool> needed(3 + call.weights.size());
+  for (size_t i = 0; i < needed.size(); ++i) needed[i] = args.boolean();
   args.expect(workspace, rnn_workspace_floats(call.shape));
   args.expect(dy, call.y_floats());
   args.expect(dhn, call.h_floats());
   args.expect(dcn, call.c_floats());
-  const auto needed = [&](size_t i) {
-    return Napi::Value(needs[static_cast<uint32_t>(i)]).ToBoolean().Value();
-  };
-  const Buffer dx = needed(0) ? Buffer::make(call.shape.rows * call.shape.input) : Buffer{};
-  const Buffer dh0 = needed(1) ? Buffer::make(call.h_floats()) : Buffer{};
-  const Buffer dc0 = call.has_c() && needed(2) ? Buffer::make(call.c_floats()) : Buffer{};
+  const Buffer dx = needed[0] ? Buffer::make(call.shape.rows * call.shape.input) : Buffer{};
+  const Buffer dh0 = needed[1] ? Buffer::make(call.h_floats()) : Buffer{};
+  const Buffer dc0 = call.has_c() && needed[2] ? Buffer::make(call.c_floats()) : Buffer{};
 
   std::vector<Buffer> grads(call.weights.size());
   int64_t total = 0;
   for (size_t i = 0; i < grads.size(); ++i) {
-    if (!call.weights[i] || !needed(3 + i)) continue;
+    if (!call.weights[i] || !needed[3 + i]) continue;
     grads[i] = Buffer{nullptr, total, call.weight_floats(i)};
     total += grads[i].length;
   }
@@ -196,7 +196,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
 
   std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
   append(reads, call.weights);
-  addon.enqueue("rnn backward", reads, {dx, dh0, dc0, block},
+  addon.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
                   const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
@@ -219,14 +219,9 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
                                         .grads = gradients.data()},
                                        context);
                 });
-  auto result = Napi::Array::New(args.env(), 3 + grads.size());
-  result[0u] = wrap_or_null(addon, args, dx);
-  result[1u] = wrap_or_null(addon, args, dh0);
-  result[2u] = wrap_or_null(addon, args, dc0);
-  for (size_t i = 0; i < grads.size(); ++i) {
-    result[static_cast<uint32_t>(3 + i)] = wrap_or_null(addon, args, grads[i]);
-  }
-  return result;
+  std::vector<Buffer> results = {dx, dh0, dc0};
+  results.insert(results.end(), grads.begin(), grads.end());
+  return addon.wrap_all(results);
 }
 
 }  // namespace

@@ -12,9 +12,10 @@ Napi::Value sum(Addon& addon, Args& args) {
   const bool integer = x.dtype == DType::int32;
   args.expect(x, outer * n * inner, x.dtype);
   Buffer out = Buffer::make(outer * inner, x.dtype);
-  addon.enqueue("sum", {x}, {out}, [=](const Backend& backend, Context& context) {
-    backend.sum({integer, out.raw(), x.raw(), outer, n, inner, scale}, context);
-  });
+  addon.enqueue("sum", cost::elements(x.length), {x}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.sum({integer, out.raw(), x.raw(), outer, n, inner, scale}, context);
+                });
   return addon.wrap(out);
 }
 
@@ -29,9 +30,11 @@ Napi::Value max(Addon& addon, Args& args) {
   }
   Buffer value = values ? Buffer::make(outer * inner, x.dtype) : Buffer{};
   Buffer index = Buffer::make(outer * inner, DType::int32);
-  addon.enqueue("max", {x}, {value, index}, [=](const Backend& backend, Context& context) {
-    backend.max({integer, value.raw(), index.i32(), x.raw(), outer, n, inner}, context);
-  });
+  addon.enqueue("max", cost::functions(x.length), {x}, {value, index},
+                [=](const Backend& backend, Context& context) {
+                  backend.max({integer, value.raw(), index.i32(), x.raw(), outer, n, inner},
+                              context);
+                });
   return addon.wrap_all({value, index});
 }
 
@@ -43,9 +46,10 @@ Napi::Value max_backward(Addon& addon, Args& args) {
   args.expect(dy, outer * inner);
   args.expect(index, outer * inner, DType::int32);
   Buffer dx = Buffer::make(outer * n * inner);
-  addon.enqueue("max backward", {dy, index}, {dx}, [=](const Backend& backend, Context& context) {
-    backend.max_backward({dx.f32(), dy.f32(), index.i32(), outer, n, inner}, context);
-  });
+  addon.enqueue("max backward", cost::elements(dx.length), {dy, index}, {dx},
+                [=](const Backend& backend, Context& context) {
+                  backend.max_backward({dx.f32(), dy.f32(), index.i32(), outer, n, inner}, context);
+                });
   return addon.wrap(dx);
 }
 
@@ -58,10 +62,11 @@ Napi::Value max_all_backward(Addon& addon, Args& args) {
   args.expect(x, x.length);
   args.expect(value, 1);
   Buffer dx = Buffer::make(x.length);
-  addon.enqueue(
-      "max backward", {dy, x, value}, {dx}, [=](const Backend& backend, Context& context) {
-        backend.max_all_backward({dx.f32(), dy.f32(), x.f32(), value.f32(), x.length}, context);
-      });
+  addon.enqueue("max backward", cost::functions(x.length), {dy, x, value}, {dx},
+                [=](const Backend& backend, Context& context) {
+                  backend.max_all_backward({dx.f32(), dy.f32(), x.f32(), value.f32(), x.length},
+                                           context);
+                });
   return addon.wrap(dx);
 }
 
@@ -72,9 +77,10 @@ Napi::Value softmax(Addon& addon, Args& args) {
   const bool log = args.boolean();
   args.expect(x, outer * n * inner);
   Buffer y = Buffer::make(x.length);
-  addon.enqueue("softmax", {x}, {y}, [=](const Backend& backend, Context& context) {
-    backend.softmax({log, y.f32(), x.f32(), outer, n, inner}, context);
-  });
+  addon.enqueue("softmax", cost::functions(x.length), {x}, {y},
+                [=](const Backend& backend, Context& context) {
+                  backend.softmax({log, y.f32(), x.f32(), outer, n, inner}, context);
+                });
   return addon.wrap(y);
 }
 
@@ -87,9 +93,11 @@ Napi::Value softmax_backward(Addon& addon, Args& args) {
   args.expect(dy, outer * n * inner);
   args.expect(y, dy.length);
   Buffer dx = Buffer::make(dy.length);
-  addon.enqueue("softmax backward", {dy, y}, {dx}, [=](const Backend& backend, Context& context) {
-    backend.softmax_backward({log, dx.f32(), dy.f32(), y.f32(), outer, n, inner}, context);
-  });
+  addon.enqueue("softmax backward", cost::functions(dy.length), {dy, y}, {dx},
+                [=](const Backend& backend, Context& context) {
+                  backend.softmax_backward({log, dx.f32(), dy.f32(), y.f32(), outer, n, inner},
+                                           context);
+                });
   return addon.wrap(dx);
 }
 

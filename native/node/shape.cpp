@@ -20,11 +20,12 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
     n *= shape[d];
   }
   Buffer out = Buffer::make(n, x.dtype);
-  addon.enqueue("copy", {x}, {out}, [=](const Backend& backend, Context& context) mutable {
-    call.out = static_cast<uint32_t*>(out.raw());
-    call.in = static_cast<const uint32_t*>(x.raw()) + offset;
-    backend.copy_strided(call, context);
-  });
+  addon.enqueue("copy", cost::functions(n), {x}, {out},
+                [=](const Backend& backend, Context& context) mutable {
+                  call.out = static_cast<uint32_t*>(out.raw());
+                  call.in = static_cast<const uint32_t*>(x.raw()) + offset;
+                  backend.copy_strided(call, context);
+                });
   return addon.wrap(out);
 }
 
@@ -47,15 +48,16 @@ Napi::Value concat(Addon& addon, Args& args) {
     total += widths[i];
   }
   Buffer out = Buffer::make(outer * total, dtype);
-  addon.enqueue("cat", inputs, {out}, [=](const Backend& backend, Context& context) {
-    std::vector<const uint32_t*> pointers;
-    for (const Buffer& input : inputs) {
-      pointers.push_back(static_cast<const uint32_t*>(input.raw()));
-    }
-    backend.concat({static_cast<uint32_t*>(out.raw()), pointers.data(), widths.data(),
-                    static_cast<int64_t>(inputs.size()), outer},
-                   context);
-  });
+  addon.enqueue("cat", cost::elements(out.length), inputs, {out},
+                [=](const Backend& backend, Context& context) {
+                  std::vector<const uint32_t*> pointers;
+                  for (const Buffer& input : inputs) {
+                    pointers.push_back(static_cast<const uint32_t*>(input.raw()));
+                  }
+                  backend.concat({static_cast<uint32_t*>(out.raw()), pointers.data(), widths.data(),
+                                  static_cast<int64_t>(inputs.size()), outer},
+                                 context);
+                });
   return addon.wrap(out);
 }
 

@@ -110,7 +110,7 @@ export async function save(
   }
   const layout = plan('safetensors.save', tensors, options)
   // The values as they are now, whatever the caller does with the tensors while the file is written.
-  const values = layout.order.map((tensor) => binding.read(tensor.buffer))
+  const values = layout.order.map((tensor) => tensor.data())
   const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
   let file: FileHandle | null = null
   try {
@@ -135,7 +135,7 @@ export async function serialize(
   options: SaveOptions = {},
 ): Promise<Uint8Array> {
   const layout = plan('safetensors.serialize', tensors, options)
-  const arrays = await Promise.all(layout.order.map((tensor) => binding.read(tensor.buffer)))
+  const arrays = await Promise.all(layout.order.map((tensor) => tensor.data()))
   return Buffer.concat([layout.header, ...arrays.map(bytesOf)])
 }
 

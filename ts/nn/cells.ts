@@ -8,6 +8,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { CellKind, disposeOther, GATES, lstmState, runRecurrent } from './recurrent_op.js'
@@ -100,7 +101,7 @@ export abstract class RecurrentCell extends Module {
       if (state === null) return null
       if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
       if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
-      if (formatShape(state.shape) !== formatShape(shape)) {
+      if (!sameShape(state.shape, shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(state.shape))
       }
       return state.reshape([1, batch, this.hiddenSize])
@@ -137,7 +138,7 @@ export abstract class RecurrentCell extends Module {
       const weight = this[name as 'weight_ih']
       if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
       if (weight.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', weight.dtype)
-      if (formatShape(weight.shape) !== formatShape(shape)) {
+      if (!sameShape(weight.shape, shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
       }
       return weight

@@ -10,6 +10,7 @@ import {
   typeError,
 } from '../errors.js'
 import { indexSelect } from '../ops/gather.js'
+import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
@@ -75,6 +76,8 @@ export abstract class RecurrentLayer extends Module {
   [parameter: `${'weight_ih' | 'weight_hh' | 'weight_hr' | 'bias_ih' | 'bias_hh'}_l${string}`]: Tensor
 
   readonly #cell: number
+  /** The parameters as they were checked last, with their names; see #weights. */
+  #checked: { names: (`weight_ih_l${string}` | null)[]; weights: (Tensor | null)[] } | null = null
 
   /** @param known names of the options that the layer takes */
   protected constructor(
@@ -195,7 +198,12 @@ export abstract class RecurrentLayer extends Module {
   }
 
   /** The parameters as they are now (they may have been replaced, to tie them), in native order. */
-  #weights(fn: string): (Tensor | null)[] {
+  #weights(fn: string): readonly (Tensor | null)[] {
+    if (this.#checked !== null) {
+      const { names, weights } = this.#checked
+      if (names.every((name, i) => name === null || this[name] === weights[i])) return weights
+    }
+    const names: (`weight_ih_l${string}` | null)[] = []
     const weights: (Tensor | null)[] = []
     const gates = (GATES[this.#cell] as number) * this.hiddenSize
     const out = this.projSize || this.hiddenSize
@@ -213,21 +221,24 @@ export abstract class RecurrentLayer extends Module {
         KINDS.forEach((kind, i) => {
           const shape = shapes[i]
           if (!shape) {
+            names.push(null)
             weights.push(null)
             return
           }
-          const name = `${kind}_l${layer}${suffix}` as const
+          const name = `${kind}_l${layer}${suffix}` as `weight_ih_l${string}`
           const weight = this[name]
           if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
           if (weight.dtype !== 'float32')
             throw typeError(fn, name, 'a float32 tensor', weight.dtype)
-          if (formatShape(weight.shape) !== formatShape(shape)) {
+          if (!sameShape(weight.shape, shape)) {
             throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
           }
+          names.push(name)
           weights.push(weight)
         })
       }
     }
+    this.#checked = { names, weights }
     return weights
   }
 
@@ -292,7 +303,7 @@ export abstract class RecurrentLayer extends Module {
         `${state.shape.length} (shape ${formatShape(state.shape)})`,
       )
     }
-    if (formatShape(state.shape) !== formatShape(expected)) {
+    if (!sameShape(state.shape, expected)) {
       throw rangeError(fn, name, `shape ${formatShape(expected)}`, formatShape(state.shape))
     }
     if (rows.unbatched) return state.reshape([stacks, 1, width])

@@ -1,7 +1,8 @@
 /** The recurrent operation: a stack of RNN, GRU or LSTM layers over packed rows, on the tape. */
-import { copyValues, record, willRecord } from '../autograd.js'
+import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { typeError } from '../errors.js'
+import { Memory } from '../memory.js'
 import { nextRandom } from '../random.js'
 import { Tensor } from '../tensor.js'
 
@@ -68,32 +69,32 @@ export function runRecurrent(
     call.bias,
     call.batch,
     call.steps,
-    call.weights.map(bufferOrNull),
   ] as const
   const chance = [call.dropout, random.seed, random.counter] as const
-  const [yBuffer, hnBuffer, cnBuffer, workspaceBuffer, workspaceFloats] = binding.rnnForward(
+  const [yBuffer, hnBuffer, cnBuffer, workspaceBuffer] = binding.rnnForward(
     ...shared,
     x.buffer,
     ...chance,
     bufferOrNull(h0),
     bufferOrNull(c0),
     keep,
+    ...call.weights.map(bufferOrNull),
   )
   const y = Tensor.wrap(yBuffer, [rows, call.directions * out])
   const hn = Tensor.wrap(hnBuffer, [stacks, call.batch, out])
   const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, call.hidden]) : null
   if (!keep) return { y, hn, cn }
 
-  const workspace = Tensor.wrap(workspaceBuffer as Buffer, [workspaceFloats])
-  // A share of the input, so that the caller may dispose its tensor before backward.
-  const input = x.viewAs(x.shape)
+  const workspace = new Memory(workspaceBuffer as Buffer)
+  // So that the caller may dispose its tensor before backward.
+  const input = x.share()
   record(
     'rnn',
     inputs,
     isLstm && cn ? [y, hn, cn] : [y, hn],
     ([dy, dhn, dcn], node) => {
       // The native side turns the saved activations into gradients in place.
-      const used = node.keep ? copyValues(workspace) : workspace
+      const used = node.keep ? new Memory(binding.clone(workspace.buffer)) : workspace
       const gradients = binding.rnnBackward(
         ...shared,
         input.buffer,
@@ -102,7 +103,8 @@ export function runRecurrent(
         bufferOrNull(dy),
         bufferOrNull(dhn),
         bufferOrNull(dcn),
-        inputs.map((_, i) => node.needs(i)),
+        ...inputs.map((_, i) => node.needs(i)),
+        ...call.weights.map(bufferOrNull),
       )
       if (used !== workspace) used[Symbol.dispose]()
       return gradients.map((buffer, i) =>

@@ -2,15 +2,9 @@
 import { record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, UnaryOp } from '../binding.js'
 import { typeError } from '../errors.js'
+import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import {
-  broadcastShapes,
-  broadcastStrides,
-  castValues,
-  sameShape,
-  sumTemporaryTo,
-  sumTo,
-} from './common.js'
+import { broadcastShapes, broadcastStrides, castValues, sumTemporaryTo, sumTo } from './common.js'
 
 type OpName = keyof typeof BinaryOp
 

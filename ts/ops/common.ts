@@ -1,7 +1,7 @@
 /** Shapes, strides and checks that the operations share. */
 import { binding } from '../binding.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
-import { checkShape, numelOf, type Shape } from '../shape.js'
+import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 
 /** Checks a tensor. @throws TypeError */
@@ -45,10 +45,6 @@ export function splitAt(shape: Shape, dim: number): { outer: number; n: number; 
     n: shape[dim] ?? 1,
     inner: numelOf(shape.slice(dim + 1)),
   }
-}
-
-export function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((size, d) => size === b[d])
 }
 
 /** The broadcast shape. @throws RangeError */

@@ -73,7 +73,7 @@ function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: Gath
   )
   if (!willRecord([x])) return out
   const { shape } = x
-  const saved = index.viewAs(index.shape)
+  const saved = index.share()
   record(
     fn,
     [x],

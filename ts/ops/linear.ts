@@ -40,8 +40,8 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   )
   if (!willRecord([x, weight, bias])) return out
   const { shape } = x
-  const savedX = weight.requiresGrad ? x.viewAs(x.shape) : null
-  const savedWeight = x.requiresGrad ? weight.viewAs(weight.shape) : null
+  const savedX = weight.requiresGrad ? x.share() : null
+  const savedWeight = x.requiresGrad ? weight.share() : null
   record(
     'linear',
     [x, weight, bias],

@@ -10,6 +10,8 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { Memory } from '../memory.js'
+import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { broadcastStrides, checkFloat } from './common.js'
 
@@ -94,7 +96,7 @@ function classLoss(
   const classes = input.shape[rank - 1] as number
   if (classes === 0) throw rangeError(fn, 'input', 'at least one class', formatShape(input.shape))
   const shape = input.shape.slice(0, -1)
-  if (formatShape(target.shape) !== formatShape(shape)) {
+  if (!sameShape(target.shape, shape)) {
     throw rangeError(
       fn,
       'target',
@@ -117,9 +119,9 @@ function classLoss(
     binding.release(lse)
     return out
   }
-  const savedLse = Tensor.wrap(lse, shape)
-  const x = input.viewAs(input.shape)
-  const t = target.viewAs(shape)
+  const savedLse = new Memory(lse)
+  const x = input.share()
+  const t = target.share()
   record(
     fn,
     [input],
@@ -201,7 +203,7 @@ function expanded(fn: string, name: string, weight: Tensor | null, shape: Shape)
       formatShape(weight.shape),
     )
   }
-  if (formatShape(weight.shape) === formatShape(shape)) return weight.viewAs(shape)
+  if (sameShape(weight.shape, shape)) return weight.viewAs(shape)
   const zero = binding.fill(1, 0)
   const strides = broadcastStrides(weight.shape, shape)
   const full = binding.binary(
@@ -228,7 +230,7 @@ function pairLoss(
   checkFloat(fn, 'input', input)
   checkFloat(fn, 'target', target)
   const { shape, numel } = input
-  if (formatShape(shape) !== formatShape(target.shape)) {
+  if (!sameShape(shape, target.shape)) {
     throw rangeError(
       fn,
       'target',
@@ -255,8 +257,8 @@ function pairLoss(
     for (const tensor of weights) tensor[Symbol.dispose]()
     return out
   }
-  const x = input.viewAs(shape)
-  const t = target.viewAs(shape)
+  const x = input.share()
+  const t = target.share()
   record(
     fn,
     [input, target],

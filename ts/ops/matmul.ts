@@ -1,17 +1,10 @@
 /** Matrix products with broadcast batches. */
 import { record, willRecord } from '../autograd.js'
-import { binding } from '../binding.js'
+import { type Buffer, binding } from '../binding.js'
 import { formatShape, rangeError } from '../errors.js'
-import { checkShape, numelOf, type Shape } from '../shape.js'
+import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import {
-  broadcastShapes,
-  broadcastStrides,
-  checkFloat,
-  relabel,
-  sameShape,
-  sumTemporaryTo,
-} from './common.js'
+import { broadcastShapes, broadcastStrides, checkFloat, relabel, sumTemporaryTo } from './common.js'
 
 /** [...batch, rows, columns] */
 interface Matrices {
@@ -29,10 +22,13 @@ function transposed(a: Matrices): Matrices {
   return { batch: a.batch, rows: a.columns, columns: a.rows }
 }
 
+/** What holds the elements, what they are, and whether each matrix is to be transposed. */
+type Factor = readonly [from: { readonly buffer: Buffer }, matrices: Matrices, transposed: boolean]
+
 /** op(a) · op(b) for every member of the batch, as a new tensor of `shape`. */
 function product(
-  [x, a, transA]: readonly [Tensor, Matrices, boolean],
-  [y, b, transB]: readonly [Tensor, Matrices, boolean],
+  [x, a, transA]: Factor,
+  [y, b, transB]: Factor,
   batch: Shape,
   shape: Shape,
 ): Tensor {
@@ -47,13 +43,7 @@ function product(
 }
 
 /** A product of the batch summed over the dimensions in which `to` was broadcast. */
-function productTo(
-  a: readonly [Tensor, Matrices, boolean],
-  b: readonly [Tensor, Matrices, boolean],
-  batch: Shape,
-  to: Matrices,
-  shape: Shape,
-): Tensor {
+function productTo(a: Factor, b: Factor, batch: Shape, to: Matrices, shape: Shape): Tensor {
   if (sameShape(batch, to.batch)) return product(a, b, batch, shape)
   const full = product(a, b, batch, [...batch, to.rows, to.columns])
   return relabel(sumTemporaryTo(full, [...to.batch, to.rows, to.columns]), shape)
@@ -91,8 +81,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   }
   const out = product([a, left, false], [b, right, false], batch, shape)
   if (!willRecord([a, b])) return out
-  const savedA = b.requiresGrad ? a.viewAs(aShape) : null
-  const savedB = a.requiresGrad ? b.viewAs(bShape) : null
+  const savedA = b.requiresGrad ? a.share() : null
+  const savedB = a.requiresGrad ? b.share() : null
   const gradient: Matrices = { batch, rows: left.rows, columns: right.columns }
   record(
     'matmul',

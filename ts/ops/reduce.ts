@@ -107,7 +107,7 @@ export function max(x: Tensor, dim: number, options: ReduceOptions = {}): [Tenso
   const indices = Tensor.wrap(index, shape, 'int32')
   if (!willRecord([x])) return [values, indices]
   const full = x.shape
-  const saved = indices.viewAs(shape)
+  const saved = indices.share()
   record(
     'max',
     [x],
@@ -129,8 +129,8 @@ export function maxAll(x: Tensor): Tensor {
   const out = Tensor.wrap(value as NonNullable<typeof value>, shape, x.dtype)
   if (!willRecord([x])) return out
   const full = x.shape
-  const savedX = x.viewAs(full)
-  const savedOut = out.viewAs(shape)
+  const savedX = x.share()
+  const savedOut = out.share()
   record(
     'max',
     [x],

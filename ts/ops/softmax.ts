@@ -10,7 +10,7 @@ function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
   const out = Tensor.wrap(binding.softmax(x.buffer, outer, n, inner, log), x.shape)
   if (!willRecord([x])) return out
   const { shape } = x
-  const saved = out.viewAs(out.shape)
+  const saved = out.share()
   record(
     fn,
     [x],

@@ -25,7 +25,7 @@ function unary(op: OpName, x: Tensor, p = 0, q = 0): Tensor {
   if (!willRecord([x])) return out
   const { shape } = x
   const source = FROM_OUTPUT.includes(op) ? out : x
-  const saved = op === 'neg' ? null : source.viewAs(source.shape)
+  const saved = op === 'neg' ? null : source.share()
   record(
     op,
     [x],

@@ -1,4 +1,4 @@
-import { binding } from '../binding.js'
+import { type Buffer, binding } from '../binding.js'
 import { checkBoolean, checkNumber, rangeError, typeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import {
@@ -70,31 +70,29 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
     return { numbers: ['step'], tensors: ['expAvg', 'expAvgSq'], optional: ['maxExpAvgSq'] }
   }
 
-  protected override update({ group, params, grads, ...clip }: Update<AdamGroup>): void {
+  protected override update({ group, params, buffers, clip }: Update<AdamGroup>): void {
     const [beta1, beta2] = group.betas
     const states = params.map((param) => this.#stateOf(param, group.amsgrad))
     const steps = states.map((state) => {
       state.step = (state.step as number) + 1
       return state.step
     })
-    const tensors = (key: string) => states.map((state) => (state[key] as Tensor).buffer)
+    const rest: (Buffer | number)[] = buffers
+    const lists = ['expAvg', 'expAvgSq', ...(group.amsgrad ? ['maxExpAvgSq'] : [])]
+    for (const key of lists) for (const state of states) rest.push((state[key] as Tensor).buffer)
+    for (const step of steps) rest.push(group.lr / (1 - beta1 ** step))
+    for (const step of steps) rest.push(1 / Math.sqrt(1 - beta2 ** step))
     binding.adam(
-      params.map((param) => param.buffer),
-      grads,
-      tensors('expAvg'),
-      tensors('expAvgSq'),
-      group.amsgrad ? tensors('maxExpAvgSq') : [],
-      steps.map((step) => group.lr / (1 - beta1 ** step)),
-      steps.map((step) => 1 / Math.sqrt(1 - beta2 ** step)),
-      clip.norm,
-      clip.maxNorm,
-      clip.maxValue,
+      ...clip,
       beta1,
       beta2,
       group.eps,
       this.#decoupled ? 0 : group.weightDecay,
       this.#decoupled ? 1 - group.lr * group.weightDecay : 1,
       group.maximize,
+      group.amsgrad,
+      params.length,
+      ...rest,
     )
   }
 

@@ -38,15 +38,17 @@ interface StateKeys {
   optional: readonly string[]
 }
 
-/** The gradients and parameters of one group that have one. */
+/** Parameters of a native call, several arguments each, of which a stack holds only so many. */
+const MOST_IN_A_CALL = 1000
+
+/** Parameters of one group that have a gradient. */
 export interface Update<G> {
   group: ParamGroup<G>
   params: Tensor[]
-  grads: Buffer[]
-  /** The norm to clip by, in native memory, or null. */
-  norm: Buffer | null
-  maxNorm: number
-  maxValue: number
+  /** The parameters' buffers, then their gradients'. */
+  buffers: Buffer[]
+  /** How to clip; see the binding. */
+  clip: readonly [norm: Buffer | null, maxNorm: number, maxValue: number]
 }
 
 /** Base of the optimisers; as `torch.optim.Optimizer`. */
@@ -58,6 +60,8 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   readonly #name: string
   #defaults: G
   readonly #checks: Record<keyof G & string, Check>
+  /** Options of groups as they were checked last. */
+  readonly #legal = new WeakMap<ParamGroup<G>, ParamGroup<G>>()
   #maxGradNorm: number | undefined
   #maxGradValue: number | undefined
 
@@ -179,27 +183,34 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
    * @throws (rejects) with the first failure among the operations queued so far
    */
   step(): Promise<void> {
-    const updates = this.paramGroups.map((group): Update<G> => {
-      this.#checked(group)
-      const params = group.params.filter((param) => param.ownGrad !== null)
-      const grads = params.map((param) => (param.ownGrad as Tensor).buffer)
-      for (const param of params) param.buffer // disposed: an error before anything is changed
-      return { group, params, grads, norm: null, maxNorm: 0, maxValue: Infinity }
-    })
-    const all = updates.flatMap((update) => update.grads)
-    if (all.length > 0) {
-      const maxNorm = this.#maxGradNorm
-      const norm = maxNorm === undefined ? null : binding.gradNorm(all, false)
-      for (const update of updates) {
-        if (update.params.length === 0) continue
-        update.norm = norm
-        update.maxNorm = maxNorm ?? 0
-        update.maxValue = this.#maxGradValue ?? Infinity
-        this.update(update)
+    // Errors, also that of a disposed tensor, come before anything is changed.
+    for (const group of this.paramGroups) this.#checkGroup(group)
+    const updates: Update<G>[] = []
+    const maxNorm = this.#maxGradNorm ?? -1
+    const clip = [null, maxNorm, this.#maxGradValue ?? Infinity] as const
+    for (const group of this.paramGroups) {
+      const all = group.params.filter((param) => param.ownGrad !== null)
+      for (let i = 0; i < all.length; i += MOST_IN_A_CALL) {
+        const params = all.slice(i, i + MOST_IN_A_CALL)
+        const buffers = params.map((param) => param.buffer)
+        for (const param of params) buffers.push((param.ownGrad as Tensor).buffer)
+        updates.push({ group, params, buffers, clip })
       }
-      if (norm !== null) binding.release(norm)
     }
+    if (maxNorm >= 0 && updates.length > 1) this.#updateWithOneNorm(updates)
+    else for (const update of updates) this.update(update)
     return room()
+  }
+
+  /** Clips several updates by the norm of all their gradients. */
+  #updateWithOneNorm(updates: readonly Update<G>[]): void {
+    const grads = updates.flatMap(({ params, buffers }) => buffers.slice(params.length))
+    const norm = binding.gradNorm(grads, false)
+    for (const update of updates) {
+      const [, maxNorm, maxValue] = update.clip
+      this.update({ ...update, clip: [norm, maxNorm, maxValue] })
+    }
+    binding.release(norm)
   }
 
   /**
@@ -308,6 +319,14 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     return options
   }
 
+  /** Checks a group's options, which the user may change between steps, if they have changed. */
+  #checkGroup(group: ParamGroup<G>): void {
+    const before = this.#legal.get(group)
+    if (before !== undefined && sameOptions(group, before)) return
+    this.#checked(group)
+    this.#legal.set(group, { ...group })
+  }
+
   /** Checks options that depend on each other. */
   protected checkTogether(_options: G): void {}
 
@@ -348,16 +367,31 @@ export function zerosLike(param: Tensor): Tensor {
   return Tensor.wrap(binding.fill(param.numel, 0), param.shape)
 }
 
+/** Whether two groups have the same options; false when one is an object, which may have changed. */
+function sameOptions(group: object, before: object): boolean {
+  const a = group as Record<string, unknown>
+  const b = before as Record<string, unknown>
+  let count = 0
+  for (const key in a) {
+    count++
+    if (key === 'params') continue
+    if (a[key] !== b[key] || typeof a[key] === 'object') return false
+  }
+  for (const _ in b) count--
+  return count === 0
+}
+
 /** A promise for room in the queue that always lets the event loop turn. */
 function room(): Promise<void> {
-  return (
-    binding.room() ??
-    new Promise((resolve, reject) => {
-      setImmediate(() => {
-        const error = binding.takeError()
-        if (error === null) resolve()
-        else reject(new Error(error))
-      })
-    })
-  )
+  return binding.room() ?? new Promise(onNextTurn)
+}
+
+function onNextTurn(resolve: () => void, reject: (error: Error) => void): void {
+  setImmediate(settle, resolve, reject)
+}
+
+function settle(resolve: () => void, reject: (error: Error) => void): void {
+  const error = binding.takeError()
+  if (error === null) resolve()
+  else reject(new Error(error))
 }

@@ -1,4 +1,4 @@
-import { binding } from '../binding.js'
+import { type Buffer, binding } from '../binding.js'
 import { checkBoolean, checkNumber, rangeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import {
@@ -68,31 +68,30 @@ export class SGD extends Optimizer<SGDGroup> {
     return { numbers: [], tensors: ['momentumBuffer'], optional: [] }
   }
 
-  protected override update({ group, params, grads, ...clip }: Update<SGDGroup>): void {
-    const first: number[] = []
-    const momenta = group.momentum === 0 ? [] : params.map((param) => this.#momentum(param, first))
-    while (first.length < params.length) first.push(0)
+  protected override update({ group, params, buffers, clip }: Update<SGDGroup>): void {
+    const rest: (Buffer | boolean)[] = buffers
+    if (group.momentum !== 0) {
+      const first: boolean[] = []
+      for (const param of params) rest.push(this.#momentum(param, first).buffer)
+      rest.push(...first)
+    }
     binding.sgd(
-      params.map((param) => param.buffer),
-      grads,
-      momenta.map((momentum) => momentum.buffer),
-      first,
-      clip.norm,
-      clip.maxNorm,
-      clip.maxValue,
+      ...clip,
       group.lr,
       group.momentum,
       group.dampening,
       group.weightDecay,
       group.nesterov,
       group.maximize,
+      params.length,
+      ...rest,
     )
   }
 
   /** The momentum buffer; notes in `first` whether it begins now, as the gradient itself. */
-  #momentum(param: Tensor, first: number[]): Tensor {
+  #momentum(param: Tensor, first: boolean[]): Tensor {
     let buffer = this.state.get(param)?.momentumBuffer as Tensor | undefined
-    first.push(buffer === undefined ? 1 : 0)
+    first.push(buffer === undefined)
     if (buffer === undefined) {
       buffer = zerosLike(param)
       this.state.set(param, { momentumBuffer: buffer })
