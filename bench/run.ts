@@ -13,7 +13,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { devices } from 'fused-rnn'
-import { flopsPerStep, tokensPerStep, type Workload, workloads } from './workloads.js'
+import { tokensPerStep, trainingFlops } from './cost.js'
+import { type Workload, workloads } from './workloads.js'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const root = join(here, '..')
@@ -100,7 +101,7 @@ async function measure(w: Workload, threads: number, rounds: number): Promise<[R
         ours: speed,
         theirs: median(speeds.map(([, b]) => b)),
         ratio: { median: median(ratios), min: Math.min(...ratios), max: Math.max(...ratios) },
-        gflops: ((speed / tokensPerStep(w)) * flopsPerStep(w)) / 1e9,
+        gflops: ((speed / tokensPerStep(w)) * trainingFlops(w)) / 1e9,
       },
       theirs.name,
     ]
