@@ -28,7 +28,8 @@ def one_hot_or_rows(w, lookup):
         return nn.Embedding(V, w['embedding']), w['embedding']
     if lookup:  # what a user writes to spare the one-hot product
         return nn.Embedding(V, H), H
-    return lambda tokens: nn.functional.one_hot(tokens, V).float(), V
+    # float32, but double where the fixture is made.
+    return lambda tokens: nn.functional.one_hot(tokens, V).to(torch.get_default_dtype()), V
 
 
 class LanguageModel(nn.Module):
