@@ -7,6 +7,8 @@ import type { ListName, Workload } from './workloads.js'
 
 /** Long enough that the clock and the start of a round do not matter. */
 const SECONDS_PER_ROUND = 0.5
+/** An engine that needs so long for a step takes part in the first round only. */
+const SECONDS_OF_PATIENCE = 10
 /** Tokens of a round of generation, at most. */
 const MOST_TOKENS = 1000
 
@@ -84,6 +86,8 @@ class Contestant {
   readonly #microseconds: number[] = []
   #steps = 1
   #tokens = 0
+  /** Whether it is too slow for more than one round. */
+  slow = false
 
   private constructor(
     readonly engine: EngineName,
@@ -115,6 +119,7 @@ class Contestant {
   async #calibrate(): Promise<void> {
     await this.#run(1)
     let took = await this.#run(1)
+    this.slow = took > SECONDS_OF_PATIENCE && this.engine !== 'fused-rnn'
     if (took < SECONDS_PER_ROUND / 10) took = (await this.#run(5)) / 5
     this.#steps = Math.max(1, Math.round(SECONDS_PER_ROUND / took))
     if (this.request === 'train' || this.w.bidirectional || this.w.kind === 'packed') return
@@ -207,6 +212,7 @@ export async function measure(w: Workload, setting: Setting): Promise<Row> {
     for (let round = 0; round < rounds; round++) {
       await turn(us as Contestant)
       for (const contestant of [...others]) {
+        if (contestant.slow && round > 0) continue
         try {
           await turn(contestant)
         } catch (error) {
@@ -220,8 +226,9 @@ export async function measure(w: Workload, setting: Setting): Promise<Row> {
   function result(us: Contestant): Row {
     const flops = inference ? forwardFlops(w) : trainingFlops(w)
     const measured = us.result()
+    // A slow one has fewer rounds than we have.
     const ratios = (a: number[], b: number[]): Spread =>
-      spread(a.map((value, round) => value / (b[round] as number)))
+      spread(a.slice(0, b.length).map((value, round) => value / (b[round] as number)))
     return {
       workload: w.name,
       list,
@@ -236,7 +243,7 @@ export async function measure(w: Workload, setting: Setting): Promise<Row> {
         ...other.result(),
         ratio: ratios(us.speeds, other.speeds),
         ...(other.latencies.length > 0 && {
-          latencyRatio: ratios(other.latencies, us.latencies),
+          latencyRatio: ratios(other.latencies, us.latencies.slice(0, other.latencies.length)),
         }),
       })),
       limit: null,
