@@ -75,7 +75,7 @@ const percentOfLimit = (row: Row): string =>
 
 const WIDTHS = [22, 20, 11, 20, 9, 9, 8]
 
-/** A line of the terminal's table; `last` columns are the latencies of inference. */
+/** A line of the terminal's table; the last columns are the latencies of inference. */
 function line(cells: readonly string[]): string {
   const padded = cells.map((cell, i) =>
     i < 2 ? cell.padEnd(WIDTHS[i] as number) : cell.padStart(WIDTHS[i] ?? 22),
@@ -150,7 +150,11 @@ export function scalingTable(rows: readonly Row[], threads: readonly number[]): 
 
 // ---- Markdown --------------------------------------------------------------------------------------
 
-const THROUGHPUT = 'fused-rnn, tokens/s'
+const HEADINGS: Readonly<Record<ListName, string>> = {
+  training: '',
+  deepbench: ': DeepBench’s layers',
+  packed: ': packed sequences',
+}
 
 /** README's table of a file of results. */
 export function markdown(report: Report): string {
@@ -162,7 +166,7 @@ export function markdown(report: Report): string {
   const memory = others.filter((name) => name === 'pytorch')
   const head = [
     'workload',
-    THROUGHPUT,
+    'fused-rnn, tokens/s',
     ...others.map((name) => `over ${engines[name].title}`),
     'GFLOP/s',
     'of the limit',
@@ -217,10 +221,11 @@ export function allMarkdown(): string {
       const file = `${join(folder, baseName(list, inference, false))}.json`
       if (!existsSync(file)) continue
       const report = JSON.parse(readFileSync(file, 'utf8')) as Report
-      tables.push(`### ${inference ? 'Inference' : 'Training'}: ${list}\n\n${markdown(report)}`)
+      const heading = `${inference ? 'Inference' : 'Training'}${HEADINGS[list]}`
+      tables.push(`### ${heading}\n\n${markdown(report)}`)
     }
   }
-  return tables.join('\n\n')
+  return tables.length > 0 ? tables.join('\n\n') : 'No results yet in bench/results.'
 }
 
 // ---- Files -----------------------------------------------------------------------------------------
@@ -235,7 +240,10 @@ export function write(report: Report, partial: boolean): string[] {
   mkdirSync(folder, { recursive: true })
   const name = baseName(report.list, report.inference, partial)
   const path = (extension: string): string => join(folder, `${name}.${extension}`)
-  writeFileSync(path('json'), `${JSON.stringify(report, null, 2)}\n`)
+  // No more digits than were measured.
+  const rounded = (_: string, value: unknown): unknown =>
+    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value
+  writeFileSync(path('json'), `${JSON.stringify(report, rounded, 2)}\n`)
   writeFileSync(path('svg'), chart(report))
   return ['json', 'svg'].map((extension) => `bench/results/${name}.${extension}`)
 }
