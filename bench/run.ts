@@ -1,159 +1,157 @@
 /**
- * The benchmark: whole training steps, ours beside PyTorch, interleaved in rounds in one run.
- *
- *   npm run bench -- [--only name,name] [--threads N] [--rounds N]
+ * The benchmark: whole training steps, or inference, ours beside other engines, interleaved in
+ * rounds in one run. `npm run bench -- --help` has the options.
  *
  * Absolute times on a shared machine mean little; the ratio of neighbouring rounds does.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { devices } from 'fused-rnn'
-import { flopsPerStep, tokensPerStep, type Workload, workloads } from './workloads.js'
+import { forwardFlops, overBudget, trainingFlops } from './cost.js'
+import { type EngineName, engines } from './engines.js'
+import { Limits } from './limit.js'
+import { measure, type Row } from './measure.js'
+import { HELP, type Options, opponents, parseOptions, UsageError } from './options.js'
+import { Peer, PeerError, stopAll } from './process.js'
+import {
+  allMarkdown,
+  geometricMeans,
+  type Report,
+  scalingTable,
+  tableHead,
+  tableRow,
+  times,
+  write,
+} from './report.js'
+import type { ListName, Workload } from './workloads.js'
 
-const here = dirname(fileURLToPath(import.meta.url))
-const root = join(here, '..')
-/** Long enough that the clock and the start of a round do not matter. */
-const SECONDS_PER_ROUND = 0.5
-
-class Peer {
-  readonly #process: ChildProcess
-  readonly #lines: AsyncIterator<string>
-  name = ''
-
-  constructor(command: string, args: string[]) {
-    this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    const stdout = this.#process.stdout as NodeJS.ReadableStream
-    this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]()
-  }
-
-  async ready(): Promise<this> {
-    this.name = String((await this.#answer()).ready)
-    return this
-  }
-
-  /** Seconds that `steps` training steps took. */
-  async run(steps: number): Promise<number> {
-    this.#process.stdin?.write(`${steps}\n`)
-    return Number((await this.#answer()).seconds)
-  }
-
-  stop(): void {
-    this.#process.kill()
-  }
-
-  async #answer(): Promise<Record<string, unknown>> {
-    const line = await this.#lines.next()
-    if (line.done) throw new Error(`${this.name || 'a peer'} ended early`)
-    return JSON.parse(line.value) as Record<string, unknown>
-  }
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    stopAll()
+    console.error('\nbench: interrupted')
+    process.exit(130)
+  })
 }
 
-interface Result {
-  workload: string
-  /** Tokens per second, medians. */
-  ours: number
-  theirs: number
-  /** Ours over theirs, of neighbouring rounds. */
-  ratio: { median: number; min: number; max: number }
-  gflops: number
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  const high = sorted[middle] as number
-  return sorted.length % 2 ? high : (high + (sorted[middle - 1] as number)) / 2
-}
-
-/** Steps that fill a round. */
-async function calibrate(peer: Peer): Promise<number> {
-  await peer.run(2)
-  const seconds = (await peer.run(3)) / 3
-  return Math.max(1, Math.round(SECONDS_PER_ROUND / seconds))
-}
-
-async function measure(w: Workload, threads: number, rounds: number): Promise<[Result, string]> {
-  const args = [JSON.stringify(w), String(threads)]
-  const ours = new Peer(process.execPath, [join(here, 'peers/fused_rnn.js'), ...args])
-  const theirs = new Peer('python3', [join(root, 'bench/peers/pytorch.py'), ...args])
-  try {
-    await ours.ready()
-    await theirs.ready()
-    const ourSteps = await calibrate(ours)
-    const theirSteps = await calibrate(theirs)
-    const speeds: [ours: number, theirs: number][] = []
-    for (let round = 0; round < rounds; round++) {
-      const a = (ourSteps * tokensPerStep(w)) / (await ours.run(ourSteps))
-      const b = (theirSteps * tokensPerStep(w)) / (await theirs.run(theirSteps))
-      speeds.push([a, b])
+/** The engines of these that are installed, with their versions; a line for each that is not. */
+async function installed(wanted: Iterable<EngineName>): Promise<Map<EngineName, string>> {
+  const found = new Map<EngineName, string>()
+  for (const name of wanted) {
+    const { command, program, install, title } = engines[name]
+    try {
+      const peer = await Peer.start(command, [program, '--version'])
+      found.set(name, peer.title)
+      peer.stop()
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      const how = error.missing === null ? '' : `; install it with: ${install}`
+      console.log(`${title}: ${error.message}${how}`)
     }
-    const ratios = speeds.map(([a, b]) => a / b)
-    const speed = median(speeds.map(([a]) => a))
-    return [
-      {
-        workload: w.name,
-        ours: speed,
-        theirs: median(speeds.map(([, b]) => b)),
-        ratio: { median: median(ratios), min: Math.min(...ratios), max: Math.max(...ratios) },
-        gflops: ((speed / tokensPerStep(w)) * flopsPerStep(w)) / 1e9,
-      },
-      theirs.name,
-    ]
-  } finally {
-    ours.stop()
-    theirs.stop()
+  }
+  return found
+}
+
+/** The part of the processors' time that something else takes now, between 0 and 1. */
+async function busy(): Promise<number> {
+  const times = (): { idle: number; all: number } => {
+    const all = cpus().map((cpu) => cpu.times)
+    const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0)
+    return {
+      idle: sum(all.map(({ idle }) => idle)),
+      all: sum(all.flatMap((time) => Object.values(time))),
+    }
+  }
+  const before = times()
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const after = times()
+  return 1 - (after.idle - before.idle) / Math.max(1, after.all - before.all)
+}
+
+/** Runs a list on every number of threads. */
+async function run(
+  list: ListName,
+  workloads: readonly Workload[],
+  options: Options,
+): Promise<Report> {
+  const { inference, rounds, threads, budget } = options
+  const wanted = new Set(workloads.flatMap((w) => opponents(w, options.peers)))
+  const versions = await installed(['fused-rnn', ...wanted])
+  const limits = new Map(threads.map((n) => [n, new Limits(n)]))
+  const report: Report = {
+    date: new Date().toISOString().slice(0, 10),
+    command: ['npm run bench', ...process.argv.slice(2)].join(' ').replace('bench ', 'bench -- '),
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    isa: devices()[0]?.description.split(',')[0] ?? 'unknown',
+    node: process.version,
+    list,
+    inference,
+    threads,
+    rounds,
+    busyBefore: Math.round(100 * (await busy())) / 100,
+    engines: Object.fromEntries(versions),
+    geometricMeans: {},
+    rows: [],
+    skipped: [],
+  }
+  if (report.busyBefore > 0.1) {
+    const percent = (100 * report.busyBefore).toFixed(0)
+    console.log(`Something else keeps the processors ${percent} % busy: expect wide spreads.`)
+  }
+  console.log(tableHead(inference))
+  for (const w of workloads) {
+    const reason = overBudget(w, inference ? forwardFlops(w) : trainingFlops(w), budget)
+    if (reason !== null) {
+      report.skipped.push({ workload: w.name, reason })
+      console.log(`${w.name.padEnd(22)} skipped: ${reason}`)
+      continue
+    }
+    for (const n of threads) {
+      const names = opponents(w, options.peers).filter((name) => versions.has(name))
+      const row = await measured(w, names, n)
+      if (row === null) continue
+      report.rows.push(row)
+      console.log(tableRow(row, threads.length > 1))
+    }
+  }
+  for (const limit of limits.values()) limit.stop()
+  for (const n of threads) {
+    const means = geometricMeans(report.rows, n)
+    report.geometricMeans[n] = means
+    const list = Object.entries(means).map(([name, mean]) => {
+      return `${times(mean)} over ${engines[name as EngineName].title}`
+    })
+    if (list.length > 0) console.log(`geometric mean on ${n}: ${list.join(', ')}`)
+  }
+  if (threads.length > 1) console.log(`\n${scalingTable(report.rows, threads)}`)
+  return report
+
+  async function measured(w: Workload, names: EngineName[], n: number): Promise<Row | null> {
+    const setting = { list, threads: n, rounds, inference, opponents: names }
+    try {
+      return await measure(w, { ...setting, limits: limits.get(n) as Limits })
+    } catch (error) {
+      if (!(error instanceof PeerError)) throw error
+      report.skipped.push({ workload: w.name, reason: `fused-rnn ${error.message}` })
+      console.log(`${w.name.padEnd(22)} fused-rnn: ${error.message}`)
+      process.exitCode = 1
+      return null
+    }
   }
 }
 
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    threads: { type: 'string', default: String(cpus().length) },
-    rounds: { type: 'string', default: '5' },
-  },
-})
-const wanted = values.only?.split(',')
-const threads = Number(values.threads)
-const results: Result[] = []
-let peer = ''
-for (const w of workloads) {
-  if (wanted && !wanted.includes(w.name)) continue
-  const [result, name] = await measure(w, threads, Number(values.rounds))
-  peer = name
-  results.push(result)
-  const { ratio } = result
-  console.log(
-    [
-      w.name.padEnd(18),
-      `ours ${Math.round(result.ours)} tokens/s`.padEnd(24),
-      `${name} ${Math.round(result.theirs)}`.padEnd(28),
-      `ratio ${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)})`.padEnd(
-        26,
-      ),
-      `${result.gflops.toFixed(1)} GFLOP/s`,
-    ].join(' '),
-  )
+async function main(options: Options): Promise<void> {
+  if (options.help) return console.log(HELP.trimEnd())
+  if (options.report) return console.log(allMarkdown())
+  for (const { list, workloads } of options.runs) {
+    const report = await run(list, workloads, options)
+    if (report.rows.length > 0) console.log(`\n${write(report, options.partial).join('\n')}\n`)
+  }
 }
-const mean = Math.exp(
-  results.reduce((sum, { ratio }) => sum + Math.log(ratio.median), 0) / results.length,
-)
-console.log(`geometric mean of the ratios: ${mean.toFixed(2)} over ${results.length} workloads`)
-const folder = join(root, 'bench/results')
-mkdirSync(folder, { recursive: true })
-const report = {
-  date: new Date().toISOString().slice(0, 10),
-  cpu: cpus()[0]?.model,
-  threads,
-  node: process.version,
-  device: devices()[0],
-  peer,
-  geometricMean: mean,
-  results,
+
+try {
+  await main(parseOptions(process.argv.slice(2)))
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error
+  console.error(`bench: ${error.message}`)
+  process.exitCode = 2
 }
-const file = join(folder, wanted ? 'cpu-partial.json' : 'cpu.json')
-writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`)

@@ -1,12 +1,17 @@
 /**
  * The workloads, once: the benchmark, its peers and the tests use this list.
  *
- * Each is a whole training step: forward, loss, backward, clipping by global norm, SGD.
+ * Each is a whole training step: forward, loss, backward, clipping by global norm, SGD. 'layer' is
+ * forward and backward of the recurrent layer alone.
  */
 export interface Workload {
   name: string
-  /** 'lm': next-token model. 'tagger': a number per step. 'seq2seq': encoder and decoder. */
-  kind: 'lm' | 'tagger' | 'seq2seq'
+  /**
+   * 'lm': next-token model. 'tagger': a number per step. 'seq2seq': encoder and decoder.
+   * 'layer': a recurrent layer alone, with as many inputs as units. 'packed': a next-token model of
+   * sequences of unequal lengths.
+   */
+  kind: 'lm' | 'tagger' | 'seq2seq' | 'layer' | 'packed'
   cell: 'rnn' | 'gru' | 'lstm'
   /** Vocabulary, or the number of inputs of a tagger. */
   vocabulary: number
@@ -20,6 +25,10 @@ export interface Workload {
   dropout: number
   /** The decoder's weight is the embedding's. */
   tied: boolean
+  /** Of the sequences of a packed workload, longest first; `steps` is the longest. */
+  lengths?: readonly number[]
+  /** Calculate a packed workload's padding too: what packing is compared with. */
+  padded?: boolean
 }
 
 function workload(
@@ -53,6 +62,7 @@ function workload(
   }
 }
 
+/** Whole training steps: what the ratios in README.md are of. */
 export const workloads: readonly Workload[] = [
   workload('lyrics-rnn', 'rnn', [1027, 0, 256, 1, 32, 35]),
   workload('lyrics-gru', 'gru', [1027, 0, 256, 1, 32, 35]),
@@ -70,25 +80,55 @@ export const workloads: readonly Workload[] = [
   workload('deep-gru1024', 'gru', [256, 1024, 1024, 1, 64, 25]),
 ]
 
-/** Tokens that one training step sees. */
-export function tokensPerStep(w: Workload): number {
-  return w.batch * w.steps
+/** A layer alone. */
+function layer(cell: Workload['cell'], hidden: number, batch: number, steps: number): Workload {
+  const name = `db-${cell}-${hidden}-b${batch}-t${steps}`
+  return workload(name, cell, [0, hidden, hidden, 1, batch, steps], { kind: 'layer' })
 }
 
 /**
- * Useful floating-point operations of one training step: two per weight and token forward, twice
- * that backward. One-hot input counts as the row lookup that it is: nothing.
+ * The sizes of the recurrent training list of DeepBench (Baidu Research, 2016–2018), where a
+ * "vanilla" cell is relu or tanh; tanh here.
  */
-export function flopsPerStep(w: Workload): number {
-  const gates = { rnn: 1, gru: 3, lstm: 4 }[w.cell]
-  const directions = w.bidirectional ? 2 : 1
-  let weights = 0
-  for (let layer = 0; layer < w.layers; layer++) {
-    const first = w.kind === 'tagger' ? w.vocabulary : w.embedding
-    const inputs = layer === 0 ? first : directions * w.hidden
-    weights += directions * gates * w.hidden * (inputs + w.hidden)
-  }
-  if (w.kind === 'seq2seq') weights *= 2
-  weights += directions * w.hidden * (w.kind === 'tagger' ? 1 : w.vocabulary)
-  return 6 * weights * tokensPerStep(w)
+export const deepbench: readonly Workload[] = [
+  ...[1760, 2048, 2560].flatMap((h) => [16, 32, 64, 128].map((b) => layer('rnn', h, b, 50))),
+  ...[512, 1024, 2048, 4096].flatMap((h) => [16, 32, 64, 128].map((b) => layer('lstm', h, b, 25))),
+  ...[8, 16, 32].map((b) => layer('lstm', 1536, b, 50)),
+  ...[16, 32, 64].map((b) => layer('lstm', 256, b, 150)),
+  ...[750, 375, 187].map((t) => layer('gru', 2816, 32, t)),
+  ...[2048, 1536, 2560].flatMap((h) => [1500, 750, 375, 187].map((t) => layer('gru', h, 32, t))),
+  layer('gru', 512, 32, 1),
+  layer('gru', 1024, 32, 1500),
+  layer('gru', 1024, 64, 1500),
+]
+
+/** Lengths that fall evenly from `longest` to a quarter of it, as sorted sentences do. */
+function falling(batch: number, longest: number): number[] {
+  return Array.from({ length: batch }, (_, n) =>
+    Math.max(1, Math.round(longest * (1 - (0.75 * n) / (batch - 1)))),
+  )
 }
+
+function packedWorkload(
+  name: string,
+  cell: Workload['cell'],
+  sizes: Parameters<typeof workload>[2],
+  rest: Partial<Workload> = {},
+): Workload {
+  const [, , , , batch, steps] = sizes
+  return workload(name, cell, sizes, { kind: 'packed', lengths: falling(batch, steps), ...rest })
+}
+
+/** Packed sequences of unequal lengths, compared with the same sequences padded. */
+export const packed: readonly Workload[] = [
+  packedWorkload('packed-lstm', 'lstm', [1000, 128, 256, 1, 32, 40]),
+  packedWorkload('packed-gru2', 'gru', [1000, 256, 256, 2, 64, 50]),
+  packedWorkload('packed-bilstm', 'lstm', [1000, 128, 128, 1, 32, 60], { bidirectional: true }),
+  packedWorkload('packed-rnn-small', 'rnn', [30, 16, 32, 1, 8, 20]),
+]
+
+/** The lists that the benchmark runs, by name. */
+export const lists = { training: workloads, deepbench, packed } as const
+
+/** The name of a list. */
+export type ListName = keyof typeof lists

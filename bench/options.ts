@@ -1,0 +1,130 @@
+/** The benchmark's command line. */
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { type Budget, defaultBudget } from './cost.js'
+import { type EngineName, engines, peerNames } from './engines.js'
+import { type ListName, lists, type Workload } from './workloads.js'
+
+export const HELP = `npm run bench -- [options]
+
+  --list NAME        training (default), deepbench, packed, or all of them
+  --only NAME,NAME   these workloads only, of any list
+  --inference        forward only, and one token at a time at batch 1, instead of training
+  --peers NAME,NAME  ${peerNames.join(', ')}
+                     (default: pytorch, and pytorch-lookup where the input is one-hot)
+  --threads N,N      default: as many as the machine has; several give the scaling table
+  --rounds N         default: 5
+  --budget GFLOP     leave out what costs more in a step (default: ${defaultBudget.gflop})
+  --report           print README's tables from the last results, and measure nothing
+`
+
+export interface Options {
+  /** What to run, a file of results each. */
+  runs: { list: ListName; workloads: readonly Workload[] }[]
+  /** Some of a list's workloads only. */
+  partial: boolean
+  inference: boolean
+  /** Null: the default ones. */
+  peers: EngineName[] | null
+  threads: number[]
+  rounds: number
+  budget: Budget
+  report: boolean
+  help: boolean
+}
+
+/** A mistake on the command line, in one line. */
+export class UsageError extends Error {}
+
+const isList = (name: string): name is ListName => Object.hasOwn(lists, name)
+const isPeer = (name: string): name is EngineName => (peerNames as string[]).includes(name)
+
+function whole(flag: string, text: string, limit: number): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || value < 1 || value > limit) {
+    throw new UsageError(`--${flag}: expected a whole number from 1 to ${limit}, got '${text}'`)
+  }
+  return value
+}
+
+function names(flag: string, text: string): string[] {
+  const parts = text.split(',').filter((part) => part !== '')
+  if (parts.length === 0) throw new UsageError(`--${flag}: expected NAME,NAME, got '${text}'`)
+  return [...new Set(parts)]
+}
+
+function runsOf(list: string | undefined, only: string | undefined): Options['runs'] {
+  const all = Object.keys(lists) as ListName[]
+  if (list !== undefined && list !== 'all' && !isList(list)) {
+    throw new UsageError(`--list: expected ${[...all, 'all'].join(', ')}, got '${list}'`)
+  }
+  if (only === undefined) {
+    const wanted = list === 'all' ? all : [(list ?? 'training') as ListName]
+    return wanted.map((name) => ({ list: name, workloads: lists[name] }))
+  }
+  const wanted = names('only', only)
+  const searched = list === undefined || list === 'all' ? all : [list as ListName]
+  const known = searched.flatMap((name) => lists[name].map((w) => w.name))
+  const unknown = wanted.find((name) => !known.includes(name))
+  if (unknown !== undefined) {
+    const few = known.filter((name) => !name.startsWith('db-')).join(', ')
+    throw new UsageError(`--only: no workload '${unknown}'; there are ${few || known.join(', ')}`)
+  }
+  return searched
+    .map((name) => ({ list: name, workloads: lists[name].filter((w) => wanted.includes(w.name)) }))
+    .filter(({ workloads }) => workloads.length > 0)
+}
+
+/** @throws UsageError */
+export function parseOptions(args: string[]): Options {
+  const { values } = (() => {
+    try {
+      return parseArgs({
+        args,
+        options: {
+          list: { type: 'string' },
+          only: { type: 'string' },
+          inference: { type: 'boolean', default: false },
+          peers: { type: 'string' },
+          threads: { type: 'string', default: String(cpus().length) },
+          rounds: { type: 'string', default: '5' },
+          budget: { type: 'string', default: String(defaultBudget.gflop) },
+          report: { type: 'boolean', default: false },
+          help: { type: 'boolean', default: false },
+        },
+      })
+    } catch (error) {
+      throw new UsageError((error as Error).message.split(/[.\n]/)[0])
+    }
+  })()
+  const peers = values.peers === undefined ? null : names('peers', values.peers)
+  const unknown = peers?.find((name) => !isPeer(name))
+  if (unknown !== undefined) {
+    throw new UsageError(`--peers: expected some of ${peerNames.join(', ')}, got '${unknown}'`)
+  }
+  return {
+    runs: runsOf(values.list, values.only),
+    partial: values.only !== undefined,
+    inference: values.inference,
+    peers: peers as EngineName[] | null,
+    threads: names('threads', values.threads)
+      .map((text) => whole('threads', text, 1024))
+      .sort((a, b) => a - b),
+    rounds: whole('rounds', values.rounds, 1000),
+    budget: { ...defaultBudget, gflop: whole('budget', values.budget, 1_000_000_000) },
+    report: values.report,
+    help: values.help,
+  }
+}
+
+/** The engines to put beside ours for a workload. */
+export function opponents(w: Workload, peers: Options['peers']): EngineName[] {
+  const wanted = new Set<EngineName>(peers ?? ['pytorch', 'pytorch-lookup'])
+  // Packing is compared with padding, by the same engines.
+  wanted.add('fused-rnn-padded')
+  if (wanted.has('pytorch')) wanted.add('pytorch-padded')
+  wanted.delete('fused-rnn')
+  return (Object.keys(engines) as EngineName[]).filter(
+    (name) => wanted.has(name) && engines[name].suits(w),
+  )
+}

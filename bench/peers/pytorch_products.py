@@ -1,0 +1,36 @@
+"""PyTorch's rate of matrix products, for the limit of the machine (bench/limit.ts)."""
+import time
+
+from serve import missing, serve
+
+try:
+    import torch
+except ImportError:
+    missing('torch')
+BURST = 0.02
+
+
+def set_up(_, threads, __):
+    torch.set_num_threads(threads)
+
+    def product(request):
+        m, k, n = request['sizes']
+        a, b, c = torch.rand(m, k), torch.rand(k, n), torch.empty(m, n)
+
+        def burst(count):
+            begin = time.perf_counter()
+            for _ in range(count):
+                torch.mm(a, b, out=c)
+            return (time.perf_counter() - begin) / count
+
+        burst(1)
+        count = max(1, round(BURST / burst(2)))
+        best, end = burst(count), time.perf_counter() + request['seconds']
+        while time.perf_counter() < end:
+            best = min(best, burst(count))
+        return {'gflops': 2e-9 * m * k * n / best}
+
+    return torch.get_num_threads(), {'product': product}
+
+
+serve(f'PyTorch {torch.__version__}', set_up)

@@ -1,0 +1,45 @@
+"""What the peers in Python share: the protocol's lines. See protocol.md."""
+import json
+import signal
+import sys
+
+# Ctrl-C ends a peer at once and in silence.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Unable(Exception):
+    """What a set-up raises for a workload that its framework cannot do."""
+
+
+def answer(**values):
+    print(json.dumps(values), flush=True)
+
+
+def missing(name):
+    """Says that a package is not there, and ends."""
+    answer(missing=name)
+    sys.exit(0)
+
+
+def serve(ready, set_up):
+    """Answers the runner until the end of its input.
+
+    set_up(workload, threads, mode) gives the threads really used and a function per request.
+    """
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] == '--version':
+        answer(ready=ready)
+        return
+    workload, threads, mode = json.loads(arguments[0]), int(arguments[1]), (arguments[2:] or [''])[0]
+    try:
+        used, requests = set_up(workload, threads, mode)
+    except Unable as error:
+        answer(unable=str(error))
+        return
+    answer(ready=ready, threads=used)
+    for line in sys.stdin:
+        (name, count), = json.loads(line).items()
+        if name in requests:
+            answer(**requests[name](count))
+        else:
+            answer(unable=f'no {name} here')

@@ -1,0 +1,99 @@
+/** What the peers in Node share: the protocol's lines and the clocks. See protocol.md. */
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Workload } from '../workloads.js'
+
+/** What a peer can do with one workload, once it is set up. */
+export interface Requests {
+  /** What it really uses. */
+  threads: number
+  /** Trains so many steps. */
+  train(steps: number): Promise<{ seconds: number; loss?: number }>
+  /** Calculates the batch so many times, without gradients. */
+  infer?(batches: number): Promise<{ seconds: number }>
+  /** Generates so many tokens, one at a time, at batch 1. */
+  generate?(tokens: number): Promise<{ microseconds: number[] }>
+}
+
+/** What a set-up throws for a workload that its framework cannot do. */
+export class Unable extends Error {}
+
+const print = (answer: object): void => console.log(JSON.stringify(answer))
+
+/** Answers the runner, until the end of its input. */
+export async function serve(
+  ready: string,
+  setUp: (w: Workload, threads: number, mode: string) => Requests | Promise<Requests>,
+): Promise<void> {
+  const [workload = '--version', threads = '1', mode = ''] = process.argv.slice(2)
+  if (workload === '--version') return print({ ready })
+  let requests: Requests
+  try {
+    requests = await setUp(JSON.parse(workload) as Workload, Number(threads), mode)
+  } catch (error) {
+    if (error instanceof Unable) return print({ unable: error.message })
+    throw error
+  }
+  print({ ready, threads: requests.threads })
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [name, count] = Object.entries(JSON.parse(line))[0] as [
+      Exclude<keyof Requests, 'threads'>,
+      number,
+    ]
+    const answer = await requests[name]?.(count)
+    print(answer ?? { unable: `no ${name} here` })
+  }
+}
+
+/** How long something took, and the loss that it may have given. */
+export async function seconds(
+  run: () => Promise<unknown>,
+): Promise<{ seconds: number; loss?: number }> {
+  const begin = process.hrtime.bigint()
+  const loss = await run()
+  const took = Number(process.hrtime.bigint() - begin) / 1e9
+  return typeof loss === 'number' ? { seconds: took, loss } : { seconds: took }
+}
+
+/** How long each of `count` calls took. */
+export async function microseconds(
+  count: number,
+  run: () => Promise<void>,
+): Promise<{ microseconds: number[] }> {
+  const times: number[] = []
+  for (let i = 0; i < count; i++) {
+    const begin = process.hrtime.bigint()
+    await run()
+    times.push(Number(process.hrtime.bigint() - begin) / 1e3)
+  }
+  return { microseconds: times }
+}
+
+/** From FUSED_RNN_PEERS, a folder with node_modules, if it is set; and from here. */
+const requires = [process.env.FUSED_RNN_PEERS, import.meta.dirname]
+  .filter((folder) => folder !== undefined)
+  .map((folder) => createRequire(join(folder, 'peer.js')))
+
+/** A package that may not be installed, or null. */
+export function optional<T>(name: string): T | null {
+  for (const require of requires) {
+    try {
+      return require(name) as T
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    }
+  }
+  return null
+}
+
+/** The version of an installed package. */
+export function version(name: string): string {
+  return optional<{ version: string }>(`${name}/package.json`)?.version ?? ''
+}
+
+/** Says that a package is not there, and ends. */
+export function missing(name: string): never {
+  print({ missing: name })
+  process.exit(0)
+}
