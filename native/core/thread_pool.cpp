@@ -12,7 +12,7 @@ namespace fused_rnn {
 namespace {
 
 // Long enough to bridge the gap between two kernels, short enough not to starve other threads.
-constexpr int kSpins = 2000;
+constexpr int kSpins = 10000;
 
 }  // namespace
 

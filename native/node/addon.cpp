@@ -23,20 +23,10 @@ void check(napi_env env, napi_status status) {
   if (status != napi_ok) throw Napi::Error::New(env);
 }
 
-// Tells V8 of a storage's bytes as long as there is any handle to it.
-void count_handle(napi_env env, Storage& storage, int change) {
-  const int before = storage.handles;
-  storage.handles += change;
-  if (before == 0 || storage.handles == 0) {
-    Napi::MemoryManagement::AdjustExternalMemory(env,
-                                                 change * static_cast<int64_t>(storage.bytes()));
-  }
-}
-
 void finalize(napi_env env, void* data, void*) {
   std::unique_ptr<Handle> handle(static_cast<Handle*>(data));
   if (handle->self != nullptr) napi_delete_reference(env, handle->self);
-  if (handle->buffer) count_handle(env, *handle->buffer.storage, -1);
+  if (handle->buffer) handle->memory->count(*handle->buffer.storage, -1);
 }
 
 // A script that awaits results reaches the event loop at least this often.
@@ -46,6 +36,21 @@ constexpr auto kLongestTurn = std::chrono::milliseconds(2);
 constexpr size_t kSpareHandles = 512;
 
 }  // namespace
+
+void ScriptMemory::count(Storage& storage, int change) {
+  const int before = storage.handles;
+  storage.handles += change;
+  if (before == 0 || storage.handles == 0) {
+    live_ += change * static_cast<int64_t>(storage.bytes());
+  }
+}
+
+void ScriptMemory::tell(napi_env env, int64_t at_least) {
+  const int64_t change = live_ - told_;
+  if (change < at_least && -change < at_least) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env, change);
+  told_ = live_;
+}
 
 Addon::Addon(Napi::Env env, Napi::Object exports)
     : env_(env), backend_(chosen_backend(env)), queue_(default_threads()) {
@@ -73,7 +78,8 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
 void Addon::shut_down() { queue_.stop(); }
 
 Napi::Value Addon::wrap(Buffer buffer) {
-  count_handle(env_, *buffer.storage, 1);
+  memory_->count(*buffer.storage, 1);
+  memory_->tell(env_, ScriptMemory::kAtOnce);
   if (!spare_handles_.empty()) {
     Handle* handle = spare_handles_.back();
     napi_value value;
@@ -83,7 +89,7 @@ Napi::Value Addon::wrap(Buffer buffer) {
     handle->buffer = std::move(buffer);
     return {env_, value};
   }
-  auto handle = std::make_unique<Handle>(Handle{std::move(buffer)});
+  auto handle = std::make_unique<Handle>(Handle{std::move(buffer), memory_});
   napi_value value;
   check(env_, napi_create_external(env_, handle.get(), &finalize, nullptr, &value));
   handle.release();
@@ -93,7 +99,7 @@ Napi::Value Addon::wrap(Buffer buffer) {
 void Addon::release(Napi::Value value) {
   Handle* handle = value.As<Napi::External<Handle>>().Data();
   if (!handle->buffer) return;
-  count_handle(env_, *handle->buffer.storage, -1);
+  memory_->count(*handle->buffer.storage, -1);
   handle->buffer = {};
   if (spare_handles_.size() >= kSpareHandles) return;
   const napi_status status = handle->self == nullptr
@@ -144,6 +150,7 @@ bool Addon::loop_waits() const {
 
 Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
                              std::function<void()> work) {
+  memory_->tell(env, ScriptMemory::kBetweenSteps);
   if (Queue::small(cost) && queue_.idle()) {
     std::string error = report(reads, work);
     // Promises settle in order.
@@ -169,6 +176,7 @@ Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::V
 }
 
 Napi::Value Addon::when_room(Napi::Env env) {
+  memory_->tell(env, ScriptMemory::kBetweenSteps);
   if (queue_.has_room()) return env.Null();
   const uint64_t id = add_pending(env, env.Undefined());
   if (queue_.when_room([this, id] { settle(id, queue_.take_error()); })) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -23,6 +24,24 @@ namespace fused_rnn::node {
 class Args;
 struct Handle;
 
+// The bytes of the storages that a script has handles to, for V8 to know what dropped handles are
+// worth. It is told where a script waits, not of every change: within a training step memory comes
+// and goes by itself, and V8 would look for garbage all the time.
+class ScriptMemory {
+ public:
+  // So much more (or less) than V8 knows of is told where the script waits, and so much anywhere.
+  static constexpr int64_t kBetweenSteps = int64_t{128} << 20;
+  static constexpr int64_t kAtOnce = int64_t{1} << 30;
+
+  // A storage's number of handles changes by one.
+  void count(Storage& storage, int change);
+  void tell(napi_env env, int64_t at_least);
+
+ private:
+  int64_t live_ = 0;
+  int64_t told_ = 0;
+};
+
 class Addon : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports);
@@ -30,9 +49,7 @@ class Addon : public Napi::Addon<Addon> {
   const Backend& backend() const { return backend_; }
   Queue& queue() { return queue_; }
 
-  // A JavaScript handle that owns a share of the buffer's storage. V8 is told of the storage's
-  // bytes for as long as there is any handle to it, so that the garbage collector knows what
-  // dropped handles are worth.
+  // A JavaScript handle that owns a share of the buffer's storage.
   Napi::Value wrap(Buffer buffer);
   // Gives up a handle's share. Nobody may use the handle afterwards: wrap() may hand it out again,
   // which is much cheaper than making one.
@@ -87,6 +104,7 @@ class Addon : public Napi::Addon<Addon> {
   const Napi::Env env_;
   const Backend& backend_;
   Queue queue_;
+  const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
   std::vector<Handle*> spare_handles_;
   std::chrono::steady_clock::time_point last_turn_{};
   Napi::ThreadSafeFunction wake_script_;

@@ -19,6 +19,7 @@ namespace fused_rnn::node {
 // What a JavaScript handle points to.
 struct Handle {
   Buffer buffer;
+  std::shared_ptr<ScriptMemory> memory;
   // Made when the handle is first given up, to keep it for another buffer.
   napi_ref self = nullptr;
 };
