@@ -3,7 +3,7 @@ import test from 'ava'
 import { closeTo, runScript } from './helpers.js'
 
 const script = `
-  import { devices, manualSeed, nn, randn, setNumThreads } from 'fused-rnn'
+  import { devices, manualSeed, nn, randn, setNumThreads, tensor } from 'fused-rnn'
   setNumThreads(2)
   const results = []
   for (const [Kind, options] of [[nn.RNN, {}], [nn.RNN, { nonlinearity: 'relu' }], [nn.GRU, {}], [nn.LSTM, {}], [nn.LSTM, { projSize: 19 }]]) {
@@ -16,6 +16,17 @@ const script = `
     for (const result of [output, x.grad, ...layer.parameters().map((p) => p.grad)]) {
       results.push(Array.from(await result.data()))
     }
+  }
+  // More than one panel and block of every instruction set's tiles.
+  manualSeed(2)
+  const layer = new nn.GRU(70, 150)
+  const decoder = new nn.Linear(150, 1111)
+  const [hidden] = layer.forward(randn([7, 29, 70]))
+  const targets = tensor(Int32Array.from({ length: 203 }, (_, i) => (i * 31) % 1111))
+  const loss = new nn.CrossEntropyLoss({ reduction: 'sum' })
+  loss.forward(decoder.forward(hidden.reshape([203, 150])), targets).backward()
+  for (const { grad } of [...layer.parameters(), ...decoder.parameters()]) {
+    results.push(Array.from(await grad.data()).filter((_, i) => i % 97 === 0))
   }
   console.log(JSON.stringify({ description: devices()[0].description, results }))
 `

@@ -38,18 +38,17 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   Buffer db = bias ? Buffer::make(out) : Buffer{};
   const int64_t cost =
       ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
-  addon.enqueue("linear backward", cost, {dy, x, w}, {dx, dw, db},
-                [=](const Backend& backend, Context& context) {
-                  if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
-                    return backend.linear_cross_entropy_backward(
-                        {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in,
-                         out},
-                        context);
-                  }
-                  backend.linear_backward(
-                      {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
-                      context);
-                });
+  addon.enqueue(
+      "linear backward", cost, {dy, x, w}, {dx, dw, db},
+      [=](const Backend& backend, Context& context) {
+        if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
+          return backend.linear_cross_entropy_backward(
+              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
+              context);
+        }
+        backend.linear_backward(
+            {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out}, context);
+      });
   return addon.wrap_all({dx, dw, db});
 }
 

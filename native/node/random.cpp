@@ -96,15 +96,15 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   const int64_t classes = args.size();
   args.expect(indices, n, DType::int32);
   Buffer out = Buffer::make(n * classes);
-  addon.enqueue("oneHot", cost::elements(n), {indices}, {out},
-                [=](const Backend& backend, Context& context) {
-    backend.one_hot({nullptr, indices.i32(), n, classes}, context);
-    const Buffer index = Buffer::make(n, DType::int32);
-    backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
-                  reinterpret_cast<const uint32_t*>(indices.i32()), n},
-                 context);
-    out.storage->defer(std::make_shared<DeferredOneHot>(backend, context, index, classes));
-  });
+  addon.enqueue(
+      "oneHot", cost::elements(n), {indices}, {out}, [=](const Backend& backend, Context& context) {
+        backend.one_hot({nullptr, indices.i32(), n, classes}, context);
+        const Buffer index = Buffer::make(n, DType::int32);
+        backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
+                      reinterpret_cast<const uint32_t*>(indices.i32()), n},
+                     context);
+        out.storage->defer(std::make_shared<DeferredOneHot>(backend, context, index, classes));
+      });
   return addon.wrap(out);
 }
 

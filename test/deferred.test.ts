@@ -1,0 +1,131 @@
+/**
+ * What is not written out where it is used as what it is made of: one-hot rows before a recurrent
+ * layer, the gradient of a cross entropy before a linear layer. The numbers are those of the plain
+ * way, and whoever reads the values gets them.
+ */
+import test from 'ava'
+import { manualSeed, nn, randn, type Tensor, tensor, zeros } from 'fused-rnn'
+import { closeTo } from './helpers.js'
+
+const indices = (count: number, below: number): Int32Array =>
+  Int32Array.from({ length: count }, (_, i) => (i * 7919 + ((i * i) % 13)) % below)
+
+// Few rows are looked up in the weights themselves, many in a transposed copy of them.
+for (const [what, classes, steps, batch] of [
+  ['few rows', 61, 3, 2],
+  ['many rows', 29, 9, 11],
+] as const) {
+  for (const Kind of [nn.RNN, nn.GRU, nn.LSTM]) {
+    test(`one-hot rows, ${what}: ${Kind.name} as with the values`, async (t) => {
+      manualSeed(3)
+      const layer = new Kind(classes, 21, { numLayers: 2, bidirectional: true })
+      const x = nn.functional.oneHot(
+        tensor(indices(steps * batch, classes), { shape: [steps, batch] }),
+        classes,
+      )
+      const run = async (input: Tensor): Promise<(Float32Array | Int32Array)[]> => {
+        layer.zeroGrad()
+        // The layers differ in their states only.
+        const [y] = (layer as nn.GRU).forward(input)
+        y.mul(y).sum().backward()
+        const all = [y, ...layer.parameters().map((p) => p.grad as Tensor)]
+        return Promise.all(all.map((value) => value.data()))
+      }
+      const looked = await run(x)
+      const plain = await run(x.clone())
+      for (const [i, values] of looked.entries()) {
+        await closeTo(t, values, plain[i] as Float32Array, 1e-5, `result ${i}`)
+      }
+      const sum = await x.sum(2).data()
+      t.true(sum.every((value) => value === 1))
+      const again = await run(x)
+      for (const [i, values] of again.entries()) {
+        await closeTo(t, values, plain[i] as Float32Array, 1e-6, `after it was read: result ${i}`)
+      }
+    })
+  }
+}
+
+test('one-hot rows that want a gradient get one', async (t) => {
+  const layer = new nn.GRU(5, 4)
+  const x = nn.functional.oneHot(tensor(indices(6, 5), { shape: [3, 2] }), 5)
+  x.requiresGrad = true
+  layer.forward(x)[0].sum().backward()
+  t.deepEqual((x.grad as Tensor).shape, [3, 2, 5])
+  t.true((await (x.grad as Tensor).data()).some((value) => value !== 0))
+})
+
+test('one-hot rows are as they were when the indices change afterwards', async (t) => {
+  const index = tensor(Int32Array.of(1, 0, 2))
+  const rows = nn.functional.oneHot(index, 3)
+  index[Symbol.dispose]()
+  t.deepEqual([...(await rows.data())], [0, 1, 0, 1, 0, 0, 0, 0, 1])
+})
+
+const options = [
+  {},
+  { reduction: 'sum' },
+  { reduction: 'none' },
+  { labelSmoothing: 0.2, ignoreIndex: 3 },
+] as const
+
+// Below and above the sizes of the kernel's tiles.
+for (const [rows, inputs, classes] of [
+  [5, 7, 11],
+  [203, 37, 1111],
+] as const) {
+  for (const option of options) {
+    test(`cross entropy over a linear layer, ${rows} × ${inputs} × ${classes}, ${JSON.stringify(option)}`, async (t) => {
+      manualSeed(5)
+      const layer = new nn.Linear(inputs, classes)
+      const x = randn([rows, inputs])
+      x.requiresGrad = true
+      const target = tensor(indices(rows, classes))
+      const criterion = new nn.CrossEntropyLoss(option)
+      const run = async (logits: (y: Tensor) => Tensor): Promise<(Float32Array | Int32Array)[]> => {
+        layer.zeroGrad()
+        x.grad = null
+        const loss = criterion.forward(logits(layer.forward(x)), target)
+        loss.mul(loss).sum().backward()
+        const all = [x.grad, layer.weight.grad, layer.bias?.grad] as unknown as Tensor[]
+        return Promise.all([loss, ...all].map((value) => value.data()))
+      }
+      // An operation in between, so that the gradient has to be written down.
+      const plain = await run((y) => y.mul(1))
+      for (const [how, logits] of [
+        ['directly', (y: Tensor) => y],
+        ['through reshape', (y: Tensor) => y.reshape([1, rows, classes]).reshape([rows, classes])],
+      ] as const) {
+        const fused = await run(logits)
+        for (const [i, values] of fused.entries()) {
+          await closeTo(t, values, plain[i] as Float32Array, 1e-4, `${how}: result ${i}`)
+        }
+      }
+    })
+  }
+}
+
+test('logits with another use, and a graph gone through twice', async (t) => {
+  manualSeed(6)
+  const layer = new nn.Linear(6, 9)
+  const x = randn([4, 6])
+  const target = zeros([4], { dtype: 'int32' })
+  const loss = (y: Tensor): Tensor => nn.functional.crossEntropy(y, target).add(y.mul(y).sum())
+  const gradient = async (f: () => void): Promise<Float32Array | Int32Array> => {
+    layer.zeroGrad()
+    f()
+    return (layer.weight.grad as Tensor).data()
+  }
+  const once = await gradient(() => loss(layer.forward(x)).backward())
+  const plain = await gradient(() => loss(layer.forward(x).mul(1)).backward())
+  await closeTo(t, once, plain, 1e-5, 'two uses')
+  const twice = await gradient(() => {
+    const value = nn.functional.crossEntropy(layer.forward(x), target)
+    value.backward(undefined, { retainGraph: true })
+    value.backward()
+  })
+  const single = await gradient(() =>
+    nn.functional.crossEntropy(layer.forward(x), target).backward(),
+  )
+  await closeTo(t, twice, single.map((value) => 2 * value) as Float32Array, 1e-5, 'twice')
+})
