@@ -49,7 +49,7 @@ void linear_backward(const LinearBackwardArgs& args, Context& context) {
           .ldc = in},
          context);
   }
-  if (args.db != nullptr) column_sum(args.dy, 1, m, out, 1, args.db, context);
+  if (args.db != nullptr) column_sum(args.dy, 1, m, out, out, 1, args.db, context);
 }
 
 FUSED_RNN_KERNELS_END

@@ -95,8 +95,8 @@ void max_rows(const MaxArgs& args, Context& context) {
 
 }  // namespace
 
-void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, float scale,
-                float* out, Context& context) {
+void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, int64_t ld,
+                float scale, float* out, Context& context) {
   const int64_t tiles = (columns + kColumns - 1) / kColumns;
   const int64_t tile_size = rows * (columns < kColumns ? columns : kColumns);
   context.pool.parallel_for(
@@ -104,8 +104,7 @@ void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, f
         for (int64_t task = begin; task < end; ++task) {
           const int64_t o = task / tiles, from = task % tiles * kColumns;
           const int64_t count = from + kColumns < columns ? kColumns : columns - from;
-          sum_tile(in + o * rows * columns + from, rows, columns, count, scale,
-                   out + o * columns + from);
+          sum_tile(in + o * rows * ld + from, rows, ld, count, scale, out + o * columns + from);
         }
       });
 }
@@ -116,7 +115,7 @@ void sum(const SumArgs& args, Context& context) {
   auto* out = static_cast<float*>(args.out);
   const int64_t n = args.n;
   if (args.inner > 1) {
-    return column_sum(in, args.outer, n, args.inner, args.scale, out, context);
+    return column_sum(in, args.outer, n, args.inner, args.inner, args.scale, out, context);
   }
   if (n >= kGrain) {
     for (int64_t o = 0; o < args.outer * args.inner; ++o) {

@@ -55,8 +55,8 @@ double sum_of(const float* x, int64_t n, F f) {
 
 }  // namespace
 
-// out[o, c] = scale * sum over r of in[o, r, c].
-void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, float scale,
-                float* out, Context& context);
+// out[o, c] = scale * sum over r of in[o, r, c]; ld elements from row to row.
+void column_sum(const float* in, int64_t outer, int64_t rows, int64_t columns, int64_t ld,
+                float scale, float* out, Context& context);
 
 FUSED_RNN_KERNELS_END

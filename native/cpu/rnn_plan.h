@@ -9,9 +9,17 @@
 
 namespace fused_rnn {
 
+// Floats from one row of the gate matrix to the next. Rows a multiple of 1 KiB apart would share
+// few places of the caches, so those get a cache line more.
+constexpr int64_t gate_row(int64_t blocks, int64_t hidden) {
+  const int64_t floats = blocks * hidden;
+  return floats >= 512 && floats % 256 == 0 ? floats + 16 : floats;
+}
+
 // The saved arrays of one layer and direction. Rows are those of the packed input.
 struct RnnStackSaved {
-  float* gates;   // [rows, B*H]: pre-activations, then activations, then their gradients
+  float* gates;   // [rows, B*H], gate_row() apart: pre-activations, then activations, then their
+                  // gradients
   float* h_prev;  // [rows, P]: the state each row started from
   float* c_prev;  // [rows, H], cells with a cell state
   float* u;       // [rows, H], with projection: h before it is projected
@@ -23,7 +31,7 @@ class RnnWorkspace {
       : s_(shape), blocks_(blocks), has_c_(has_c), memory_(memory) {}
 
   int64_t stack_floats() const {
-    return s_.rows * (blocks_ * s_.hidden + s_.out() + (has_c_ ? s_.hidden : 0) +
+    return s_.rows * (gate_row(blocks_, s_.hidden) + s_.out() + (has_c_ ? s_.hidden : 0) +
                       (s_.proj > 0 ? s_.hidden : 0));
   }
   // The output of a layer below the last, after dropout: [rows, D*P].
@@ -36,7 +44,7 @@ class RnnWorkspace {
     RnnStackSaved saved{};
     float* at = memory_ + (layer * s_.directions + direction) * stack_floats();
     saved.gates = at;
-    at += s_.rows * blocks_ * s_.hidden;
+    at += s_.rows * gate_row(blocks_, s_.hidden);
     saved.h_prev = at;
     at += s_.rows * s_.out();
     if (has_c_) {

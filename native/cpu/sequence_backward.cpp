@@ -120,7 +120,7 @@ struct BackwardLoop {
   // dh of a panel of columns through the gates of the step before, for all sequences it had.
   void multiply(const BatchSlice& slice, const Step& before, int64_t panel) const {
     if (before.active == 0) return;
-    const int64_t width = Cell::kBlocks * s.hidden, p = s.out();
+    const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
     float* to = dh + slice.begin * p + panel * hidden.width();
     multiply_panel(hidden, panel, before.active, {saved.gates + before.row * width, width}, to, p,
                    Cell::kDirectH ? to : nullptr, p);
@@ -129,7 +129,7 @@ struct BackwardLoop {
   // The cells of `count` units from `unit` on, with their gradients of h in `gradient` [N, H].
   void cells(const BatchSlice& slice, const Step& before, const Step& now, int64_t unit,
              int64_t count, float* gradient) const {
-    const int64_t width = Cell::kBlocks * s.hidden;
+    const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int64_t r = 0; r < now.active; ++r) {
       const int64_t n = slice.begin + r, at = n * s.hidden + unit;
       if (Cell::kHasC && r >= before.active) {
@@ -172,7 +172,7 @@ class BackwardWeights {
 template <class Cell>
 void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
                       const RnnInput& x, int64_t inputs, const float* dh_total, Context& context) {
-  const int64_t h = s.hidden, p = s.out(), width = Cell::kBlocks * h;
+  const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
   const float* dgates_x = saved.gates + Cell::kInputBlock * h;
   if (g.dw_ih != nullptr && x.index != nullptr) {
     sum_into_columns(dgates_x, width, Cell::kGates * h, inputs, x.index, s.rows, g.dw_ih, context);
@@ -218,8 +218,8 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
          context);
   }
   if (g.db_ih == nullptr && g.db_hh == nullptr) return;
-  Scratch sums(width);
-  column_sum(saved.gates, 1, s.rows, width, 1, sums.data(), context);
+  Scratch sums(Cell::kBlocks * h);
+  column_sum(saved.gates, 1, s.rows, Cell::kBlocks * h, width, 1, sums.data(), context);
   if (g.db_ih != nullptr) {
     copy_floats(g.db_ih, sums.data() + Cell::kInputBlock * h, Cell::kGates * h);
   }
@@ -233,7 +233,7 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
 template <class Cell>
 void backward(const RnnBackwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
-  const int64_t h = s.hidden, p = s.out(), width = Cell::kBlocks * h;
+  const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
   const RnnWorkspace workspace(s, Cell::kBlocks, Cell::kHasC, args.workspace);
   const bool projected = s.proj > 0;
   Scratch dh(s.directions * s.batch * p);

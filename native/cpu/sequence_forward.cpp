@@ -143,7 +143,7 @@ struct ForwardLoop {
       multiply(panel, row, active, unit, count);
       for (int64_t r = 0; r < active; ++r) {
         const int64_t n = part.begin + r;
-        float* gates = saved.gates + (row + r) * Cell::kBlocks * s.hidden + unit;
+        float* gates = saved.gates + (row + r) * gate_row(Cell::kBlocks, s.hidden) + unit;
         const float* h_prev = saved.h_prev + (row + r) * p + unit;
         const float* c_prev = nullptr;
         float* c_next = nullptr;
@@ -178,7 +178,7 @@ struct ForwardLoop {
 
   // The input product of `count` units, where it is not there yet.
   void add_input(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
-    const int64_t width = Cell::kBlocks * s.hidden;
+    const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int gate = 0; gate < Cell::kGates; ++gate) {
       const int64_t column = (Cell::kInputBlock + gate) * s.hidden + unit;
       float* c = saved.gates + row * width + column;
@@ -196,7 +196,7 @@ struct ForwardLoop {
 
   // The gates' pre-activations of `count` units: both products and the biases.
   void multiply(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
-    const int64_t width = Cell::kBlocks * s.hidden, p = s.out();
+    const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
     add_input(panel, row, active, unit, count);
     const float* h = saved.h_prev + row * p;
     for (const HiddenRun& run : Cell::kHiddenRuns) {
@@ -298,7 +298,7 @@ class ForwardWeights {
             .b = w.w_ih,
             .ldb = inputs,
             .c = gates + Cell::kInputBlock * s.hidden,
-            .ldc = Cell::kBlocks * s.hidden,
+            .ldc = gate_row(Cell::kBlocks, s.hidden),
             .start = start},
            context);
     }

@@ -30,7 +30,7 @@ struct Handle;
 class ScriptMemory {
  public:
   // So much more (or less) than V8 knows of is told where the script waits, and so much anywhere.
-  static constexpr int64_t kBetweenSteps = int64_t{128} << 20;
+  static constexpr int64_t kBetweenSteps = int64_t{64} << 20;
   static constexpr int64_t kAtOnce = int64_t{1} << 30;
 
   // A storage's number of handles changes by one.
