@@ -129,3 +129,39 @@ test('logits with another use, and a graph gone through twice', async (t) => {
   )
   await closeTo(t, twice, single.map((value) => 2 * value) as Float32Array, 1e-5, 'twice')
 })
+
+test('a reshape between the linear layer and the loss that changes the classes', async (t) => {
+  manualSeed(7)
+  const layer = new nn.Linear(5, 6)
+  const x = randn([4, 5])
+  for (const [rows, classes] of [
+    [8, 3],
+    [2, 12],
+  ] as const) {
+    const target = tensor(indices(rows, classes))
+    const gradients = async (logits: (y: Tensor) => Tensor): Promise<Tensor[]> => {
+      layer.zeroGrad()
+      const y = logits(layer.forward(x)).reshape([rows, classes])
+      nn.functional.crossEntropy(y, target).backward()
+      return [layer.weight.grad, layer.bias?.grad] as Tensor[]
+    }
+    const fused = await Promise.all((await gradients((y) => y)).map((g) => g.data()))
+    const plain = await Promise.all((await gradients((y) => y.mul(1))).map((g) => g.data()))
+    await closeTo(t, fused[0] as Float32Array, plain[0] as Float32Array, 1e-6, 'weight')
+    await closeTo(t, fused[1] as Float32Array, plain[1] as Float32Array, 1e-6, 'bias')
+  }
+})
+
+test('a loss over no rows leaves gradients of zeros', async (t) => {
+  const layer = new nn.Linear(3, 4)
+  const used = new nn.Linear(3, 4)
+  used
+    .forward(randn([2, 3]))
+    .sum()
+    .backward()
+  used.zeroGrad() // its memory is the next to be handed out
+  const target = zeros([0], { dtype: 'int32' })
+  nn.functional.crossEntropy(layer.forward(zeros([0, 3])), target, { reduction: 'sum' }).backward()
+  await closeTo(t, layer.weight.grad, new Float32Array(12), 0, 'weight')
+  await closeTo(t, layer.bias?.grad, new Float32Array(4), 0, 'bias')
+})

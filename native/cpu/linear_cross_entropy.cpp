@@ -105,8 +105,10 @@ void linear_cross_entropy_backward(const LinearCrossEntropyBackwardArgs& args, C
   const int64_t tiles = (args.out + kLanes - 1) / kLanes;
   const double products =
       static_cast<double>(args.m) * static_cast<double>(args.in) * static_cast<double>(args.out);
-  const int64_t parts = std::clamp<int64_t>(static_cast<int64_t>(products / (1 << 19)), 1,
-                                            std::min<int64_t>(context.pool.threads(), tiles));
+  // All of these together are no larger than what is not written down.
+  const int64_t most = std::min<int64_t>(
+      {context.pool.threads(), tiles, 1 + args.out / std::max<int64_t>(args.in, 1)});
+  const int64_t parts = std::clamp<int64_t>(static_cast<int64_t>(products / (1 << 19)), 1, most);
   Scratch others(args.dx != nullptr && parts > 1 ? (parts - 1) * dx_floats : 1);
   context.pool.parallel(static_cast<int>(parts), [&](int part) {
     float* dx = args.dx == nullptr || part == 0 ? args.dx : others.data() + (part - 1) * dx_floats;

@@ -48,8 +48,8 @@ void ScriptMemory::count(Storage& storage, int change) {
 void ScriptMemory::tell(napi_env env, int64_t at_least) {
   const int64_t change = live_ - told_;
   if (change < at_least && -change < at_least) return;
+  told_ += change;  // before V8 may look for garbage and change live_
   Napi::MemoryManagement::AdjustExternalMemory(env, change);
-  told_ = live_;
 }
 
 Addon::Addon(Napi::Env env, Napi::Object exports)

@@ -43,6 +43,10 @@ class DeferredLogitsGradient : public Deferred {
     all.dlogits = static_cast<float*>(data);
     backend_.cross_entropy_backward(all, context_);
   }
+  // Whether it is [rows, classes]: a reshape may have been in between.
+  bool has_shape(int64_t rows, int64_t classes) const {
+    return shape_.n == rows && shape_.classes == classes;
+  }
   CrossEntropyBackwardArgs args() const {
     return {shape_, logits_.f32(), target_.i32(), lse_.f32(), dloss_.f32(), nullptr};
   }

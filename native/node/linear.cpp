@@ -41,7 +41,8 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   addon.enqueue(
       "linear backward", cost, {dy, x, w}, {dx, dw, db},
       [=](const Backend& backend, Context& context) {
-        if (const auto* gradient = dy.deferred<DeferredLogitsGradient>()) {
+        const auto* gradient = dy.deferred<DeferredLogitsGradient>();
+        if (gradient != nullptr && m > 0 && gradient->has_shape(m, out)) {
           return backend.linear_cross_entropy_backward(
               {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
               context);
