@@ -122,3 +122,28 @@ test('tensors that were dropped are freed by the garbage collector', async (t) =
     ['--expose-gc'],
   )
 })
+
+test("the Trainer's memory does not grow from step to step", async (t) => {
+  await passes(
+    t,
+    `const { data, models, Trainer } = await import('fused-rnn')
+    const text = 'the quick brown fox jumps over the lazy dog. '.repeat(12)
+    const vocabulary = data.Vocabulary.fromText(text)
+    const batches = new data.SequentialBatches(vocabulary.encode(text), { batchSize: 4, sequenceLength: 12 })
+    const sizes = { vocabulary, embeddingSize: 8, hiddenSize: 32, numLayers: 2, dropout: 0.2 }
+    const model = new models.LanguageModel(sizes)
+    const counts = []
+    const probe = {
+      onTrainBatchEnd: async () => {
+        await synchronize()
+        counts.push(binding.info().liveBuffers)
+      },
+    }
+    const options = { maxEpochs: 3, logEveryNSteps: 1, progressBar: false, callbacks: [probe] }
+    await new Trainer(options).fit(model, batches, batches)
+    const { length } = batches
+    const largest = (epoch) => Math.max(...counts.slice(epoch * length, (epoch + 1) * length))
+    assert(counts.length === 3 * length && length > 5, 'batches ' + length)
+    assert(largest(2) <= largest(0) + 1, counts.join(' '))`,
+  )
+})
