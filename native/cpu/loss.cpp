@@ -47,12 +47,6 @@ float log_sum_exp(const float* x, int64_t n) {
   return max + log_(static_cast<float>(total));
 }
 
-int64_t counted(const CrossEntropyShape& shape, const int32_t* target) {
-  int64_t count = 0;
-  for (int64_t i = 0; i < shape.n; ++i) count += target[i] != shape.ignore_index;
-  return count;
-}
-
 }  // namespace
 
 void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context) {

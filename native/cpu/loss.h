@@ -6,15 +6,20 @@
 
 FUSED_RNN_KERNELS_BEGIN
 
+// Rows that count: their target is not the one to ignore.
+inline int64_t counted(const CrossEntropyShape& shape, const int32_t* target) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < shape.n; ++i) count += target[i] != shape.ignore_index;
+  return count;
+}
+
 class CrossEntropyGradient {
  public:
   explicit CrossEntropyGradient(const CrossEntropyBackwardArgs& args) : args_(args) {
     const CrossEntropyShape& shape = args.shape;
     if (shape.reduction != Reduction::none) common_ = *args.dloss;
     if (shape.reduction != Reduction::mean) return;
-    int64_t count = 0;
-    for (int64_t i = 0; i < shape.n; ++i) count += args.target[i] != shape.ignore_index;
-    common_ /= static_cast<float>(count);
+    common_ /= static_cast<float>(counted(shape, args.target));
   }
 
   // out = dlogits[row, begin..end)
