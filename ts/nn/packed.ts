@@ -10,130 +10,15 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import { tensor } from '../factories.js'
-import { gatherRows } from '../ops/gather.js'
+import { gatherOfPairs, gatherRows } from '../ops/gather.js'
 import { cat } from '../ops/shape.js'
 import { Tensor } from '../tensor.js'
+import { indexTensor, PackedSequence, Packing } from './packed_sequence.js'
 
-/**
- * Sequences laid out by time step, longest first: the rows of step t are those of the sequences
- * that are still running. Made by {@link packPaddedSequence} and {@link packSequence}; as
- * `torch.nn.utils.rnn.PackedSequence`.
- */
-export class PackedSequence {
-  /** `[sum of lengths, …]` */
-  readonly data: Tensor
-  /** Sequences still running at each step, never increasing. */
-  readonly batchSizes: Int32Array
-  /** Where the sequences stood in the caller's order; null when they were given sorted. int32 */
-  readonly sortedIndices: Tensor | null
-  /** The inverse of sortedIndices. int32 */
-  readonly unsortedIndices: Tensor | null
-  /** unsortedIndices, readable here. */
-  readonly #order: readonly number[] | null
+export { PackedSequence } from './packed_sequence.js'
 
-  /** @param order the caller's position of each sorted sequence, or null for sorted input */
-  constructor(
-    data: Tensor,
-    batchSizes: Int32Array | readonly number[],
-    order?: readonly number[] | null,
-  ) {
-    if (!(data instanceof Tensor)) throw typeError('PackedSequence', 'data', 'a tensor', data)
-    this.batchSizes = Int32Array.from(batchSizes)
-    checkBatchSizes(this.batchSizes, data)
-    this.data = data
-    if (order) {
-      const inverse = invert(order, this.batchSizes[0] as number)
-      this.#order = inverse
-      this.sortedIndices = indexTensor(order)
-      this.unsortedIndices = indexTensor(inverse)
-    } else {
-      this.#order = null
-      this.sortedIndices = null
-      this.unsortedIndices = null
-    }
-  }
-
-  /** The same packing around other rows. @param data `[sum of lengths, …]` */
-  withData(data: Tensor): PackedSequence {
-    const order = this.#order && invert(this.#order, this.#order.length)
-    return new PackedSequence(data, this.batchSizes, order)
-  }
-
-  /** Lengths in the caller's order. */
-  get lengths(): number[] {
-    const sorted = lengthsOf(this.batchSizes)
-    return this.#order ? this.#order.map((n) => sorted[n] as number) : sorted
-  }
-
-  /** For each of the caller's sequences, its place among the sorted ones. */
-  get places(): readonly number[] {
-    return this.#order ?? Array.from({ length: this.batchSizes[0] as number }, (_, n) => n)
-  }
-}
-
-function checkBatchSizes(sizes: Int32Array, data: Tensor): void {
-  const fn = 'PackedSequence'
-  if (sizes.length === 0) throw rangeError(fn, 'batchSizes', 'at least one step', 'none')
-  let rows = 0
-  sizes.forEach((size, t) => {
-    const before = t === 0 ? Number.MAX_SAFE_INTEGER : (sizes[t - 1] as number)
-    if (size < 1 || size > before) {
-      throw rangeError(
-        fn,
-        'batchSizes',
-        'sizes of at least 1 that never increase',
-        describe([...sizes]),
-      )
-    }
-    rows += size
-  })
-  if (data.shape[0] !== rows) {
-    throw rangeError(
-      fn,
-      'data',
-      `${rows} rows (the sum of batchSizes)`,
-      `shape ${formatShape(data.shape)}`,
-    )
-  }
-}
-
-function invert(order: readonly number[], batch: number): number[] {
-  const inverse = new Array<number>(batch).fill(-1)
-  order.forEach((n, i) => {
-    if (!Number.isInteger(n) || n < 0 || n >= batch || inverse[n] !== -1) {
-      throw rangeError(
-        'PackedSequence',
-        'order',
-        `a permutation of ${batch} sequences`,
-        describe([...order]),
-      )
-    }
-    inverse[n] = i
-  })
-  if (order.length !== batch) {
-    throw rangeError('PackedSequence', 'order', `${batch} sequences`, `${order.length}`)
-  }
-  return inverse
-}
-
-/** Lengths of the sorted sequences: sequence n runs while batchSizes[t] > n. */
-function lengthsOf(batchSizes: Int32Array): number[] {
-  const lengths = new Array<number>(batchSizes[0] as number).fill(0)
-  for (const size of batchSizes) for (let n = 0; n < size; n++) (lengths[n] as number)++
-  return lengths
-}
-
-function indexTensor(values: ArrayLike<number>): Tensor {
-  return tensor(Int32Array.from(values))
-}
-
-/** Checks lengths and sorts them, longest first; equal ones keep their order. */
-function sortLengths(
-  fn: string,
-  lengths: readonly number[],
-  enforceSorted: boolean,
-): { order: number[] | null; sorted: number[]; batchSizes: Int32Array } {
+/** Checks lengths and packs them, longest first; equal ones keep their order. */
+function packingOf(fn: string, lengths: readonly number[], enforceSorted: boolean): Packing {
   if (enforceSorted) {
     lengths.forEach((length, n) => {
       if (n > 0 && length > (lengths[n - 1] as number)) {
@@ -146,12 +31,12 @@ function sortLengths(
       }
     })
   }
-  const order = lengths.map((_, n) => n)
-  if (!enforceSorted) order.sort((a, b) => (lengths[b] as number) - (lengths[a] as number))
-  const sorted = order.map((n) => lengths[n] as number)
-  const batchSizes = new Int32Array(sorted[0] as number)
-  for (const length of sorted) for (let t = 0; t < length; t++) (batchSizes[t] as number)++
-  return { order: enforceSorted ? null : order, sorted, batchSizes }
+  const order = enforceSorted ? null : lengths.map((_, n) => n)
+  order?.sort((a, b) => (lengths[b] as number) - (lengths[a] as number))
+  const longest = lengths[order?.[0] ?? 0] as number
+  const batchSizes = new Int32Array(longest)
+  for (const length of lengths) for (let t = 0; t < length; t++) (batchSizes[t] as number)++
+  return new Packing(batchSizes, order)
 }
 
 function checkLengths(fn: string, lengths: unknown, batch: number, longest: number): number[] {
@@ -162,7 +47,8 @@ function checkLengths(fn: string, lengths: unknown, batch: number, longest: numb
     throw rangeError(fn, 'lengths', `${batch} lengths, one a sequence`, `${list.length}`)
   }
   list.forEach((length, n) => {
-    checkInteger(fn, `lengths[${n}]`, length, 1, longest)
+    const fine = Number.isInteger(length) && length >= 1 && length <= longest
+    if (!fine) checkInteger(fn, `lengths[${n}]`, length, 1, longest)
   })
   return list
 }
@@ -198,19 +84,18 @@ export function packPaddedSequence(
   ) as [number, number]
   if (batch === 0) throw rangeError(fn, 'input', 'at least one sequence', 'none')
   const list = checkLengths(fn, lengths, batch, steps)
-  const { order, batchSizes } = sortLengths(fn, list, enforceSorted)
-  const rest = input.shape.slice(2)
-  const index: number[] = []
-  batchSizes.forEach((size, t) => {
-    for (let i = 0; i < size; i++) {
-      const n = order ? (order[i] as number) : i
-      index.push(batchFirst ? n * steps + t : t * batch + n)
+  const packing = packingOf(fn, list, enforceSorted)
+  const { order, batchSizes } = packing
+  const [perStep, perSequence] = batchFirst ? [1, steps] : [batch, 1]
+  const index = new Int32Array(list.reduce((sum, length) => sum + length, 0))
+  let row = 0
+  for (let t = 0; t < batchSizes.length; t++) {
+    for (let i = 0; i < (batchSizes[t] as number); i++) {
+      index[row++] = t * perStep + (order ? (order[i] as number) : i) * perSequence
     }
-  })
-  using rows = input.reshape([steps * batch, ...rest])
+  }
   using places = indexTensor(index)
-  const data = gatherRows(fn, rows, places)
-  return new PackedSequence(data, batchSizes, order)
+  return new PackedSequence(gatherOfPairs(fn, input, places), packing)
 }
 
 export interface PadPackedOptions {

@@ -2,7 +2,7 @@
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
-import { checkShape, numelOf } from '../shape.js'
+import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 
 export interface GatherOptions {
@@ -43,20 +43,41 @@ export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
   return gather('indexSelect', x, dim < 0 ? dim + rank : dim, index, {})
 }
 
+/**
+ * As gatherRows, with the rows of the first two dimensions counted through.
+ * @param x `[A, B, …]`
+ * @param index int32 `[n]`, of rows in [0, A · B)
+ * @returns `[n, …]`
+ */
+export function gatherOfPairs(fn: string, x: Tensor, index: Tensor): Tensor {
+  const [a, b, ...rest] = x.shape as [number, number, ...number[]]
+  return gathered(fn, x, index, [1, a * b, numelOf(rest)], [...index.shape, ...rest], {})
+}
+
 function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: GatherOptions): Tensor {
   if (!(x instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', x)
   if (!(index instanceof Tensor)) throw typeError(fn, 'index', 'an int32 tensor', index)
   if (index.dtype !== 'int32') throw typeError(fn, 'index', 'an int32 tensor', index.dtype)
   if (x.shape.length === 0)
     throw rangeError(fn, 'input', 'at least one dimension', formatShape(x.shape))
-  const fill = checkNumber(fn, 'fill', options.fill ?? 0)
-  const skip = options.paddingIdx ?? -1
   const before = x.shape.slice(0, dim)
   const after = x.shape.slice(dim + 1)
-  const outer = numelOf(before)
-  const rows = x.shape[dim] as number
-  const width = numelOf(after)
   const outShape = checkShape(fn, [...before, ...index.shape, ...after])
+  const sizes = [numelOf(before), x.shape[dim] as number, numelOf(after)] as const
+  return gathered(fn, x, index, sizes, outShape, options)
+}
+
+/** @param sizes of x as `[outer, rows, width]` */
+function gathered(
+  fn: string,
+  x: Tensor,
+  index: Tensor,
+  [outer, rows, width]: readonly [number, number, number],
+  outShape: Shape,
+  options: GatherOptions,
+): Tensor {
+  const fill = checkNumber(fn, 'fill', options.fill ?? 0)
+  const skip = options.paddingIdx ?? -1
   const out = Tensor.wrap(
     binding.gatherRows(
       fn,

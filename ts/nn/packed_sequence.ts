@@ -1,0 +1,160 @@
+/** A batch of sequences of unequal lengths, without padding. */
+import { describe, formatShape, rangeError, typeError } from '../errors.js'
+import { tensor } from '../factories.js'
+import { Tensor } from '../tensor.js'
+
+/** How sequences are packed: what packed sequences with the same lengths share. Internal. */
+export class Packing {
+  readonly batchSizes: Int32Array
+  /** The caller's position of each sorted sequence; null when they were given sorted. */
+  readonly order: readonly number[] | null
+  #inverse: readonly number[] | null = null
+  #sorted: Tensor | null = null
+  #unsorted: Tensor | null = null
+
+  constructor(batchSizes: Int32Array, order: readonly number[] | null) {
+    this.batchSizes = batchSizes
+    this.order = order
+  }
+
+  /** For each of the caller's sequences, its place among the sorted ones. */
+  get inverse(): readonly number[] | null {
+    if (this.order !== null) this.#inverse ??= invert(this.order, this.batchSizes[0] as number)
+    return this.#inverse
+  }
+
+  get sortedIndices(): Tensor | null {
+    if (this.order !== null) this.#sorted ??= indexTensor(this.order)
+    return this.#sorted
+  }
+
+  get unsortedIndices(): Tensor | null {
+    if (this.inverse !== null) this.#unsorted ??= indexTensor(this.inverse)
+    return this.#unsorted
+  }
+}
+
+/**
+ * Sequences laid out by time step, longest first: the rows of step t are those of the sequences
+ * that are still running. Made by {@link packPaddedSequence} and {@link packSequence}; as
+ * `torch.nn.utils.rnn.PackedSequence`.
+ */
+export class PackedSequence {
+  /** `[sum of lengths, …]` */
+  readonly data: Tensor
+  readonly #packing: Packing
+
+  /**
+   * @param batchSizes sequences still running at each step
+   * @param order the caller's position of each sorted sequence, or null for sorted input
+   */
+  constructor(
+    data: Tensor,
+    batchSizes: Int32Array | readonly number[] | Packing,
+    order?: readonly number[] | null,
+  ) {
+    if (!(data instanceof Tensor)) throw typeError('PackedSequence', 'data', 'a tensor', data)
+    this.data = data
+    if (batchSizes instanceof Packing) {
+      this.#packing = batchSizes
+      return
+    }
+    const packing = new Packing(Int32Array.from(batchSizes), order ? [...order] : null)
+    checkBatchSizes(packing.batchSizes)
+    checkRows(packing.batchSizes, data)
+    packing.inverse // is there only for a permutation
+    this.#packing = packing
+  }
+
+  /** Sequences still running at each step, never increasing. */
+  get batchSizes(): Int32Array {
+    return this.#packing.batchSizes
+  }
+
+  /** Where the sequences stood in the caller's order; null when they were given sorted. int32 */
+  get sortedIndices(): Tensor | null {
+    return this.#packing.sortedIndices
+  }
+
+  /** The inverse of sortedIndices. int32 */
+  get unsortedIndices(): Tensor | null {
+    return this.#packing.unsortedIndices
+  }
+
+  /** The same packing around other rows. @param data `[sum of lengths, …]` */
+  withData(data: Tensor): PackedSequence {
+    if (!(data instanceof Tensor)) throw typeError('PackedSequence', 'data', 'a tensor', data)
+    if (data.shape[0] !== this.data.shape[0]) checkRows(this.batchSizes, data)
+    return new PackedSequence(data, this.#packing)
+  }
+
+  /** Lengths in the caller's order. */
+  get lengths(): number[] {
+    const sorted = lengthsOf(this.batchSizes)
+    return this.#packing.inverse?.map((n) => sorted[n] as number) ?? sorted
+  }
+
+  /** For each of the caller's sequences, its place among the sorted ones. */
+  get places(): readonly number[] {
+    const batch = this.batchSizes[0] as number
+    return this.#packing.inverse ?? Array.from({ length: batch }, (_, n) => n)
+  }
+}
+
+function checkBatchSizes(sizes: Int32Array): void {
+  const fn = 'PackedSequence'
+  if (sizes.length === 0) throw rangeError(fn, 'batchSizes', 'at least one step', 'none')
+  sizes.forEach((size, t) => {
+    const before = t === 0 ? Number.MAX_SAFE_INTEGER : (sizes[t - 1] as number)
+    if (size < 1 || size > before) {
+      throw rangeError(
+        fn,
+        'batchSizes',
+        'sizes of at least 1 that never increase',
+        describe([...sizes]),
+      )
+    }
+  })
+}
+
+function checkRows(sizes: Int32Array, data: Tensor): void {
+  const rows = sizes.reduce((sum, size) => sum + size, 0)
+  if (data.shape[0] !== rows) {
+    throw rangeError(
+      'PackedSequence',
+      'data',
+      `${rows} rows (the sum of batchSizes)`,
+      `shape ${formatShape(data.shape)}`,
+    )
+  }
+}
+
+function invert(order: readonly number[], batch: number): number[] {
+  const inverse = new Array<number>(batch).fill(-1)
+  order.forEach((n, i) => {
+    if (!Number.isInteger(n) || n < 0 || n >= batch || inverse[n] !== -1) {
+      throw rangeError(
+        'PackedSequence',
+        'order',
+        `a permutation of ${batch} sequences`,
+        describe([...order]),
+      )
+    }
+    inverse[n] = i
+  })
+  if (order.length !== batch) {
+    throw rangeError('PackedSequence', 'order', `${batch} sequences`, `${order.length}`)
+  }
+  return inverse
+}
+
+/** Lengths of the sorted sequences: sequence n runs while batchSizes[t] > n. */
+function lengthsOf(batchSizes: Int32Array): number[] {
+  const lengths = new Array<number>(batchSizes[0] as number).fill(0)
+  for (const size of batchSizes) for (let n = 0; n < size; n++) (lengths[n] as number)++
+  return lengths
+}
+
+export function indexTensor(values: Int32Array | readonly number[]): Tensor {
+  return tensor(values instanceof Int32Array ? values : Int32Array.from(values))
+}
