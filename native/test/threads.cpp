@@ -1,0 +1,276 @@
+// The queue, the thread pool and the time loop's barriers from several threads at once, for
+// ThreadSanitizer (npm run test:tsan). Needs no Node. What is computed is compared with the same on
+// one thread, so it can also fail without a sanitizer.
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/queue.h"
+#include "fused_rnn/backend.h"
+
+namespace fused_rnn {
+namespace {
+
+int passed = 0, failed = 0;
+
+void expect(bool ok, const char* what) {
+  (ok ? passed : failed) += 1;
+  if (!ok) std::printf("failed: %s\n", what);
+}
+
+// ---- The pool
+// -------------------------------------------------------------------------------------
+
+void pool_shares_loops() {
+  ThreadPool pool(3);
+  bool right = true;
+  for (int round = 0; round < 2000; ++round) {
+    if (round % 250 == 0) pool.resize(1 + round / 250 % 4);
+    std::vector<int> seen(static_cast<size_t>(round % 97));
+    pool.parallel_for(static_cast<int64_t>(seen.size()), 8, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) seen[static_cast<size_t>(i)] += 1;
+    });
+    for (int count : seen) right = right && count == 1;
+  }
+  expect(right, "every element of a shared loop is visited once");
+}
+
+void pool_passes_exceptions_on() {
+  ThreadPool pool(4);
+  int caught = 0;
+  for (int round = 0; round < 200; ++round) {
+    try {
+      pool.parallel(8, [&](int task) {
+        if (task == round % 8) throw std::runtime_error("task");
+      });
+    } catch (const std::runtime_error&) {
+      caught += 1;
+    }
+  }
+  expect(caught == 200, "an exception of a task reaches the caller");
+}
+
+// ---- The queue
+// ------------------------------------------------------------------------------------
+
+// Adds `by` to a counter that lies in a storage, as operations do.
+Job add_job(const Buffer& buffer, int by) {
+  Job job;
+  job.op = "add";
+  job.reads = {buffer};
+  job.writes = {buffer};
+  job.run = [buffer, by](Context& context) {
+    int* value = buffer.i32();
+    context.pool.parallel_for(1 << 12, 1 << 8, [](int64_t, int64_t) {});
+    *value += by;
+  };
+  return job;
+}
+
+Buffer zero() {
+  Buffer buffer = Buffer::make(1, DType::int32);
+  *buffer.i32() = 0;
+  return buffer;
+}
+
+// What a script does: operations behind each other, small ones at once where nothing is before
+// them, a wait for room now and then.
+bool queue_works(int seed) {
+  Queue queue(1 + seed % 3);
+  const Buffer buffer = zero();
+  int expected = 0;
+  std::atomic<int> room{0};
+  for (int i = 0; i < 3000; ++i) {
+    expected += i % 7;
+    if (queue.idle()) {
+      queue.run_here("add", {buffer}, {buffer}, [&](Context&) { *buffer.i32() += i % 7; });
+    } else {
+      queue.push(add_job(buffer, i % 7));
+    }
+    if (i % 64 == 0) queue.when_room([&] { room += 1; });
+    if (i % 500 == 0) queue.set_threads(1 + (i / 500 + seed) % 4);
+  }
+  while (!queue.idle()) std::this_thread::yield();
+  return *buffer.i32() == expected && queue.take_error().empty();
+}
+
+void queues_side_by_side() {
+  std::atomic<int> right{0};
+  std::vector<std::thread> scripts;
+  for (int i = 0; i < 3; ++i) scripts.emplace_back([&, i] { right += queue_works(i) ? 1 : 0; });
+  for (auto& script : scripts) script.join();
+  expect(right == 3, "three environments at once");
+}
+
+void queue_reports_failures() {
+  Queue queue(2);
+  const Buffer from = zero(), to = zero();
+  Job bad;
+  bad.op = "bad";
+  bad.writes = {from};
+  bad.run = [](Context&) { throw std::runtime_error("no"); };
+  queue.push(std::move(bad));
+  Job next;
+  next.op = "next";
+  next.reads = {from};
+  next.writes = {to};
+  next.run = [](Context&) { expect(false, "an operation on poisoned memory does not run"); };
+  queue.push(std::move(next));
+  while (!queue.idle()) std::this_thread::yield();
+  expect(to.storage->poisoned() != nullptr, "poison passes on");
+  expect(queue.take_error() == "[bad] no", "the first failure is kept");
+}
+
+void queue_stops_while_busy() {
+  for (int round = 0; round < 50; ++round) {
+    Queue queue(1 + round % 3);
+    const Buffer buffer = zero();
+    for (int i = 0; i < 200; ++i) queue.push(add_job(buffer, 1));
+    std::thread stopper([&] { queue.stop(); });
+    for (int i = 0; i < 200; ++i) queue.push(add_job(buffer, 1));
+    stopper.join();
+  }
+  expect(true, "stops while busy");
+}
+
+// ---- The time loop
+// --------------------------------------------------------------------------------
+
+struct Layer {
+  RnnShape shape{};
+  std::vector<int32_t> sizes;
+  std::vector<std::vector<float>> weights;
+  std::vector<float> x;
+  int64_t gates;
+
+  Layer(CellKind cell, int64_t hidden, int64_t batch, int64_t steps, int64_t directions)
+      : sizes(static_cast<size_t>(steps), static_cast<int32_t>(batch)) {
+    gates = cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+    shape = {.cell = cell,
+             .layers = 2,
+             .directions = directions,
+             .steps = steps,
+             .batch = batch,
+             .rows = steps * batch,
+             .input = 24,
+             .hidden = hidden,
+             .proj = 0,
+             .bias = true,
+             .batch_sizes = sizes.data()};
+    for (int64_t layer = 0; layer < 2; ++layer) {
+      for (int64_t d = 0; d < directions; ++d) {
+        weights.push_back(numbers(gates * hidden * shape.layer_input(layer)));
+        weights.push_back(numbers(gates * hidden * hidden));
+        weights.push_back(numbers(gates * hidden));
+        weights.push_back(numbers(gates * hidden));
+      }
+    }
+    x = numbers(shape.rows * shape.input);
+  }
+
+  static std::vector<float> numbers(int64_t n) {
+    std::vector<float> result(static_cast<size_t>(n));
+    for (size_t i = 0; i < result.size(); ++i) {
+      result[i] = std::sin(static_cast<float>(i * 7 % 1000)) * 0.1f;
+    }
+    return result;
+  }
+
+  // The output and the gradients of all weights, one after the other.
+  std::vector<float> run(int threads) const {
+    ThreadPool pool(threads);
+    const std::atomic<bool> stopping{false};
+    Context context{pool, stopping};
+    const Backend& backend = cpu_backend();
+    const auto stacks = static_cast<size_t>(shape.layers * shape.directions);
+    std::vector<RnnWeights> pointers;
+    std::vector<std::vector<float>> grads;
+    std::vector<RnnWeightGrads> into;
+    for (const auto& w : weights) grads.emplace_back(w.size());
+    for (size_t i = 0; i < stacks; ++i) {
+      const auto* w = &weights[i * 4];
+      auto* g = &grads[i * 4];
+      pointers.push_back({w[0].data(), w[1].data(), w[2].data(), w[3].data(), nullptr});
+      into.push_back({g[0].data(), g[1].data(), g[2].data(), g[3].data(), nullptr});
+    }
+    const auto states =
+        static_cast<size_t>(shape.layers * shape.directions * shape.batch * shape.hidden);
+    std::vector<float> y(static_cast<size_t>(shape.rows * shape.directions * shape.hidden));
+    std::vector<float> hn(states), cn(states);
+    std::vector<float> workspace(static_cast<size_t>(rnn_workspace_floats(shape)));
+    backend.rnn_forward({.shape = shape,
+                         .weights = pointers.data(),
+                         .x = {x.data(), nullptr},
+                         .h0 = nullptr,
+                         .c0 = nullptr,
+                         .dropout = {0.25f, 1, 2},
+                         .y = y.data(),
+                         .hn = hn.data(),
+                         .cn = cn.data(),
+                         .workspace = workspace.data()},
+                        context);
+    backend.rnn_backward({.shape = shape,
+                          .weights = pointers.data(),
+                          .x = {x.data(), nullptr},
+                          .dropout = {0.25f, 1, 2},
+                          .workspace = workspace.data(),
+                          .dy = y.data(),
+                          .dhn = nullptr,
+                          .dcn = nullptr,
+                          .dx = nullptr,
+                          .dh0 = nullptr,
+                          .dc0 = nullptr,
+                          .grads = into.data()},
+                         context);
+    std::vector<float> all = y;
+    for (const auto& g : grads) all.insert(all.end(), g.begin(), g.end());
+    return all;
+  }
+};
+
+void layers_on_many_threads() {
+  constexpr struct {
+    CellKind cell;
+    int64_t hidden, batch, steps, directions;
+  } kCases[] = {{CellKind::lstm, 96, 24, 12, 1},  // slices of the batch
+                {CellKind::gru, 320, 8, 6, 1},    // members of one slice, which meet at a barrier
+                {CellKind::rnn_tanh, 64, 48, 20, 2},
+                {CellKind::lstm, 384, 16, 5, 2}};
+  for (const auto& c : kCases) {
+    const Layer layer(c.cell, c.hidden, c.batch, c.steps, c.directions);
+    const std::vector<float> expected = layer.run(1);
+    for (int threads : {2, 3, 4, 7}) {
+      const std::vector<float> got = layer.run(threads);
+      float worst = 0;
+      for (size_t i = 0; i < got.size(); ++i) {
+        const float size = std::fmax(1.0f, std::fabs(expected[i]));
+        worst = std::fmax(worst, std::fabs(got[i] - expected[i]) / size);
+      }
+      expect(worst < 1e-4f, "a recurrent layer on many threads gives what one gives");
+      const std::vector<float> again = layer.run(threads);
+      const bool same = std::memcmp(again.data(), got.data(), got.size() * sizeof(float)) == 0;
+      expect(same, "the same bits for the same number of threads");
+    }
+  }
+}
+
+int run_all() {
+  pool_shares_loops();
+  pool_passes_exceptions_on();
+  queues_side_by_side();
+  queue_reports_failures();
+  queue_stops_while_busy();
+  layers_on_many_threads();
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace fused_rnn
+
+int main() { return fused_rnn::run_all(); }
