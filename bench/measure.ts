@@ -78,6 +78,9 @@ function percentile(values: readonly number[], part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] as number
 }
 
+/** Processes that go on to the next workload. */
+export type KeptPeers = Map<EngineName, Peer>
+
 /** An engine at work on a workload. */
 class Contestant {
   readonly speeds: number[] = []
@@ -94,6 +97,7 @@ class Contestant {
     readonly peer: Peer,
     readonly w: Workload,
     readonly request: 'train' | 'infer',
+    readonly own: boolean,
   ) {}
 
   static async start(
@@ -101,15 +105,21 @@ class Contestant {
     w: Workload,
     threads: number,
     request: 'train' | 'infer',
+    kept: KeptPeers | null,
   ): Promise<Contestant> {
     const { command, program, mode, given } = engines[engine]
-    const args = [program, JSON.stringify(given?.(w) ?? w), String(threads)]
-    const peer = await Peer.start(command, mode === undefined ? args : [...args, mode])
+    const workload = given?.(w) ?? w
+    const args = [program, JSON.stringify(workload), String(threads)]
+    let peer = kept?.get(engine)
+    if (peer !== undefined) await peer.setUp(workload)
+    else peer = await Peer.start(command, mode === undefined ? args : [...args, mode])
     try {
-      const contestant = new Contestant(engine, peer, w, request)
+      const contestant = new Contestant(engine, peer, w, request, kept === null)
       await contestant.#calibrate()
+      kept?.set(engine, peer)
       return contestant
     } catch (error) {
+      kept?.delete(engine)
       peer.stop()
       throw error
     }
@@ -145,7 +155,8 @@ class Contestant {
       engine: this.engine,
       title: this.peer.title,
       tokensPerSecond: median(this.speeds),
-      peakBytes: this.peer.peakBytes(),
+      // A process that has done other workloads has their peak.
+      peakBytes: this.own ? this.peer.peakBytes() : null,
       bytesAtReady: this.peer.bytesAtReady,
       ...(times.length > 0 && { latency: { median: median(times), p99: percentile(times, 0.99) } }),
     }
@@ -168,6 +179,8 @@ export interface Setting {
   inference: boolean
   opponents: readonly EngineName[]
   limits: Limits
+  /** Null: a process for each workload, whose peak memory is its own. */
+  kept: KeptPeers | null
 }
 
 /**
@@ -175,17 +188,17 @@ export interface Setting {
  * @throws (rejects) PeerError when ours fails
  */
 export async function measure(w: Workload, setting: Setting): Promise<Row> {
-  const { list, threads, rounds, inference, opponents, limits } = setting
+  const { list, threads, rounds, inference, opponents, limits, kept } = setting
   const request = inference ? 'infer' : 'train'
   const failed: Row['failed'] = []
   const others: Contestant[] = []
   let us: Contestant | null = null
   let row: Row
   try {
-    us = await Contestant.start('fused-rnn', w, threads, request)
+    us = await Contestant.start('fused-rnn', w, threads, request, kept)
     for (const engine of opponents) {
       try {
-        others.push(await Contestant.start(engine, w, threads, request))
+        others.push(await Contestant.start(engine, w, threads, request, kept))
       } catch (error) {
         fail(engine, error)
       }
@@ -194,7 +207,7 @@ export async function measure(w: Workload, setting: Setting): Promise<Row> {
     if (inference) await inTurns((contestant) => contestant.generationRound())
     row = result(us)
   } finally {
-    for (const { peer } of [us, ...others].filter((c) => c !== null)) peer.stop()
+    if (kept === null) for (const c of [us, ...others]) c?.peer.stop()
   }
   // After the others have ended: products want all threads and some memory.
   row.limit = await limits.of(w, !inference).catch((error) => {
@@ -217,6 +230,7 @@ export async function measure(w: Workload, setting: Setting): Promise<Row> {
           await turn(contestant)
         } catch (error) {
           fail(contestant.engine, error)
+          kept?.delete(contestant.engine)
           others.splice(others.indexOf(contestant), 1)
         }
       }

@@ -13,10 +13,14 @@ export const HELP = `npm run bench -- [options]
   --peers NAME,NAME  ${peerNames.join(', ')}
                      (default: pytorch, and pytorch-lookup where the input is one-hot)
   --threads N,N      default: as many as the machine has; several give the scaling table
+  --device NAME      cpu (default), cuda or cuda:N: ours and PyTorch on that device
+  --precision NAME   of products on a GPU, alike for all: tf32 (default), ieee or bf16
   --rounds N         default: 5
   --budget GFLOP     leave out what costs more in a step (default: ${defaultBudget.gflop})
   --report           print README's tables from the last results, and measure nothing
 `
+
+const PRECISIONS = ['tf32', 'ieee', 'bf16'] as const
 
 export interface Options {
   /** What to run, a file of results each. */
@@ -27,6 +31,8 @@ export interface Options {
   /** Null: the default ones. */
   peers: EngineName[] | null
   threads: number[]
+  device: string
+  precision: (typeof PRECISIONS)[number]
   rounds: number
   budget: Budget
   report: boolean
@@ -87,6 +93,8 @@ export function parseOptions(args: string[]): Options {
           inference: { type: 'boolean', default: false },
           peers: { type: 'string' },
           threads: { type: 'string', default: String(cpus().length) },
+          device: { type: 'string', default: 'cpu' },
+          precision: { type: 'string', default: 'tf32' },
           rounds: { type: 'string', default: '5' },
           budget: { type: 'string', default: String(defaultBudget.gflop) },
           report: { type: 'boolean', default: false },
@@ -102,7 +110,17 @@ export function parseOptions(args: string[]): Options {
   if (unknown !== undefined) {
     throw new UsageError(`--peers: expected some of ${peerNames.join(', ')}, got '${unknown}'`)
   }
+  const precision = PRECISIONS.find((name) => name === values.precision)
+  if (precision === undefined) {
+    const expected = PRECISIONS.join(', ')
+    throw new UsageError(`--precision: expected ${expected}, got '${values.precision}'`)
+  }
+  if (!/^(cpu|cuda(:\d+)?)$/.test(values.device)) {
+    throw new UsageError(`--device: expected cpu, cuda or cuda:N, got '${values.device}'`)
+  }
   return {
+    device: values.device,
+    precision,
     runs: runsOf(values.list, values.only),
     partial: values.only !== undefined,
     inference: values.inference,

@@ -74,6 +74,11 @@ export class Peer {
     }
   }
 
+  /** Another workload in the same process. @throws (rejects) PeerError */
+  async setUp(workload: unknown): Promise<void> {
+    await this.ask('set_up', workload)
+  }
+
   /** Asks, and waits for the answer. @throws (rejects) PeerError */
   ask(request: string, what: unknown): Promise<Answer> {
     this.#child.stdin?.write(`${JSON.stringify({ [request]: what })}\n`)

@@ -16,6 +16,9 @@ export interface Report {
   cores: number
   /** The instruction set of our kernels. */
   isa: string
+  /** The GPU that it ran on, if on one, and what products were computed in. */
+  gpu?: string | undefined
+  precision?: string
   node: string
   list: ListName
   inference: boolean
@@ -208,20 +211,25 @@ export function markdown(report: Report): string {
     ...body.map(cells),
     cells(mean),
     '',
-    `${versions.join(', ')}, Node ${report.node.slice(1)}; ${report.cpu}, ${report.isa}, ${threads} ${plural}; ${report.rounds} rounds, ${report.date}; \`${report.command}\`.`,
+    `${versions.join(', ')}, Node ${report.node.slice(1)}; ${report.gpu ?? `${report.cpu}, ${report.isa}`}, ${threads} ${plural}; ${report.rounds} rounds, ${report.date}; \`${report.command}\`.`,
     ...(report.threads.length > 1 ? ['', scalingTable(report.rows, report.threads)] : []),
   ].join('\n')
 }
+
+const VARIANTS = [{}, { precision: 'tf32' }, { precision: 'ieee' }, { precision: 'bf16' }].flatMap(
+  (precision) => [false, true].map((inference) => [inference, precision] as const),
+)
 
 /** Every table that README shows, from the files that are there. */
 export function allMarkdown(): string {
   const tables: string[] = []
   for (const list of Object.keys(lists) as ListName[]) {
-    for (const inference of [false, true]) {
-      const file = `${join(folder, baseName(list, inference, false))}.json`
+    for (const [inference, precision] of VARIANTS) {
+      const file = `${join(folder, baseName({ list, inference, ...precision }, false))}.json`
       if (!existsSync(file)) continue
       const report = JSON.parse(readFileSync(file, 'utf8')) as Report
-      const heading = `${inference ? 'Inference' : 'Training'}${HEADINGS[list]}`
+      const where = report.gpu ? `, ${report.gpu}, ${report.precision}` : ''
+      const heading = `${inference ? 'Inference' : 'Training'}${HEADINGS[list]}${where}`
       tables.push(`### ${heading}\n\n${markdown(report)}`)
     }
   }
@@ -230,15 +238,18 @@ export function allMarkdown(): string {
 
 // ---- Files -----------------------------------------------------------------------------------------
 
-function baseName(list: ListName, inference: boolean, partial: boolean): string {
-  const parts = ['cpu', list === 'training' ? '' : list, inference ? 'inference' : '']
+type Kind = Pick<Report, 'list' | 'inference' | 'precision'>
+
+function baseName({ list, inference, precision }: Kind, partial: boolean): string {
+  const where = precision ? `cuda-${precision}` : 'cpu'
+  const parts = [where, list === 'training' ? '' : list, inference ? 'inference' : '']
   return [...parts, partial ? 'partial' : ''].filter((part) => part !== '').join('-')
 }
 
 /** Writes the results and their picture to bench/results; says where. */
 export function write(report: Report, partial: boolean): string[] {
   mkdirSync(folder, { recursive: true })
-  const name = baseName(report.list, report.inference, partial)
+  const name = baseName(report, partial)
   const path = (extension: string): string => join(folder, `${name}.${extension}`)
   // No more digits than were measured.
   const rounded = (_: string, value: unknown): unknown =>

@@ -5,11 +5,11 @@
  * Absolute times on a shared machine mean little; the ratio of neighbouring rounds does.
  */
 import { cpus } from 'node:os'
-import { devices } from 'fused-rnn'
+import { device, devices } from 'fused-rnn'
 import { forwardFlops, overBudget, trainingFlops } from './cost.js'
 import { type EngineName, engines } from './engines.js'
 import { Limits } from './limit.js'
-import { measure, type Row } from './measure.js'
+import { type KeptPeers, measure, type Row } from './measure.js'
 import { HELP, type Options, opponents, parseOptions, UsageError } from './options.js'
 import { Peer, PeerError, stopAll } from './process.js'
 import {
@@ -75,6 +75,7 @@ async function run(
   const { inference, rounds, threads, budget } = options
   const wanted = new Set(workloads.flatMap((w) => opponents(w, options.peers)))
   const versions = await installed(['fused-rnn', ...wanted])
+  const kept: KeptPeers | null = options.device === 'cpu' ? null : new Map()
   const limits = new Map(threads.map((n) => [n, new Limits(n)]))
   const report: Report = {
     date: new Date().toISOString().slice(0, 10),
@@ -82,6 +83,10 @@ async function run(
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
     isa: devices()[0]?.description.split(',')[0] ?? 'unknown',
+    ...(options.device !== 'cpu' && {
+      gpu: devices().find(({ name }) => name === device(options.device).toString())?.description,
+      precision: options.precision,
+    }),
     node: process.version,
     list,
     inference,
@@ -114,6 +119,7 @@ async function run(
     }
   }
   for (const limit of limits.values()) limit.stop()
+  for (const peer of kept?.values() ?? []) peer.stop()
   for (const n of threads) {
     const means = geometricMeans(report.rows, n)
     report.geometricMeans[n] = means
@@ -128,7 +134,7 @@ async function run(
   async function measured(w: Workload, names: EngineName[], n: number): Promise<Row | null> {
     const setting = { list, threads: n, rounds, inference, opponents: names }
     try {
-      return await measure(w, { ...setting, limits: limits.get(n) as Limits })
+      return await measure(w, { ...setting, limits: limits.get(n) as Limits, kept })
     } catch (error) {
       if (!(error instanceof PeerError)) throw error
       report.skipped.push({ workload: w.name, reason: `fused-rnn ${error.message}` })
@@ -142,6 +148,9 @@ async function run(
 async function main(options: Options): Promise<void> {
   if (options.help) return console.log(HELP.trimEnd())
   if (options.report) return console.log(allMarkdown())
+  // The peers' programs read these.
+  process.env.FUSED_RNN_BENCH_DEVICE = options.device
+  process.env.FUSED_RNN_BENCH_PRECISION = options.precision
   for (const { list, workloads } of options.runs) {
     const report = await run(list, workloads, options)
     if (report.rows.length > 0) console.log(`\n${write(report, options.partial).join('\n')}\n`)

@@ -1,9 +1,14 @@
 // Runs the compiled tests with AVA and ends with one line: "N passed, N failed[, N skipped]".
 //
+// Where the addon for it has been built (`npm run build:cuda-host`), all tests run a second time with
+// their tensors on cuda:0, by way of native/cuda_host. With arguments, which are passed on, they run
+// once, where FUSED_RNN_TEST_DEVICE says:
+//   node scripts/test.mjs dist-test/packed.test.js --match='*total*'
+//
 // The counts come from AVA's TAP stream. A test file that crashes, times out or has no tests is a
 // failed entry there; whatever else makes AVA itself fail counts as one failure too.
-// Arguments are passed on: `node scripts/test.mjs dist-test/packed.test.js --match='*total*'`.
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,33 +16,50 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const ava = join(dirname(createRequire(import.meta.url).resolve('ava')), 'cli.mjs')
-const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], {
-  cwd: root,
-  stdio: ['inherit', 'pipe', 'inherit'],
-})
+const onHost = join(root, 'build/cuda-host/fused_rnn.node')
 
-let passed = 0
-let failed = 0
-let skipped = 0
-for await (const line of createInterface({ input: child.stdout })) {
-  const result = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO).*)?$/.exec(line)
-  if (result === null) {
-    // Diagnostics of a failure, or what a test printed; the frame of the TAP format is left out.
-    if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line))
-      console.log(`    ${line}`)
-    continue
+/** All tests, or those that the arguments name; `label` is what every line begins with. */
+async function run(args, env, label) {
+  const child = spawn(process.execPath, [ava, '--tap', ...args], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['inherit', 'pipe', 'inherit'],
+  })
+  const count = { passed: 0, failed: 0, skipped: 0 }
+  for await (const line of createInterface({ input: child.stdout })) {
+    const result = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO).*)?$/.exec(line)
+    if (result === null) {
+      // Diagnostics of a failure, or what a test printed; the frame of the TAP format is left out.
+      if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line))
+        console.log(`    ${line}`)
+      continue
+    }
+    const [, not, title, directive] = result
+    if (directive !== undefined) count.skipped++
+    else if (not) count.failed++
+    else count.passed++
+    console.log(`${directive !== undefined ? '-' : not ? '✘' : '✔'} ${label}${title}`)
   }
-  const [, not, title, directive] = result
-  if (directive !== undefined) skipped++
-  else if (not) failed++
-  else passed++
-  console.log(`${directive !== undefined ? '-' : not ? '✘' : '✔'} ${title}`)
+  const code = await new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode)
+    else child.on('exit', resolve)
+  })
+  if (code !== 0 && count.failed === 0) count.failed = 1
+  if (count.passed + count.failed === 0) count.failed = 1
+  return count
 }
-const code = await new Promise((resolve) => {
-  if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode)
-  else child.on('exit', resolve)
-})
-if (code !== 0 && failed === 0) failed = 1
-if (passed + failed === 0) failed = 1
-process.exitCode = failed === 0 ? 0 : 1
-console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+
+const args = process.argv.slice(2)
+const counts = [await run(args, {}, '')]
+if (args.length === 0 && process.env.FUSED_RNN_TEST_DEVICE === undefined && existsSync(onHost)) {
+  console.log('\nThe same on cuda:0, by way of native/cuda_host\n')
+  // Kernels take longer there, and share one thread.
+  const env = { FUSED_RNN_ADDON: onHost, FUSED_RNN_TEST_DEVICE: 'cuda:0' }
+  counts.push(await run(['--timeout=10m'], env, 'cuda:0 › '))
+}
+const sum = (name) => counts.reduce((total, count) => total + count[name], 0)
+const skipped = sum('skipped')
+process.exitCode = sum('failed') === 0 ? 0 : 1
+console.log(
+  `\n${sum('passed')} passed, ${sum('failed')} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`,
+)

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
+import { onCpu, testDevice } from './helpers.js'
 
 const main = join(dirname(fileURLToPath(import.meta.url)), '../dist/cli/main.js')
 
@@ -42,7 +43,8 @@ async function run(line: string | readonly string[], options: RunOptions): Promi
 
 function runNow(args: readonly string[], { cwd, env, watch }: RunOptions): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [main, ...args], {
+    const [command = '', ...rest] = args
+    const child = spawn(process.execPath, [main, command, ...onDevice(args), ...rest], {
       cwd,
       env: { ...process.env, FUSED_RNN_DEBUG: '', ...env },
     })
@@ -58,6 +60,12 @@ function runNow(args: readonly string[], { cwd, env, watch }: RunOptions): Promi
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
+}
+
+/** Commands run where the tests do, unless they say. */
+function onDevice(args: readonly string[]): string[] {
+  const command = ['train', 'generate', 'evaluate'].includes(args[0] as string)
+  return onCpu || !command || args.includes('--device') ? [] : ['--device', testDevice]
 }
 
 /** A folder of its own for a test, with a text in it. */
@@ -121,7 +129,7 @@ for (const cell of ['rnn', 'gru']) {
       `--cell ${cell} --layers 2 --embedding 16 --tie --dropout 0.1 --level word --clean ` +
         '--min-frequency 2 --valid valid.txt --sampling random --optimizer sgd --lr 0.5 ' +
         `--momentum 0.5 --weight-decay 1e-4 --clip-value 1 --schedule ${schedule} --gamma 0.5 ` +
-        '--seed 3 --device cpu --out m --checkpoint-every 3',
+        '--seed 3 --out m --checkpoint-every 3',
     )
     const { code, stdout, stderr } = await run(line, { cwd })
     t.is(code, 0, stderr)
@@ -276,7 +284,7 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
   ['tie with other widths', trainTiny('--tie'), /--embedding \(8\) must equal --hidden \(16\)/],
   ['momentum without sgd', trainTiny('--momentum 0.9'), /--momentum is for --optimizer sgd/],
   ['two kinds of clipping', trainTiny('--clip 1 --clip-value 1'), /--clip or --clip-value/],
-  ['no such device', trainTiny('--device cuda'), /cuda.*built without CUDA/],
+  ['no such device', trainTiny('--device cuda:99'), /--device: expected 'cpu'.*'cuda:99'/],
   ['unknown device', trainTiny('--device tpu'), /--device: expected .*'tpu'/],
   ['demo with a text', 'train text.txt --demo', /--demo brings its own text/],
   ['output folder is a file', trainTiny('--out text.txt'), /text\.txt.*not a folder/],

@@ -11,7 +11,7 @@ import {
   tensor,
   zeros,
 } from 'fused-rnn'
-import { rejectsWith, runScript, throwsWith } from './helpers.js'
+import { chooseDevice, rejectsWith, runScript, throwsWith } from './helpers.js'
 
 const failing = (): Tensor => new nn.Embedding(5, 2).forward(tensor(Int32Array.of(1, 7)))
 
@@ -230,7 +230,7 @@ test('an unknown instruction set is an error at import', async (t) => {
 function startWorker(body: string): Worker {
   const url = JSON.stringify(import.meta.resolve('fused-rnn'))
   return new Worker(
-    `import(${url}).then(async (lib) => { const { parentPort } = await import('node:worker_threads'); ${body} })`,
+    `import(${url}).then(async (lib) => { const { parentPort } = await import('node:worker_threads'); ${chooseDevice('lib')} ${body} })`,
     { eval: true },
   )
 }

@@ -1,8 +1,29 @@
-/** What the tests share: fixtures, comparing numbers, finite differences, error checks. */
+/**
+ * What the tests share: the device they run on, fixtures, comparing numbers, finite differences,
+ * error checks. Every test file imports this one.
+ */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { ExecutionContext } from 'ava'
-import { type nn, Tensor, tensor } from 'fused-rnn'
+import { backends, devices, type nn, setDefaultDevice, Tensor, tensor } from 'fused-rnn'
+
+// ---- The device ------------------------------------------------------------------------------------
+
+/** Where tests make their tensors: FUSED_RNN_TEST_DEVICE=cuda:0 runs them all on a GPU. */
+export const testDevice = process.env.FUSED_RNN_TEST_DEVICE || 'cpu'
+/** Some tests are about the CPU alone: `(onCpu ? test : test.skip)(…)`. */
+export const onCpu = testDevice === 'cpu'
+
+/** The GPU is native/cuda_host, which is slow: tests take less of what they only have much of. */
+export const emulated = !onCpu && devices()[1]?.description === 'CUDA on the host'
+
+setDefaultDevice(testDevice)
+// The tolerances are those of float32.
+backends.cuda.rnn.fp32Precision = 'ieee'
+
+/** The same for a script that imports fused-rnn as a namespace of this name. */
+export const chooseDevice = (library: string): string =>
+  `${library}.setDefaultDevice('${testDevice}'); ${library}.backends.cuda.rnn.fp32Precision = 'ieee';`
 
 // ---- Fixtures --------------------------------------------------------------------------------------
 
@@ -303,14 +324,15 @@ export interface Finished {
   stderr: string
 }
 
-/** Runs an ES module in a Node process of its own, in the package's folder. */
+/** Runs an ES module in a Node process of its own, in the package's folder, on the tests' device. */
 export function runScript(
   source: string,
   options: { env?: Record<string, string>; flags?: string[]; timeout?: number } = {},
 ): Promise<Finished> {
+  const device = onCpu ? '' : `import * as $library from 'fused-rnn'; ${chooseDevice('$library')}\n`
   const child = spawn(
     process.execPath,
-    [...(options.flags ?? []), '--input-type=module', '--eval', source],
+    [...(options.flags ?? []), '--input-type=module', '--eval', device + source],
     {
       cwd: new URL('..', import.meta.url),
       env: { ...process.env, ...options.env },

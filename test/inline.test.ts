@@ -1,7 +1,7 @@
 /** Small operations, which the script's thread runs itself when the worker has nothing to do. */
 import test from 'ava'
 import { nn, ones, optim, setNumThreads, synchronize, Tensor, tensor, zeros } from 'fused-rnn'
-import { randomTensor, rejectsWith, throwsWith } from './helpers.js'
+import { emulated, randomTensor, rejectsWith, throwsWith } from './helpers.js'
 
 const large = ones([2_000_000])
 
@@ -229,12 +229,13 @@ test.serial("a layer's weights are checked when they have changed", (t) => {
 })
 
 test.serial('an optimiser takes as many parameters as there are', async (t) => {
-  const parameters = Array.from({ length: 20_000 }, (_, i) => tensor([i], { requiresGrad: true }))
+  const count = emulated ? 1250 : 20_000
+  const parameters = Array.from({ length: count }, (_, i) => tensor([i], { requiresGrad: true }))
   for (const parameter of parameters) parameter.grad = tensor([2])
   const norm = nn.utils.clipGradNorm(parameters, 1e9)
-  t.is(await norm.item(), Math.fround(Math.sqrt(80_000)))
-  await new optim.SGD(parameters, { lr: 1, maxGradNorm: Math.sqrt(20_000) }).step()
+  t.is(await norm.item(), Math.fround(Math.sqrt(4 * count)))
+  await new optim.SGD(parameters, { lr: 1, maxGradNorm: Math.sqrt(count) }).step()
   await new optim.Adam(parameters, { amsgrad: true }).step()
   const last = await (parameters.at(-1) as Tensor).item()
-  t.true(Math.abs(last - 19_998) < 0.01, `${last}`)
+  t.true(Math.abs(last - (count - 2)) < 0.01, `${last}`)
 })

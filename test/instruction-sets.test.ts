@@ -1,6 +1,6 @@
 /** Every instruction set gives the same numbers (FUSED_RNN_ISA is read once per process). */
 import test from 'ava'
-import { closeTo, runScript } from './helpers.js'
+import { closeTo, onCpu, runScript } from './helpers.js'
 
 const script = `
   import { devices, manualSeed, nn, randn, setNumThreads, tensor } from 'fused-rnn'
@@ -43,7 +43,10 @@ async function runOn(isa: string): Promise<Result | null> {
   throw new Error(stderr)
 }
 
-test('all instruction sets agree', async (t) => {
+// On a GPU there are none.
+const cpuTest = onCpu ? test : test.skip
+
+cpuTest('all instruction sets agree', async (t) => {
   const base = (await runOn('base')) as Result
   t.regex(base.description, /^base/)
   for (const isa of ['avx2', 'avx512']) {

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { nn, noGrad, ones, Tensor, tensor, zeros } from 'fused-rnn'
-import { throwsWith } from './helpers.js'
+import { testDevice, throwsWith } from './helpers.js'
 
 class Scale extends nn.Module {
   weight = nn.Parameter(ones([2]))
@@ -170,7 +170,7 @@ test('train, eval, to, zeroGrad, requiresGrad, apply', (t) => {
     net.modules().map((module) => module.training),
     [true, true, false, false, false, true, true],
   )
-  t.is(net.to('cpu'), net)
+  t.is(net.to(testDevice), net)
   const y = net.forward(zeros([2]))
   y.backward(ones([2]))
   t.true(net.first.shift.grad instanceof Tensor)

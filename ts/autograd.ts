@@ -4,6 +4,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BinaryOp, binding } from './binding.js'
+import { checkSameDevice, deviceNumber } from './device.js'
 import { formatShape, rangeError, typeError } from './errors.js'
 import { sameShape } from './shape.js'
 import { Tensor } from './tensor.js'
@@ -168,6 +169,7 @@ class Gradients {
 
   /** Moves a held gradient into a leaf's `.grad`. */
   accumulate(leaf: Tensor, gradient: Tensor): void {
+    checkSameDevice('backward', 'gradient', gradient, leaf.device)
     const before = leaf.ownGrad
     if (before !== null) {
       // The tensor may be in the user's hands: it is added to in place, as in PyTorch.
@@ -207,12 +209,13 @@ class Gradients {
 }
 
 function addValues(a: Tensor, b: Tensor): Tensor {
-  return Tensor.wrap(binding.binary(BinaryOp.add, a.buffer, b.buffer, [a.numel], [1], [1]), a.shape)
+  const sum = binding.binary(BinaryOp.add, a.buffer, b.buffer, [a.numel], [1], [1])
+  return Tensor.wrap(sum, a.shape, a.device)
 }
 
 /** A copy without history. Internal. */
 export function copyValues(a: Tensor): Tensor {
-  return Tensor.wrap(binding.clone(a.buffer), a.shape, a.dtype)
+  return Tensor.wrap(binding.clone(a.buffer), a.shape, a.device, a.dtype)
 }
 
 export interface BackwardOptions {
@@ -251,7 +254,8 @@ export function runBackward(
   }
 }
 
-let one: Tensor | null = null
+/** By device. */
+const ones = new Map<string, Tensor>()
 
 /** The gradient of a result of one element with respect to itself. */
 function seedOf(root: Tensor): Tensor {
@@ -263,7 +267,12 @@ function seedOf(root: Tensor): Tensor {
       `none for shape ${formatShape(root.shape)}`,
     )
   }
-  one ??= Tensor.wrap(binding.fill(1, 1), [])
+  const { device } = root
+  let one = ones.get(device)
+  if (one === undefined) {
+    one = Tensor.wrap(binding.fill(1, 1, deviceNumber(device)), [], device)
+    ones.set(device, one)
+  }
   return root.shape.length === 0 ? one : one.viewAs(root.shape)
 }
 
@@ -271,6 +280,7 @@ function checkGradient(root: Tensor, gradient: unknown): Tensor {
   if (!(gradient instanceof Tensor)) throw typeError('backward', 'gradient', 'a tensor', gradient)
   if (gradient.dtype !== 'float32')
     throw typeError('backward', 'gradient', 'a float32 tensor', gradient.dtype)
+  checkSameDevice('backward', 'gradient', gradient, root.device)
   if (!sameShape(gradient.shape, root.shape)) {
     throw rangeError(
       'backward',

@@ -2,10 +2,12 @@
  * The whole native surface, typed. Nobody else loads the addon.
  *
  * Every call returns at once: its work is small and done, or goes on the queue. Sizes are checked by
- * the callers in ts/; the native side checks them once more against the buffers.
+ * the callers in ts/; the native side checks them once more against the buffers. A device is a
+ * number: -1 for the CPU, else a GPU's index. Operations run where their buffers are, which has to
+ * be one place.
  */
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** A share of a native buffer; opaque here. */
@@ -28,16 +30,34 @@ export const UnaryOp = {
 /** Uniform in [a, b), or normal with mean a and standard deviation b. */
 export const RandomKind = { uniform: 0, normal: 1 } as const
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
+/** What a GPU computes products of float32 in. */
+export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
 export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
 
 export interface EngineInfo {
   /** Instruction set of the CPU kernels: 'avx512', 'avx2' or 'base'. */
   isa: string
   threads: number
+}
+
+/** A device's memory, as all environments of the process use it. */
+export interface MemoryInfo {
   liveBytes: number
   peakBytes: number
   cachedBytes: number
   liveBuffers: number
+}
+
+export interface CudaInfo {
+  devices: {
+    name: string
+    memoryBytes: number
+    major: number
+    minor: number
+    multiprocessors: number
+  }[]
+  /** Why there are none; else empty. */
+  missing: string
 }
 
 /** What the two recurrent calls share; see RnnShape in native/include/fused_rnn/ops.h. */
@@ -60,7 +80,9 @@ export type RecurrentShared = readonly [
 
 export interface Binding {
   // memory
-  upload(values: Float32Array | Int32Array): Buffer
+  upload(values: Float32Array | Int32Array, device: number): Buffer
+  /** The same values on another device. */
+  toDevice(buffer: Buffer, device: number): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
   /** Nobody may use the handle afterwards; another buffer may get it. */
   release(buffer: Buffer): void
@@ -70,16 +92,20 @@ export interface Binding {
   /** The values, or a promise of them while the queue is busy. Throws, or rejects, as `data()`. */
   read(buffer: Buffer): Float32Array | Int32Array | Promise<Float32Array | Int32Array>
   /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
-  synchronize(): void | Promise<void>
-  /** A promise for room in the queue, or null when there is room now. */
+  synchronize(device: number): void | Promise<void>
+  /** A promise for room in the queues, or null when there is room now. */
   room(): Promise<void> | null
   /** The first failure that no promise has reported yet. Called when the event loop has turned. */
   takeError(): string | null
   setThreads(threads: number): void
+  /** In the values of Fp32Precision. */
+  setPrecision(matmul: number, rnn: number): void
+  memory(device: number): MemoryInfo
+  cuda(): CudaInfo
   info(): EngineInfo
 
   // pointwise
-  fill(length: number, value: number): Buffer
+  fill(length: number, value: number, device: number): Buffer
   /** to[i] += from[i], each pair of one length. */
   addInto(to: readonly Buffer[], from: readonly Buffer[]): void
   binary(
@@ -125,7 +151,7 @@ export interface Binding {
     strides: readonly number[],
     offset: number,
   ): Buffer
-  /** Inputs [outer, widths[i]] side by side; null stands for zeros. */
+  /** Inputs [outer, widths[i]] side by side; null, for all but one at most, stands for zeros. */
   concat(inputs: readonly (Buffer | null)[], widths: readonly number[], outer: number): Buffer
 
   // matrix products; strides count matrices
@@ -201,7 +227,15 @@ export interface Binding {
 
   // random numbers; each a function of (seed, counter, element)
   /** kind uniform: in [a, b); normal: mean a, standard deviation b. */
-  random(kind: number, length: number, a: number, b: number, seed: number, counter: number): Buffer
+  random(
+    kind: number,
+    length: number,
+    a: number,
+    b: number,
+    seed: number,
+    counter: number,
+    device: number,
+  ): Buffer
   /** As random, into an existing buffer. */
   randomInto(to: Buffer, kind: number, a: number, b: number, seed: number, counter: number): void
   fillInto(to: Buffer, value: number): void
@@ -312,6 +346,9 @@ export interface Binding {
 function load(): Binding {
   const root = join(dirname(fileURLToPath(import.meta.url)), '..')
   const require = createRequire(import.meta.url)
+  // Another build of the addon, for those who work on it.
+  const chosen = process.env.FUSED_RNN_ADDON
+  if (chosen) return require(resolve(chosen)) as Binding
   const nodeGypBuild = require('node-gyp-build') as (dir: string) => Binding
   try {
     return nodeGypBuild(root)

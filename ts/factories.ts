@@ -1,6 +1,6 @@
 /** Functions that make tensors. */
 import { binding, RandomKind } from './binding.js'
-import { checkDevice } from './device.js'
+import { deviceNumber, deviceOption } from './device.js'
 import {
   checkBoolean,
   checkNumber,
@@ -16,25 +16,26 @@ import { type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
 
 const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
 
-/** Checks what every factory shares. */
-function checkTensorOptions(fn: string, options: TensorOptions): void {
+/** Checks what every factory shares. @returns the device's name */
+function checkTensorOptions(fn: string, options: TensorOptions): string {
   checkOptions(fn, options, TENSOR_OPTIONS)
   if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
     throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
   }
-  if (options.device !== undefined) checkDevice(fn, 'device', options.device)
   if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
+  return deviceOption(fn, options.device)
 }
 
 function finish(
   fn: string,
   values: Float32Array | Int32Array,
   shape: Shape,
+  device: string,
   options: TensorOptions,
 ): Tensor {
   const dtype = values instanceof Int32Array ? 'int32' : 'float32'
   checkShape(fn, shape)
-  const result = Tensor.wrap(binding.upload(values), shape, dtype)
+  const result = Tensor.wrap(binding.upload(values, deviceNumber(device)), shape, device, dtype)
   if (options.requiresGrad) result.requiresGrad = true
   return result
 }
@@ -48,7 +49,7 @@ export function tensor(
   values: NestedNumbers | ArrayBufferView,
   options: TensorOptions = {},
 ): Tensor {
-  checkTensorOptions('tensor', options)
+  const device = checkTensorOptions('tensor', options)
   let flat: ArrayLike<number>
   let shape: Shape
   let dtype = options.dtype
@@ -89,6 +90,7 @@ export function tensor(
       'tensor',
       flat instanceof Int32Array ? unshared(flat) : Int32Array.from(flat),
       shape,
+      device,
       options,
     )
   }
@@ -96,6 +98,7 @@ export function tensor(
     'tensor',
     flat instanceof Float32Array ? unshared(flat) : Float32Array.from(flat),
     shape,
+    device,
     options,
   )
 }
@@ -158,11 +161,12 @@ export function ones(shape: Shape, options: Omit<TensorOptions, 'shape'> = {}): 
 
 function filled(fn: string, shape: Shape, value: number, options: TensorOptions): Tensor {
   checkShape(fn, shape)
-  checkTensorOptions(fn, options)
+  const device = checkTensorOptions(fn, options)
   if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
   if (options.dtype === 'int32')
-    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, options)
-  const result = Tensor.wrap(binding.fill(numelOf(shape), value), shape)
+    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, device, options)
+  const buffer = binding.fill(numelOf(shape), value, deviceNumber(device))
+  const result = Tensor.wrap(buffer, shape, device)
   if (options.requiresGrad) result.requiresGrad = true
   return result
 }
@@ -202,10 +206,12 @@ function random(
 ): Tensor {
   checkShape(fn, shape)
   checkOptions(fn, options, ['dtype', 'device', 'requiresGrad'])
-  checkTensorOptions(fn, options)
+  const device = checkTensorOptions(fn, options)
   checkOneOf(fn, 'dtype', options.dtype ?? 'float32', ['float32'])
   const { seed, counter } = nextRandom()
-  const result = Tensor.wrap(binding.random(kind, numelOf(shape), a, b, seed, counter), shape)
+  const number = deviceNumber(device)
+  const buffer = binding.random(kind, numelOf(shape), a, b, seed, counter, number)
+  const result = Tensor.wrap(buffer, shape, device)
   if (options.requiresGrad) result.requiresGrad = true
   return result
 }

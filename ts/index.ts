@@ -1,11 +1,16 @@
 export { enableGrad, isGradEnabled, noGrad } from './autograd.js'
+export * as backends from './backends.js'
 export * as data from './data/index.js'
 export {
   Device,
   type DeviceInfo,
   device,
   devices,
+  getDefaultDevice,
   getNumThreads,
+  type MemoryStats,
+  memoryStats,
+  setDefaultDevice,
   setNumThreads,
   synchronize,
 } from './device.js'

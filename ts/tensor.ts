@@ -1,7 +1,7 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
 import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
-import { checkDevice, type Device } from './device.js'
+import { checkDevice, checkSameDevice, type Device, deviceNumber } from './device.js'
 import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from './errors.js'
 import { Memory } from './memory.js'
 import * as arithmetic from './ops/arithmetic.js'
@@ -11,6 +11,7 @@ import type { Dims, ReduceOptions } from './ops/reduce.js'
 import * as reduce from './ops/reduce.js'
 import * as shapes from './ops/shape.js'
 import { logSoftmax, softmax } from './ops/softmax.js'
+import { to } from './ops/transfer.js'
 import * as unary from './ops/unary.js'
 import { numelOf, type Shape } from './shape.js'
 
@@ -51,17 +52,20 @@ export class Tensor {
   /** While backward runs: how many places hold this gradient. Internal. */
   holders = 0
 
-  private constructor(memory: Memory, shape: Shape, dtype: DType, numel: number) {
+  private constructor(memory: Memory, shape: Shape, device: string, dtype: DType, numel: number) {
     this.#memory = memory
     this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
     this.dtype = dtype
-    this.device = 'cpu'
+    this.device = device
     this.numel = numel
   }
 
-  /** Internal: a tensor over a native buffer that has exactly the shape's number of elements. */
-  static wrap(buffer: Buffer, shape: Shape, dtype: DType = 'float32'): Tensor {
-    return new Tensor(new Memory(buffer), shape, dtype, numelOf(shape))
+  /**
+   * Internal: a tensor over a native buffer that lies on `device` and has exactly the shape's number
+   * of elements.
+   */
+  static wrap(buffer: Buffer, shape: Shape, device: string, dtype: DType = 'float32'): Tensor {
+    return new Tensor(new Memory(buffer), shape, device, dtype, numelOf(shape))
   }
 
   get #own(): Memory {
@@ -123,6 +127,7 @@ export class Tensor {
         `${value.dtype} of shape ${formatShape(value.shape)}`,
       )
     }
+    checkSameDevice('Tensor', 'grad', value, this.device)
     this.#gradSeen = true
     this.#grad = value
   }
@@ -175,7 +180,7 @@ export class Tensor {
     const numel = numelOf(shape)
     const memory =
       numel === this.numel ? this.share() : new Memory(binding.view(this.buffer, offset, numel))
-    const out = new Tensor(memory, shape, this.dtype, numel)
+    const out = new Tensor(memory, shape, this.device, this.dtype, numel)
     this.aliased = true
     out.aliased = true
     return out
@@ -214,18 +219,30 @@ export class Tensor {
 
   /** A copy with memory of its own; gradients pass through. As `torch.Tensor.clone`. */
   clone(): Tensor {
-    const out = Tensor.wrap(binding.clone(this.buffer), this.shape, this.dtype)
+    const out = Tensor.wrap(binding.clone(this.buffer), this.shape, this.device, this.dtype)
     record('clone', [this], [out], ([g]) => [g as Tensor])
     return out
   }
 
   /**
-   * This tensor on a device; itself when it is there already. As `torch.Tensor.to`.
+   * This tensor on a device, with its history; itself when it is there already. As
+   * `torch.Tensor.to`.
    * @throws TypeError for an unknown device; RangeError when this build or machine does not have it
    */
   to(on: string | Device): Tensor {
-    checkDevice('to', 'on', on)
-    return this
+    const device = checkDevice('to', 'on', on).toString()
+    return device === this.device ? this : to(this, device)
+  }
+
+  /** Internal: moves the values and the gradient in place; views stay where they are. */
+  moveTo(device: string): void {
+    if (device === this.device) return
+    const memory = new Memory(binding.toDevice(this.buffer, deviceNumber(device)))
+    this.#memory?.[Symbol.dispose]()
+    this.#memory = memory
+    ;(this as { device: string }).device = device
+    this.aliased = false
+    this.#grad?.moveTo(device)
   }
 
   /** int32 values as float32; itself when it is float32. As `torch.Tensor.float`. */
@@ -428,7 +445,7 @@ export class Tensor {
   }
 
   toString(): string {
-    return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.requiresGrad ? ', requiresGrad' : ''})`
+    return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.device === 'cpu' ? '' : `, device=${this.device}`}${this.requiresGrad ? ', requiresGrad' : ''})`
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](): string {

@@ -1,6 +1,7 @@
 /** Our rate of matrix products, for the limit of the machine (bench/limit.ts). */
 import { createInterface } from 'node:readline'
 import { getNumThreads, rand, setNumThreads, synchronize } from 'fused-rnn'
+import { chooseDevice } from './fused_rnn_device.js'
 
 const BURST = 0.02
 
@@ -25,6 +26,7 @@ async function product(sizes: [m: number, k: number, n: number], seconds: number
   return (2e-9 * m * k * n) / best
 }
 
+chooseDevice()
 setNumThreads(Number(process.argv[3]))
 console.log(JSON.stringify({ ready: 'fused-rnn', threads: getNumThreads() }))
 for await (const line of createInterface({ input: process.stdin })) {

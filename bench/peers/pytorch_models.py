@@ -1,4 +1,5 @@
 """The models of the workloads in PyTorch, as models.ts has them; the tests' fixture uses them too."""
+import contextlib
 import time
 
 import torch
@@ -120,15 +121,15 @@ class Task:
             criterion = nn.BCEWithLogitsLoss()
             self.model = Tagger(w)
             self.forward = lambda: self.model(x)[0]
-            self.backward = lambda: backward(criterion(self.forward(), t))
+            self.loss = lambda: criterion(self.forward(), t)
             self.next = lambda _: self.model(x[:1, :1], self.state)
             return
         tokens = torch.tensor(indices(T * B, V)).reshape(T, B)
         targets = torch.tensor(indices(T * B, V))
         criterion = nn.CrossEntropyLoss()
         if kind == 'packed':
-            lengths = torch.tensor(w['lengths'])
-            real = (torch.arange(T)[:, None] < lengths[None]).reshape(-1)
+            lengths = torch.tensor(w['lengths'], device='cpu')  # where packing wants them
+            real = (torch.arange(T, device='cpu')[:, None] < lengths[None]).reshape(-1).to(targets.device)
             targets = torch.where(real, targets, -100) if w.get('padded') else targets[real]
             self.model = Sentences(w)
             self.forward = lambda: self.model(tokens, lengths)
@@ -141,7 +142,7 @@ class Task:
             self.model = LanguageModel(w, lookup)
             self.forward = lambda: self.model(tokens)[0]
             self.next = lambda token: self.model(token, self.state)
-        self.backward = lambda: backward(criterion(self.forward(), targets))
+        self.loss = lambda: criterion(self.forward(), targets)
 
     def _layer(self, w):
         shape = w['steps'], w['batch'], w['hidden']
@@ -151,12 +152,20 @@ class Task:
         self.model = recurrent(w, w['hidden'])
         self.forward = lambda: self.model(x)[0]
 
-        def run():
+        def run(autocast):
             x.grad = None
-            y = self.forward()
-            y.backward(gradient)
+            with autocast:
+                y = self.forward()
+            y.backward(gradient.to(y.dtype))
             return y
         self.backward = run
+
+    def backward(self, autocast=contextlib.nullcontext()):
+        """The loss, whose gradients have been added up; forward runs in the context."""
+        with autocast:
+            loss = self.loss()
+        loss.backward()
+        return loss
 
     start = staticmethod(lambda: None)
 
@@ -175,8 +184,3 @@ class Task:
                 token = logits.item() if tagger else logits.argmax().item()
             times.append((time.perf_counter_ns() - begin) / 1e3)
         return times
-
-
-def backward(loss):
-    loss.backward()
-    return loss

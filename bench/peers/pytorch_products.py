@@ -7,20 +7,25 @@ try:
     import torch
 except ImportError:
     missing('torch')
+from pytorch_device import PRECISION, ON_GPU, choose_device, wait
+
 BURST = 0.02
 
 
 def set_up(_, threads, __):
     torch.set_num_threads(threads)
+    choose_device()
+    dtype = torch.bfloat16 if ON_GPU and PRECISION == 'bf16' else torch.float32
 
     def product(request):
         m, k, n = request['sizes']
-        a, b, c = torch.rand(m, k), torch.rand(k, n), torch.empty(m, n)
+        a, b, c = (torch.rand(size, dtype=dtype) for size in ((m, k), (k, n), (m, n)))
 
         def burst(count):
             begin = time.perf_counter()
             for _ in range(count):
                 torch.mm(a, b, out=c)
+            wait()
             return (time.perf_counter() - begin) / count
 
         burst(1)

@@ -39,7 +39,14 @@ def serve(ready, set_up):
     answer(ready=ready, threads=used)
     for line in sys.stdin:
         (name, count), = json.loads(line).items()
-        if name in requests:
+        if name == 'set_up':
+            requests.clear()  # what it holds goes before the next is made
+            try:
+                used, requests = set_up(count, threads, mode)
+                answer(ready=ready, threads=used)
+            except Unable as error:
+                answer(unable=str(error))
+        elif name in requests:
             answer(**requests[name](count))
         else:
             answer(unable=f'no {name} here')

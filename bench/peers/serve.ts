@@ -28,20 +28,25 @@ export async function serve(
 ): Promise<void> {
   const [workload = '--version', threads = '1', mode = ''] = process.argv.slice(2)
   if (workload === '--version') return print({ ready })
-  let requests: Requests
-  try {
-    requests = await setUp(JSON.parse(workload) as Workload, Number(threads), mode)
-  } catch (error) {
-    if (error instanceof Unable) return print({ unable: error.message })
-    throw error
+  let requests: Requests | null = null
+  const prepare = async (w: Workload): Promise<object> => {
+    try {
+      requests = await setUp(w, Number(threads), mode)
+      return { ready, threads: requests.threads }
+    } catch (error) {
+      if (error instanceof Unable) return { unable: error.message }
+      throw error
+    }
   }
-  print({ ready, threads: requests.threads })
+  print(await prepare(JSON.parse(workload) as Workload))
   for await (const line of createInterface({ input: process.stdin })) {
-    const [name, count] = Object.entries(JSON.parse(line))[0] as [
-      Exclude<keyof Requests, 'threads'>,
-      number,
-    ]
-    const answer = await requests[name]?.(count)
+    const [name, what] = Object.entries(JSON.parse(line))[0] as [string, unknown]
+    if (name === 'set_up') {
+      print(await prepare(what as Workload))
+      continue
+    }
+    const request = name as Exclude<keyof Requests, 'threads'>
+    const answer = await (requests as Requests | null)?.[request]?.(what as number)
     print(answer ?? { unable: `no ${name} here` })
   }
 }

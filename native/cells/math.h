@@ -21,6 +21,11 @@ namespace FUSED_RNN_ISA {
 
 namespace detail {
 
+// Constants, because code for a GPU may not call std::numeric_limits' functions.
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kSmallestNormal = std::numeric_limits<float>::min();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
 // 2^n for a whole number n. F is float or one of the compiler's vectors of floats (cpu/vector.h),
 // whose operators and ?: work lane by lane.
 template <class F>
@@ -76,7 +81,7 @@ FUSED_RNN_HD inline F exp_(F x) {
   const auto e = detail::split_exp(detail::clamp(x > 88.0f ? x - kLn2 : x, -87.0f, 88.1f));
   F y = e.scale * e.p + e.scale;
   y = x > 88.0f ? y * 2.0f : y;
-  y = x > 88.7228394f ? std::numeric_limits<float>::infinity() + F{} : y;
+  y = x > 88.7228394f ? detail::kInfinity + F{} : y;
   return x < -87.0f ? F{} : y;
 }
 
@@ -104,10 +109,9 @@ FUSED_RNN_HD inline float log_(float x) {
   const float z = r * r;
   float y = q * r * z - scale * 2.12194440e-4f;
   y = (r + (y - 0.5f * z)) + scale * 0.693359375f;
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  y = x < std::numeric_limits<float>::min() ? -kInfinity : y;
-  y = x < 0 ? std::numeric_limits<float>::quiet_NaN() : y;
-  return x < kInfinity ? y : x;  // infinity and NaN
+  y = x < detail::kSmallestNormal ? -detail::kInfinity : y;
+  y = x < 0 ? detail::kNaN : y;
+  return x < detail::kInfinity ? y : x;  // infinity and NaN
 }
 
 template <class F>

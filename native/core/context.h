@@ -12,9 +12,12 @@ namespace fused_rnn {
 // Thrown out of a long operation when the environment is being torn down.
 struct Cancelled {};
 
+class Device;
+
 struct Context {
   ThreadPool& pool;
   const std::atomic<bool>& stopping;
+  Device* device = nullptr;  // null: the host
 
   // Long loops call this now and then.
   void check_stop() const {

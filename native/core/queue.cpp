@@ -46,7 +46,8 @@ class LiveQueues {
 
 }  // namespace
 
-Queue::Queue(int threads) : pool_(threads), requested_threads_(threads) {
+Queue::Queue(int threads, std::shared_ptr<Device> device)
+    : device_(std::move(device)), pool_(threads), requested_threads_(threads) {
   worker_ = std::thread([this] { work(); });
   LiveQueues::instance().add(this);
 }
@@ -104,6 +105,7 @@ void Queue::stop() {
 
 void Queue::work() {
   const FlushDenormals flush;
+  if (device_ != nullptr) device_->enter_thread();
   std::unique_lock lock(mutex_);
   for (bool linger = false;; linger = true) {
     wait_for_job(lock, linger);
@@ -119,12 +121,14 @@ void Queue::work() {
     if (outstanding_ <= kSoftBound && !room_waiters_.empty()) release_waiters(lock);
   }
   jobs_.clear();
+  log_.clear();
+  if (device_ != nullptr) device_->leave_thread();
 }
 
 // After a job the next one is often about to come: looking out for it a little while before going
 // to sleep saves the script's thread the system call that wakes this one.
 void Queue::wait_for_job(std::unique_lock<std::mutex>& lock, bool linger) {
-  if (linger && pool_.threads() > 1 && jobs_.empty() && !stopping_) {
+  if (linger && (pool_.threads() > 1 || device_ != nullptr) && jobs_.empty() && !stopping_) {
     lock.unlock();
     const auto until = std::chrono::steady_clock::now() + kLinger;
     while (outstanding_.load(std::memory_order_relaxed) == 0 && !stopping_ &&
@@ -157,11 +161,55 @@ const std::string* poison_among(Buffers reads) {
 }  // namespace
 
 void Queue::run(Job& job) {
+  if (device_ != nullptr) begin_on_device(job);
   if (job.report) return job.report(job.reads);
-  Context context{job.one_thread ? no_helpers_ : pool_, stopping_};
+  Context context{job.one_thread ? no_helpers_ : pool_, stopping_, device_.get()};
   run_checked(job.op, job.reads, job.writes,
               {&job.run, [](void* f, Context& c) { (*static_cast<decltype(&job.run)>(f))(c); }},
               context);
+  if (device_ == nullptr) return;
+  if (job.settles) {
+    settle_device();
+  } else {
+    take_faults();
+  }
+}
+
+void Queue::begin_on_device(const Job& job) {
+  take_faults();
+  if (job.report || log_.full()) settle_device();
+  if (job.report) return;
+  device_->begin_job(++job_number_);
+  log_.add(job_number_, job.reads, job.writes);
+}
+
+// Waits for the device; all faults so far are known afterwards.
+void Queue::settle_device() {
+  try {
+    device_->wait();
+  } catch (const std::exception& e) {
+    remember(e.what());
+  }
+  take_faults();
+  log_.clear();
+}
+
+void Queue::take_faults() {
+  try {
+    while (const std::optional<DeviceFault> fault = device_->take_fault()) {
+      remember(fault->message);
+      log_.poison(*fault);
+    }
+  } catch (const std::exception& e) {
+    remember(e.what());
+  }
+}
+
+// For take_error(), unless there is an earlier one.
+void Queue::remember(std::string error) {
+  std::lock_guard lock(error_mutex_);
+  if (error_.empty()) error_ = std::move(error);
+  failed_.store(true, std::memory_order_release);
 }
 
 void Queue::run_here(const char* op, Buffers reads, Buffers writes, Task task) {
@@ -182,9 +230,7 @@ void Queue::run_checked(const char* op, Buffers reads, Buffers writes, Task task
   } catch (const std::exception& e) {
     error = e.what();
     if (error.rfind('[', 0) != 0) error = std::string("[") + op + "] " + error;
-    std::lock_guard lock(error_mutex_);
-    if (error_.empty()) error_ = error;
-    failed_.store(true, std::memory_order_release);
+    remember(error);
   }
   for (const Buffer& buffer : writes) {
     if (buffer) buffer.storage->poison(error);

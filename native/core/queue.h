@@ -1,10 +1,12 @@
-// The CPU device's in-order queue: operations are pushed by the script's thread and run by one
-// worker, one after the other. When nothing is outstanding, the script's thread may run a small one
-// itself: handing it over would take longer than the work.
+// A device's in-order queue: operations are pushed by the script's thread and run by one worker,
+// one after the other. When nothing is outstanding on the host, the script's thread may run a small
+// one itself: handing it over would take longer than the work. The worker of a GPU's queue hands
+// its jobs on to the GPU, which runs them later.
 //
 // Errors: an operation that throws poisons what it should have written; operations that read
 // poisoned memory are skipped and poison theirs. The first failure since the last report is kept
-// for take_error(), so that the next promise can reject with it.
+// for take_error(), so that the next promise can reject with it. A GPU tells of bad values when it
+// has met them; the rule is then applied to the jobs since (core/job_log.h).
 #pragma once
 
 #include <atomic>
@@ -20,6 +22,8 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/device.h"
+#include "core/job_log.h"
 #include "core/storage.h"
 #include "core/thread_pool.h"
 
@@ -40,6 +44,8 @@ struct Job {
   bool one_thread = false;
   // Instead of `run`, for read-backs, which look for the poison themselves.
   std::function<void(Buffers reads)> report;
+  // On a device: it hands results to the host, so all faults are to be known after it.
+  bool settles = false;
 };
 
 class Queue {
@@ -57,15 +63,19 @@ class Queue {
   // thread at every step of it.
   static bool one_thread(int64_t cost) { return cost <= int64_t{1} << 22; }
 
-  explicit Queue(int threads);
+  // `device`: null for the host.
+  explicit Queue(int threads, std::shared_ptr<Device> device = nullptr);
   ~Queue();
 
   // Returns at once unless kHardBound operations are outstanding. After stop() jobs are dropped.
   void push(Job job);
 
-  // Whether all that was pushed has run. Asked by the thread that pushes, it stays true until that
-  // thread pushes again, and what the worker wrote is visible.
-  bool idle() const { return outstanding_.load(std::memory_order_acquire) == 0 && !stopping_; }
+  // Whether all that was pushed has run, on the host. Asked by the thread that pushes, it stays
+  // true until that thread pushes again, and what the worker wrote is visible. A GPU's queue never
+  // is: only its worker hands work to the GPU.
+  bool idle() const {
+    return outstanding_.load(std::memory_order_acquire) == 0 && device_ == nullptr && !stopping_;
+  }
 
   // Runs a small operation on the calling thread, which is the one that pushes, while idle().
   template <class F>
@@ -103,7 +113,16 @@ class Queue {
   void run_here(const char* op, Buffers reads, Buffers writes, Task task);
   void run_checked(const char* op, Buffers reads, Buffers writes, Task task, Context& context);
   void release_waiters(std::unique_lock<std::mutex>& lock);
+  void remember(std::string error);
 
+  // On the worker of a device's queue.
+  void begin_on_device(const Job& job);
+  void settle_device();
+  void take_faults();
+
+  const std::shared_ptr<Device> device_;
+  JobLog log_;
+  uint64_t job_number_ = 0;
   ThreadPool pool_;
   ThreadPool no_helpers_{1};  // see one_thread()
   std::atomic<bool> stopping_{false};

@@ -1,5 +1,5 @@
-// A tensor's memory. Allocated when the queue first touches it, so that a script which runs ahead
-// of the worker does not hold memory for work that has not begun.
+// A tensor's memory, on the host or on a device. Allocated when the queue first touches it, so that
+// a script which runs ahead of the worker does not hold memory for work that has not begun.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/allocator.h"
+#include "core/device.h"
 
 namespace fused_rnn {
 
@@ -25,9 +26,16 @@ class Deferred {
 
 class Storage {
  public:
-  explicit Storage(size_t bytes) : bytes_(bytes) {}
+  // `device`: null for the host.
+  explicit Storage(size_t bytes, std::shared_ptr<Device> device = nullptr)
+      : bytes_(bytes), device_(std::move(device)) {}
   ~Storage() {
-    if (data_ != nullptr) host_free(data_, bytes_);
+    if (data_ == nullptr) return;
+    if (device_ == nullptr) {
+      host_free(data_, bytes_);
+    } else {
+      device_->free(data_, bytes_);
+    }
   }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -35,7 +43,7 @@ class Storage {
   // Called by the creator before the storage is shared, afterwards by the queue's thread only.
   void* data() {
     if (data_ == nullptr) {
-      data_ = host_allocate(bytes_);
+      data_ = device_ == nullptr ? host_allocate(bytes_) : device_->allocate(bytes_);
       if (deferred_) std::exchange(deferred_, nullptr)->fill(data_);
     }
     return data_;
@@ -44,6 +52,7 @@ class Storage {
   void defer(std::shared_ptr<const Deferred> contents) { deferred_ = std::move(contents); }
   const Deferred* deferred() const { return deferred_.get(); }
   size_t bytes() const { return bytes_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
 
   // How many handles a script has to this memory. Kept by the binding, on the script's thread.
   int handles = 0;
@@ -55,6 +64,7 @@ class Storage {
  private:
   void* data_ = nullptr;
   size_t bytes_;
+  std::shared_ptr<Device> device_;
   std::shared_ptr<const Deferred> deferred_;
   std::unique_ptr<std::string> poison_;
 };
@@ -67,8 +77,14 @@ struct Buffer {
   int64_t length = 0;
   DType dtype = DType::float32;
 
-  static Buffer make(int64_t length, DType dtype = DType::float32) {
-    return {std::make_shared<Storage>(static_cast<size_t>(length) * 4), 0, length, dtype};
+  static Buffer make(int64_t length, DType dtype = DType::float32,
+                     std::shared_ptr<Device> device = nullptr) {
+    const auto bytes = static_cast<size_t>(length) * 4;
+    return {std::make_shared<Storage>(bytes, std::move(device)), 0, length, dtype};
+  }
+  // A new one where this one lies.
+  Buffer beside(int64_t length, DType dtype = DType::float32) const {
+    return make(length, dtype, storage->device());
   }
   explicit operator bool() const { return storage != nullptr; }
 

@@ -52,89 +52,102 @@ double norm_of_block(const float* x, int64_t n, bool infinity) {
   return sum;
 }
 
-struct Clipper {
-  float scale = 1;
-  float max_value;
-
-  explicit Clipper(const Clip& clip) : max_value(clip.max_value) {
-    if (clip.norm == nullptr) return;
-    scale = clip.max_norm / (*clip.norm + 1e-6f);
-    if (scale > 1) scale = 1;
-  }
-  float operator()(float g) const {
-    g *= scale;
-    g = g > max_value ? max_value : g;
-    return g < -max_value ? -max_value : g;
-  }
-};
-
-}  // namespace
-
-void grad_norm(const GradNormArgs& args, Context& context) {
+// The norm of tensors grad(k) of size(k) elements, for each k below count.
+template <class Size, class Grad>
+float norm_of(Context& context, int64_t count, Size size, Grad grad, bool infinity) {
   // Blocks and their order are fixed, so the sum does not depend on the threads.
   int64_t blocks = 0;
-  for (int64_t k = 0; k < args.count; ++k) blocks += (args.sizes[k] + kBlock - 1) / kBlock;
+  for (int64_t k = 0; k < count; ++k) blocks += (size(k) + kBlock - 1) / kBlock;
   Scratch scratch(2 * blocks);
   auto* parts = reinterpret_cast<double*>(scratch.data());
   context.pool.parallel_for(blocks, 4, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
-    for (int64_t k = 0; k < args.count && first < end; ++k) {
-      const int64_t n = args.sizes[k];
+    for (int64_t k = 0; k < count && first < end; ++k) {
+      const int64_t n = size(k);
       const int64_t here = (n + kBlock - 1) / kBlock;
       const int64_t from = begin > first ? begin - first : 0;
       const int64_t to = end - first < here ? end - first : here;
       for (int64_t b = from; b < to; ++b) {
         const int64_t length = b + 1 == here ? n - b * kBlock : kBlock;
-        parts[first + b] = norm_of_block(args.grads[k] + b * kBlock, length, args.infinity);
+        parts[first + b] = norm_of_block(grad(k) + b * kBlock, length, infinity);
       }
       first += here;
     }
   });
   double total = 0;
   for (int64_t b = 0; b < blocks; ++b) {
-    total = args.infinity ? larger(total, parts[b]) : total + parts[b];
+    total = infinity ? larger(total, parts[b]) : total + parts[b];
   }
-  *args.norm = static_cast<float>(args.infinity ? total : sqrt(total));
+  return static_cast<float>(infinity ? total : sqrt(total));
+}
+
+class Clipper {
+ public:
+  template <class Size, class Grad>
+  Clipper(const Clip& clip, Context& context, int64_t count, Size size, Grad grad)
+      : max_value_(clip.max_value) {
+    if (clip.norm == nullptr && !clip.own_norm) return;
+    const float norm = clip.own_norm ? norm_of(context, count, size, grad, false) : *clip.norm;
+    scale_ = clip.max_norm / (norm + 1e-6f);
+    if (scale_ > 1) scale_ = 1;
+  }
+  float operator()(float g) const {
+    g *= scale_;
+    g = g > max_value_ ? max_value_ : g;
+    return g < -max_value_ ? -max_value_ : g;
+  }
+
+ private:
+  float scale_ = 1;
+  float max_value_;
+};
+
+}  // namespace
+
+void grad_norm(const GradNormArgs& args, Context& context) {
+  *args.norm = norm_of(
+      context, args.count, [&](int64_t k) { return args.sizes[k]; },
+      [&](int64_t k) { return args.grads[k]; }, args.infinity);
 }
 
 void clip_grads(const ClipGradsArgs& args, Context& context) {
-  const Clipper clip(args.clip);
-  each_part(
-      context, args.count, [&](int64_t k) { return args.sizes[k]; },
-      [&](int64_t k, int64_t begin, int64_t end) {
-        float* g = args.grads[k];
-        for (int64_t i = begin; i < end; ++i) g[i] = clip(g[i]);
-      });
+  const auto size = [&](int64_t k) { return args.sizes[k]; };
+  const Clipper clip(args.clip, context, args.count, size,
+                     [&](int64_t k) { return args.grads[k]; });
+  each_part(context, args.count, size, [&](int64_t k, int64_t begin, int64_t end) {
+    float* g = args.grads[k];
+    for (int64_t i = begin; i < end; ++i) g[i] = clip(g[i]);
+  });
 }
 
 void sgd(const SgdArgs& args, Context& context) {
-  const Clipper clip(args.clip);
+  const auto size = [&](int64_t k) { return args.tensors[k].n; };
+  const Clipper clip(args.clip, context, args.count, size,
+                     [&](int64_t k) { return args.tensors[k].grad; });
   const float sign = args.maximize ? -1 : 1;
   const float fresh = 1 - args.dampening;
-  each_part(
-      context, args.count, [&](int64_t k) { return args.tensors[k].n; },
-      [&](int64_t k, int64_t begin, int64_t end) {
-        const SgdTensor& t = args.tensors[k];
-        float* __restrict param = t.param;
-        float* __restrict buffer = t.buffer;
-        const float* __restrict grad = t.grad;
-        const auto gradient = [&](int64_t i) {
-          return sign * clip(grad[i]) + args.weight_decay * param[i];
-        };
-        if (buffer == nullptr) {
-          for (int64_t i = begin; i < end; ++i) param[i] -= args.lr * gradient(i);
-          return;
-        }
-        const float keep = t.first ? 0 : args.momentum;
-        const float add = t.first ? 1 : fresh;
-        const float own = args.nesterov ? 1 : 0;
-        const float past = args.nesterov ? args.momentum : 1;
-        for (int64_t i = begin; i < end; ++i) {
-          const float g = gradient(i);
-          buffer[i] = keep * buffer[i] + add * g;
-          param[i] -= args.lr * (own * g + past * buffer[i]);
-        }
-      });
+  each_part(context, args.count, size, [&](int64_t k, int64_t begin, int64_t end) {
+    const SgdTensor& t = args.tensors[k];
+    float* __restrict param = t.param;
+    float* __restrict buffer = t.buffer;
+    const float* __restrict grad = t.grad;
+    const auto gradient = [&](int64_t i) {
+      return sign * clip(grad[i]) + args.weight_decay * param[i];
+    };
+    if (buffer == nullptr) {
+      for (int64_t i = begin; i < end; ++i) param[i] -= args.lr * gradient(i);
+      return;
+    }
+    const float keep = t.first ? 0 : args.momentum;
+    const float add = t.first ? 1 : fresh;
+    const float own = args.nesterov ? 1 : 0;
+    const float past = args.nesterov ? args.momentum : 1;
+    for (int64_t i = begin; i < end; ++i) {
+      const float g = gradient(i);
+      buffer[i] = keep * buffer[i] + add * g;
+      param[i] -= args.lr * (own * g + past * buffer[i]);
+    }
+  });
 }
 
 namespace {
@@ -170,14 +183,14 @@ void adam_part(const AdamArgs& args, Clipper clip, const AdamTensor& t, int64_t 
 }  // namespace
 
 void adam(const AdamArgs& args, Context& context) {
-  const Clipper clip(args.clip);
-  each_part(
-      context, args.count, [&](int64_t k) { return args.tensors[k].n; },
-      [&](int64_t k, int64_t begin, int64_t end) {
-        const AdamTensor& t = args.tensors[k];
-        if (t.v_max == nullptr) return adam_part<false>(args, clip, t, begin, end);
-        adam_part<true>(args, clip, t, begin, end);
-      });
+  const auto size = [&](int64_t k) { return args.tensors[k].n; };
+  const Clipper clip(args.clip, context, args.count, size,
+                     [&](int64_t k) { return args.tensors[k].grad; });
+  each_part(context, args.count, size, [&](int64_t k, int64_t begin, int64_t end) {
+    const AdamTensor& t = args.tensors[k];
+    if (t.v_max == nullptr) return adam_part<false>(args, clip, t, begin, end);
+    adam_part<true>(args, clip, t, begin, end);
+  });
 }
 
 FUSED_RNN_KERNELS_END

@@ -88,6 +88,7 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   for (int d = 0; d < last; ++d) rows *= args.shape[d];
   const int64_t sa = args.dims == 0 ? 0 : args.a_strides[last];
   const int64_t sb = args.dims == 0 ? 0 : args.b_strides[last];
+  const auto* second = static_cast<const T*>(args.b != nullptr ? args.b : &args.number);
   if (width == 0) return;
   auto part = [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
     for (int64_t r = begin; r < end; ++r) {
@@ -99,7 +100,7 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
         b += index * args.b_strides[d];
       }
       row(static_cast<T*>(args.out) + r * width + from, static_cast<const T*>(args.a) + a,
-          static_cast<const T*>(args.b) + b, to - from, sa, sb, f);
+          second + b, to - from, sa, sb, f);
     }
   };
   constexpr int64_t kGrain = 1 << 15;

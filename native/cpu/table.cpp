@@ -13,6 +13,7 @@ const Backend table = {
 #define OP(op, Args) &op,
 #include "fused_rnn/ops.def"
 #undef OP
+    &fused_rnn::rnn_workspace_floats,
 };
 
 FUSED_RNN_KERNELS_END

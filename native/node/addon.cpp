@@ -1,6 +1,7 @@
 #include "node/addon.h"
 
 #include <memory>
+#include <stdexcept>
 #include <thread>
 
 namespace fused_rnn::node {
@@ -53,7 +54,7 @@ void ScriptMemory::tell(napi_env env, int64_t at_least) {
 }
 
 Addon::Addon(Napi::Env env, Napi::Object exports)
-    : env_(env), backend_(chosen_backend(env)), queue_(default_threads()) {
+    : env_(env), cpu_(chosen_backend(env), default_threads()) {
   wake_script_ = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "fused-rnn", 0, 1);
   wake_script_.Unref(env);
@@ -62,6 +63,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
       Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { deliver(info.Env()); }));
   // Hooks run last in, first out: ours stops the worker before the thread-safe function closes.
   env.AddCleanupHook([this] { shut_down(); });
+  register_devices(env, exports, this);
   register_memory(env, exports, this);
   register_pointwise(env, exports, this);
   register_reduce(env, exports, this);
@@ -75,7 +77,62 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_optim(env, exports, this);
 }
 
-void Addon::shut_down() { queue_.stop(); }
+void Addon::shut_down() {
+  for (Place* place : places()) place->queue.stop();
+}
+
+Place* Addon::open_place(int64_t number) {
+  if (number < 0) return &cpu_;
+  const auto index = static_cast<size_t>(number);
+  return index < gpus_.size() ? gpus_[index].get() : nullptr;
+}
+
+Place& Addon::place(int64_t number) {
+  if (Place* open = open_place(number)) return *open;
+  auto gpu = std::make_unique<Place>(cuda_backend(), 1, open_cuda(static_cast<int>(number)));
+  set_cuda_precision(*gpu->device, precision_);  // its worker has nothing to do yet
+  const auto index = static_cast<size_t>(number);
+  if (index >= gpus_.size()) gpus_.resize(index + 1);
+  gpus_[index] = std::move(gpu);
+  return *gpus_[index];
+}
+
+std::vector<Place*> Addon::places() {
+  std::vector<Place*> places = {&cpu_};
+  for (const auto& gpu : gpus_) {
+    if (gpu != nullptr) places.push_back(gpu.get());
+  }
+  return places;
+}
+
+Place& Addon::find_place(Buffers reads, Buffers writes) {
+  const Buffer* first = nullptr;
+  for (const Buffers& buffers : {reads, writes}) {
+    for (const Buffer& buffer : buffers) {
+      if (!buffer) continue;
+      if (first == nullptr) first = &buffer;
+      if (buffer.storage->device() != first->storage->device()) {
+        throw std::runtime_error("internal: an operation on buffers of several devices");
+      }
+    }
+  }
+  const Device* device = first == nullptr ? nullptr : first->storage->device().get();
+  for (const auto& gpu : gpus_) {
+    if (gpu != nullptr && gpu->device.get() == device) return *gpu;
+  }
+  return cpu_;
+}
+
+void Addon::set_precision(CudaPrecision precision) {
+  precision_ = precision;
+  for (Place* place : places()) {
+    if (place->device == nullptr) continue;
+    Job job;
+    job.run = [precision](Context& context) { set_cuda_precision(*context.device, precision); };
+    job.op = "setPrecision";
+    place->queue.push(std::move(job));
+  }
+}
 
 Napi::Value Addon::wrap(Buffer buffer) {
   memory_->count(*buffer.storage, 1);
@@ -129,8 +186,8 @@ uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {
 
 // The first error since the last report, or the one that poisoned one of `reads`, or that of
 // work(), which is called if there is no other.
-std::string Addon::report(Buffers reads, const std::function<void()>& work) {
-  std::string error = queue_.take_error();
+std::string Addon::report(Queue& queue, Buffers reads, const std::function<void()>& work) {
+  std::string error = queue.take_error();
   for (const Buffer& buffer : reads) {
     if (error.empty() && buffer.storage->poisoned()) error = *buffer.storage->poisoned();
   }
@@ -148,11 +205,12 @@ bool Addon::loop_waits() const {
   return std::chrono::steady_clock::now() - last_turn_ > kLongestTurn;
 }
 
-Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
-                             std::function<void()> work) {
+Napi::Value Addon::when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads,
+                             Napi::Value value, std::function<void()> work) {
+  Queue& queue = place.queue;
   memory_->tell(env, ScriptMemory::kBetweenSteps);
-  if (Queue::small(cost) && queue_.idle()) {
-    std::string error = report(reads, work);
+  if (Queue::small(cost) && queue.idle()) {
+    std::string error = report(queue, reads, work);
     // Promises settle in order.
     if (!pending_.empty() || loop_waits()) {
       const uint64_t id = add_pending(env, value);
@@ -168,23 +226,35 @@ Napi::Value Addon::when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::V
   Napi::Promise promise = pending_.at(id).deferred.Promise();
   Job job;
   job.reads.assign(reads.begin(), reads.end());
-  job.report = [this, id, work = std::move(work)](Buffers reads) {
-    settle(id, report(reads, work));
+  job.report = [this, id, &queue, work = std::move(work)](Buffers reads) {
+    settle(id, report(queue, reads, work));
   };
-  queue_.push(std::move(job));
+  queue.push(std::move(job));
   return promise;
 }
 
 Napi::Value Addon::when_room(Napi::Env env) {
   memory_->tell(env, ScriptMemory::kBetweenSteps);
-  if (queue_.has_room()) return env.Null();
+  Queue* full = cpu_.queue.has_room() ? nullptr : &cpu_.queue;
+  for (const auto& gpu : gpus_) {
+    if (gpu != nullptr && !gpu->queue.has_room()) full = &gpu->queue;
+  }
+  if (full == nullptr) return env.Null();
   const uint64_t id = add_pending(env, env.Undefined());
-  if (queue_.when_room([this, id] { settle(id, queue_.take_error()); })) {
+  if (full->when_room([this, id, full] { settle(id, full->take_error()); })) {
     return pending_.at(id).deferred.Promise();
   }
   pending_.erase(id);
   if (pending_.empty()) wake_script_.Unref(env);
   return env.Null();
+}
+
+std::string Addon::take_error() {
+  std::string error = cpu_.queue.take_error();
+  for (const auto& gpu : gpus_) {
+    if (error.empty() && gpu != nullptr) error = gpu->queue.take_error();
+  }
+  return error;
 }
 
 // False when a call of deliver() that will find this one too is under way.

@@ -1,5 +1,6 @@
-// The addon's state for one JavaScript environment (the main thread or a worker_thread): its queue,
-// and the promises that wait for it. Nothing here is shared between environments.
+// The addon's state for one JavaScript environment (the main thread or a worker_thread): its
+// queues, one a device, and the promises that wait for them. Nothing here is shared between
+// environments.
 #pragma once
 
 #include <napi.h>
@@ -18,6 +19,7 @@
 #include "core/queue.h"
 #include "core/storage.h"
 #include "fused_rnn/backend.h"
+#include "fused_rnn/cuda.h"
 
 namespace fused_rnn::node {
 
@@ -42,12 +44,35 @@ class ScriptMemory {
   int64_t told_ = 0;
 };
 
+// A device, as this environment uses it.
+struct Place {
+  Place(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
+      : backend(backend), device(device), queue(threads, std::move(device)) {}
+
+  const Backend& backend;
+  const std::shared_ptr<Device> device;  // null: the host
+  Queue queue;
+};
+
 class Addon : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports);
 
-  const Backend& backend() const { return backend_; }
-  Queue& queue() { return queue_; }
+  Place& cpu() { return cpu_; }
+  // By the number that scripts use: -1 for the CPU, else a GPU's index. A GPU is opened when it is
+  // first asked for; throws std::runtime_error when it is not there.
+  Place& place(int64_t number);
+  // The same if it is open, else null.
+  Place* open_place(int64_t number);
+  // Where these buffers lie, some of which may be absent. Throws std::runtime_error unless that is
+  // one place.
+  Place& place_of(Buffers reads, Buffers writes) {
+    return gpus_.empty() ? cpu_ : find_place(reads, writes);
+  }
+  // Those that are open, the CPU's first.
+  std::vector<Place*> places();
+
+  void set_precision(CudaPrecision precision);
 
   // A JavaScript handle that owns a share of the buffer's storage.
   Napi::Value wrap(Buffer buffer);
@@ -58,31 +83,38 @@ class Addon : public Napi::Addon<Addon> {
   // An array of handles; null for an absent buffer.
   Napi::Value wrap_all(Buffers buffers);
 
-  // Puts run(backend, context) on the queue, or runs it now when it is small and nothing is before
-  // it; `cost` is counted as in cost.h. `reads` and `writes` are for the error rule of
-  // core/queue.h; whatever else `run` uses it must capture, which also keeps it alive.
+  // Puts run(backend, context) on the queue of the buffers' device, or runs it now when it is small
+  // and nothing is before it; `cost` is counted as in cost.h. `reads` and `writes` are for the
+  // error rule of core/queue.h; whatever else `run` uses it must capture, which also keeps it
+  // alive.
   template <class F>
   void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
-    if (Queue::small(cost) && queue_.idle()) {
-      return queue_.run_here(op, reads, writes, [&](Context& context) { run(backend_, context); });
+    Place& place = place_of(reads, writes);
+    const Backend& backend = place.backend;
+    if (Queue::small(cost) && place.queue.idle()) {
+      return place.queue.run_here(op, reads, writes,
+                                  [&](Context& context) { run(backend, context); });
     }
     Job job;
     job.op = op;
     job.one_thread = Queue::one_thread(cost);
     job.reads.assign(reads.begin(), reads.end());
     job.writes.assign(writes.begin(), writes.end());
-    job.run = [run = std::move(run), this](Context& context) mutable { run(backend_, context); };
-    queue_.push(std::move(job));
+    job.run = [run = std::move(run), &backend](Context& context) mutable { run(backend, context); };
+    place.queue.push(std::move(job));
   }
 
-  // What `value` (an object or undefined) becomes when the queue has come here and work(), of
-  // `cost`, has run: the value itself if that can be now, else a promise of it. Throws, or rejects,
-  // with the first error since the last report, or the one that poisoned one of `reads`.
-  Napi::Value when_done(Napi::Env env, int64_t cost, Buffers reads, Napi::Value value,
+  // What `value` (an object or undefined) becomes when the place's queue has come here and work(),
+  // of `cost`, has run: the value itself if that can be now, else a promise of it. Throws, or
+  // rejects, with the place's first error since the last report, or the one that poisoned one of
+  // `reads`.
+  Napi::Value when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads, Napi::Value value,
                         std::function<void()> work);
 
-  // A promise for room in the queue, or null when there is room now.
+  // A promise for room in the queues, or null when there is room now.
   Napi::Value when_room(Napi::Env env);
+  // The first failure of any queue that no promise has reported yet; empty if none.
+  std::string take_error();
 
   // To be called when the event loop has turned.
   void loop_has_turned() { last_turn_ = std::chrono::steady_clock::now(); }
@@ -93,8 +125,9 @@ class Addon : public Napi::Addon<Addon> {
     Napi::ObjectReference value;  // empty: undefined
   };
 
+  Place& find_place(Buffers reads, Buffers writes);
   bool loop_waits() const;
-  std::string report(Buffers reads, const std::function<void()>& work);
+  static std::string report(Queue& queue, Buffers reads, const std::function<void()>& work);
   uint64_t add_pending(Napi::Env env, Napi::Value value);
   bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker
@@ -102,8 +135,9 @@ class Addon : public Napi::Addon<Addon> {
   void shut_down();
 
   const Napi::Env env_;
-  const Backend& backend_;
-  Queue queue_;
+  Place cpu_;
+  std::vector<std::unique_ptr<Place>> gpus_;  // by index, null where none is open
+  CudaPrecision precision_;
   const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
   std::vector<Handle*> spare_handles_;
   std::chrono::steady_clock::time_point last_turn_{};
@@ -122,6 +156,7 @@ template <Entry entry>
 void add_entry(Napi::Env env, Napi::Object exports, const char* name, Addon* addon);
 
 // One per file of entries; called by the constructor.
+void register_devices(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_pointwise(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_reduce(Napi::Env env, Napi::Object exports, Addon* addon);

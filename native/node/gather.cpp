@@ -25,7 +25,7 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
     const auto value = static_cast<float>(fill_value);
     std::memcpy(&fill, &value, sizeof fill);
   }
-  Buffer y = Buffer::make(outer * n * width, x.dtype);
+  Buffer y = x.beside(outer * n * width, x.dtype);
   addon.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
                 [=](const Backend& backend, Context& context) {
                   backend.gather_rows(
@@ -45,7 +45,7 @@ Napi::Value scatter_add_rows(Addon& addon, Args& args) {
   const int64_t n = index.length;
   args.expect(dy, outer * n * width);
   args.expect(index, n, DType::int32);
-  Buffer dx = Buffer::make(outer * rows * width);
+  Buffer dx = dy.beside(outer * rows * width);
   addon.enqueue("gatherRows backward", cost::elements(dx.length + dy.length), {dy, index}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.scatter_add_rows(

@@ -14,7 +14,7 @@ Napi::Value linear(Addon& addon, Args& args) {
   args.expect(x, m * in);
   args.expect(w, out * in);
   args.expect(b, out);
-  Buffer y = Buffer::make(m * out);
+  Buffer y = x.beside(m * out);
   addon.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
                 [=](const Backend& backend, Context& context) {
                   backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
@@ -33,9 +33,9 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   args.expect(dy, m * out);
   args.expect(x, m * in);
   args.expect(w, out * in);
-  Buffer dx = w ? Buffer::make(m * in) : Buffer{};
-  Buffer dw = x ? Buffer::make(out * in) : Buffer{};
-  Buffer db = bias ? Buffer::make(out) : Buffer{};
+  Buffer dx = w ? dy.beside(m * in) : Buffer{};
+  Buffer dw = x ? dy.beside(out * in) : Buffer{};
+  Buffer db = bias ? dy.beside(out) : Buffer{};
   const int64_t cost =
       ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
   addon.enqueue(

@@ -32,8 +32,8 @@ CrossEntropyCall read_cross_entropy(Args& args) {
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
-  Buffer loss = Buffer::make(call.losses());
-  Buffer lse = Buffer::make(call.shape.n);
+  Buffer loss = call.logits.beside(call.losses());
+  Buffer lse = call.logits.beside(call.shape.n);
   addon.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
                 [=](const Backend& backend, Context& context) {
                   backend.cross_entropy_forward(
@@ -52,7 +52,7 @@ Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   const bool defer = args.boolean();
   args.expect(lse, call.shape.n);
   args.expect(dloss, call.losses());
-  Buffer dlogits = Buffer::make(call.shape.n * call.shape.classes);
+  Buffer dlogits = call.logits.beside(call.shape.n * call.shape.classes);
   addon.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
                 {dlogits}, [=](const Backend& backend, Context& context) {
                   if (defer) {
@@ -96,7 +96,7 @@ PairLossCall read_pair_loss(Args& args) {
 // pairLoss(…) → loss
 Napi::Value pair_loss(Addon& addon, Args& args) {
   const PairLossCall call = read_pair_loss(args);
-  Buffer loss = Buffer::make(call.losses());
+  Buffer loss = call.x.beside(call.losses());
   addon.enqueue("loss", call.cost(), {call.x, call.t, call.weight, call.pos_weight}, {loss},
                 [=](const Backend& backend, Context& context) {
                   backend.pair_loss_forward(
@@ -112,8 +112,8 @@ Napi::Value pair_loss_backward(Addon& addon, Args& args) {
   const PairLossCall call = read_pair_loss(args);
   Buffer dloss = args.buffer();
   args.expect(dloss, call.losses());
-  Buffer dx = args.boolean() ? Buffer::make(call.n) : Buffer{};
-  Buffer dt = args.boolean() ? Buffer::make(call.n) : Buffer{};
+  Buffer dx = args.boolean() ? call.x.beside(call.n) : Buffer{};
+  Buffer dt = args.boolean() ? call.x.beside(call.n) : Buffer{};
   addon.enqueue("loss backward", call.cost(), {call.x, call.t, call.weight, call.pos_weight, dloss},
                 {dx, dt}, [=](const Backend& backend, Context& context) {
                   backend.pair_loss_backward(

@@ -36,7 +36,7 @@ Napi::Value matmul(Addon& addon, Args& args) {
                 a.dtype != DType::float32 || b.dtype != DType::float32)) {
     throw Napi::RangeError::New(args.env(), "internal: matmul beyond its buffers");
   }
-  Buffer out = Buffer::make(n);
+  Buffer out = a.beside(n);
   const int64_t matrices = n / std::max<int64_t>(call.m * call.n, 1);
   addon.enqueue("matmul", matrices * cost::product(call.m, call.n, call.k), {a, b}, {out},
                 [=](const Backend& backend, Context& context) mutable {

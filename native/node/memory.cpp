@@ -1,4 +1,4 @@
-// Buffers, reading back, threads, and what the engine says of itself.
+// Buffers and reading back.
 #include <cstring>
 
 #include "core/allocator.h"
@@ -7,26 +7,34 @@
 namespace fused_rnn::node {
 namespace {
 
-// upload(typedArray): copies now, so that the caller may change the array afterwards.
+// upload(typedArray, device): copies now, so that the caller may change the array afterwards.
 Napi::Value upload(Addon& addon, Args& args) {
   auto array = args.value().As<Napi::TypedArray>();
   const bool is_int = array.TypedArrayType() == napi_int32_array;
   if (!is_int && array.TypedArrayType() != napi_float32_array) {
     throw Napi::TypeError::New(args.env(), "internal: upload takes a Float32Array or Int32Array");
   }
-  Buffer buffer = Buffer::make(static_cast<int64_t>(array.ElementLength()),
-                               is_int ? DType::int32 : DType::float32);
+  const std::shared_ptr<Device>& device = addon.place(args.integer()).device;
+  const auto length = static_cast<int64_t>(array.ElementLength());
+  const DType dtype = is_int ? DType::int32 : DType::float32;
+  const size_t bytes = array.ByteLength();
   // Not through array.ArrayBuffer(), which refuses shared memory.
   const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
                             : static_cast<void*>(array.As<Napi::Float32Array>().Data());
-  if (array.ByteLength() > 0) std::memcpy(buffer.raw(), from, array.ByteLength());
-  return addon.wrap(std::move(buffer));
+  Buffer values = Buffer::make(length, dtype);
+  if (bytes > 0) std::memcpy(values.raw(), from, bytes);
+  if (device == nullptr) return addon.wrap(std::move(values));
+  Buffer out = Buffer::make(length, dtype, device);
+  addon.enqueue("upload", cost::elements(length), {}, {out}, [=](const Backend&, Context& context) {
+    context.device->upload(out.raw(), values.raw(), bytes);
+  });
+  return addon.wrap(std::move(out));
 }
 
 // clone(buffer) → a buffer of its own with the same values
 Napi::Value clone(Addon& addon, Args& args) {
   Buffer from = args.buffer();
-  Buffer to = Buffer::make(from.length, from.dtype);
+  Buffer to = from.beside(from.length, from.dtype);
   addon.enqueue("clone", cost::elements(to.length), {from}, {to},
                 [=](const Backend& backend, Context& context) {
                   backend.copy({static_cast<uint32_t*>(to.raw()),
@@ -57,7 +65,7 @@ Napi::Value copy_into(Addon& addon, Args& args) {
   addon.enqueue("copyInto", cost::elements(to.length), {from}, {},
                 [=](const Backend& backend, Context& context) {
                   backend.copy({static_cast<uint32_t*>(to.raw()),
-                                static_cast<const uint32_t*>(from.raw()), to.length},
+                                static_cast<const uint32_t*>(from.raw()), to.length, true},
                                context);
                 });
   return args.env().Undefined();
@@ -81,47 +89,19 @@ Napi::Value read(Addon& addon, Args& args) {
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
-  return addon.when_done(args.env(), cost, {buffer}, array, [buffer, to] {
+  Place& place = addon.place_of({buffer}, {});
+  return addon.when_done(args.env(), place, cost, {buffer}, array, [buffer, to] {
     const size_t bytes = static_cast<size_t>(buffer.length) * 4;
     if (bytes == 0) return;
     const void* from = buffer.raw();
     host_check_available(bytes);  // the array's pages are taken only now, as they are written
-    std::memcpy(to, from, bytes);
+    const std::shared_ptr<Device>& device = buffer.storage->device();
+    if (device == nullptr) {
+      std::memcpy(to, from, bytes);
+    } else {
+      device->download(to, from, bytes);
+    }
   });
-}
-
-// synchronize(): undefined, or a promise of it.
-Napi::Value synchronize(Addon& addon, Args& args) {
-  return addon.when_done(args.env(), 0, {}, args.env().Undefined(), [] {});
-}
-
-// room(): a promise for room in the queue, or null when there is room now.
-Napi::Value room(Addon& addon, Args& args) { return addon.when_room(args.env()); }
-
-// takeError(): the message of the first failure that no promise has reported yet, or null. Called
-// when the event loop has turned.
-Napi::Value take_error(Addon& addon, Args& args) {
-  addon.loop_has_turned();
-  const std::string error = addon.queue().take_error();
-  if (error.empty()) return args.env().Null();
-  return Napi::String::New(args.env(), error);
-}
-
-Napi::Value set_threads(Addon& addon, Args& args) {
-  addon.queue().set_threads(static_cast<int>(args.size()));
-  return args.env().Undefined();
-}
-
-Napi::Value info(Addon& addon, Args& args) {
-  const MemoryStats stats = host_memory_stats();
-  auto result = Napi::Object::New(args.env());
-  result.Set("isa", addon.backend().name);
-  result.Set("threads", addon.queue().threads());
-  result.Set("liveBytes", static_cast<double>(stats.live_bytes));
-  result.Set("peakBytes", static_cast<double>(stats.peak_bytes));
-  result.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
-  result.Set("liveBuffers", static_cast<double>(stats.live_blocks));
-  return result;
 }
 
 }  // namespace
@@ -133,11 +113,6 @@ void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);
   add_entry<read>(env, exports, "read", addon);
-  add_entry<synchronize>(env, exports, "synchronize", addon);
-  add_entry<room>(env, exports, "room", addon);
-  add_entry<take_error>(env, exports, "takeError", addon);
-  add_entry<set_threads>(env, exports, "setThreads", addon);
-  add_entry<info>(env, exports, "info", addon);
 }
 
 }  // namespace fused_rnn::node

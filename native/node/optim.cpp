@@ -19,7 +19,9 @@ struct ClipCall {
   Buffer norm;
   float max_norm;
   float max_value;
-  bool own_norm() const { return !norm && max_norm >= 0; }
+
+  // Of an optimiser: without a norm from outside, it scales by that of its own gradients.
+  Clip with_own_norm() const { return {norm.f32(), !norm && max_norm >= 0, max_norm, max_value}; }
 };
 
 ClipCall read_clip(Args& args) {
@@ -50,22 +52,18 @@ std::vector<float*> pointers_of(const std::vector<Buffer>& tensors) {
   return pointers;
 }
 
-void compute_norm(const Backend& backend, Context& context, const std::vector<Buffer>& grads,
-                  bool infinity, float* norm) {
-  const auto sizes = sizes_of(grads);
-  const auto pointers = pointers_of(grads);
-  const auto count = static_cast<int64_t>(grads.size());
-  backend.grad_norm({count, pointers.data(), sizes.data(), infinity, norm}, context);
-}
-
 // gradNorm(grads, infinity) → buffer [1]
 Napi::Value grad_norm(Addon& addon, Args& args) {
   const std::vector<Buffer> grads = read_tensors(args);
   const bool infinity = args.boolean();
-  Buffer norm = Buffer::make(1);
+  Buffer norm = grads.empty() ? Buffer::make(1) : grads[0].beside(1);
   addon.enqueue("gradNorm", cost_of(grads), grads, {norm},
                 [=](const Backend& backend, Context& context) {
-                  compute_norm(backend, context, grads, infinity, norm.f32());
+                  const auto sizes = sizes_of(grads);
+                  const auto pointers = pointers_of(grads);
+                  backend.grad_norm({static_cast<int64_t>(grads.size()), pointers.data(),
+                                     sizes.data(), infinity, norm.f32()},
+                                    context);
                 });
   return addon.wrap(norm);
 }
@@ -83,7 +81,7 @@ Napi::Value clip_grads(Addon& addon, Args& args) {
                   backend.clip_grads({static_cast<int64_t>(grads.size()),
                                       pointers.data(),
                                       sizes.data(),
-                                      {clip.norm.f32(), clip.max_norm, clip.max_value}},
+                                      {clip.norm.f32(), false, clip.max_norm, clip.max_value}},
                                      context);
                 });
   return args.env().Undefined();
@@ -111,14 +109,6 @@ struct UpdateCall {
   }
 
   int64_t cost() const { return cost_of(tensors); }
-
-  // The clipping; a norm of these gradients alone is computed into `norm`.
-  Clip clipping(const Backend& backend, Context& context, float& norm) const {
-    if (!clip.own_norm()) return {clip.norm.f32(), clip.max_norm, clip.max_value};
-    const auto first = tensors.begin() + static_cast<ptrdiff_t>(count);
-    compute_norm(backend, context, {first, first + static_cast<ptrdiff_t>(count)}, false, &norm);
-    return {&norm, clip.max_norm, clip.max_value};
-  }
 };
 
 // sgd(norm, maxNorm, maxValue, lr, momentum, dampening, weightDecay, nesterov, maximize, count,
@@ -147,9 +137,8 @@ Napi::Value sgd(Addon& addon, Args& args) {
                                   update.at(1, i).f32(), momentum ? update.at(2, i).f32() : nullptr,
                                   first[i]};
                   }
-                  float norm;
                   call.tensors = tensors.data();
-                  call.clip = update.clipping(backend, context, norm);
+                  call.clip = update.clip.with_own_norm();
                   backend.sgd(call, context);
                 });
   return args.env().Undefined();
@@ -187,9 +176,8 @@ Napi::Value adam(Addon& addon, Args& args) {
                                   static_cast<float>(step_sizes[i]),
                                   static_cast<float>(square_scales[i])};
                   }
-                  float norm;
                   call.tensors = tensors.data();
-                  call.clip = update.clipping(backend, context, norm);
+                  call.clip = update.clip.with_own_norm();
                   backend.adam(call, context);
                 });
   return args.env().Undefined();

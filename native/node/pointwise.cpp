@@ -1,16 +1,17 @@
 // Elementwise operations.
 #include <algorithm>
+#include <bit>
 
 #include "node/addon.h"
 
 namespace fused_rnn::node {
 namespace {
 
-// fill(length, value) → float32 buffer
+// fill(length, value, device) → float32 buffer
 Napi::Value fill(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const auto value = static_cast<float>(args.number());
-  Buffer out = Buffer::make(n);
+  Buffer out = Buffer::make(n, DType::float32, addon.place(args.integer()).device);
   addon.enqueue("fill", cost::elements(n), {}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.fill({out.f32(), n, value}, context);
@@ -45,7 +46,7 @@ Napi::Value cast(Addon& addon, Args& args) {
   Buffer x = args.buffer();
   const bool to_integer = args.boolean();
   args.expect(x, x.length, to_integer ? DType::float32 : DType::int32);
-  Buffer out = Buffer::make(x.length, to_integer ? DType::int32 : DType::float32);
+  Buffer out = x.beside(x.length, to_integer ? DType::int32 : DType::float32);
   addon.enqueue("cast", cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.cast({out.raw(), x.raw(), x.length, to_integer}, context);
@@ -74,7 +75,7 @@ Napi::Value binary(Addon& addon, Args& args) {
     call.b_strides[d] = b_strides[d];
     n *= shape[d];
   }
-  Buffer out = Buffer::make(n, a.dtype);
+  Buffer out = a.beside(n, a.dtype);
   addon.enqueue("binary", cost::elements(n), {a, b}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = out.raw();
@@ -95,15 +96,13 @@ Napi::Value binary_number(Addon& addon, Args& args) {
   call.dims = 1;
   call.shape[0] = a.length;
   call.a_strides[0] = 1;
-  Buffer out = Buffer::make(a.length, a.dtype);
+  Buffer out = a.beside(a.length, a.dtype);
+  call.number = call.integer ? static_cast<uint32_t>(static_cast<int64_t>(value))
+                             : std::bit_cast<uint32_t>(static_cast<float>(value));
   addon.enqueue("binary", cost::elements(a.length), {a}, {out},
                 [=](const Backend& backend, Context& context) mutable {
-                  const auto real = static_cast<float>(value);
-                  const auto whole =
-                      static_cast<uint32_t>(static_cast<int64_t>(call.integer ? value : 0));
                   call.out = out.raw();
                   call.a = a.raw();
-                  call.b = call.integer ? static_cast<const void*>(&whole) : &real;
                   backend.binary(call, context);
                 });
   return addon.wrap(out);
@@ -119,7 +118,7 @@ Napi::Value unary(Addon& addon, Args& args) {
   Buffer x = args.buffer();
   const double p = args.number(), q = args.number();
   const bool integer = x.dtype == DType::int32;
-  Buffer out = Buffer::make(x.length, x.dtype);
+  Buffer out = x.beside(x.length, x.dtype);
   addon.enqueue("unary", cost_of(op, x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
@@ -135,7 +134,7 @@ Napi::Value unary_backward(Addon& addon, Args& args) {
   const double p = args.number(), q = args.number();
   args.expect(dy, dy.length);
   args.expect(saved, dy.length);
-  Buffer dx = Buffer::make(dy.length);
+  Buffer dx = dy.beside(dy.length);
   addon.enqueue("unary backward", cost_of(op, dy.length), {dy, saved}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.unary_backward({op, dx.f32(), dy.f32(), saved.f32(), dy.length, p, q},

@@ -15,22 +15,33 @@ Stream read_stream(Args& args) {
   return {seed, static_cast<uint64_t>(args.size())};
 }
 
-void enqueue_random(Addon& addon, Args& args, RandomKind kind, const Buffer& out) {
+struct Fill {
+  float a, b;
+  Stream stream;
+};
+
+Fill read_fill(Args& args) {
   const auto a = static_cast<float>(args.number());
   const auto b = static_cast<float>(args.number());
-  const Stream stream = read_stream(args);
+  return {a, b, read_stream(args)};
+}
+
+void enqueue_random(Addon& addon, RandomKind kind, const Fill& fill, const Buffer& out) {
   const int64_t cost =
       kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
   addon.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
+    const auto& [a, b, stream] = fill;
     backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
   });
 }
 
-// random(kind, length, a, b, seed, counter) → buffer
+// random(kind, length, a, b, seed, counter, device) → buffer
 Napi::Value random(Addon& addon, Args& args) {
   const auto kind = static_cast<RandomKind>(args.size());
-  Buffer out = Buffer::make(args.size());
-  enqueue_random(addon, args, kind, out);
+  const int64_t n = args.size();
+  const Fill fill = read_fill(args);
+  Buffer out = Buffer::make(n, DType::float32, addon.place(args.integer()).device);
+  enqueue_random(addon, kind, fill, out);
   return addon.wrap(out);
 }
 
@@ -39,7 +50,7 @@ Napi::Value random_into(Addon& addon, Args& args) {
   Buffer to = args.buffer();
   const auto kind = static_cast<RandomKind>(args.size());
   args.expect(to, to.length);
-  enqueue_random(addon, args, kind, to);
+  enqueue_random(addon, kind, read_fill(args), to);
   return args.env().Undefined();
 }
 
@@ -62,7 +73,7 @@ Napi::Value dropout(Addon& addon, Args& args) {
   const auto p = static_cast<float>(args.number());
   const Stream stream = read_stream(args);
   args.expect(x, n);
-  Buffer out = Buffer::make(n);
+  Buffer out = x.beside(n);
   addon.enqueue("dropout", cost::draws(n), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
@@ -79,7 +90,7 @@ Napi::Value sample(Addon& addon, Args& args) {
   const int64_t top_k = args.size();
   const Stream stream = read_stream(args);
   args.expect(logits, n * classes);
-  Buffer out = Buffer::make(n, DType::int32);
+  Buffer out = logits.beside(n, DType::int32);
   addon.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
@@ -95,11 +106,11 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const int64_t classes = args.size();
   args.expect(indices, n, DType::int32);
-  Buffer out = Buffer::make(n * classes);
+  Buffer out = indices.beside(n * classes);
   addon.enqueue(
       "oneHot", cost::elements(n), {indices}, {out}, [=](const Backend& backend, Context& context) {
         backend.one_hot({nullptr, indices.i32(), n, classes}, context);
-        const Buffer index = Buffer::make(n, DType::int32);
+        const Buffer index = indices.beside(n, DType::int32);
         backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
                       reinterpret_cast<const uint32_t*>(indices.i32()), n},
                      context);

@@ -130,6 +130,10 @@ void append(std::vector<Buffer>& list, const std::vector<Buffer>& more) {
   }
 }
 
+int64_t workspace_floats(Addon& addon, const RnnCall& call) {
+  return addon.place_of({call.x}, {}).backend.rnn_workspace_floats(call.shape);
+}
+
 // rnnForward(…shared, h0, c0, keep, …weights) → [y, hn, cn or null, workspace or null]
 Napi::Value rnn_forward(Addon& addon, Args& args) {
   const RnnCall call(args);
@@ -138,10 +142,10 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
   const bool keep = args.boolean();
   args.expect(h0, call.h_floats());
   args.expect(c0, call.c_floats());
-  const Buffer y = Buffer::make(call.y_floats());
-  const Buffer hn = Buffer::make(call.h_floats());
-  const Buffer cn = call.has_c() ? Buffer::make(call.c_floats()) : Buffer{};
-  const Buffer workspace = keep ? Buffer::make(rnn_workspace_floats(call.shape)) : Buffer{};
+  const Buffer y = call.x.beside(call.y_floats());
+  const Buffer hn = call.x.beside(call.h_floats());
+  const Buffer cn = call.has_c() ? call.x.beside(call.c_floats()) : Buffer{};
+  const Buffer workspace = keep ? call.x.beside(workspace_floats(addon, call)) : Buffer{};
 
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
@@ -174,13 +178,13 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
   const Buffer dcn = args.optional_buffer();
   std::vector<bool> needed(3 + call.weights.size());
   for (size_t i = 0; i < needed.size(); ++i) needed[i] = args.boolean();
-  args.expect(workspace, rnn_workspace_floats(call.shape));
+  args.expect(workspace, workspace_floats(addon, call));
   args.expect(dy, call.y_floats());
   args.expect(dhn, call.h_floats());
   args.expect(dcn, call.c_floats());
-  const Buffer dx = needed[0] ? Buffer::make(call.shape.rows * call.shape.input) : Buffer{};
-  const Buffer dh0 = needed[1] ? Buffer::make(call.h_floats()) : Buffer{};
-  const Buffer dc0 = call.has_c() && needed[2] ? Buffer::make(call.c_floats()) : Buffer{};
+  const Buffer dx = needed[0] ? call.x.beside(call.shape.rows * call.shape.input) : Buffer{};
+  const Buffer dh0 = needed[1] ? call.x.beside(call.h_floats()) : Buffer{};
+  const Buffer dc0 = call.has_c() && needed[2] ? call.x.beside(call.c_floats()) : Buffer{};
 
   std::vector<Buffer> grads(call.weights.size());
   int64_t total = 0;
@@ -189,7 +193,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
     grads[i] = Buffer{nullptr, total, call.weight_floats(i)};
     total += grads[i].length;
   }
-  const Buffer block = Buffer::make(total);
+  const Buffer block = call.x.beside(total);
   for (Buffer& grad : grads) {
     if (grad.length > 0) grad.storage = block.storage;
   }

@@ -11,7 +11,7 @@ Napi::Value sum(Addon& addon, Args& args) {
   const auto scale = static_cast<float>(args.number());
   const bool integer = x.dtype == DType::int32;
   args.expect(x, outer * n * inner, x.dtype);
-  Buffer out = Buffer::make(outer * inner, x.dtype);
+  Buffer out = x.beside(outer * inner, x.dtype);
   addon.enqueue("sum", cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.sum({integer, out.raw(), x.raw(), outer, n, inner, scale}, context);
@@ -28,8 +28,8 @@ Napi::Value max(Addon& addon, Args& args) {
   if (n == 0 && outer * inner > 0) {
     throw Napi::RangeError::New(args.env(), "internal: the maximum of nothing");
   }
-  Buffer value = values ? Buffer::make(outer * inner, x.dtype) : Buffer{};
-  Buffer index = Buffer::make(outer * inner, DType::int32);
+  Buffer value = values ? x.beside(outer * inner, x.dtype) : Buffer{};
+  Buffer index = x.beside(outer * inner, DType::int32);
   addon.enqueue("max", cost::functions(x.length), {x}, {value, index},
                 [=](const Backend& backend, Context& context) {
                   backend.max({integer, value.raw(), index.i32(), x.raw(), outer, n, inner},
@@ -45,7 +45,7 @@ Napi::Value max_backward(Addon& addon, Args& args) {
   const int64_t outer = args.size(), n = args.size(), inner = args.size();
   args.expect(dy, outer * inner);
   args.expect(index, outer * inner, DType::int32);
-  Buffer dx = Buffer::make(outer * n * inner);
+  Buffer dx = dy.beside(outer * n * inner);
   addon.enqueue("max backward", cost::elements(dx.length), {dy, index}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.max_backward({dx.f32(), dy.f32(), index.i32(), outer, n, inner}, context);
@@ -61,7 +61,7 @@ Napi::Value max_all_backward(Addon& addon, Args& args) {
   args.expect(dy, 1);
   args.expect(x, x.length);
   args.expect(value, 1);
-  Buffer dx = Buffer::make(x.length);
+  Buffer dx = x.beside(x.length);
   addon.enqueue("max backward", cost::functions(x.length), {dy, x, value}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.max_all_backward({dx.f32(), dy.f32(), x.f32(), value.f32(), x.length},
@@ -76,7 +76,7 @@ Napi::Value softmax(Addon& addon, Args& args) {
   const int64_t outer = args.size(), n = args.size(), inner = args.size();
   const bool log = args.boolean();
   args.expect(x, outer * n * inner);
-  Buffer y = Buffer::make(x.length);
+  Buffer y = x.beside(x.length);
   addon.enqueue("softmax", cost::functions(x.length), {x}, {y},
                 [=](const Backend& backend, Context& context) {
                   backend.softmax({log, y.f32(), x.f32(), outer, n, inner}, context);
@@ -92,7 +92,7 @@ Napi::Value softmax_backward(Addon& addon, Args& args) {
   const bool log = args.boolean();
   args.expect(dy, outer * n * inner);
   args.expect(y, dy.length);
-  Buffer dx = Buffer::make(dy.length);
+  Buffer dx = dy.beside(dy.length);
   addon.enqueue("softmax backward", cost::functions(dy.length), {dy, y}, {dx},
                 [=](const Backend& backend, Context& context) {
                   backend.softmax_backward({log, dx.f32(), dy.f32(), y.f32(), outer, n, inner},

@@ -19,7 +19,7 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
     call.strides[d] = strides[d];
     n *= shape[d];
   }
-  Buffer out = Buffer::make(n, x.dtype);
+  Buffer out = x.beside(n, x.dtype);
   addon.enqueue("copy", cost::functions(n), {x}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = static_cast<uint32_t*>(out.raw());
@@ -30,7 +30,7 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
 }
 
 // concat(inputs, widths, outer) → [outer, sum of widths]; a null input stands for zeros, and all
-// others have one type
+// others, of which there is one at least, have one type
 Napi::Value concat(Addon& addon, Args& args) {
   const std::vector<Buffer> inputs = args.buffers();
   const std::vector<int64_t> widths = args.integers();
@@ -38,16 +38,18 @@ Napi::Value concat(Addon& addon, Args& args) {
   if (widths.size() != inputs.size()) {
     throw Napi::TypeError::New(args.env(), "internal: concat takes a width for each input");
   }
-  DType dtype = DType::float32;
+  Buffer first;
   for (const Buffer& input : inputs) {
-    if (input) dtype = input.dtype;
+    if (input) first = input;
   }
+  if (!first) throw Napi::TypeError::New(args.env(), "internal: concat takes an input");
+  const DType dtype = first.dtype;
   int64_t total = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     args.expect(inputs[i], outer * widths[i], dtype);
     total += widths[i];
   }
-  Buffer out = Buffer::make(outer * total, dtype);
+  Buffer out = first.beside(outer * total, dtype);
   addon.enqueue("cat", cost::elements(out.length), inputs, {out},
                 [=](const Backend& backend, Context& context) {
                   std::vector<const uint32_t*> pointers;

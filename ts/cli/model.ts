@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkDevice } from '../device.js'
-import { type data, models, optim, setNumThreads } from '../index.js'
+import { type data, models, optim, setDefaultDevice, setNumThreads } from '../index.js'
 import type { GenerateOptions } from '../models/index.js'
 import { checkpointFolder } from '../train/checkpoint.js'
 import { UserError } from './errors.js'
@@ -43,9 +43,12 @@ export function makeScheduler(
   return null
 }
 
-/** Sets what the options say about the machine. @throws UserError for a device that is not there */
+/**
+ * Sets what the options say about the machine: models are made on that device.
+ * @throws RangeError, TypeError for a device that is not there
+ */
 export function useMachine(options: { device: string; threads?: number }): void {
-  checkDevice('device', '--device', options.device)
+  setDefaultDevice(checkDevice('device', '--device', options.device))
   if (options.threads !== undefined) setNumThreads(options.threads)
 }
 

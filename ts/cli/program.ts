@@ -163,7 +163,7 @@ function trainCommand(): Command {
     .option('--sample-length <tokens>', 'sample to print after an epoch; 0: none', whole(0), 200)
     .option('--seed <n>', 'the same seed and threads give the same model, bit for bit', whole(0), 1)
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
-    .option('--device <name>', "'cpu'", 'cpu')
+    .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
     .option('--demo', "learn Shakespeare's sonnets, which come along, in about a minute")
     .addHelpText(
       'after',
@@ -204,7 +204,7 @@ function generateCommand(): Command {
       whole(0),
     )
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
-    .option('--device <name>', "'cpu'", 'cpu')
+    .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
     .addHelpText(
       'after',
       `
@@ -235,7 +235,7 @@ function evaluateCommand(): Command {
     )
     .option('--steps <n>', 'tokens per step; only speed depends on it', whole(1), 64)
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
-    .option('--device <name>', "'cpu'", 'cpu')
+    .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
     .addHelpText(
       'after',
       `

@@ -4,6 +4,7 @@ import { basename, join, relative } from 'node:path'
 import {
   type Callback,
   devices,
+  getDefaultDevice,
   ModelCheckpoint,
   manualSeed,
   type models,
@@ -110,9 +111,10 @@ function header(
 ): string {
   const { vocabulary, train, valid } = corpus
   const kind = settings.level === 'char' ? 'characters' : 'words'
-  const { cell, layers, hidden, embedding, device, batchSize, steps, optimizer, epochs } = settings
+  const { cell, layers, hidden, embedding, batchSize, steps, optimizer, epochs } = settings
   const parameters = model.parameters().reduce((sum, { numel }) => sum + numel, 0)
   const input = embedding === 0 ? 'one-hot input' : `embedding ${embedding}`
+  const device = getDefaultDevice().toString()
   const machine = devices().find(({ name }) => name === device)?.description
   return [
     `text   ${corpus.name}: ${count(train.length)} ${kind} to learn${valid ? `, ${count(valid.length)} to validate` : ''}; vocabulary ${count(vocabulary.size)}`,

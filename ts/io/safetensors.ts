@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { binding } from '../binding.js'
+import { checkDevice, type Device, deviceNumber } from '../device.js'
 import { checkOptions, describe, typeError } from '../errors.js'
 import { checkShape, Tensor } from '../tensor.js'
 import { DTYPES, type FileDType } from './dtypes.js'
@@ -31,6 +32,11 @@ interface Header {
   metadata: Map<string, string>
 }
 
+export interface LoadOptions {
+  /** Where the tensors go. Default: 'cpu'. */
+  device?: string | Device
+}
+
 export interface SaveOptions {
   /** Texts to keep beside the tensors, under the format's `__metadata__`. */
   metadata?: ReadonlyMap<string, string> | Record<string, string>
@@ -48,12 +54,13 @@ export interface Contents {
  * @throws (rejects) Error that names the file and what is wrong: missing, damaged, cut short,
  *   another dtype. Sizes are checked against the file before anything is allocated.
  */
-export async function load(path: string): Promise<Map<string, Tensor>> {
-  return (await loadWithMetadata(path)).tensors
+export async function load(path: string, options: LoadOptions = {}): Promise<Map<string, Tensor>> {
+  return (await loadWithMetadata(path, options)).tensors
 }
 
 /** As {@link load}, with the texts that stand beside the tensors. */
-export async function loadWithMetadata(path: string): Promise<Contents> {
+export async function loadWithMetadata(path: string, options: LoadOptions = {}): Promise<Contents> {
+  const device = checkLoadOptions('safetensors.load', options)
   const file = await openToRead('load', path)
   try {
     const stat = await file.stat()
@@ -64,7 +71,7 @@ export async function loadWithMetadata(path: string): Promise<Contents> {
     const tensors = new Map<string, Tensor>()
     for (const entry of header.entries) {
       const bytes = await read(file, 8 + headerBytes + entry.begin, entry.end - entry.begin)
-      tensors.set(entry.name, decode(entry, bytes))
+      tensors.set(entry.name, decode(entry, bytes, device))
     }
     return { tensors, metadata: header.metadata }
   } catch (error) {
@@ -78,7 +85,8 @@ export async function loadWithMetadata(path: string): Promise<Contents> {
  * The tensors in the bytes of a file; as {@link load} without the file.
  * @throws Error that says what is wrong
  */
-export function parse(bytes: Uint8Array): Contents {
+export function parse(bytes: Uint8Array, options: LoadOptions = {}): Contents {
+  const device = checkLoadOptions('safetensors.parse', options)
   if (!(bytes instanceof Uint8Array))
     throw typeError('safetensors.parse', 'bytes', 'a Uint8Array', bytes)
   try {
@@ -87,7 +95,7 @@ export function parse(bytes: Uint8Array): Contents {
     const header = parseHeader(bytes.subarray(8, 8 + headerBytes), data.byteLength)
     const tensors = new Map<string, Tensor>()
     for (const entry of header.entries) {
-      tensors.set(entry.name, decode(entry, data.subarray(entry.begin, entry.end)))
+      tensors.set(entry.name, decode(entry, data.subarray(entry.begin, entry.end), device))
     }
     return { tensors, metadata: header.metadata }
   } catch (error) {
@@ -140,6 +148,12 @@ export async function serialize(
 }
 
 // ---- Reading ---------------------------------------------------------------------------------------
+
+/** @returns the device's name */
+function checkLoadOptions(fn: string, options: LoadOptions): string {
+  checkOptions(fn, options, ['device'])
+  return checkDevice(fn, 'device', options.device ?? 'cpu').toString()
+}
 
 async function openToRead(fn: string, path: string): Promise<FileHandle> {
   if (typeof path !== 'string' || path === '') {
@@ -261,10 +275,10 @@ function checkCover(entries: readonly Entry[], dataBytes: number): void {
     throw new Error(`bytes ${at} to ${dataBytes} of the data belong to no tensor`)
 }
 
-function decode(entry: Entry, bytes: Uint8Array): Tensor {
+function decode(entry: Entry, bytes: Uint8Array, device: string): Tensor {
   const values = DTYPES[entry.dtype].decode(bytes, entry.name)
   const dtype = values instanceof Int32Array ? 'int32' : 'float32'
-  return Tensor.wrap(binding.upload(values), entry.shape, dtype)
+  return Tensor.wrap(binding.upload(values, deviceNumber(device)), entry.shape, device, dtype)
 }
 
 // ---- Writing ---------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ async function* run(
   options: { temperature: number; topK: number },
   random: RandomState,
 ): AsyncGenerator<number, void> {
-  let input = tensor(prefix, { shape: [prefix.length, 1] })
+  let input = tensor(prefix, { shape: [prefix.length, 1], device: model.decoder.weight.device })
   let state: LanguageModelState | null = null
   let own = random
   try {

@@ -2,6 +2,7 @@
 import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
 import { Vocabulary } from '../data/vocabulary.js'
+import { type Device, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
@@ -51,6 +52,8 @@ export interface LanguageModelConfig {
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
   /** Gives vocabSize, and is saved with the model. */
   vocabulary?: Vocabulary
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
 }
 
 /** h of shape (layers, B, H); for an LSTM h and c. */
@@ -85,7 +88,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
   constructor(options: LanguageModelOptions) {
     super()
     const fn = 'LanguageModel'
-    checkOptions(fn, options, [...CONFIG_KEYS, 'vocabulary'])
+    checkOptions(fn, options, [...CONFIG_KEYS, 'vocabulary', 'device'])
     const { vocabulary } = options
     if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
       throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
@@ -125,14 +128,15 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
     this.config = Object.freeze(config)
     this.vocabulary = vocabulary ?? null
     this.drop = new Dropout(dropout)
-    this.encoder = embeddingSize === 0 ? null : new Embedding(vocabSize, embeddingSize)
+    const device = deviceOption(fn, options.device)
+    this.encoder = embeddingSize === 0 ? null : new Embedding(vocabSize, embeddingSize, { device })
     const inputSize = embeddingSize || vocabSize
     // A single layer has no layer to drop between.
-    const layers = { numLayers, dropout: numLayers > 1 ? dropout : 0 }
+    const layers = { numLayers, dropout: numLayers > 1 ? dropout : 0, device }
     if (cell === 'lstm') this.rnn = new LSTM(inputSize, hiddenSize, layers)
     else if (cell === 'gru') this.rnn = new GRU(inputSize, hiddenSize, layers)
     else this.rnn = new RNN(inputSize, hiddenSize, { ...layers, nonlinearity: config.nonlinearity })
-    this.decoder = new Linear(hiddenSize, vocabSize)
+    this.decoder = new Linear(hiddenSize, vocabSize, { device })
     if (config.tieWeights && this.encoder !== null) this.decoder.weight = this.encoder.weight
     if (this.encoder !== null) uniform(this.encoder.weight, -0.1, 0.1)
     uniform(this.decoder.weight, -0.1, 0.1)
@@ -146,7 +150,9 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
       checkInteger('initialState', 'batchSize', batchSize, 0),
       this.config.hiddenSize,
     ]
-    return this.config.cell === 'lstm' ? [zeros(shape), zeros(shape)] : zeros(shape)
+    const options = { device: this.decoder.weight.device }
+    const state = zeros(shape, options)
+    return this.config.cell === 'lstm' ? [state, zeros(shape, options)] : state
   }
 
   /** The same state without history, so that backward stops there. */
@@ -267,12 +273,22 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
 
   /**
    * A model from a folder that {@link save} wrote (or a checkpoint), in evaluation mode.
+   * @param options `device`: where its parameters are. Default: the default device
    * @throws (rejects) Error with a one-line message when a file is missing, damaged or does not fit
    */
-  static async load(folder: string): Promise<LanguageModel> {
+  static async load(
+    folder: string,
+    options: { device?: string | Device } = {},
+  ): Promise<LanguageModel> {
+    checkOptions('LanguageModel.load', options, ['device'])
+    const device = deviceOption('LanguageModel.load', options.device)
     const { config, vocabulary, weights } = await readModelFolder(folder)
     try {
-      const model = new LanguageModel({ ...loadable(config), ...(vocabulary && { vocabulary }) })
+      const model = new LanguageModel({
+        ...loadable(config),
+        ...(vocabulary && { vocabulary }),
+        device,
+      })
       model.loadStateDict(weights)
       for (const tensor of weights.values()) tensor[Symbol.dispose]()
       return model.eval()

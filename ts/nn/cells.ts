@@ -1,4 +1,5 @@
 /** nn.RNNCell, nn.GRUCell and nn.LSTMCell: one time step, through the layers' kernels. */
+import { checkSameDevice, type Device, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
@@ -17,6 +18,8 @@ import { drawParameters, parameterBlock } from './recurrent_parameters.js'
 export interface CellOptions {
   /** Whether there are biases. Default true. */
   bias?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
 }
 
 export interface RNNCellOptions extends CellOptions {
@@ -48,12 +51,14 @@ export abstract class RecurrentCell extends Module {
     options: CellOptions,
   ) {
     super()
-    checkOptions(name, options, ['bias'])
+    checkOptions(name, options, ['bias', 'device'])
     this.#cell = cell
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
-    Object.assign(this, Object.fromEntries(parameterBlock(name, Object.entries(this.#shapes()))))
+    const device = deviceOption(name, options.device)
+    const parameters = parameterBlock(name, Object.entries(this.#shapes()), device)
+    Object.assign(this, Object.fromEntries(parameters))
     this.resetParameters()
   }
 
@@ -101,6 +106,7 @@ export abstract class RecurrentCell extends Module {
       if (state === null) return null
       if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
       if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
+      checkSameDevice(fn, name, state, input.device)
       if (!sameShape(state.shape, shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(state.shape))
       }
@@ -120,7 +126,7 @@ export abstract class RecurrentCell extends Module {
         bias: this.bias,
         batch,
         steps: 1,
-        weights: this.#weights(fn),
+        weights: this.#weights(fn, input.device),
         dropout: 0,
       },
       x,
@@ -133,11 +139,12 @@ export abstract class RecurrentCell extends Module {
     return results
   }
 
-  #weights(fn: string): (Tensor | null)[] {
+  #weights(fn: string, device: string): (Tensor | null)[] {
     const weights = Object.entries(this.#shapes()).map(([name, shape]) => {
       const weight = this[name as 'weight_ih']
       if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
       if (weight.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', weight.dtype)
+      checkSameDevice(fn, name, weight, device)
       if (!sameShape(weight.shape, shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
       }
@@ -155,7 +162,7 @@ export class RNNCell extends RecurrentCell {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNCellOptions = {}) {
-    checkOptions('RNNCell', options, ['bias', 'nonlinearity'])
+    checkOptions('RNNCell', options, ['bias', 'device', 'nonlinearity'])
     const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
     const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh

@@ -1,5 +1,6 @@
 /** Clipping gradients in place; as `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`. */
 import { binding } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
@@ -19,7 +20,7 @@ export function clipGradNorm(
   maxNorm: number,
   options: ClipGradNormOptions = {},
 ): Tensor {
-  const grads = gradients('clipGradNorm', parameters)
+  const { grads, device } = gradients('clipGradNorm', parameters)
   checkNumber('clipGradNorm', 'maxNorm', maxNorm, 0)
   checkOptions('clipGradNorm', options, ['normType'])
   const normType = checkNumber('clipGradNorm', 'normType', options.normType ?? 2)
@@ -27,7 +28,7 @@ export function clipGradNorm(
     throw rangeError('clipGradNorm', 'normType', '2 or Infinity', String(normType))
   const norm = binding.gradNorm(grads, normType === Infinity)
   binding.clipGrads(grads, norm, maxNorm, Infinity)
-  return Tensor.wrap(norm, [])
+  return Tensor.wrap(norm, [], device)
 }
 
 /**
@@ -36,7 +37,7 @@ export function clipGradNorm(
  * @throws TypeError, RangeError
  */
 export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: number): void {
-  const grads = gradients('clipGradValue', parameters)
+  const { grads } = gradients('clipGradValue', parameters)
   checkNumber('clipGradValue', 'clipValue', clipValue, 0)
   binding.clipGrads(grads, null, 0, clipValue)
 }
@@ -52,5 +53,7 @@ function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {
       throw typeError(fn, `parameters[${i}]`, 'a tensor', parameter)
   })
   const grads = new Set(list.map((parameter) => parameter.ownGrad).filter((grad) => grad !== null))
-  return [...grads].map((grad) => grad.buffer)
+  const device = [...grads][0]?.device ?? 'cpu'
+  for (const grad of grads) checkSameDevice(fn, 'gradients', grad, device)
+  return { grads: [...grads].map((grad) => grad.buffer), device }
 }

@@ -1,4 +1,5 @@
 import { binding, RandomKind } from '../binding.js'
+import { type Device, deviceNumber, deviceOption } from '../device.js'
 import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
 import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
@@ -9,6 +10,11 @@ import { Module, Parameter } from './module.js'
 export interface EmbeddingOptions {
   /** A row that starts as zeros and gets no gradient; negative counts from the end. */
   paddingIdx?: number | null
+}
+
+export interface EmbeddingLayerOptions extends EmbeddingOptions {
+  /** Where the table is made. Default: the default device. */
+  device?: string | Device
 }
 
 /** Rows of a table. @throws TypeError, RangeError */
@@ -38,14 +44,16 @@ export class Embedding extends Module {
   weight: Tensor
 
   /** @throws TypeError, RangeError */
-  constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingOptions = {}) {
+  constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingLayerOptions = {}) {
     super()
     this.numEmbeddings = checkInteger('Embedding', 'numEmbeddings', numEmbeddings, 1)
     this.embeddingDim = checkInteger('Embedding', 'embeddingDim', embeddingDim, 1)
-    checkOptions('Embedding', options, ['paddingIdx'])
+    checkOptions('Embedding', options, ['paddingIdx', 'device'])
     this.paddingIdx = checkPadding('Embedding', options.paddingIdx, numEmbeddings)
     const shape = checkShape('Embedding', [numEmbeddings, embeddingDim])
-    this.weight = Parameter(Tensor.wrap(binding.fill(numelOf(shape), 0), shape))
+    const device = deviceOption('Embedding', options.device)
+    const table = binding.fill(numelOf(shape), 0, deviceNumber(device))
+    this.weight = Parameter(Tensor.wrap(table, shape, device))
     this.resetParameters()
   }
 

@@ -3,6 +3,7 @@
  * returns its tensor and adds nothing to the gradient tape.
  */
 import { binding, RandomKind } from '../binding.js'
+import { deviceNumber } from '../device.js'
 import {
   checkNumber,
   checkOneOf,
@@ -127,8 +128,10 @@ export function kaimingNormal(tensor: Tensor, options: KaimingOptions = {}): Ten
 }
 
 /** Internal: a new parameter, uniform in [-bound, bound). */
-export function uniformParameter(shape: Shape, bound: number): Tensor {
+export function uniformParameter(shape: Shape, bound: number, device: string): Tensor {
   const { seed, counter } = nextRandom()
-  const values = binding.random(RandomKind.uniform, numelOf(shape), -bound, bound, seed, counter)
-  return Parameter(Tensor.wrap(values, shape))
+  const number = deviceNumber(device)
+  const n = numelOf(shape)
+  const values = binding.random(RandomKind.uniform, n, -bound, bound, seed, counter, number)
+  return Parameter(Tensor.wrap(values, shape, device))
 }

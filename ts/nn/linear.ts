@@ -1,3 +1,4 @@
+import { type Device, deviceOption } from '../device.js'
 import { checkBoolean, checkInteger, checkOptions } from '../errors.js'
 import { linear } from '../ops/linear.js'
 import { checkShape, type Tensor } from '../tensor.js'
@@ -7,6 +8,8 @@ import { Module } from './module.js'
 export interface LinearOptions {
   /** Default true. */
   bias?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
 }
 
 /**
@@ -24,11 +27,12 @@ export class Linear extends Module {
     super()
     this.inFeatures = checkInteger('Linear', 'inFeatures', inFeatures, 1)
     this.outFeatures = checkInteger('Linear', 'outFeatures', outFeatures, 1)
-    checkOptions('Linear', options, ['bias'])
+    checkOptions('Linear', options, ['bias', 'device'])
     const hasBias = checkBoolean('Linear', 'bias', options.bias ?? true)
+    const device = deviceOption('Linear', options.device)
     const bound = 1 / Math.sqrt(inFeatures)
-    this.weight = uniformParameter(checkShape('Linear', [outFeatures, inFeatures]), bound)
-    this.bias = hasBias ? uniformParameter([outFeatures], bound) : null
+    this.weight = uniformParameter(checkShape('Linear', [outFeatures, inFeatures]), bound, device)
+    this.bias = hasBias ? uniformParameter([outFeatures], bound, device) : null
   }
 
   /** Draws the parameters anew. */

@@ -79,8 +79,8 @@ export class MSELoss extends Module {
 /** As `torch.nn.BCEWithLogitsLoss`: reduction 'mean', no weights. */
 export class BCEWithLogitsLoss extends Module {
   readonly reduction: Reduction
-  readonly weight: Tensor | null
-  readonly posWeight: Tensor | null
+  weight: Tensor | null
+  posWeight: Tensor | null
 
   /** @throws TypeError */
   constructor(options: BCEWithLogitsOptions = {}) {
@@ -89,6 +89,13 @@ export class BCEWithLogitsLoss extends Module {
     this.reduction = checkReduction('BCEWithLogitsLoss', options.reduction)
     this.weight = options.weight ?? null
     this.posWeight = options.posWeight ?? null
+  }
+
+  /** Its weights move along with a model's parameters. */
+  protected override moveTensors(device: string): void {
+    super.moveTensors(device)
+    this.weight = this.weight?.to(device) ?? null
+    this.posWeight = this.posWeight?.to(device) ?? null
   }
 
   /** Logits and probabilities of one shape. @throws TypeError, RangeError */

@@ -2,6 +2,7 @@
 import { binding } from '../binding.js'
 import { checkDevice, type Device } from '../device.js'
 import { checkBoolean, checkOptions, describe, formatShape, typeError } from '../errors.js'
+import { movedValues } from '../ops/transfer.js'
 import { Tensor } from '../tensor.js'
 
 /** Tensors that are parameters even while they are frozen. */
@@ -168,7 +169,14 @@ export abstract class Module {
         `[loadStateDict] state does not fit ${this.constructor.name}: ${problems.join('; ')}`,
       )
     }
-    for (const [parameter, value] of copies) binding.copyInto(parameter.buffer, value.buffer)
+    for (const [parameter, value] of copies) {
+      if (value.device === parameter.device) {
+        binding.copyInto(parameter.buffer, value.buffer)
+      } else {
+        using moved = movedValues(value, parameter.device)
+        binding.copyInto(parameter.buffer, moved.buffer)
+      }
+    }
     return { missingKeys, unexpectedKeys }
   }
 
@@ -184,10 +192,20 @@ export abstract class Module {
     return this.train(false)
   }
 
-  /** Moves the parameters to a device; as `Module.to`. @throws TypeError, RangeError */
+  /**
+   * Moves the parameters and their gradients to a device; as `Module.to`. They stay the same
+   * tensors, so that optimisers keep them.
+   * @throws TypeError, RangeError
+   */
   to(device: string | Device): this {
-    checkDevice('to', 'device', device)
+    const name = checkDevice('to', 'device', device).toString()
+    for (const module of this.modules()) module.moveTensors(name)
     return this
+  }
+
+  /** Moves what this module itself holds; a subclass with tensors beside parameters extends it. */
+  protected moveTensors(device: string): void {
+    for (const [, parameter] of this.#fields().parameters) parameter.moveTo(device)
   }
 
   /** Drops the gradients of all parameters; as `Module.zero_grad`. */

@@ -1,4 +1,5 @@
 /** Batches of sequences of unequal lengths; as `torch.nn.utils.rnn`. */
+import { checkSameDevice } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
@@ -94,7 +95,7 @@ export function packPaddedSequence(
       index[row++] = t * perStep + (order ? (order[i] as number) : i) * perSequence
     }
   }
-  using places = indexTensor(index)
+  using places = indexTensor(index, input.device)
   return new PackedSequence(gatherOfPairs(fn, input, places), packing)
 }
 
@@ -140,7 +141,7 @@ export function padPackedSequence(
       index[batchFirst ? n * steps + t : t * batch + n] = row
     }
   }
-  using source = indexTensor(index)
+  using source = indexTensor(index, sequence.data.device)
   using rows = gatherRows(fn, sequence.data, source, { fill })
   const outer = batchFirst ? [batch, steps] : [steps, batch]
   return [rows.reshape([...outer, ...sequence.data.shape.slice(1)]), lengths]
@@ -180,6 +181,7 @@ function checkSequences(fn: string, sequences: readonly Tensor[]): number[] {
       )
     }
     if (sequence.dtype !== first.dtype) throw typeError(fn, name, first.dtype, sequence.dtype)
+    checkSameDevice(fn, name, sequence, first.device)
     return length
   })
 }
@@ -220,7 +222,7 @@ export function padSequence(
     }
   })
   using joined = cat(sequences, 0)
-  using source = indexTensor(index)
+  using source = indexTensor(index, joined.device)
   using rows = gatherRows(fn, joined, source, { fill })
   const outer = batchFirst ? [batch, steps] : [steps, batch]
   return rows.reshape([...outer, ...(sequences[0] as Tensor).shape.slice(1)])
@@ -251,6 +253,7 @@ export function unpadSequence(
   return list.map((length, n) => {
     using index = indexTensor(
       Int32Array.from({ length }, (_, t) => (batchFirst ? n * steps + t : t * batch + n)),
+      padded.device,
     )
     return gatherRows(fn, rows, index)
   })
@@ -284,6 +287,7 @@ export function unpackSequence(sequence: PackedSequence): Tensor[] {
   return sequence.lengths.map((length, n) => {
     using index = indexTensor(
       Int32Array.from({ length }, (_, t) => (starts[t] as number) + (places[n] as number)),
+      sequence.data.device,
     )
     return gatherRows(fn, sequence.data, index)
   })

@@ -1,4 +1,5 @@
 /** A batch of sequences of unequal lengths, without padding. */
+import type { Device } from '../device.js'
 import { describe, formatShape, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { Tensor } from '../tensor.js'
@@ -9,8 +10,9 @@ export class Packing {
   /** The caller's position of each sorted sequence; null when they were given sorted. */
   readonly order: readonly number[] | null
   #inverse: readonly number[] | null = null
-  #sorted: Tensor | null = null
-  #unsorted: Tensor | null = null
+  /** By device. */
+  readonly #sorted = new Map<string, Tensor>()
+  readonly #unsorted = new Map<string, Tensor>()
 
   constructor(batchSizes: Int32Array, order: readonly number[] | null) {
     this.batchSizes = batchSizes
@@ -23,15 +25,22 @@ export class Packing {
     return this.#inverse
   }
 
-  get sortedIndices(): Tensor | null {
-    if (this.order !== null) this.#sorted ??= indexTensor(this.order)
-    return this.#sorted
+  sortedIndices(device: string): Tensor | null {
+    return this.order && kept(this.#sorted, this.order, device)
   }
 
-  get unsortedIndices(): Tensor | null {
-    if (this.inverse !== null) this.#unsorted ??= indexTensor(this.inverse)
-    return this.#unsorted
+  unsortedIndices(device: string): Tensor | null {
+    return this.inverse && kept(this.#unsorted, this.inverse, device)
   }
+}
+
+function kept(tensors: Map<string, Tensor>, values: readonly number[], device: string): Tensor {
+  let found = tensors.get(device)
+  if (found === undefined) {
+    found = indexTensor(values, device)
+    tensors.set(device, found)
+  }
+  return found
 }
 
 /**
@@ -73,12 +82,12 @@ export class PackedSequence {
 
   /** Where the sequences stood in the caller's order; null when they were given sorted. int32 */
   get sortedIndices(): Tensor | null {
-    return this.#packing.sortedIndices
+    return this.#packing.sortedIndices(this.data.device)
   }
 
   /** The inverse of sortedIndices. int32 */
   get unsortedIndices(): Tensor | null {
-    return this.#packing.unsortedIndices
+    return this.#packing.unsortedIndices(this.data.device)
   }
 
   /** The same packing around other rows. @param data `[sum of lengths, …]` */
@@ -86,6 +95,12 @@ export class PackedSequence {
     if (!(data instanceof Tensor)) throw typeError('PackedSequence', 'data', 'a tensor', data)
     if (data.shape[0] !== this.data.shape[0]) checkRows(this.batchSizes, data)
     return new PackedSequence(data, this.#packing)
+  }
+
+  /** On a device, with its history; itself when it is there already. */
+  to(on: string | Device): PackedSequence {
+    const data = this.data.to(on)
+    return data === this.data ? this : new PackedSequence(data, this.#packing)
   }
 
   /** Lengths in the caller's order. */
@@ -155,6 +170,6 @@ function lengthsOf(batchSizes: Int32Array): number[] {
   return lengths
 }
 
-export function indexTensor(values: Int32Array | readonly number[]): Tensor {
-  return tensor(values instanceof Int32Array ? values : Int32Array.from(values))
+export function indexTensor(values: Int32Array | readonly number[], device: string): Tensor {
+  return tensor(values instanceof Int32Array ? values : Int32Array.from(values), { device })
 }

@@ -1,4 +1,5 @@
 /** nn.RNN, nn.GRU and nn.LSTM: one base, three cells. */
+import { checkSameDevice, type Device, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
@@ -29,6 +30,8 @@ export interface RecurrentOptions {
   dropout?: number
   /** A second set of layers reads the sequence backwards. Default false. */
   bidirectional?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
 }
 
 export interface RNNOptions extends RecurrentOptions {
@@ -41,7 +44,7 @@ export interface LSTMOptions extends RecurrentOptions {
   projSize?: number
 }
 
-const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional'] as const
+const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional', 'device'] as const
 
 /** Parameters per layer and direction, in the native order; see RnnWeights in ops.h. */
 const KINDS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh', 'weight_hr'] as const
@@ -104,7 +107,7 @@ export abstract class RecurrentLayer extends Module {
         `[${name}] dropout works between layers, so dropout ${this.dropout} has no effect with numLayers 1`,
       )
     }
-    this.#createParameters()
+    this.#createParameters(deviceOption(name, options.device))
   }
 
   /** Sizes and the options that are not the default, as PyTorch prints them. */
@@ -134,6 +137,11 @@ export abstract class RecurrentLayer extends Module {
     const rows = this.#rows(fn, input)
     const out = this.projSize || this.hiddenSize
     const isLstm = this.#cell === CellKind.lstm
+    const weights = this.#weights(fn)
+    const { device } = rows.x
+    for (let i = 0; i < weights.length; i++) {
+      checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
+    }
     const h0 = this.#state(fn, isLstm ? 'hidden[0]' : 'hidden', h, out, rows)
     const c0 = this.#state(fn, 'hidden[1]', c, this.hiddenSize, rows)
     const directions = this.bidirectional ? 2 : 1
@@ -150,7 +158,7 @@ export abstract class RecurrentLayer extends Module {
         bias: this.bias,
         batch: rows.batch,
         steps: rows.steps,
-        weights: this.#weights(fn),
+        weights,
         dropout,
       },
       rows.x,
@@ -172,7 +180,7 @@ export abstract class RecurrentLayer extends Module {
     return [this.#output(y, rows), final(hn), cn && final(cn)]
   }
 
-  #createParameters(): void {
+  #createParameters(device: string): void {
     const gates = GATES[this.#cell] as number
     const out = this.projSize || this.hiddenSize
     const directions = this.bidirectional ? ['', '_reverse'] : ['']
@@ -192,7 +200,7 @@ export abstract class RecurrentLayer extends Module {
         if (this.projSize > 0) add('weight_hr', this.projSize, this.hiddenSize)
       }
     }
-    const parameters = parameterBlock(this.constructor.name, shapes)
+    const parameters = parameterBlock(this.constructor.name, shapes, device)
     for (const [name, parameter] of parameters) this[name as `weight_ih_l${string}`] = parameter
     this.resetParameters()
   }
@@ -293,6 +301,7 @@ export abstract class RecurrentLayer extends Module {
     if (state === null) return null
     if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
     if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
+    checkSameDevice(fn, name, state, rows.x.device)
     const stacks = this.numLayers * (this.bidirectional ? 2 : 1)
     const expected = rows.unbatched ? [stacks, width] : [stacks, rows.batch, width]
     if (state.shape.length !== expected.length) {

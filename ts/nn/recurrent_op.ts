@@ -80,14 +80,15 @@ export function runRecurrent(
     keep,
     ...call.weights.map(bufferOrNull),
   )
-  const y = Tensor.wrap(yBuffer, [rows, call.directions * out])
-  const hn = Tensor.wrap(hnBuffer, [stacks, call.batch, out])
-  const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, call.hidden]) : null
+  const y = Tensor.wrap(yBuffer, [rows, call.directions * out], x.device)
+  const hn = Tensor.wrap(hnBuffer, [stacks, call.batch, out], x.device)
+  const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, call.hidden], x.device) : null
   if (!keep) return { y, hn, cn }
 
   const workspace = new Memory(workspaceBuffer as Buffer)
   // So that the caller may dispose its tensor before backward.
   const input = x.share()
+  const { device } = x
   record(
     'rnn',
     inputs,
@@ -108,7 +109,7 @@ export function runRecurrent(
       )
       if (used !== workspace) used[Symbol.dispose]()
       return gradients.map((buffer, i) =>
-        buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape) : null,
+        buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape, device) : null,
       )
     },
     [workspace, input],

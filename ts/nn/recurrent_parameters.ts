@@ -1,5 +1,6 @@
 /** Parameters of recurrent layers and cells. */
 import { binding, RandomKind } from '../binding.js'
+import { deviceNumber } from '../device.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -11,14 +12,16 @@ import { Tensor } from '../tensor.js'
 export function parameterBlock(
   fn: string,
   shapes: readonly (readonly [name: string, shape: Shape])[],
+  device: string,
 ): [name: string, parameter: Tensor][] {
   const sizes = shapes.map(([, shape]) => numelOf(shape))
   const total = sizes.reduce((sum, size) => sum + size, 0)
   checkShape(fn, [total])
-  const block = binding.fill(total, 0)
+  const block = binding.fill(total, 0, deviceNumber(device))
   let offset = 0
   const parameters = shapes.map(([name, shape], i): [string, Tensor] => {
-    const parameter = Tensor.wrap(binding.view(block, offset, sizes[i] as number), shape)
+    const view = binding.view(block, offset, sizes[i] as number)
+    const parameter = Tensor.wrap(view, shape, device)
     offset += sizes[i] as number
     parameter.requiresGrad = true
     return [name, parameter]

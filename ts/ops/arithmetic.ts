@@ -1,6 +1,7 @@
 /** add, sub, mul, div with NumPy broadcasting. The pattern for a differentiable operation. */
 import { record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, UnaryOp } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { typeError } from '../errors.js'
 import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -15,6 +16,7 @@ function binaryValues(op: OpName, a: Tensor, b: Tensor): Tensor {
     return Tensor.wrap(
       binding.binary(code, a.buffer, b.buffer, [a.numel], [1], [1]),
       a.shape,
+      a.device,
       a.dtype,
     )
   }
@@ -24,16 +26,22 @@ function binaryValues(op: OpName, a: Tensor, b: Tensor): Tensor {
   return Tensor.wrap(
     binding.binary(code, a.buffer, b.buffer, shape, aStrides, bStrides),
     shape,
+    a.device,
     a.dtype,
   )
 }
 
 function numberValues(op: OpName, a: Tensor, value: number): Tensor {
-  return Tensor.wrap(binding.binaryNumber(BinaryOp[op], a.buffer, value), a.shape, a.dtype)
+  return Tensor.wrap(
+    binding.binaryNumber(BinaryOp[op], a.buffer, value),
+    a.shape,
+    a.device,
+    a.dtype,
+  )
 }
 
 function negated(x: Tensor): Tensor {
-  return Tensor.wrap(binding.unary(UnaryOp.neg, x.buffer, 0, 0), x.shape)
+  return Tensor.wrap(binding.unary(UnaryOp.neg, x.buffer, 0, 0), x.shape, x.device)
 }
 
 /** With a number: no second tensor is made. */
@@ -56,6 +64,7 @@ function withNumber(op: OpName, a: Tensor, value: number): Tensor {
  * float32.
  */
 function withTensor(op: OpName, a: Tensor, b: Tensor): Tensor {
+  checkSameDevice(op, 'other', b, a.device)
   if (a.dtype === 'int32' || b.dtype === 'int32') {
     if (op !== 'div' && a.dtype === b.dtype) return binaryValues(op, a, b)
     broadcastShapes(op, a.shape, b.shape)

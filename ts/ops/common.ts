@@ -93,12 +93,17 @@ export function sumValues(x: Tensor, reduced: readonly boolean[], scale = 1): Te
     shape.fill(1, begin, end)
     const before: Tensor = out ?? x
     const factor = out === null ? scale : 1
-    const sum = Tensor.wrap(binding.sum(before.buffer, outer, n, inner, factor), shape, x.dtype)
+    const sum = Tensor.wrap(
+      binding.sum(before.buffer, outer, n, inner, factor),
+      shape,
+      x.device,
+      x.dtype,
+    )
     out?.[Symbol.dispose]()
     out = sum
     end = begin + 1
   }
-  return out ?? Tensor.wrap(binding.clone(x.buffer), shape, x.dtype)
+  return out ?? Tensor.wrap(binding.clone(x.buffer), shape, x.device, x.dtype)
 }
 
 /**
@@ -124,7 +129,7 @@ export function sumTemporaryTo(gradient: Tensor, shape: Shape): Tensor {
 /** A new tensor's memory under another shape of as many elements; the old handle is given up. */
 export function relabel(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x
-  const out = Tensor.wrap(binding.view(x.buffer, 0, x.numel), shape, x.dtype)
+  const out = Tensor.wrap(binding.view(x.buffer, 0, x.numel), shape, x.device, x.dtype)
   x[Symbol.dispose]()
   return out
 }
@@ -132,11 +137,12 @@ export function relabel(x: Tensor, shape: Shape): Tensor {
 /** A tensor repeated to a larger shape; a new tensor. */
 export function expandValues(x: Tensor, shape: Shape): Tensor {
   const strides = broadcastStrides(x.shape, shape)
-  return Tensor.wrap(binding.copyStrided(x.buffer, shape, strides, 0), shape, x.dtype)
+  return Tensor.wrap(binding.copyStrided(x.buffer, shape, strides, 0), shape, x.device, x.dtype)
 }
 
 /** float32 values of an int32 tensor, or the other way round; a new tensor. */
 export function castValues(x: Tensor): Tensor {
   const toInteger = x.dtype === 'float32'
-  return Tensor.wrap(binding.cast(x.buffer, toInteger), x.shape, toInteger ? 'int32' : 'float32')
+  const dtype = toInteger ? 'int32' : 'float32'
+  return Tensor.wrap(binding.cast(x.buffer, toInteger), x.shape, x.device, dtype)
 }

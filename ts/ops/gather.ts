@@ -1,6 +1,7 @@
 /** Rows by index: what embeddings, packing and permuting states are made of. */
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -76,6 +77,7 @@ function gathered(
   outShape: Shape,
   options: GatherOptions,
 ): Tensor {
+  checkSameDevice(fn, 'index', index, x.device)
   const fill = checkNumber(fn, 'fill', options.fill ?? 0)
   const skip = options.paddingIdx ?? -1
   const out = Tensor.wrap(
@@ -90,6 +92,7 @@ function gathered(
       fill,
     ),
     outShape,
+    x.device,
     x.dtype,
   )
   if (!willRecord([x])) return out
@@ -99,12 +102,11 @@ function gathered(
     fn,
     [x],
     [out],
-    ([dy]) => [
-      Tensor.wrap(
-        binding.scatterAddRows((dy as Tensor).buffer, saved.buffer, outer, rows, width, skip),
-        shape,
-      ),
-    ],
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = binding.scatterAddRows(dy.buffer, saved.buffer, outer, rows, width, skip)
+      return [Tensor.wrap(dx, shape, dy.device)]
+    },
     [saved],
   )
   return out

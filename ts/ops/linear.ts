@@ -1,6 +1,7 @@
 /** The product of a linear layer. */
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { formatShape, rangeError } from '../errors.js'
 import { checkShape, numelOf } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -18,6 +19,8 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   checkFloat('linear', 'x', x)
   checkFloat('linear', 'weight', weight)
   if (bias !== null) checkFloat('linear', 'bias', bias)
+  checkSameDevice('linear', 'weight', weight, x.device)
+  checkSameDevice('linear', 'bias', bias, x.device)
   if (weight.shape.length !== 2)
     throw rangeError('linear', 'weight', 'shape (O, I)', formatShape(weight.shape))
   const [outputs, inputs] = weight.shape as readonly [number, number]
@@ -37,6 +40,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   const out = Tensor.wrap(
     binding.linear(x.buffer, weight.buffer, bias?.buffer ?? null, m, inputs, outputs),
     outShape,
+    x.device,
   )
   if (!willRecord([x, weight, bias])) return out
   const { shape } = x
@@ -46,9 +50,10 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
     'linear',
     [x, weight, bias],
     [out],
-    ([dy], node) => {
+    ([g], node) => {
+      const dy = g as Tensor
       const [dx, dw, db] = binding.linearBackward(
-        (dy as Tensor).buffer,
+        dy.buffer,
         savedX?.buffer ?? null,
         savedWeight?.buffer ?? null,
         m,
@@ -57,9 +62,9 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
         node.needs(2),
       )
       return [
-        dx && Tensor.wrap(dx, shape),
-        dw && Tensor.wrap(dw, [outputs, inputs]),
-        db && Tensor.wrap(db, [outputs]),
+        dx && Tensor.wrap(dx, shape, dy.device),
+        dw && Tensor.wrap(dw, [outputs, inputs], dy.device),
+        db && Tensor.wrap(db, [outputs], dy.device),
       ]
     },
     [savedX, savedWeight].filter((t) => t !== null),

@@ -1,6 +1,7 @@
 /** Losses: one fused pass forward, one backward. */
 import { Node, record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, PairLoss, Reduction } from '../binding.js'
+import { checkSameDevice, deviceNumber } from '../device.js'
 import {
   checkInteger,
   checkNumber,
@@ -104,6 +105,7 @@ function classLoss(
       formatShape(target.shape),
     )
   }
+  checkSameDevice(fn, 'target', target, input.device)
   const reduction = checkReduction(fn, options.reduction)
   const settings = [
     target.numel,
@@ -114,7 +116,7 @@ function classLoss(
     Reduction[reduction],
   ] as const
   const [loss, lse] = binding.crossEntropy(input.buffer, target.buffer, ...settings)
-  const out = Tensor.wrap(loss, reduction === 'none' ? shape : [])
+  const out = Tensor.wrap(loss, reduction === 'none' ? shape : [], input.device)
   if (!willRecord([input])) {
     binding.release(lse)
     return out
@@ -137,6 +139,7 @@ function classLoss(
           goesToLinear(node),
         ),
         input.shape,
+        (g as Tensor).device,
       ),
     ],
     [savedLse, x, t],
@@ -204,7 +207,7 @@ function expanded(fn: string, name: string, weight: Tensor | null, shape: Shape)
     )
   }
   if (sameShape(weight.shape, shape)) return weight.viewAs(shape)
-  const zero = binding.fill(1, 0)
+  const zero = binding.fill(1, 0, deviceNumber(weight.device))
   const strides = broadcastStrides(weight.shape, shape)
   const full = binding.binary(
     BinaryOp.add,
@@ -215,7 +218,7 @@ function expanded(fn: string, name: string, weight: Tensor | null, shape: Shape)
     shape.map(() => 0),
   )
   binding.release(zero)
-  return Tensor.wrap(full, shape)
+  return Tensor.wrap(full, shape, weight.device)
 }
 
 function pairLoss(
@@ -238,6 +241,9 @@ function pairLoss(
       formatShape(target.shape),
     )
   }
+  checkSameDevice(fn, 'target', target, input.device)
+  checkSameDevice(fn, 'weight', weight, input.device)
+  checkSameDevice(fn, 'posWeight', posWeight, input.device)
   const reduction = checkReduction(fn, options.reduction)
   const code = Reduction[reduction]
   const weights = [weight, posWeight].filter((tensor) => tensor !== null)
@@ -252,6 +258,7 @@ function pairLoss(
       posWeight?.buffer ?? null,
     ),
     reduction === 'none' ? shape : [],
+    input.device,
   )
   if (!willRecord([input, target])) {
     for (const tensor of weights) tensor[Symbol.dispose]()
@@ -276,7 +283,9 @@ function pairLoss(
         node.needs(0),
         node.needs(1),
       )
-      return gradients.map((gradient) => gradient && Tensor.wrap(gradient, shape))
+      return gradients.map(
+        (gradient) => gradient && Tensor.wrap(gradient, shape, (g as Tensor).device),
+      )
     },
     [x, t, ...weights],
   )

@@ -1,6 +1,7 @@
 /** Matrix products with broadcast batches. */
 import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { formatShape, rangeError } from '../errors.js'
 import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -31,6 +32,7 @@ function product(
   [y, b, transB]: Factor,
   batch: Shape,
   shape: Shape,
+  device: string,
 ): Tensor {
   const { rows: m, columns: k } = transA ? transposed(a) : a
   const { columns: n } = transB ? transposed(b) : b
@@ -39,19 +41,28 @@ function product(
   return Tensor.wrap(
     binding.matmul(x.buffer, y.buffer, transA, transB, m, n, k, batch, aStrides, bStrides),
     shape,
+    device,
   )
 }
 
 /** A product of the batch summed over the dimensions in which `to` was broadcast. */
-function productTo(a: Factor, b: Factor, batch: Shape, to: Matrices, shape: Shape): Tensor {
-  if (sameShape(batch, to.batch)) return product(a, b, batch, shape)
-  const full = product(a, b, batch, [...batch, to.rows, to.columns])
+function productTo(
+  a: Factor,
+  b: Factor,
+  batch: Shape,
+  to: Matrices,
+  shape: Shape,
+  device: string,
+): Tensor {
+  if (sameShape(batch, to.batch)) return product(a, b, batch, shape, device)
+  const full = product(a, b, batch, [...batch, to.rows, to.columns], device)
   return relabel(sumTemporaryTo(full, [...to.batch, to.rows, to.columns]), shape)
 }
 
 export function matmul(a: Tensor, b: Tensor): Tensor {
   checkFloat('matmul', 'tensor', a)
   checkFloat('matmul', 'other', b)
+  checkSameDevice('matmul', 'other', b, a.device)
   const aShape = a.shape
   const bShape = b.shape
   if (aShape.length === 0) throw rangeError('matmul', 'tensor', 'at least one dimension', '()')
@@ -79,7 +90,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     left = { batch: [], rows: numelOf(left.batch) * left.rows, columns: left.columns }
     batch = []
   }
-  const out = product([a, left, false], [b, right, false], batch, shape)
+  const out = product([a, left, false], [b, right, false], batch, shape, a.device)
   if (!willRecord([a, b])) return out
   const savedA = b.requiresGrad ? a.share() : null
   const savedB = a.requiresGrad ? b.share() : null
@@ -89,11 +100,16 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     [a, b],
     [out],
     ([g], node) => {
+      const { device } = g as Tensor
       const dy = [g as Tensor, gradient, false] as const
       const da =
-        node.needs(0) && savedB ? productTo(dy, [savedB, right, true], batch, left, aShape) : null
+        node.needs(0) && savedB
+          ? productTo(dy, [savedB, right, true], batch, left, aShape, device)
+          : null
       const db =
-        node.needs(1) && savedA ? productTo([savedA, left, true], dy, batch, right, bShape) : null
+        node.needs(1) && savedA
+          ? productTo([savedA, left, true], dy, batch, right, bShape, device)
+          : null
       return [da, db]
     },
     [savedA, savedB].filter((t) => t !== null),

@@ -34,7 +34,7 @@ export function dropout(input: Tensor, options: DropoutOptions = {}): Tensor {
   const { seed, counter } = nextRandom()
   // Backward draws the same numbers again, so nothing is saved.
   const drop = (x: Tensor) =>
-    Tensor.wrap(binding.dropout(x.buffer, x.numel, p, seed, counter), x.shape)
+    Tensor.wrap(binding.dropout(x.buffer, x.numel, p, seed, counter), x.shape, x.device)
   const out = drop(input)
   record('dropout', [input], [out], ([g]) => [drop(g as Tensor)])
   return out
@@ -53,7 +53,11 @@ export function oneHot(indices: Tensor, numClasses: number): Tensor {
     throw typeError('oneHot', 'indices', 'an int32 tensor', indices.dtype)
   checkInteger('oneHot', 'numClasses', numClasses, 1, 2 ** 31 - 1)
   const shape = checkShape('oneHot', [...indices.shape, numClasses])
-  return Tensor.wrap(binding.oneHot(indices.buffer, indices.numel, numClasses), shape)
+  return Tensor.wrap(
+    binding.oneHot(indices.buffer, indices.numel, numClasses),
+    shape,
+    indices.device,
+  )
 }
 
 export interface SampleOptions {
@@ -100,6 +104,7 @@ export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
       counter,
     ),
     logits.shape.slice(0, -1),
+    logits.device,
     'int32',
   )
 }

@@ -49,6 +49,7 @@ function total(fn: string, x: Tensor, dim: Dims, options: ReduceOptions, mean: b
         ? binding.binaryNumber(BinaryOp.mul, dy.buffer, scale)
         : binding.view(dy.buffer, 0, dy.numel),
       kept,
+      dy.device,
     )
     return [expandValues(part, full)]
   })
@@ -95,7 +96,7 @@ export function argmax(x: Tensor, dim?: number | null, options: ReduceOptions = 
   const keepdim = checkKeepdim('argmax', options)
   const { outer, n, inner, shape } = searchLayout('argmax', x, dim, keepdim)
   const [, index] = binding.max(x.buffer, outer, n, inner, false)
-  return Tensor.wrap(index, shape, 'int32')
+  return Tensor.wrap(index, shape, x.device, 'int32')
 }
 
 /** The largest values along a dimension, and where they are. */
@@ -103,8 +104,8 @@ export function max(x: Tensor, dim: number, options: ReduceOptions = {}): [Tenso
   const keepdim = checkKeepdim('max', options)
   const { outer, n, inner, shape } = searchLayout('max', x, dim, keepdim)
   const [value, index] = binding.max(x.buffer, outer, n, inner, true)
-  const values = Tensor.wrap(value as NonNullable<typeof value>, shape, x.dtype)
-  const indices = Tensor.wrap(index, shape, 'int32')
+  const values = Tensor.wrap(value as NonNullable<typeof value>, shape, x.device, x.dtype)
+  const indices = Tensor.wrap(index, shape, x.device, 'int32')
   if (!willRecord([x])) return [values, indices]
   const full = x.shape
   const saved = indices.share()
@@ -112,9 +113,10 @@ export function max(x: Tensor, dim: number, options: ReduceOptions = {}): [Tenso
     'max',
     [x],
     [values],
-    ([dy]) => {
-      const dx = binding.maxBackward((dy as Tensor).buffer, saved.buffer, outer, n, inner)
-      return [Tensor.wrap(dx, full)]
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = binding.maxBackward(dy.buffer, saved.buffer, outer, n, inner)
+      return [Tensor.wrap(dx, full, dy.device)]
     },
     [saved],
   )
@@ -126,7 +128,7 @@ export function maxAll(x: Tensor): Tensor {
   const { n, shape } = searchLayout('max', x, null, false)
   const [value, index] = binding.max(x.buffer, 1, n, 1, true)
   binding.release(index)
-  const out = Tensor.wrap(value as NonNullable<typeof value>, shape, x.dtype)
+  const out = Tensor.wrap(value as NonNullable<typeof value>, shape, x.device, x.dtype)
   if (!willRecord([x])) return out
   const full = x.shape
   const savedX = x.share()
@@ -135,9 +137,10 @@ export function maxAll(x: Tensor): Tensor {
     'max',
     [x],
     [out],
-    ([dy]) => {
-      const dx = binding.maxAllBackward((dy as Tensor).buffer, savedX.buffer, savedOut.buffer)
-      return [Tensor.wrap(dx, full)]
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = binding.maxAllBackward(dy.buffer, savedX.buffer, savedOut.buffer)
+      return [Tensor.wrap(dx, full, dy.device)]
     },
     [savedX, savedOut],
   )

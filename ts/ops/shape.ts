@@ -1,6 +1,7 @@
 /** Other shapes and orders of the same elements. */
 import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -15,7 +16,12 @@ function layoutValues(x: Tensor, shape: Shape, strides: readonly number[], offse
   if (shape.every((size, d) => size <= 1 || strides[d] === contiguous[d])) {
     return x.viewAs(shape, offset)
   }
-  return Tensor.wrap(binding.copyStrided(x.buffer, shape, strides, offset), shape, x.dtype)
+  return Tensor.wrap(
+    binding.copyStrided(x.buffer, shape, strides, offset),
+    shape,
+    x.device,
+    x.dtype,
+  )
 }
 
 /** A view of another shape, with history. */
@@ -160,12 +166,15 @@ function window(
       : Tensor.wrap(
           binding.copyStrided(x.buffer, [outer, count * inner], [n * inner, 1], begin * inner),
           shape,
+          x.device,
           x.dtype,
         )
   const before = x.shape
-  record(fn, [x], [values], ([dy]) => {
+  record(fn, [x], [values], ([g]) => {
+    const dy = g as Tensor
     const widths = [begin * inner, count * inner, (n - begin - count) * inner]
-    return [Tensor.wrap(binding.concat([null, (dy as Tensor).buffer, null], widths, outer), before)]
+    const dx = binding.concat([null, dy.buffer, null], widths, outer)
+    return [Tensor.wrap(dx, before, dy.device)]
   })
   return values
 }
@@ -201,9 +210,10 @@ function checkTensors(fn: string, tensors: unknown): readonly [Tensor, ...Tensor
   if (tensors.length === 0) throw rangeError(fn, 'tensors', 'at least one tensor', 'none')
   tensors.forEach((tensor, i) => {
     checkTensor(fn, `tensors[${i}]`, tensor)
-    const { dtype } = tensors[0] as Tensor
+    const { dtype, device } = tensors[0] as Tensor
     if (tensor.dtype !== dtype)
       throw typeError(fn, `tensors[${i}]`, `a ${dtype} tensor`, tensor.dtype)
+    checkSameDevice(fn, `tensors[${i}]`, tensor, device)
   })
   return tensors as unknown as [Tensor, ...Tensor[]]
 }
@@ -213,11 +223,8 @@ function join(fn: string, tensors: readonly Tensor[], outer: number, shape: Shap
   checkShape(fn, shape)
   const widths = tensors.map((tensor) => (outer === 0 ? 0 : tensor.numel / outer))
   const buffers: Buffer[] = tensors.map((tensor) => tensor.buffer)
-  const out = Tensor.wrap(
-    binding.concat(buffers, widths, outer),
-    shape,
-    (tensors[0] as Tensor).dtype,
-  )
+  const { device, dtype } = tensors[0] as Tensor
+  const out = Tensor.wrap(binding.concat(buffers, widths, outer), shape, device, dtype)
   if (!willRecord(tensors)) return out
   const total = widths.reduce((a, b) => a + b, 0)
   const shapes = tensors.map((tensor) => tensor.shape)
@@ -230,7 +237,8 @@ function join(fn: string, tensors: readonly Tensor[], outer: number, shape: Shap
       offset += width
       if (!node.needs(i)) return null
       if (outer === 1) return dy.viewAs(part, from)
-      return Tensor.wrap(binding.copyStrided(dy.buffer, [outer, width], [total, 1], from), part)
+      const dx = binding.copyStrided(dy.buffer, [outer, width], [total, 1], from)
+      return Tensor.wrap(dx, part, dy.device)
     })
   })
   return out

@@ -7,7 +7,7 @@ import { checkDim, checkFloat, splitAt } from './common.js'
 function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
   checkFloat(fn, 'tensor', x)
   const { outer, n, inner } = splitAt(x.shape, checkDim(fn, 'dim', dim, x.shape.length))
-  const out = Tensor.wrap(binding.softmax(x.buffer, outer, n, inner, log), x.shape)
+  const out = Tensor.wrap(binding.softmax(x.buffer, outer, n, inner, log), x.shape, x.device)
   if (!willRecord([x])) return out
   const { shape } = x
   const saved = out.share()
@@ -15,10 +15,10 @@ function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
     fn,
     [x],
     [out],
-    ([dy]) => {
-      const gradient = (dy as Tensor).buffer
-      const dx = binding.softmaxBackward(gradient, saved.buffer, outer, n, inner, log)
-      return [Tensor.wrap(dx, shape)]
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = binding.softmaxBackward(dy.buffer, saved.buffer, outer, n, inner, log)
+      return [Tensor.wrap(dx, shape, dy.device)]
     },
     [saved],
   )

@@ -16,12 +16,12 @@ function unary(op: OpName, x: Tensor, p = 0, q = 0): Tensor {
   const code = UnaryOp[op]
   if (x.dtype === 'int32') {
     if (INTEGER_OPS.includes(op)) {
-      return Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape, 'int32')
+      return Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape, x.device, 'int32')
     }
     using real = castValues(x)
-    return Tensor.wrap(binding.unary(code, real.buffer, p, q), x.shape)
+    return Tensor.wrap(binding.unary(code, real.buffer, p, q), x.shape, x.device)
   }
-  const out = Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape)
+  const out = Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape, x.device)
   if (!willRecord([x])) return out
   const { shape } = x
   const source = FROM_OUTPUT.includes(op) ? out : x
@@ -32,9 +32,8 @@ function unary(op: OpName, x: Tensor, p = 0, q = 0): Tensor {
     [out],
     ([g]) => {
       const dy = g as Tensor
-      return [
-        Tensor.wrap(binding.unaryBackward(code, dy.buffer, (saved ?? dy).buffer, p, q), shape),
-      ]
+      const dx = binding.unaryBackward(code, dy.buffer, (saved ?? dy).buffer, p, q)
+      return [Tensor.wrap(dx, shape, dy.device)]
     },
     saved === null ? [] : [saved],
   )

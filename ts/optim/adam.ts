@@ -102,6 +102,8 @@ abstract class AdamBase extends Optimizer<AdamGroup> {
       state = { step: 0, expAvg: zerosLike(param), expAvgSq: zerosLike(param) }
       this.state.set(param, state)
     }
+    // Where the parameter may have moved.
+    for (const key in state) if (key !== 'step') (state[key] as Tensor).moveTo(param.device)
     if (amsgrad) state.maxExpAvgSq ??= zerosLike(param)
     return state
   }

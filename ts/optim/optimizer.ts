@@ -1,6 +1,10 @@
 /** What the optimisers share: groups of parameters, clipping, the step as a promise, state dicts. */
+
+import { copyValues } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
+import { checkSameDevice, deviceNumber } from '../device.js'
 import { checkNumber, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
+import { movedValues } from '../ops/transfer.js'
 import { Tensor } from '../tensor.js'
 
 /** Options that every optimiser has. */
@@ -190,8 +194,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     const clip = [null, maxNorm, this.#maxGradValue ?? Infinity] as const
     for (const group of this.paramGroups) {
       const all = group.params.filter((param) => param.ownGrad !== null)
-      for (let i = 0; i < all.length; i += MOST_IN_A_CALL) {
-        const params = all.slice(i, i + MOST_IN_A_CALL)
+      for (const params of calls(all)) {
         const buffers = params.map((param) => param.buffer)
         for (const param of params) buffers.push((param.ownGrad as Tensor).buffer)
         updates.push({ group, params, buffers, clip })
@@ -204,6 +207,10 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
 
   /** Clips several updates by the norm of all their gradients. */
   #updateWithOneNorm(updates: readonly Update<G>[]): void {
+    const { device } = (updates[0] as Update<G>).params[0] as Tensor
+    for (const { params } of updates) {
+      checkSameDevice(this.#name, 'maxGradNorm: parameters', params[0], device)
+    }
     const grads = updates.flatMap(({ params, buffers }) => buffers.slice(params.length))
     const norm = binding.gradNorm(grads, false)
     for (const update of updates) {
@@ -288,8 +295,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     for (const [param, own] of loaded) {
       const copy: ParamState = {}
       for (const [key, value] of Object.entries(own)) {
-        copy[key] =
-          value instanceof Tensor ? Tensor.wrap(binding.clone(value.buffer), value.shape) : value
+        copy[key] = value instanceof Tensor ? copyOn(value, param.device) : value
       }
       this.state.set(param, copy)
     }
@@ -356,6 +362,17 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   }
 }
 
+/** Parameters as they go into calls: so many at most, all of one device. */
+function calls(params: Tensor[]): Tensor[][] {
+  const lists: Tensor[][] = []
+  for (const param of params) {
+    const last = lists.at(-1)
+    if (last && last.length < MOST_IN_A_CALL && last[0]?.device === param.device) last.push(param)
+    else lists.push([param])
+  }
+  return lists
+}
+
 /** Options without those that are undefined, which mean the default as in every other call. */
 function given<O extends object>(options: O): O {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined)
@@ -364,7 +381,12 @@ function given<O extends object>(options: O): O {
 
 /** A tensor of zeros of a parameter's shape. */
 export function zerosLike(param: Tensor): Tensor {
-  return Tensor.wrap(binding.fill(param.numel, 0), param.shape)
+  const buffer = binding.fill(param.numel, 0, deviceNumber(param.device))
+  return Tensor.wrap(buffer, param.shape, param.device)
+}
+
+function copyOn(value: Tensor, device: string): Tensor {
+  return value.device === device ? copyValues(value) : movedValues(value, device)
 }
 
 /** Whether two groups have the same options; false when one is an object, which may have changed. */

@@ -96,6 +96,7 @@ export class SGD extends Optimizer<SGDGroup> {
       buffer = zerosLike(param)
       this.state.set(param, { momentumBuffer: buffer })
     }
+    buffer.moveTo(param.device) // where the parameter may have moved
     return buffer
   }
 }

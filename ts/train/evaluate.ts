@@ -3,6 +3,7 @@ import { noGrad } from '../autograd.js'
 import { typeError } from '../errors.js'
 import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
+import { batchOn, deviceOf } from './batch.js'
 import { addTo, emptyTotals, meansOf, readAll } from './meter.js'
 import type {
   Carried,
@@ -56,10 +57,16 @@ async function* skipped<B>(data: Iterable<B> | AsyncIterable<B>, start: number):
   for await (const batch of data) if (i++ >= start) yield batch
 }
 
-/** Frees the tensors of a batch that a seekable source has made for us. */
-export function disposeBatch(data: DataSource<unknown>, batch: unknown): void {
-  if (!isSeekable(data) || typeof batch !== 'object' || batch === null) return
-  for (const value of Object.values(batch)) if (value instanceof Tensor) value[Symbol.dispose]()
+/**
+ * Frees the tensors of a batch that a seekable source has made for us, and of what batchOn has made
+ * of it.
+ */
+export function disposeBatch(data: DataSource<unknown>, ...batches: unknown[]): void {
+  if (!isSeekable(data)) return
+  for (const batch of batches) {
+    if (typeof batch !== 'object' || batch === null) continue
+    for (const value of Object.values(batch)) if (value instanceof Tensor) value[Symbol.dispose]()
+  }
 }
 
 /** What a step gave back, in one form. @throws TypeError, RangeError when it is something else */
@@ -89,7 +96,9 @@ export async function evaluate<B>(
   const totals = emptyTotals()
   const restoreModes = evalMode(model)
   try {
-    const complete = await noGrad(() => pass(step, data, position, stopped, totals))
+    const complete = await noGrad(() =>
+      pass(step, data, deviceOf(model), position, stopped, totals),
+    )
     if (!complete) return null
   } finally {
     restoreModes()
@@ -109,6 +118,7 @@ export function tensorsOf(carried: Carried): readonly Tensor[] {
 async function pass<B>(
   step: (batch: B, context: StepContext) => Tensor | StepResult | Promise<Tensor | StepResult>,
   data: DataSource<B>,
+  device: string | null,
   { epoch, globalStep }: { epoch: number; globalStep: number },
   stopped: () => boolean,
   totals: { count: number; sums: Record<string, number> },
@@ -121,11 +131,12 @@ async function pass<B>(
   try {
     for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
       const context: StepContext = { epoch, batchIdx, globalStep, carried }
-      const result = checkResult('validationStep', await step(next.value, context))
+      const batch = batchOn(next.value, device)
+      const result = checkResult('validationStep', await step(batch, context))
       const { loss, count, metrics } = result
       carried = context.carried
       batchIdx++
-      disposeBatch(data, next.value)
+      disposeBatch(data, next.value, batch)
       const reading = readAll({ ...metrics, loss }).then((values) => addTo(totals, values, count))
       reading.catch(() => {}) // reported below, where it is awaited
       await pending

@@ -3,6 +3,7 @@ import { checkInteger, rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
+import { batchOn, deviceOf } from './batch.js'
 import { type LoopState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import {
   checkResult,
@@ -66,6 +67,8 @@ export class FitLoop<B> {
   /** Learning rates of the steps whose losses are still on their way. */
   readonly #rates = new Map<number, number>()
   #carried: Carried = null
+  /** Where the model is in this epoch. */
+  #device: string | null = null
   /** The batch number before which this epoch's last validation was made. */
   #validatedAt = -1
   #lastRead = 0
@@ -117,6 +120,7 @@ export class FitLoop<B> {
     const { trainData, validData } = this.parts
     const trainer = this.#trainer
     trainer.currentEpoch = this.epoch
+    this.#device = deviceOf(this.parts.model)
     await this.call('onTrainEpochStart')
     this.#clock = performance.now()
     const iterator = iterate(trainData, this.epoch, this.batch)
@@ -202,9 +206,10 @@ export class FitLoop<B> {
   }
 
   /** One batch: loss, gradients, the update. */
-  async #step(batch: B): Promise<void> {
+  async #step(given: B): Promise<void> {
     this.#meter.check()
     const { model, optimizer, trainData, schedule } = this.parts
+    const batch = batchOn(given, this.#device)
     const context: StepContext = {
       epoch: this.epoch,
       batchIdx: this.batch,
@@ -218,7 +223,7 @@ export class FitLoop<B> {
     )
     loss.backward()
     this.#carried = context.carried
-    disposeBatch(trainData, batch)
+    disposeBatch(trainData, given, batch)
     this.batch++
     this.globalStep++
     this.stepsThisFit++
@@ -381,7 +386,7 @@ export class FitLoop<B> {
     this.batch = checkInteger('fit', 'checkpoint.batch', state.batch, 0)
     this.globalStep = checkInteger('fit', 'checkpoint.globalStep', state.globalStep, 0)
     this.#validatedAt = checkInteger('fit', 'checkpoint.validatedAt', state.validatedAt, -1)
-    this.#carried = state.carried
+    this.#carried = batchOn(state.carried, deviceOf(this.parts.model))
     this.#epochTotals = state.epochTotals
     this.#windowTotals = state.windowTotals
     optimizer.loadStateDict(state.optimizer as never)

@@ -12,6 +12,8 @@ struct Backend {
 #define OP(op, Args) void (*op)(const Args&, Context&);
 #include "fused_rnn/ops.def"
 #undef OP
+  // Floats that rnn_forward saves for rnn_backward.
+  int64_t (*rnn_workspace_floats)(const RnnShape& shape);
 };
 
 // The widest instruction set that the processor has; FUSED_RNN_ISA=avx512|avx2|base takes one.

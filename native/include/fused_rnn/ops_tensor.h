@@ -21,6 +21,9 @@ struct CopyArgs {
   uint32_t* out;       // [n]
   const uint32_t* in;  // [n]
   int64_t n;
+  // out has values that must last when `in` could not be computed: on a device, nothing is copied
+  // once there is a fault.
+  bool keep_on_fault = false;
 };
 
 // dst += src
@@ -44,9 +47,10 @@ enum class BinaryOp : int32_t { add, sub, mul, div };
 struct BinaryArgs {
   BinaryOp op;
   bool integer;
-  void* out;      // shape, contiguous
-  const void* a;  // shape through a_strides (elements)
-  const void* b;  // shape through b_strides
+  void* out;        // shape, contiguous
+  const void* a;    // shape through a_strides (elements)
+  const void* b;    // shape through b_strides; or null, for one value with these bits
+  uint32_t number;  // (a is contiguous then)
   int32_t dims;
   int64_t shape[kMaxDims];
   int64_t a_strides[kMaxDims];

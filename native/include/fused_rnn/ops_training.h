@@ -120,7 +120,8 @@ struct GradNormArgs {
 
 // g is first scaled by min(1, max_norm / (norm + 1e-6)), then clamped to [-max_value, max_value].
 struct Clip {
-  const float* norm;  // [1] or null: no scaling
+  const float* norm;  // [1] or null: no scaling, unless own_norm
+  bool own_norm;  // norm is null; the 2-norm of the gradients that the operation gets takes part
   float max_norm;
   float max_value;  // infinity: no clamping
 };

@@ -1,0 +1,9 @@
+/** Where our side of the benchmark computes: what the runner's `--device` and `--precision` say. */
+import { backends, setDefaultDevice } from 'fused-rnn'
+
+export function chooseDevice(): void {
+  setDefaultDevice(process.env.FUSED_RNN_BENCH_DEVICE ?? 'cpu')
+  const precision = (process.env.FUSED_RNN_BENCH_PRECISION ?? 'tf32') as 'tf32' | 'ieee' | 'bf16'
+  backends.cuda.matmul.fp32Precision = precision
+  backends.cuda.rnn.fp32Precision = precision
+}

@@ -1,0 +1,429 @@
+#include "cuda/device.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "cuda/graphs.h"
+
+namespace fused_rnn::cuda {
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // an error that leaves the device usable is over with this report
+  throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+namespace {
+
+constexpr int kMostDevices = 64;
+
+// All environments' use of a device, for the figures.
+struct Use {
+  std::atomic<size_t> live{0}, peak{0}, blocks{0};
+
+  void add(size_t bytes) {
+    const size_t now = live.fetch_add(bytes) + bytes;
+    blocks += 1;
+    size_t most = peak.load();
+    while (now > most && !peak.compare_exchange_weak(most, now)) {
+    }
+  }
+  void remove(size_t bytes) {
+    live -= bytes;
+    blocks -= 1;
+  }
+};
+std::array<Use, kMostDevices> uses;
+
+// The runtime's current device is a matter of the thread, and memory is freed by any.
+class OnDevice {
+ public:
+  explicit OnDevice(int index) {
+    cudaGetDevice(&before_);
+    if (before_ != index)
+      cudaSetDevice(index);
+    else
+      before_ = -1;
+  }
+  ~OnDevice() {
+    if (before_ >= 0) cudaSetDevice(before_);
+  }
+
+ private:
+  int before_ = -1;
+};
+
+}  // namespace
+
+// Pinned memory between the script's arrays and the device: pieces that are used in turn.
+struct CudaDevice::Staging {
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
+  static constexpr int kPieces = 4;
+
+  struct Piece {
+    void* data = nullptr;
+    cudaEvent_t copied = nullptr;
+  };
+  Piece pieces[kPieces];
+  int next = 0;
+
+  Staging() {
+    for (Piece& piece : pieces) {
+      check(cudaHostAlloc(&piece.data, kPieceBytes, cudaHostAllocDefault), "cudaHostAlloc");
+      check(cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming), "cudaEventCreate");
+    }
+  }
+  ~Staging() {
+    for (Piece& piece : pieces) {
+      if (piece.data != nullptr) cudaFreeHost(piece.data);
+      if (piece.copied != nullptr) cudaEventDestroy(piece.copied);
+    }
+  }
+
+  // The next piece, once the device has read what was in it.
+  Piece& take() {
+    Piece& piece = pieces[next];
+    next = (next + 1) % kPieces;
+    check(cudaEventSynchronize(piece.copied), "cudaEventSynchronize");
+    return piece;
+  }
+};
+
+// Memory that other threads than the queue's have given up. That one alone gives work to the
+// stream, which may be recording a graph.
+struct CudaDevice::Garbage {
+  std::atomic<std::thread::id> worker{};
+  std::atomic<bool> any{false};
+  std::mutex mutex;
+  std::vector<void*> blocks;
+};
+
+// Who may report a fault, each with a record of its own, since the last wait.
+struct CudaDevice::Faults {
+  static constexpr size_t kSites = 8192;  // so many jobs with sites run before the queue waits
+
+  struct Site {
+    uint64_t job;
+    std::string op;
+    std::string name;  // or the text
+    bool index;
+  };
+  // Pinned, and as the device addresses it.
+  struct Shared {
+    unsigned any;
+    FaultRecord records[kSites];
+  };
+  Shared* shared = nullptr;
+  Shared* for_device = nullptr;
+  uint64_t job = 0;
+  std::vector<Site> sites;
+
+  Faults() {
+    check(cudaHostAlloc(&shared, sizeof(Shared), cudaHostAllocMapped | cudaHostAllocPortable),
+          "cudaHostAlloc");
+    std::memset(static_cast<void*>(shared), 0, sizeof(Shared));
+    check(cudaHostGetDevicePointer(&for_device, shared, 0), "cudaHostGetDevicePointer");
+  }
+  ~Faults() { cudaFreeHost(shared); }
+
+  FaultSite add(const char* op, const char* name, bool index, unsigned* flag) {
+    if (sites.size() == kSites) throw std::runtime_error("too many operations without a wait");
+    sites.push_back({job, op, name, index});
+    return {&for_device->records[sites.size() - 1], &for_device->any, flag};
+  }
+};
+
+CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), index_(index) {
+  if (index < 0 || index >= kMostDevices) throw std::runtime_error("no such device: " + name_);
+  check(cudaSetDevice(index), "cudaSetDevice");
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  multiprocessors_ = properties.multiProcessorCount;
+  // The pool keeps what it has: a training step asks for the same sizes again.
+  cudaMemPool_t pool;
+  check(cudaDeviceGetDefaultMemPool(&pool, index), "cudaDeviceGetDefaultMemPool");
+  uint64_t everything = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything),
+        "cudaMemPoolSetAttribute");
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  for (cudaStream_t& stream : side_streams_) {
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  }
+  check(cudaEventCreateWithFlags(&order_event_, cudaEventDisableTiming), "cudaEventCreate");
+  check(cudaMalloc(&fault_flag_, sizeof *fault_flag_), "cudaMalloc");
+  check(cudaMemsetAsync(fault_flag_, 0, sizeof *fault_flag_, stream_), "cudaMemset");
+  staging_ = std::make_unique<Staging>();
+  faults_ = std::make_unique<Faults>();
+  graphs_ = std::make_unique<GraphCache>();
+  garbage_ = std::make_unique<Garbage>();
+}
+
+CudaDevice::~CudaDevice() {
+  const OnDevice here(index_);
+  free_garbage();
+  cudaStreamSynchronize(stream_);
+  graphs_.reset();
+  for (auto& blas : blas_) blas.reset();
+  staging_.reset();
+  faults_.reset();
+  cudaFree(fault_flag_);
+  cudaEventDestroy(order_event_);
+  for (cudaStream_t stream : side_streams_) cudaStreamDestroy(stream);
+  cudaStreamDestroy(stream_);
+}
+
+// ---- Memory
+// ---------------------------------------------------------------------------------------
+
+void* CudaDevice::allocate(size_t bytes) {
+  const OnDevice here(index_);
+  free_garbage();
+  void* data = nullptr;
+  // An empty tensor has an address, too.
+  const size_t size = std::max<size_t>(bytes, 16);
+  cudaError_t error = cudaMallocAsync(&data, size, stream_);
+  if (error == cudaErrorMemoryAllocation) {
+    // Once more without what the pool keeps, and after all that is to be freed has been.
+    cudaGetLastError();
+    cudaMemPool_t pool;
+    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");
+    check(cudaMemPoolTrimTo(pool, 0), "cudaMemPoolTrimTo");
+    error = cudaMallocAsync(&data, size, stream_);
+  }
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    throw std::runtime_error(
+        "out of memory on " + name_ + ": could not allocate " + std::to_string(bytes) + " bytes (" +
+        std::to_string(free) + " free of " + std::to_string(total) + ", " +
+        std::to_string(uses[static_cast<size_t>(index_)].live.load()) + " in use here)");
+  }
+  check(error, "cudaMallocAsync");
+  uses[static_cast<size_t>(index_)].add(bytes);
+  return data;
+}
+
+void CudaDevice::free(void* data, size_t bytes) noexcept {
+  uses[static_cast<size_t>(index_)].remove(bytes);
+  const std::thread::id worker = garbage_->worker;
+  if (worker != std::thread::id{} && worker != std::this_thread::get_id()) {
+    std::lock_guard lock(garbage_->mutex);
+    garbage_->blocks.push_back(data);
+    garbage_->any = true;
+    return;
+  }
+  const OnDevice here(index_);
+  if (cudaFreeAsync(data, stream_) != cudaSuccess) cudaGetLastError();
+}
+
+void CudaDevice::free_garbage() noexcept {
+  if (!garbage_->any) return;
+  std::lock_guard lock(garbage_->mutex);
+  for (void* data : garbage_->blocks) {
+    if (cudaFreeAsync(data, stream_) != cudaSuccess) cudaGetLastError();
+  }
+  garbage_->blocks.clear();
+  garbage_->any = false;
+}
+
+MemoryStats CudaDevice::memory_stats() const {
+  const Use& use = uses[static_cast<size_t>(index_)];
+  const size_t live = use.live;
+  uint64_t reserved = 0;
+  cudaMemPool_t pool;
+  if (cudaDeviceGetDefaultMemPool(&pool, index_) != cudaSuccess ||
+      cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved) != cudaSuccess) {
+    cudaGetLastError();
+  }
+  return {live, use.peak, std::max<size_t>(reserved, live) - live, use.blocks};
+}
+
+void CudaDevice::upload(void* to, const void* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += Staging::kPieceBytes) {
+    const size_t count = std::min(Staging::kPieceBytes, bytes - at);
+    Staging::Piece& piece = staging_->take();
+    std::memcpy(piece.data, static_cast<const char*>(from) + at, count);
+    check(cudaMemcpyAsync(static_cast<char*>(to) + at, piece.data, count, cudaMemcpyHostToDevice,
+                          stream_),
+          "cudaMemcpyAsync");
+    check(cudaEventRecord(piece.copied, stream_), "cudaEventRecord");
+  }
+}
+
+void CudaDevice::download(void* to, const void* from, size_t bytes) {
+  // Each piece is copied out while the next one is on its way.
+  size_t done = 0, size_before = 0;
+  Staging::Piece* before = nullptr;
+  const auto take_out = [&] {
+    if (before == nullptr) return;
+    check(cudaEventSynchronize(before->copied), "cudaEventSynchronize");
+    std::memcpy(static_cast<char*>(to) + done, before->data, size_before);
+    done += size_before;
+  };
+  for (size_t at = 0; at < bytes; at += Staging::kPieceBytes) {
+    const size_t count = std::min(Staging::kPieceBytes, bytes - at);
+    Staging::Piece& piece = staging_->take();
+    check(cudaMemcpyAsync(piece.data, static_cast<const char*>(from) + at, count,
+                          cudaMemcpyDeviceToHost, stream_),
+          "cudaMemcpyAsync");
+    check(cudaEventRecord(piece.copied, stream_), "cudaEventRecord");
+    take_out();
+    before = &piece;
+    size_before = count;
+  }
+  take_out();
+}
+
+// ---- Order
+// ----------------------------------------------------------------------------------------
+
+void CudaDevice::enter_thread() {
+  check(cudaSetDevice(index_), "cudaSetDevice");
+  garbage_->worker = std::this_thread::get_id();
+}
+void CudaDevice::leave_thread() noexcept {
+  garbage_->worker = std::thread::id{};
+  free_garbage();
+  if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
+}
+
+void CudaDevice::wait() {
+  free_garbage();
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  // Nobody reports any more, so without a fault all sites are free again.
+  if (faults_->shared->any == 0) faults_->sites.clear();
+}
+
+void CudaDevice::order(cudaStream_t from, cudaStream_t to) {
+  // The wait is for the event as it was recorded last, so that one event serves them all.
+  check(cudaEventRecord(order_event_, from), "cudaEventRecord");
+  check(cudaStreamWaitEvent(to, order_event_, 0), "cudaStreamWaitEvent");
+}
+
+// ---- Products
+// -------------------------------------------------------------------------------------
+
+Blas& CudaDevice::blas(int i) {
+  auto& blas = blas_[i + 1];
+  if (blas == nullptr) blas = std::make_unique<Blas>();
+  return *blas;
+}
+
+void CudaDevice::multiply(const Product& product, Fp32Precision precision) {
+  blas().multiply(product, precision, stream_);
+}
+
+// ---- Faults
+// ---------------------------------------------------------------------------------------
+
+void CudaDevice::begin_job(uint64_t number) {
+  free_garbage();
+  faults_->job = number;
+}
+
+FaultSite CudaDevice::index_site(const char* op, const char* name) {
+  return faults_->add(op, name, true, fault_flag_);
+}
+FaultSite CudaDevice::text_site(const char* op, const char* text) {
+  return faults_->add(op, text, false, fault_flag_);
+}
+
+std::optional<DeviceFault> CudaDevice::take_fault() {
+  Faults& faults = *faults_;
+  if (*const_cast<const volatile unsigned*>(&faults.shared->any) == 0) return std::nullopt;
+  // Others may be about to report, too: after this wait all are known.
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  for (size_t i = 0; i < faults.sites.size(); ++i) {
+    FaultRecord& record = faults.shared->records[i];
+    if (record.set == 0) continue;
+    const Faults::Site& site = faults.sites[i];
+    DeviceFault fault{site.job, "[" + site.op + "] " + site.name};
+    if (site.index) {
+      fault.message += "[" + std::to_string(record.position) +
+                       "]: expected a whole number of at least 0 and below " +
+                       std::to_string(record.limit) + ", got " + std::to_string(record.value);
+    }
+    record.set = 0;
+    return fault;
+  }
+  faults.shared->any = 0;
+  faults.sites.clear();
+  check(cudaMemsetAsync(fault_flag_, 0, sizeof *fault_flag_, stream_), "cudaMemset");
+  return std::nullopt;
+}
+
+}  // namespace fused_rnn::cuda
+
+namespace fused_rnn {
+namespace {
+
+std::string version(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
+
+CudaInfo ask() {
+  CudaInfo info;
+  int driver = 0, runtime = 0, count = 0;
+  cudaRuntimeGetVersion(&runtime);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    cudaGetLastError();
+    info.missing = "no NVIDIA driver was found";
+    return info;
+  }
+  // A driver serves every runtime of its own major version.
+  const int needed = runtime / 1000 * 1000;
+  if (driver < needed) {
+    cudaGetLastError();
+    info.missing = "found driver " + version(driver) + ", needs at least " + version(needed);
+    return info;
+  }
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    info.missing = error == cudaSuccess || error == cudaErrorNoDevice
+                       ? "no GPU was found"
+                       : std::string("no GPU can be used: ") + cudaGetErrorString(error);
+    return info;
+  }
+  info.missing = cuda::Blas::missing();
+  if (!info.missing.empty()) return info;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) {
+      cudaGetLastError();
+      break;
+    }
+    info.devices.push_back({properties.name, static_cast<int64_t>(properties.totalGlobalMem),
+                            properties.major, properties.minor, properties.multiProcessorCount});
+  }
+  return info;
+}
+
+}  // namespace
+
+const CudaInfo& cuda_info() {
+  static const CudaInfo* const info = new CudaInfo(ask());
+  return *info;
+}
+
+std::shared_ptr<Device> open_cuda(int index) {
+  const CudaInfo& info = cuda_info();
+  if (index < 0 || static_cast<size_t>(index) >= info.devices.size()) {
+    throw std::runtime_error(info.missing.empty() ? "no such GPU" : info.missing);
+  }
+  return std::make_shared<cuda::CudaDevice>(index);
+}
+
+void set_cuda_precision(Device& device, CudaPrecision precision) {
+  static_cast<cuda::CudaDevice&>(device).precision = precision;
+}
+
+}  // namespace fused_rnn

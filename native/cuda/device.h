@@ -1,0 +1,105 @@
+// One GPU as one environment uses it: streams, memory, cuBLAS, captured graphs, faults.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/context.h"
+#include "core/device.h"
+#include "cuda/blas.h"
+#include "cuda/fault.h"
+#include "cuda/runtime.h"
+
+namespace fused_rnn::cuda {
+
+class GraphCache;  // graphs.h
+
+class CudaDevice : public Device {
+ public:
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
+
+  const std::string& name() const override { return name_; }
+  void* allocate(size_t bytes) override;
+  void free(void* data, size_t bytes) noexcept override;
+  MemoryStats memory_stats() const override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes) override;
+  void begin_job(uint64_t number) override;
+  void wait() override;
+  std::optional<DeviceFault> take_fault() override;
+  void enter_thread() override;
+  void leave_thread() noexcept override;
+
+  // ---- For the operations, on the queue's thread ----
+
+  // Work is in the order of this stream. What runs on others is forked from it and joined to it.
+  cudaStream_t stream() const { return stream_; }
+  // Streams of its own for what can run side by side; 0 <= i < kSideStreams.
+  static constexpr int kSideStreams = 4;
+  cudaStream_t side_stream(int i) const { return side_streams_[i]; }
+  // `to` goes on only after what `from` has been given so far.
+  void order(cudaStream_t from, cudaStream_t to);
+
+  // c = … on the main stream.
+  void multiply(const Product& product, Fp32Precision precision);
+  // The handle for products on stream `i` of side_stream(), or, for -1, on the main one.
+  Blas& blas(int i = -1);
+  CudaPrecision precision;
+
+  // A place for kernels of this job to report to. The message will be fail_index()'s for these
+  // names (core/failure.h), or with `text` instead of a name fail()'s.
+  FaultSite index_site(const char* op, const char* name);
+  FaultSite text_site(const char* op, const char* text);
+  // Device memory, not 0 once there is a fault.
+  const unsigned* fault_flag() const { return fault_flag_; }
+
+  GraphCache& graphs() { return *graphs_; }
+  int multiprocessors() const { return multiprocessors_; }
+
+ private:
+  struct Staging;
+  struct Garbage;
+  struct Faults;
+
+  void free_garbage() noexcept;
+
+  std::string name_;
+  int index_;
+  int multiprocessors_ = 1;
+  cudaStream_t stream_ = nullptr;
+  cudaStream_t side_streams_[kSideStreams] = {};
+  cudaEvent_t order_event_ = nullptr;
+  unsigned* fault_flag_ = nullptr;
+  std::unique_ptr<Staging> staging_;
+  std::unique_ptr<Faults> faults_;
+  std::unique_ptr<Garbage> garbage_;
+  std::unique_ptr<Blas> blas_[kSideStreams + 1];
+  std::unique_ptr<GraphCache> graphs_;
+};
+
+inline CudaDevice& device_of(const Context& context) {
+  return static_cast<CudaDevice&>(*context.device);
+}
+
+// Temporary device memory for the duration of one operation.
+class DeviceScratch {
+ public:
+  DeviceScratch(CudaDevice& device, int64_t floats)
+      : device_(device),
+        bytes_(static_cast<size_t>(floats) * sizeof(float)),
+        data_(floats > 0 ? static_cast<float*>(device.allocate(bytes_)) : nullptr) {}
+  ~DeviceScratch() {
+    if (data_ != nullptr) device_.free(data_, bytes_);
+  }
+  DeviceScratch(const DeviceScratch&) = delete;
+  DeviceScratch& operator=(const DeviceScratch&) = delete;
+  float* data() const { return data_; }
+
+ private:
+  CudaDevice& device_;
+  size_t bytes_;
+  float* data_;
+};
+
+}  // namespace fused_rnn::cuda

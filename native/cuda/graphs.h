@@ -1,0 +1,53 @@
+// Captured work: what was queued once is replayed by one call, as long as it is the same work on
+// the same addresses.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <vector>
+
+#include "cuda/runtime.h"
+
+namespace fused_rnn::cuda {
+
+// All that queued work depends on. Equal shapes make graphs of the same nodes.
+struct GraphKey {
+  std::vector<int64_t> shape;
+  std::vector<const void*> addresses;
+};
+
+// Memory comes from a pool in stream order, so in a training loop the addresses repeat, step for
+// step or in a short cycle. Work that is seen for the first time is not captured: that takes longer
+// than to queue it, and of batches of unequal lengths few come again.
+class GraphCache {
+ public:
+  GraphCache() = default;
+  ~GraphCache();
+  GraphCache(const GraphCache&) = delete;
+  GraphCache& operator=(const GraphCache&) = delete;
+
+  // Runs what `queue` puts on `stream`, and on others that it forks from it and joins to it.
+  void run(GraphKey key, cudaStream_t stream, const std::function<void()>& queue);
+
+ private:
+  struct Graph {
+    std::vector<const void*> addresses;
+    cudaGraphExec_t exec;
+  };
+  // The graphs of one shape, the latest first.
+  struct Entry {
+    std::vector<int64_t> shape;
+    std::list<Graph> graphs;
+  };
+
+  static constexpr size_t kEntries = 64;
+  // Of one shape: a module may be called several times in a step, with memory of its own each time.
+  static constexpr size_t kGraphs = 4;
+
+  void drop_last(cudaStream_t stream);
+
+  std::list<Entry> entries_;  // the latest first
+};
+
+}  // namespace fused_rnn::cuda

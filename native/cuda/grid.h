@@ -1,0 +1,45 @@
+// Launches whose blocks are all on the device at once, so that they may wait for each other: what a
+// kernel that keeps weights in registers and shared memory over a whole sequence needs.
+#pragma once
+
+#include <tuple>
+
+#include "cuda/runtime.h"
+
+#if defined(__CUDACC__)
+#include <cooperative_groups.h>
+#endif
+
+namespace fused_rnn::cuda {
+
+#if defined(__CUDACC__) || defined(FUSED_RNN_CUDA_HOST)
+// As launch(). Throws when so many blocks do not fit; what fits is
+// cudaOccupancyMaxActiveBlocksPerMultiprocessor's answer for each multiprocessor.
+template <class... P, class... A>
+void launch_together(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                     cudaStream_t stream, A... args) {
+#if defined(__CUDACC__)
+  std::tuple<P...> values(static_cast<P>(args)...);
+  std::apply(
+      [&](P&... value) {
+        void* pointers[] = {&value...};
+        cudaLaunchCooperativeKernel(kernel, grid, block, pointers, shared, stream);
+      },
+      values);
+#else
+  ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, true, static_cast<P>(args)...);
+#endif
+  check(cudaGetLastError(), "kernel launch");
+}
+
+// By all threads of a launch_together(): what they wrote before is seen after it.
+__device__ inline void grid_sync() {
+#if defined(__CUDACC__)
+  cooperative_groups::this_grid().sync();
+#else
+  ::cuda_host::grid_barrier();
+#endif
+}
+#endif
+
+}  // namespace fused_rnn::cuda

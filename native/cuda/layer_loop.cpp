@@ -1,0 +1,130 @@
+// How the time loops of a layer, or of all layers, reach the GPU: as a captured graph, which the
+// host replays with one call, or step by step where they are short. This is the place to choose
+// another way for a shape, as a kernel that stays on the GPU for the whole sequence: it gets the
+// same loops.
+#include "cuda/ops.h"
+#include "cuda/sequence.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+// Shorter loops are queued about as fast as a graph of them is looked up and launched.
+constexpr int64_t kStepsOfGraph = 4;
+
+Lane side_lane(CudaDevice& device, int64_t i) {
+  const int side = static_cast<int>(i % CudaDevice::kSideStreams);
+  return {device.side_stream(side), device.blas(side), device.precision.rnn};
+}
+
+template <class Queue>
+void run(CudaDevice& device, GraphKey key, Queue queue) {
+  key.shape.push_back(static_cast<int64_t>(device.precision.rnn));
+  device.graphs().run(std::move(key), device.stream(), queue);
+}
+
+// ---- The directions of a layer ------------------------------------------------------------------
+
+template <class Loop>
+void run_directions(const std::vector<Loop>& directions, Context& context) {
+  CudaDevice& device = device_of(context);
+  const int64_t steps = directions[0].plan.count();
+  // The second one runs beside the first.
+  const auto queue = [&] {
+    const Lane main = main_lane(device), side = side_lane(device, 0);
+    const bool both = directions.size() > 1;
+    if (both) device.order(main.stream, side.stream);
+    queue_steps(directions[0], 0, steps, main, context);
+    if (!both) return;
+    queue_steps(directions[1], 0, steps, side, context);
+    device.order(side.stream, main.stream);
+  };
+  if (steps < kStepsOfGraph) return queue();
+  GraphKey key;
+  for (const Loop& loop : directions) describe(loop, key);
+  run(device, std::move(key), queue);
+}
+
+// ---- The layers as a wave -----------------------------------------------------------------------
+//
+// While a layer is at one chunk of the steps, the one that it feeds is at the chunk before, on a
+// stream of its own.
+
+constexpr int64_t kStepsOfWave = 8;
+
+int64_t chunk_of(int64_t steps) { return std::clamp<int64_t>(steps / 8, 4, 32); }
+
+struct Range {
+  int64_t begin, end;
+};
+// The steps of chunk c. The backward pass begins at the end.
+Range steps_of(const ForwardLoop&, int64_t c, int64_t chunk, int64_t steps) {
+  return {c * chunk, std::min((c + 1) * chunk, steps)};
+}
+Range steps_of(const BackwardLoop&, int64_t c, int64_t chunk, int64_t steps) {
+  return {std::max<int64_t>(steps - (c + 1) * chunk, 0), steps - c * chunk};
+}
+
+template <class Loop>
+void queue_wave(CudaDevice& device, const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
+                Context& context) {
+  const auto count = static_cast<int64_t>(layers.size());
+  const StepPlan& plan = layers[0].plan;
+  const int64_t steps = plan.count(), chunk = chunk_of(steps);
+  const int64_t chunks = (steps + chunk - 1) / chunk;
+  const int64_t streams = std::min<int64_t>(count, CudaDevice::kSideStreams);
+  for (int64_t i = 0; i < streams; ++i) device.order(device.stream(), side_lane(device, i).stream);
+  for (int64_t front = 0; front < chunks + count - 1; ++front) {
+    // From the last layer on: what a layer waits for is then what was queued by the front before.
+    for (int64_t k = std::min(count - 1, front); k >= std::max<int64_t>(front - chunks + 1, 0);
+         --k) {
+      const Lane lane = side_lane(device, k);
+      const Range range = steps_of(layers[0], front - k, chunk, steps);
+      if (k > 0) {
+        const Step first = plan[range.begin], last = plan[range.end - 1];
+        device.order(side_lane(device, k - 1).stream, lane.stream);
+        queue_feed(feeds[static_cast<size_t>(k)], first.row, last.row + last.active - first.row,
+                   lane);
+      }
+      queue_steps(layers[static_cast<size_t>(k)], range.begin, range.end, lane, context);
+    }
+  }
+  for (int64_t i = 0; i < streams; ++i) device.order(side_lane(device, i).stream, device.stream());
+}
+
+template <class Loop>
+void run_layers(const std::vector<Loop>& layers, const std::vector<Feed>& feeds, Context& context) {
+  CudaDevice& device = device_of(context);
+  GraphKey key;
+  for (size_t k = 0; k < layers.size(); ++k) {
+    describe(layers[k], key);
+    if (k > 0) describe(feeds[k], key);
+  }
+  run(device, std::move(key), [&] { queue_wave(device, layers, feeds, context); });
+}
+
+}  // namespace
+
+Lane main_lane(CudaDevice& device) {
+  return {device.stream(), device.blas(), device.precision.rnn};
+}
+
+void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context) {
+  run_directions(directions, context);
+}
+void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& context) {
+  run_directions(directions, context);
+}
+
+bool wave_pays(const RnnShape& s) {
+  return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave;
+}
+void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+              Context& context) {
+  run_layers(layers, feeds, context);
+}
+void run_wave(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+              Context& context) {
+  run_layers(layers, feeds, context);
+}
+
+}  // namespace fused_rnn::cuda

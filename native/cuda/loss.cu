@@ -1,0 +1,237 @@
+// Losses: each in one pass forward and one backward. The number of rows that a mean is over is
+// counted on the device.
+#include "cuda/elements.h"
+#include "cuda/indices.h"
+#include "cuda/loss.h"
+#include "cuda/ops.h"
+#include "cuda/reduce.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+// ---- Cross entropy ----------------------------------------------------------------------------
+
+// A team for each row.
+template <class TeamT>
+__global__ void __launch_bounds__(kBlock)
+    cross_entropy_rows(CrossEntropyShape shape, const float* logits, const int32_t* target,
+                       float* losses, float* lse_out) {
+  FUSED_RNN_SHARED(float, floats, kWarp);
+  FUSED_RNN_SHARED(double, doubles, kWarp);
+  for (int64_t i = TeamT::first_row(); i < shape.n; i += TeamT::step()) {
+    const float* x = logits + i * shape.classes;
+    const int64_t t = target[i];
+    const bool first = TeamT::rank() == 0;
+    if (t == shape.ignore_index || t < 0 || t >= shape.classes) {
+      if (first) losses[i] = lse_out[i] = 0;
+      continue;
+    }
+    float lse = 0;
+    if (!shape.log_probabilities) {
+      float max = kMinusInfinity;
+      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) {
+        max = x[c] > max ? x[c] : max;
+      }
+      max = TeamT::reduce(max, kMinusInfinity, floats, reduce::Larger{});
+      double sum = 0;
+      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) {
+        sum += exp_(x[c] - max);
+      }
+      lse = max + log_(static_cast<float>(TeamT::sum(sum, doubles)));
+    }
+    float loss = lse - x[t];
+    if (shape.label_smoothing > 0) {
+      double sum = 0;
+      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) sum += x[c];
+      sum = TeamT::sum(sum, doubles);
+      const auto uniform = lse - static_cast<float>(sum / static_cast<double>(shape.classes));
+      loss += shape.label_smoothing * (uniform - loss);
+    }
+    if (first) {
+      losses[i] = loss;
+      lse_out[i] = lse;
+    }
+  }
+}
+
+// One block: checks the targets, and unless there is a loss for each row adds the rows' losses up.
+constexpr int kTotalThreads = 1024;
+__global__ void __launch_bounds__(kTotalThreads)
+    cross_entropy_total(CrossEntropyShape shape, const int32_t* target, const float* losses,
+                        float* loss, FaultSite site) {
+  FUSED_RNN_SHARED(int64_t, indices, kWarp);
+  FUSED_RNN_SHARED(double, doubles, kWarp);
+  check_indices({target, shape.n, 0, shape.classes, shape.ignore_index}, site, indices);
+  if (shape.reduction == Reduction::none) return;
+  double total = 0, count = 0;
+  for (int64_t i = threadIdx.x; i < shape.n; i += blockDim.x) {
+    total += losses[i];
+    count += target[i] != shape.ignore_index;
+  }
+  total = block_reduce(total, 0, doubles, reduce::Plus{});
+  count = block_reduce(count, 0, doubles, reduce::Plus{});
+  if (threadIdx.x > 0) return;
+  *loss = static_cast<float>(shape.reduction == Reduction::mean ? total / count : total);
+}
+
+struct Counts {
+  const int32_t* target;
+  int64_t ignored;
+  __device__ double operator()(int64_t, int64_t i) const { return target[i] != ignored; }
+};
+
+struct WriteFactor {
+  const float* dloss;
+  bool mean;
+  float* factor;
+  __device__ void operator()(int64_t, double count) const {
+    *factor = mean ? *dloss / static_cast<float>(count) : *dloss;
+  }
+};
+
+struct WriteGradient {
+  CrossEntropyGradient gradient;
+  int64_t classes;
+  bool small;
+  float* out;
+  __device__ void operator()(int64_t i) const {
+    const Divided at = divide(i, classes, small);
+    out[i] = gradient.at(gradient.row(at.quotient), at.quotient, at.rest);
+  }
+};
+
+// Four classes of a row at a time.
+struct WriteGradientFours {
+  CrossEntropyGradient gradient;
+  int64_t fours;  // of a row
+  bool small;
+  Four<float>* out;
+  __device__ void operator()(int64_t i) const {
+    const Divided at = divide(i, fours, small);
+    const CrossEntropyGradient::Row row = gradient.row(at.quotient);
+    Four<float> d;
+    for (int k = 0; k < 4; ++k) d.x[k] = gradient.at(row, at.quotient, 4 * at.rest + k);
+    out[i] = d;
+  }
+};
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  const CrossEntropyShape& shape = args.shape;
+  const bool per_row = shape.reduction == Reduction::none;
+  DeviceScratch scratch(device, per_row ? 0 : shape.n);
+  float* losses = per_row ? args.loss : scratch.data();
+  with_team(shape.classes, [&](auto team) {
+    using TeamT = decltype(team);
+    launch(cross_entropy_rows<TeamT>, TeamT::grid(shape.n), dim3(kBlock), 0, device.stream(), shape,
+           args.logits, args.target, losses, args.lse);
+  });
+  const char* name = shape.log_probabilities ? "nllLoss" : "crossEntropy";
+  launch(cross_entropy_total, dim3(1), dim3(kTotalThreads), 0, device.stream(), shape, args.target,
+         losses, args.loss, device.index_site(name, "target"));
+}
+
+void cross_entropy_factor(CudaDevice& device, const CrossEntropyBackwardArgs& args, float* factor) {
+  const CrossEntropyShape& shape = args.shape;
+  if (shape.reduction == Reduction::none) return;
+  const bool mean = shape.reduction == Reduction::mean;
+  sum_rows<double>(device, 1, mean ? shape.n : 0, Counts{args.target, shape.ignore_index},
+                   WriteFactor{args.dloss, mean, factor});
+}
+
+void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  const int64_t classes = args.shape.classes, n = args.shape.n * classes;
+  if (n == 0) return;
+  DeviceScratch factor(device, 1);
+  cross_entropy_factor(device, args, factor.data());
+  const CrossEntropyGradient gradient(args, factor.data());
+  if (classes % 4 == 0 && aligned16(args.dlogits)) {
+    each(device, n / 4,
+         WriteGradientFours{gradient, classes / 4, small_numbers(n),
+                            reinterpret_cast<Four<float>*>(args.dlogits)});
+  } else {
+    each(device, n, WriteGradient{gradient, classes, small_numbers(n), args.dlogits});
+  }
+}
+
+// ---- Losses of pairs: elementwise, then reduced -----------------------------------------------
+
+namespace {
+
+struct Mse {
+  __device__ static float loss(float x, float t, float, float) { return (x - t) * (x - t); }
+  __device__ static float dx(float x, float t, float, float) { return 2 * (x - t); }
+  __device__ static float dt(float x, float t, float, float) { return 2 * (t - x); }
+};
+
+struct BceLogits {
+  // log(1 + exp(-x)) without overflow
+  __device__ static float softplus(float x) { return (x < 0 ? -x : 0) + log1pf(exp_(-fabsf(x))); }
+  __device__ static float loss(float x, float t, float w, float pw) {
+    return w * ((1 - t) * x + (1 + (pw - 1) * t) * softplus(x));
+  }
+  __device__ static float dx(float x, float t, float w, float pw) {
+    return w * ((1 - t) - (1 + (pw - 1) * t) * sigmoid_(-x));
+  }
+  __device__ static float dt(float x, float, float w, float pw) {
+    return w * ((pw - 1) * softplus(x) - x);
+  }
+};
+
+template <class L>
+struct PairTerm {
+  PairLossForwardArgs args;
+  __device__ float operator()(int64_t, int64_t i) const {
+    return L::loss(args.x[i], args.t[i], args.weight ? args.weight[i] : 1,
+                   args.pos_weight ? args.pos_weight[i] : 1);
+  }
+  __device__ void operator()(int64_t i) const { args.loss[i] = (*this)(0, i); }
+};
+
+struct WriteLoss {
+  float* loss;
+  double terms;
+  __device__ void operator()(int64_t, double total) const {
+    *loss = static_cast<float>(total / terms);
+  }
+};
+
+template <class L>
+struct PairGradient {
+  PairLossBackwardArgs args;
+  __device__ void operator()(int64_t i) const {
+    float g = args.dloss[args.reduction == Reduction::none ? i : 0];
+    if (args.reduction == Reduction::mean) g /= static_cast<float>(args.n);
+    const float w = args.weight ? args.weight[i] : 1;
+    const float pw = args.pos_weight ? args.pos_weight[i] : 1;
+    if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], w, pw);
+    if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], w, pw);
+  }
+};
+
+template <class L>
+void pair_forward(const PairLossForwardArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  const PairTerm<L> term{args};
+  if (args.reduction == Reduction::none) return each(device, args.n, term);
+  const double terms = args.reduction == Reduction::mean ? static_cast<double>(args.n) : 1;
+  sum_rows<double>(device, 1, args.n, term, WriteLoss{args.loss, terms});
+}
+
+}  // namespace
+
+void pair_loss_forward(const PairLossForwardArgs& args, Context& context) {
+  return args.kind == PairLoss::mse ? pair_forward<Mse>(args, context)
+                                    : pair_forward<BceLogits>(args, context);
+}
+
+void pair_loss_backward(const PairLossBackwardArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  return args.kind == PairLoss::mse ? each(device, args.n, PairGradient<Mse>{args})
+                                    : each(device, args.n, PairGradient<BceLogits>{args});
+}
+
+}  // namespace fused_rnn::cuda

@@ -1,0 +1,226 @@
+// Elementwise operations with broadcasting.
+#include <cstring>
+
+#include "cuda/elements.h"
+#include "cuda/ops.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+struct Fill {
+  float* out;
+  float value;
+  __device__ void operator()(int64_t i) const { out[i] = value; }
+};
+
+template <class T>
+struct Same {
+  __device__ T operator()(T x) const { return x; }
+};
+
+// Where the copy has to leave its target alone once there is a fault.
+struct CopyUnlessFault {
+  uint32_t* out;
+  const uint32_t* in;
+  const unsigned* fault;
+  __device__ void operator()(int64_t i) const {
+    if (*fault == 0) out[i] = in[i];
+  }
+};
+
+struct ToFloat {
+  __device__ float operator()(int32_t x) const { return static_cast<float>(x); }
+};
+
+// Towards zero; beyond the range the nearest, NaN gives 0.
+struct ToInteger {
+  __device__ int32_t operator()(float in) const {
+    constexpr float kLargest = 2147483520.0f;  // the largest float below 2^31
+    float x = in < -2147483648.0f ? -2147483648.0f : in;
+    x = x > kLargest ? kLargest : x;
+    return static_cast<int32_t>(x == x ? x : 0.0f);
+  }
+};
+
+struct Add {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Sub {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a - b;
+  }
+};
+struct Mul {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a * b;
+  }
+};
+struct Div {
+  __device__ float operator()(float a, float b) const { return a / b; }
+};
+
+// One side is a single number.
+template <class T, class F>
+struct WithLeft {
+  F f;
+  const T* a;
+  __device__ T operator()(T b) const { return f(*a, b); }
+};
+template <class T, class F>
+struct WithRight {
+  F f;
+  const T* b;
+  __device__ T operator()(T a) const { return f(a, *b); }
+};
+
+// One side is a number that the host knows. `a` is contiguous.
+template <class T, class F>
+struct WithNumber {
+  F f;
+  T b;
+  __device__ T operator()(T a) const { return f(a, b); }
+};
+
+template <class T>
+T bits_as(uint32_t bits) {
+  T value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+int64_t elements_of(const BinaryArgs& args) {
+  int64_t n = 1;
+  for (int d = 0; d < args.dims; ++d) n *= args.shape[d];
+  return n;
+}
+
+// The shape without dimensions of size one, with neighbours that one stride each can walk made one.
+struct Walk {
+  int32_t dims;
+  bool small;  // all numbers of elements fit 32 bits
+  int64_t n;
+  int64_t shape[kMaxDims], a[kMaxDims], b[kMaxDims];
+};
+
+Walk collapse(const BinaryArgs& args) {
+  Walk walk{};
+  walk.n = 1;
+  for (int d = 0; d < args.dims; ++d) {
+    const int64_t size = args.shape[d], a = args.a_strides[d], b = args.b_strides[d];
+    walk.n *= size;
+    if (size == 1) continue;
+    const int last = walk.dims - 1;
+    if (last >= 0 && walk.a[last] == a * size && walk.b[last] == b * size) {
+      walk.shape[last] *= size;
+      walk.a[last] = a;
+      walk.b[last] = b;
+    } else {
+      walk.shape[walk.dims] = size;
+      walk.a[walk.dims] = a;
+      walk.b[walk.dims] = b;
+      walk.dims += 1;
+    }
+  }
+  walk.small = small_numbers(walk.n);
+  return walk;
+}
+
+template <class T, class F>
+struct Broadcast {
+  F f;
+  Walk walk;
+  T* out;
+  const T* a;
+  const T* b;
+  __device__ void operator()(int64_t i) const {
+    int64_t rest = i, in_a = 0, in_b = 0;
+#pragma unroll
+    for (int d = kMaxDims - 1; d >= 0; --d) {
+      if (d >= walk.dims) continue;
+      const Divided by = divide(rest, walk.shape[d], walk.small);
+      rest = by.quotient;
+      in_a += by.rest * walk.a[d];
+      in_b += by.rest * walk.b[d];
+    }
+    out[i] = f(a[in_a], b[in_b]);
+  }
+};
+
+template <class T, class F>
+void broadcast(const BinaryArgs& args, Context& context, F f) {
+  CudaDevice& device = device_of(context);
+  if (args.b == nullptr) {
+    const auto number = bits_as<T>(args.number);
+    return map(device, elements_of(args), WithNumber<T, F>{f, number}, static_cast<T*>(args.out),
+               static_cast<const T*>(args.a));
+  }
+  const Walk walk = collapse(args);
+  T* out = static_cast<T*>(args.out);
+  const T *a = static_cast<const T*>(args.a), *b = static_cast<const T*>(args.b);
+  if (walk.dims == 0) return map(device, walk.n, f, out, a, b);  // one element, or none
+  if (walk.dims == 1 && walk.a[0] == 1 && walk.b[0] == 1) return map(device, walk.n, f, out, a, b);
+  if (walk.dims == 1 && walk.a[0] == 1 && walk.b[0] == 0) {
+    return map(device, walk.n, WithRight<T, F>{f, b}, out, a);
+  }
+  if (walk.dims == 1 && walk.a[0] == 0 && walk.b[0] == 1) {
+    return map(device, walk.n, WithLeft<T, F>{f, a}, out, b);
+  }
+  each(device, walk.n, Broadcast<T, F>{f, walk, out, a, b});
+}
+
+template <class F>
+void broadcast_either(const BinaryArgs& args, Context& context, F f) {
+  if (args.integer) {
+    broadcast<uint32_t>(args, context, f);  // unsigned numbers wrap around
+  } else {
+    broadcast<float>(args, context, f);
+  }
+}
+
+}  // namespace
+
+void fill(const FillArgs& args, Context& context) {
+  each(device_of(context), args.n, Fill{args.out, args.value});
+}
+
+void copy(const CopyArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  if (args.keep_on_fault) {
+    return each(device, args.n, CopyUnlessFault{args.out, args.in, device.fault_flag()});
+  }
+  map(device, args.n, Same<uint32_t>{}, args.out, args.in);
+}
+
+void add_into(const AddIntoArgs& args, Context& context) {
+  map(device_of(context), args.n, Add{}, args.dst, static_cast<const float*>(args.dst), args.src);
+}
+
+void cast(const CastArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  if (args.to_integer) {
+    return map(device, args.n, ToInteger{}, static_cast<int32_t*>(args.out),
+               static_cast<const float*>(args.in));
+  }
+  map(device, args.n, ToFloat{}, static_cast<float*>(args.out),
+      static_cast<const int32_t*>(args.in));
+}
+
+void binary(const BinaryArgs& args, Context& context) {
+  switch (args.op) {
+    case BinaryOp::add:
+      return broadcast_either(args, context, Add{});
+    case BinaryOp::sub:
+      return broadcast_either(args, context, Sub{});
+    case BinaryOp::mul:
+      return broadcast_either(args, context, Mul{});
+    case BinaryOp::div:
+      return broadcast<float>(args, context, Div{});
+  }
+}
+
+}  // namespace fused_rnn::cuda

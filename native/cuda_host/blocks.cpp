@@ -1,0 +1,362 @@
+// Blocks of threads: how a kernel runs on the host.
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "cuda_host/fibers.h"
+#include "cuda_host/internal.h"
+
+namespace cuda_host {
+
+Position position;
+
+namespace {
+
+constexpr int kLanes = 32;
+constexpr int kMostWarps = 32;
+
+enum class State { ready, in_warp, at_barrier, at_grid_barrier, done };
+
+struct Thread {
+  Fiber* fiber = nullptr;
+  State state = State::ready;
+  dim3 index;
+  int source = 0;       // the lane whose value it asks for
+  uint64_t result = 0;  // of a warp operation
+};
+
+// A warp operation that some of its lanes have come to.
+struct Meeting {
+  WarpCall call;
+  unsigned mask, arrived;
+  uint64_t values[kLanes];
+};
+
+// Groups of lanes may be in operations of their own while others wait for them. Where lanes name
+// each other differently, or call different things, they wait for ever, which is noticed.
+struct Warp {
+  int count = 0;
+  Meeting meetings[kLanes];
+};
+
+// An array in shared memory.
+struct SharedArray {
+  const void* key;
+  size_t offset;
+};
+
+struct Block {
+  dim3 index;
+  std::vector<Thread> threads;
+  std::unique_ptr<Warp[]> warps{new Warp[kMostWarps]};
+  std::vector<int> ready;  // threads that can go on
+  int at_barrier = 0, at_grid_barrier = 0, done = 0;
+  std::source_location barrier;    // where the first thread at it is
+  int votes = 0, vote_result = 0;  // of __syncthreads_count
+  std::vector<SharedArray> arrays;
+  size_t shared_used = 0, dynamic_bytes = 0;
+  std::unique_ptr<float4[]> shared{new float4[kMostShared / sizeof(float4)]};
+};
+
+// Of the thread that runs now.
+Block* block;
+int current;
+const std::function<void()>* body;
+
+// More than one where all blocks of a grid run at once.
+std::vector<std::unique_ptr<Block>>& all_blocks() {
+  static auto* instance = new std::vector<std::unique_ptr<Block>>;
+  return *instance;
+}
+
+// Calls of let_others_run() since a thread last came further.
+int idle = 0;
+constexpr int kMostIdle = 10'000'000;
+
+// A fiber stays on its thread.
+thread_local std::vector<std::unique_ptr<Fiber>> all_fibers;
+thread_local std::vector<Fiber*> free_fibers;
+
+unsigned char* shared_bytes() { return reinterpret_cast<unsigned char*>(block->shared.get()); }
+
+[[noreturn]] void die_in_block(const char* what) {
+  char text[512];
+  std::snprintf(text, sizeof text, "%s (block %u,%u,%u, thread %u,%u,%u of %zu)", what,
+                position.block.x, position.block.y, position.block.z, position.thread.x,
+                position.thread.y, position.thread.z, block->threads.size());
+  die(text);
+}
+
+Fiber* take_fiber() {
+  if (free_fibers.empty()) {
+    all_fibers.push_back(std::make_unique<Fiber>());
+    return all_fibers.back().get();
+  }
+  Fiber* fiber = free_fibers.back();
+  free_fibers.pop_back();
+  return fiber;
+}
+
+void shuffle(std::vector<int>& list) {
+  for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[dice()() % i]);
+}
+
+Thread& thread_of(int index) { return block->threads[static_cast<size_t>(index)]; }
+
+void take_next() {
+  current = block->ready.back();
+  block->ready.pop_back();
+  thread_of(current).state = State::ready;
+  position.thread = thread_of(current).index;
+}
+
+// Runs threads from their beginning to their end as long as none of them waits; one that does keeps
+// this fiber.
+void run_threads(void*) {
+  Fiber* const own = thread_of(current).fiber;
+  for (;;) {
+    (*body)();
+    Thread& thread = thread_of(current);
+    thread.state = State::done;
+    thread.fiber = nullptr;
+    block->done += 1;
+    idle = 0;
+    if (block->at_barrier > 0) die_in_block("a thread ends while others wait at __syncthreads");
+    const bool goes_on = !block->ready.empty() && thread_of(block->ready.back()).fiber == nullptr;
+    if (!goes_on) break;
+    take_next();
+    thread_of(current).fiber = own;
+  }
+  free_fibers.push_back(own);
+}
+
+void wait_as(State state) {
+  Thread& thread = thread_of(current);
+  if (state != State::ready) idle = 0;
+  thread.state = state;
+  thread.fiber->leave();
+}
+
+// After others were made ready: one of all that are comes next, so that warps change places.
+void mix() { std::swap(block->ready.back(), block->ready[dice()() % block->ready.size()]); }
+
+void make_all_ready() {
+  for (size_t i = 0; i < block->threads.size(); ++i) block->ready.push_back(static_cast<int>(i));
+  shuffle(block->ready);
+}
+
+void enter(Block* which) {
+  block = which;
+  position.block = which->index;
+}
+
+void begin_block(Block* which, dim3 index, dim3 size, size_t dynamic_bytes) {
+  which->index = index;
+  enter(which);
+  const size_t count = size_t{size.x} * size.y * size.z;
+  block->threads.assign(count, {});
+  for (size_t i = 0; i < (count + kLanes - 1) / kLanes; ++i) block->warps[i].count = 0;
+  block->at_barrier = block->at_grid_barrier = block->done = block->votes = 0;
+  block->arrays.clear();
+  block->dynamic_bytes = dynamic_bytes;
+  block->shared_used = (dynamic_bytes + 15) / 16 * 16;
+  std::memset(shared_bytes(), 0xff, block->shared_used);
+  for (size_t i = 0; i < count; ++i) {
+    const auto n = static_cast<unsigned>(i);
+    block->threads[i].index = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
+  }
+  block->ready.clear();
+  make_all_ready();
+}
+
+// Runs a thread that can go on, until it waits, and others that begin and end meanwhile.
+void run_some() {
+  take_next();
+  Thread& thread = thread_of(current);
+  if (thread.fiber == nullptr) {
+    thread.fiber = take_fiber();
+    thread.fiber->prepare(&run_threads, nullptr);
+  }
+  thread.fiber->enter();
+}
+
+bool ended() { return block->done == static_cast<int>(block->threads.size()); }
+
+[[noreturn]] void die_stuck() {
+  for (const Thread& thread : block->threads) {
+    // One that waits, for the message.
+    if (thread.state != State::done) position.thread = thread.index;
+  }
+  die_in_block(block->at_grid_barrier > 0 ? "not all threads of a grid come to its barrier"
+               : block->at_barrier > 0    ? "not all threads of a block come to __syncthreads"
+                                          : "not all lanes that a warp operation names come to it");
+}
+
+dim3 block_index(int number, dim3 grid) {
+  const auto n = static_cast<unsigned>(number);
+  return dim3(n % grid.x, n / grid.x % grid.y, n / grid.x / grid.y);
+}
+
+Block* block_number(size_t i) {
+  while (all_blocks().size() <= i) all_blocks().push_back(std::make_unique<Block>());
+  return all_blocks()[i].get();
+}
+
+}  // namespace
+
+int lane() { return current % kLanes; }
+
+int block_barrier(int predicate, std::source_location where) {
+  if (block->done > 0) die_in_block("__syncthreads after other threads have ended");
+  if (block->at_barrier == 0) {
+    block->barrier = where;
+  } else if (where.line() != block->barrier.line() || where.column() != block->barrier.column() ||
+             std::strcmp(where.file_name(), block->barrier.file_name()) != 0) {
+    char text[256];
+    std::snprintf(text, sizeof text,
+                  "threads of a block are at different __syncthreads: lines %u and %u of %s",
+                  static_cast<unsigned>(block->barrier.line()), static_cast<unsigned>(where.line()),
+                  where.file_name());
+    die_in_block(text);
+  }
+  block->votes += predicate != 0;
+  block->at_barrier += 1;
+  if (block->at_barrier == static_cast<int>(block->threads.size())) {
+    block->at_barrier = 0;
+    block->vote_result = std::exchange(block->votes, 0);
+    // In any order, this one among them.
+    make_all_ready();
+  }
+  wait_as(State::at_barrier);
+  return block->vote_result;
+}
+
+void grid_barrier() {
+  if (!position.whole_grid) die_in_block("a barrier of the grid in a launch of single blocks");
+  if (block->done > 0) die_in_block("a barrier of the grid after other threads have ended");
+  block->at_grid_barrier += 1;
+  wait_as(State::at_grid_barrier);
+}
+
+uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source) {
+  const int own = lane(), first = current - own;
+  Warp& warp = block->warps[static_cast<size_t>(current / kLanes)];
+  const int beyond = static_cast<int>(block->threads.size()) - first;  // lanes that are not there
+  const unsigned there = beyond >= kLanes ? ~0u : (1u << beyond) - 1;
+  if ((mask >> own & 1) == 0) die_in_block("a lane calls a warp operation that does not name it");
+  if (call == WarpCall::shuffle && ((mask & there) >> source & 1) == 0) {
+    die_in_block("a shuffle reads from a lane that takes no part");
+  }
+  Meeting* meeting = nullptr;
+  for (int i = 0; i < warp.count; ++i) {
+    if (warp.meetings[i].mask == mask && warp.meetings[i].call == call) {
+      meeting = &warp.meetings[i];
+    }
+  }
+  if (meeting == nullptr) {
+    for (int i = 0; i < kLanes; ++i) {
+      if ((mask & there) >> i & 1 && thread_of(first + i).state == State::done) {
+        die_in_block("a warp operation names a lane that has ended");
+      }
+    }
+    meeting = &warp.meetings[warp.count++];
+    meeting->call = call;
+    meeting->mask = mask;
+    meeting->arrived = 0;
+  }
+  thread_of(current).source = source;
+  meeting->values[own] = value;
+  meeting->arrived |= 1u << own;
+  if (meeting->arrived == (mask & there)) {
+    uint64_t votes = 0;
+    for (int i = 0; i < kLanes; ++i) {
+      if (meeting->arrived >> i & 1 && meeting->values[i] != 0) votes |= 1u << i;
+    }
+    for (int i = 0; i < kLanes; ++i) {
+      if ((meeting->arrived >> i & 1) == 0) continue;
+      Thread& thread = thread_of(first + i);
+      thread.result = call == WarpCall::vote ? votes : meeting->values[thread.source];
+      block->ready.push_back(first + i);
+    }
+    *meeting = warp.meetings[--warp.count];
+    mix();
+  }
+  wait_as(State::in_warp);
+  return thread_of(current).result;
+}
+
+void let_others_run() {
+  if (++idle > kMostIdle) die_in_block("threads wait for what no thread writes");
+  block->ready.push_back(current);
+  mix();
+  wait_as(State::ready);
+}
+
+void* shared_memory(const void* key, size_t bytes) {
+  for (const SharedArray& array : block->arrays) {
+    if (array.key == key) return shared_bytes() + array.offset;
+  }
+  const size_t offset = block->shared_used;
+  block->shared_used = (offset + bytes + 15) / 16 * 16;
+  const size_t statics = block->shared_used - (block->dynamic_bytes + 15) / 16 * 16;
+  if (statics > kMostStaticShared) die_in_block("more than 48 KB of arrays in shared memory");
+  if (block->shared_used > kMostShared) die_in_block("more shared memory than a block can have");
+  std::memset(shared_bytes() + offset, 0xff, bytes);
+  block->arrays.push_back({key, offset});
+  return shared_bytes() + offset;
+}
+
+void* dynamic_shared() {
+  if (block->dynamic_bytes == 0) die_in_block("a launch without the shared memory that it uses");
+  return shared_bytes();
+}
+
+void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
+              const std::function<void()>& thread) {
+  body = &thread;
+  position.grid_size = grid;
+  position.block_size = size;
+  position.whole_grid = whole;
+  std::vector<int> order(size_t{grid.x} * grid.y * grid.z);
+  std::iota(order.begin(), order.end(), 0);
+  shuffle(order);
+  if (!whole) {
+    for (const int number : order) {
+      begin_block(block_number(0), block_index(number, grid), size, shared);
+      while (!block->ready.empty()) run_some();
+      if (!ended()) die_stuck();
+    }
+    return;
+  }
+  for (size_t i = 0; i < order.size(); ++i) {
+    begin_block(block_number(i), block_index(order[i], grid), size, shared);
+  }
+  for (;;) {
+    std::vector<int> able;
+    size_t waiting = 0, all_ended = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+      enter(block_number(i));
+      if (!block->ready.empty()) able.push_back(static_cast<int>(i));
+      if (block->at_grid_barrier == static_cast<int>(block->threads.size())) waiting += 1;
+      if (ended()) all_ended += 1;
+    }
+    if (all_ended == order.size()) return;
+    if (!able.empty()) {
+      enter(block_number(static_cast<size_t>(able[dice()() % able.size()])));
+      run_some();
+      continue;
+    }
+    for (size_t i = 0; i < order.size(); ++i) {
+      enter(block_number(i));
+      if (waiting < order.size() && !ended()) die_stuck();
+      if (waiting < order.size()) continue;
+      block->at_grid_barrier = 0;
+      make_all_ready();
+    }
+  }
+}
+
+}  // namespace cuda_host

@@ -1,0 +1,208 @@
+// The devices of the host's CUDA, its errors, and what the other files share.
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <utility>
+
+#include "cuda_host/internal.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace cuda_host {
+namespace {
+
+#if defined(__x86_64__)
+[[maybe_unused]] constexpr int kAddressBits = 47;
+#else
+[[maybe_unused]] constexpr int kAddressBits = 48;
+#endif
+constexpr size_t kMultiprocessors = 4;
+
+thread_local cudaError_t last_error = cudaSuccess;
+thread_local int current_device = 0;
+
+int device_count() {
+  const char* text = std::getenv("FUSED_RNN_CUDA_HOST_DEVICES");
+  return text != nullptr ? std::atoi(text) : 2;
+}
+
+// On a multiprocessor, but for registers.
+size_t blocks_at_once(size_t threads, size_t shared) {
+  return std::min<size_t>({32, 2048 / threads, kMostShared / std::max<size_t>(shared, 1)});
+}
+
+// By kernel, where cudaFuncSetAttribute said so.
+std::map<const void*, size_t>& dynamic_limits() {
+  static auto* instance = new std::map<const void*, size_t>;
+  return *instance;
+}
+
+}  // namespace
+
+std::recursive_mutex& lock() {
+  static auto* mutex = new std::recursive_mutex;  // threads may outlive static destructors
+  return *mutex;
+}
+
+std::minstd_rand& dice() {
+  static auto* generator = [] {
+    const char* text = std::getenv("FUSED_RNN_CUDA_HOST_SEED");
+    return new std::minstd_rand(text != nullptr ? static_cast<unsigned>(std::atoi(text)) : 1u);
+  }();
+  return *generator;
+}
+
+cudaError_t set_error(cudaError_t error) {
+  last_error = error;
+  return error;
+}
+
+void die(const char* text) {
+  std::fprintf(stderr, "cuda_host: %s\n", text);
+  std::abort();
+}
+
+void check_argument(const void* argument, size_t bytes, const char* kernel) {
+  // Sizes and seeds are smaller or nowhere near memory that is there.
+#if defined(__SANITIZE_ADDRESS__)
+  // Below are the sanitizer's own tables, which seem to be memory everywhere.
+  size_t scale, begin;
+  __asan_get_shadow_mapping(&scale, &begin);
+  const uint64_t small = begin + (uint64_t{1} << kAddressBits >> scale);
+#else
+  const uint64_t small = uint64_t{1} << 32;
+#endif
+  for (size_t at = 0; at + 8 <= bytes; at += 8) {
+    uint64_t word;
+    std::memcpy(&word, static_cast<const char*>(argument) + at, sizeof word);
+    if (word < small) continue;
+    const auto* address = reinterpret_cast<const void*>(word);
+    const Where place = where(address);
+    if (place == Where::device || place == Where::pinned) continue;
+    const bool freed = place == Where::freed_device;
+    if (!freed && !is_mapped(address)) continue;
+    char text[2048];
+    std::snprintf(text, sizeof text, "a kernel got a pointer to %s memory: %s",
+                  freed ? "freed device" : "host", kernel);
+    die(text);
+  }
+}
+
+bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* kernel) {
+  std::lock_guard guard(lock());
+  const auto more = dynamic_limits().find(kernel);
+  const size_t most = more == dynamic_limits().end() ? kMostStaticShared : more->second;
+  const size_t threads = size_t{block.x} * block.y * block.z;
+  const bool fine = threads >= 1 && threads <= 1024 && block.z <= 64 && grid.x <= 0x7fffffffu &&
+                    grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y <= 65535 && grid.z <= 65535 &&
+                    shared <= most;
+  if (!fine) {
+    set_error(cudaErrorInvalidConfiguration);
+    return false;
+  }
+  const size_t at_once = kMultiprocessors * blocks_at_once(threads, shared);
+  if (whole && size_t{grid.x} * grid.y * grid.z > at_once) {
+    set_error(cudaErrorCooperativeLaunchTooLarge);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace cuda_host
+
+using namespace cuda_host;
+
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return last_error; }
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
+    case cudaErrorCooperativeLaunchTooLarge:
+      return "cudaErrorCooperativeLaunchTooLarge";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorGraphExecUpdateFailure:
+      return "cudaErrorGraphExecUpdateFailure";
+  }
+  return "unknown";
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : cudaGetErrorName(error);
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  const char* text = std::getenv("FUSED_RNN_CUDA_HOST_DRIVER");
+  *version = text != nullptr ? std::atoi(text) : 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  int driver;
+  cudaDriverGetVersion(&driver);
+  *count = driver < 13000 ? 0 : device_count();
+  if (driver < 13000) return set_error(cudaErrorInsufficientDriver);
+  return *count > 0 ? cudaSuccess : set_error(cudaErrorNoDevice);
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = current_device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
+  current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
+  *properties = {};
+  std::snprintf(properties->name, sizeof properties->name, "CUDA on the host");
+  size_t free;
+  cudaMemGetInfo(&free, &properties->totalGlobalMem);
+  properties->major = 9;
+  properties->multiProcessorCount = kMultiprocessors;
+  properties->sharedMemPerBlock = kMostStaticShared;
+  properties->sharedMemPerBlockOptin = kMostShared;
+  return cudaSuccess;
+}
+
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int threads,
+                                                          size_t shared) {
+  *blocks = static_cast<int>(blocks_at_once(static_cast<size_t>(threads), shared));
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+  if (value < 0 || static_cast<size_t>(value) > kMostShared) {
+    return set_error(cudaErrorInvalidValue);
+  }
+  std::lock_guard guard(lock());
+  dynamic_limits()[kernel] = static_cast<size_t>(value);
+  return cudaSuccess;
+}

@@ -1,0 +1,40 @@
+// What the files of the host's CUDA share.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <mutex>
+#include <random>
+
+namespace cuda_host {
+
+// Work runs, and everything below is used, by one thread at a time.
+std::recursive_mutex& lock();
+
+// For every choice of an order; FUSED_RNN_CUDA_HOST_SEED.
+std::minstd_rand& dice();
+
+cudaError_t set_error(cudaError_t error);
+
+// Runs all that is queued, on all streams.
+void run_everything();
+bool is_captured(const Stream* stream);
+// Dies where this thread captures a stream, in another mode than the relaxed one: CUDA refuses
+// calls then that might wait for the device.
+void expect_no_capture(const char* call);
+
+// Shared memory of a block: without and with cudaFuncSetAttribute, as of an H100.
+constexpr size_t kMostStaticShared = size_t{48} << 10;
+constexpr size_t kMostShared = size_t{227} << 10;
+
+// ---- memory.cpp
+
+enum class Where { nowhere, device, freed_device, pinned };
+Where where(const void* address);
+// Whether a page of this process is there.
+bool is_mapped(const void* address);
+// Device memory whose surroundings were written to is an error.
+void check_surroundings();
+
+}  // namespace cuda_host

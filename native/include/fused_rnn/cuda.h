@@ -1,0 +1,49 @@
+// The GPUs. Implemented by native/cuda, or by native/no_cuda where CUDA was not built.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "fused_rnn/backend.h"
+
+namespace fused_rnn {
+
+struct CudaDeviceInfo {
+  std::string name;  // "NVIDIA H200"
+  int64_t memory_bytes;
+  int major, minor;  // compute capability
+  int multiprocessors;
+};
+
+struct CudaInfo {
+  std::vector<CudaDeviceInfo> devices;
+  // Why there are none, for messages: "fused-rnn was built without CUDA", "no NVIDIA driver was
+  // found", "found driver 12.2, needs at least 13.0", "cuBLAS was not found: …". Empty if there
+  // are.
+  std::string missing;
+};
+
+// Never throws and never needs a driver. Asked once per process.
+const CudaInfo& cuda_info();
+
+// What the products of float32 matrices are computed in: float32; its first 10 bits of fraction
+// (tensor cores); or bfloat16. Sums are float32 always.
+enum class Fp32Precision : int32_t { ieee, tf32, bf16 };
+struct CudaPrecision {
+  Fp32Precision matmul = Fp32Precision::ieee;  // matmul, linear
+  Fp32Precision rnn = Fp32Precision::tf32;     // recurrent layers
+};
+
+// A stream of its own on GPU `index`. Throws std::runtime_error when that is not there.
+std::shared_ptr<Device> open_cuda(int index);
+// For the jobs that begin from now on; on the queue's thread.
+void set_cuda_precision(Device& device, CudaPrecision precision);
+
+// Its operations take a Context whose device is one of open_cuda(), pointers to its memory, and
+// host pointers where ops.h says "host memory" or a pointer is to pointers or structs.
+const Backend& cuda_backend();
+
+}  // namespace fused_rnn

@@ -1,0 +1,22 @@
+// Stands in for native/cuda where CUDA was not built.
+#include <stdexcept>
+
+#include "fused_rnn/cuda.h"
+
+namespace fused_rnn {
+namespace {
+
+[[noreturn]] void refuse() { throw std::runtime_error(cuda_info().missing); }
+
+}  // namespace
+
+const CudaInfo& cuda_info() {
+  static const CudaInfo* const info = new CudaInfo{{}, "fused-rnn was built without CUDA"};
+  return *info;
+}
+
+std::shared_ptr<Device> open_cuda(int) { refuse(); }
+void set_cuda_precision(Device&, CudaPrecision) { refuse(); }
+const Backend& cuda_backend() { refuse(); }
+
+}  // namespace fused_rnn

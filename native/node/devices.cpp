@@ -1,0 +1,191 @@
+// Devices: moving values between them, waiting for them, and what the engine says of itself.
+#include <condition_variable>
+#include <mutex>
+
+#include "core/allocator.h"
+#include "node/addon.h"
+
+namespace fused_rnn::node {
+namespace {
+
+// One queue waits for a job of another.
+class Gate {
+ public:
+  void open() {
+    {
+      std::lock_guard lock(mutex_);
+      open_ = true;
+    }
+    opened_.notify_all();
+  }
+  bool is_open() const {
+    std::lock_guard lock(mutex_);
+    return open_;
+  }
+  void wait(const Context& context) {
+    std::unique_lock lock(mutex_);
+    while (!opened_.wait_for(lock, std::chrono::milliseconds(20), [&] { return open_; })) {
+      context.check_stop();
+    }
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable opened_;
+  bool open_ = false;
+};
+
+// Held by the job that is waited for: the gate opens when the job is over, whether it has run, was
+// left out or has been dropped.
+struct Opener {
+  explicit Opener(std::shared_ptr<Gate> gate) : gate(std::move(gate)) {}
+  ~Opener() { gate->open(); }
+  Opener(const Opener&) = delete;
+  Opener& operator=(const Opener&) = delete;
+  std::shared_ptr<Gate> gate;
+};
+
+// From where it lies into `host`.
+void push_copy_to_host(Addon& addon, const Buffer& from, const Buffer& host,
+                       std::shared_ptr<Gate> gate) {
+  auto opener = std::make_shared<Opener>(std::move(gate));
+  Place& place = addon.place_of({from}, {});
+  if (place.device == nullptr) {
+    return addon.enqueue(
+        "to", cost::elements(from.length), {from}, {host},
+        [from, host, opener = std::move(opener)](const Backend& backend, Context& context) {
+          backend.copy({static_cast<uint32_t*>(host.raw()),
+                        static_cast<const uint32_t*>(from.raw()), host.length},
+                       context);
+        });
+  }
+  Job job;
+  job.op = "to";
+  job.reads = {from};
+  job.writes = {host};
+  job.settles = true;
+  job.run = [from, host, opener = std::move(opener)](Context& context) {
+    context.device->download(host.raw(), from.raw(), host.storage->bytes());
+  };
+  place.queue.push(std::move(job));
+}
+
+void push_wait(Queue& queue, std::shared_ptr<Gate> gate) {
+  Job job;
+  job.op = "to";
+  job.run = [gate = std::move(gate)](Context& context) { gate->wait(context); };
+  queue.push(std::move(job));
+}
+
+// toDevice(buffer, device) → a buffer there with the same values. What failed on the way here fails
+// there.
+Napi::Value to_device(Addon& addon, Args& args) {
+  const Buffer from = args.buffer();
+  Place& target = addon.place(args.integer());
+  const Buffer host = Buffer::make(from.length, from.dtype);
+  const auto gate = std::make_shared<Gate>();
+  push_copy_to_host(addon, from, host, gate);
+  if (!gate->is_open()) push_wait(target.queue, gate);
+  if (target.device == nullptr) return addon.wrap(host);
+  const Buffer out = Buffer::make(from.length, from.dtype, target.device);
+  Job job;
+  job.op = "to";
+  job.reads = {host};
+  job.writes = {out};
+  job.run = [host, out](Context& context) {
+    context.device->upload(out.raw(), host.raw(), host.storage->bytes());
+  };
+  target.queue.push(std::move(job));
+  return addon.wrap(out);
+}
+
+// synchronize(device): undefined, or a promise of it.
+Napi::Value synchronize(Addon& addon, Args& args) {
+  Place& place = addon.place(args.integer());
+  return addon.when_done(args.env(), place, 0, {}, args.env().Undefined(), [] {});
+}
+
+// room(): a promise for room in the queues, or null when there is room now.
+Napi::Value room(Addon& addon, Args& args) { return addon.when_room(args.env()); }
+
+// takeError(): the message of the first failure that no promise has reported yet, or null. Called
+// when the event loop has turned.
+Napi::Value take_error(Addon& addon, Args& args) {
+  addon.loop_has_turned();
+  const std::string error = addon.take_error();
+  if (error.empty()) return args.env().Null();
+  return Napi::String::New(args.env(), error);
+}
+
+Napi::Value set_threads(Addon& addon, Args& args) {
+  addon.cpu().queue.set_threads(static_cast<int>(args.size()));
+  return args.env().Undefined();
+}
+
+// setPrecision(matmul, rnn): what a GPU computes products in, as Fp32Precision.
+Napi::Value set_precision(Addon& addon, Args& args) {
+  const auto matmul = static_cast<Fp32Precision>(args.size());
+  const auto rnn = static_cast<Fp32Precision>(args.size());
+  addon.set_precision({matmul, rnn});
+  return args.env().Undefined();
+}
+
+// memory(device): bytes and blocks; zeros for a GPU that has not been used.
+Napi::Value memory(Addon& addon, Args& args) {
+  const int64_t number = args.integer();
+  MemoryStats stats{};
+  if (number < 0) {
+    stats = host_memory_stats();
+  } else if (const Place* place = addon.open_place(number)) {
+    stats = place->device->memory_stats();
+  }
+  auto result = Napi::Object::New(args.env());
+  result.Set("liveBytes", static_cast<double>(stats.live_bytes));
+  result.Set("peakBytes", static_cast<double>(stats.peak_bytes));
+  result.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
+  result.Set("liveBuffers", static_cast<double>(stats.live_blocks));
+  return result;
+}
+
+// cuda(): the GPUs, or why there are none.
+Napi::Value cuda(Addon&, Args& args) {
+  const CudaInfo& info = cuda_info();
+  auto devices = Napi::Array::New(args.env(), info.devices.size());
+  for (size_t i = 0; i < info.devices.size(); ++i) {
+    const CudaDeviceInfo& gpu = info.devices[i];
+    auto device = Napi::Object::New(args.env());
+    device.Set("name", gpu.name);
+    device.Set("memoryBytes", static_cast<double>(gpu.memory_bytes));
+    device.Set("major", gpu.major);
+    device.Set("minor", gpu.minor);
+    device.Set("multiprocessors", gpu.multiprocessors);
+    devices.Set(static_cast<uint32_t>(i), device);
+  }
+  auto result = Napi::Object::New(args.env());
+  result.Set("missing", info.missing);
+  result.Set("devices", devices);
+  return result;
+}
+
+Napi::Value info(Addon& addon, Args& args) {
+  auto result = Napi::Object::New(args.env());
+  result.Set("isa", addon.cpu().backend.name);
+  result.Set("threads", addon.cpu().queue.threads());
+  return result;
+}
+
+}  // namespace
+
+void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
+  add_entry<to_device>(env, exports, "toDevice", addon);
+  add_entry<synchronize>(env, exports, "synchronize", addon);
+  add_entry<room>(env, exports, "room", addon);
+  add_entry<take_error>(env, exports, "takeError", addon);
+  add_entry<set_threads>(env, exports, "setThreads", addon);
+  add_entry<set_precision>(env, exports, "setPrecision", addon);
+  add_entry<memory>(env, exports, "memory", addon);
+  add_entry<cuda>(env, exports, "cuda", addon);
+  add_entry<info>(env, exports, "info", addon);
+}
+
+}  // namespace fused_rnn::node

@@ -1,0 +1,305 @@
+// Recurrent layers, forward and backward, and the fused gradient of a linear layer under a cross
+// entropy.
+#include <cmath>
+#include <limits>
+
+#include "test/backends.h"
+
+namespace fused_rnn::test {
+namespace {
+
+struct RnnCase {
+  std::string name;
+  CellKind cell;
+  int64_t layers, directions, input, hidden, proj;
+  bool bias;
+  std::vector<int32_t> sizes;  // of the batch, by step
+  bool states;                 // h0 and c0 are given, and gradients of the last states
+  float dropout = 0;
+  bool one_hot = false;
+  bool keep = true;         // a workspace, and the backward pass
+  bool some_grads = false;  // only every other gradient is wanted
+  bool no_dy = false;       // gradients come from the last states alone
+};
+
+int64_t gates_of(CellKind cell) {
+  return cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+}
+
+// What a pass reads, and what it writes in one round.
+class RnnRun {
+ public:
+  RnnRun(const RnnCase& c, Side& side) : c_(c), s_(side) {
+    const int64_t n = c.sizes.front();
+    int64_t rows = 0;
+    for (const int32_t size : c.sizes) rows += size;
+    shape_ = {c.cell, c.layers, c.directions,   static_cast<int64_t>(c.sizes.size()),
+              n,      rows,     c.input,        c.hidden,
+              c.proj, c.bias,   c_.sizes.data()};
+    has_c_ = c.cell == CellKind::lstm;
+    const int64_t g = gates_of(c.cell) * c.hidden, p = shape_.out(),
+                  stacks = c.layers * c.directions;
+    // So that no state grows from step to step.
+    const float bound = 1 / std::sqrt(static_cast<float>(c.hidden));
+    for (int64_t i = 0; i < stacks; ++i) {
+      weights_.push_back({side.floats(g * shape_.layer_input(i / c.directions), -bound, bound),
+                          side.floats(g * p, -bound, bound), c.bias ? side.floats(g) : nullptr,
+                          c.bias ? side.floats(g) : nullptr,
+                          c.proj > 0 ? side.floats(c.proj * c.hidden, -bound, bound) : nullptr});
+    }
+    if (c.one_hot) {
+      x_.index = side.integers(rows, 0, static_cast<int32_t>(c.input));
+    } else {
+      x_.values = side.floats(rows * c.input);
+    }
+    h_floats_ = stacks * n * p;
+    c_floats_ = has_c_ ? stacks * n * c.hidden : 0;
+    if (c.states) {
+      h0_ = side.floats(h_floats_);
+      dhn_ = side.floats(h_floats_);
+      if (has_c_) c0_ = side.floats(c_floats_), dcn_ = side.floats(c_floats_);
+    }
+    if (!c.no_dy) dy_ = side.floats(rows * c.directions * p);
+    if (c.keep) workspace_ = scratch(side.backend.rnn_workspace_floats(shape_));
+  }
+
+  struct Results {
+    float *y, *hn, *cn, *dx, *dh0, *dc0;
+    std::vector<RnnWeightGrads> grads;
+  };
+  Results results() {
+    Results r{};
+    const int64_t g = gates_of(c_.cell) * c_.hidden, p = shape_.out();
+    r.y = out("y", shape_.rows * c_.directions * p, kForward);
+    r.hn = out("hn", h_floats_, kForward);
+    r.cn = has_c_ ? out("cn", c_floats_, kForward) : nullptr;
+    if (!c_.keep) return r;
+    const bool some = c_.some_grads;
+    r.dx = c_.one_hot || some ? nullptr : out("dx", shape_.rows * c_.input, kBackward);
+    if (c_.states) {
+      r.dh0 = some ? nullptr : out("dh0", h_floats_, kBackward);
+      r.dc0 = has_c_ ? out("dc0", c_floats_, kBackward) : nullptr;
+    }
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const int64_t inputs = shape_.layer_input(static_cast<int64_t>(i) / c_.directions);
+      RnnWeightGrads grads{};
+      grads.dw_ih = some ? nullptr : out("dw_ih", g * inputs, kBackward);
+      grads.dw_hh = out("dw_hh", g * p, kBackward);
+      if (c_.bias) grads.db_ih = some ? nullptr : out("db_ih", g, kBackward);
+      if (c_.bias) grads.db_hh = out("db_hh", g, kBackward);
+      if (c_.proj > 0) grads.dw_hr = some ? nullptr : out("dw_hr", c_.proj * c_.hidden, kBackward);
+      r.grads.push_back(grads);
+    }
+    return r;
+  }
+
+  void run(const Results& r) {
+    const RnnDropout dropout{c_.dropout, 1234567, 89};
+    s_.backend.rnn_forward(
+        {shape_, weights_.data(), x_, h0_, c0_, dropout, r.y, r.hn, r.cn, workspace_}, s_.context);
+    if (!c_.keep) return;
+    s_.backend.rnn_backward({shape_, weights_.data(), x_, dropout, workspace_, dy_, dhn_, dcn_,
+                             r.dx, r.dh0, r.dc0, r.grads.data()},
+                            s_.context);
+  }
+
+  // As before anything was written.
+  void clear() {
+    for (const auto& [data, n] : written_) {
+      s_.backend.fill({data, n, std::numeric_limits<float>::quiet_NaN()}, s_.context);
+    }
+  }
+  void forget() { written_.clear(); }
+
+ private:
+  static constexpr double kForward = 2e-5, kBackward = 1e-4;
+
+  float* out(const char* name, int64_t n, double tolerance) {
+    float* data = s_.output(name, n, tolerance);
+    written_.emplace_back(data, n);
+    return data;
+  }
+  float* scratch(int64_t n) {
+    return s_.values(
+        std::vector<float>(static_cast<size_t>(n), std::numeric_limits<float>::quiet_NaN()));
+  }
+
+  const RnnCase& c_;
+  Side& s_;
+  RnnShape shape_{};
+  bool has_c_;
+  std::vector<RnnWeights> weights_;
+  RnnInput x_{};
+  int64_t h_floats_, c_floats_;
+  const float *h0_ = nullptr, *c0_ = nullptr, *dy_ = nullptr, *dhn_ = nullptr, *dcn_ = nullptr;
+  float* workspace_ = nullptr;
+  std::vector<std::pair<float*, int64_t>> written_;
+};
+
+// Three rounds: the first of a shape, one with other memory, and that one again, so that CUDA's
+// work is queued, captured and replayed.
+void add_rnn(Cases& cases, const RnnCase& c) {
+  cases.add(c.name, [c](Side& side) {
+    RnnRun run(c, side);
+    run.run(run.results());
+    run.forget();
+    const RnnRun::Results results = run.results();
+    run.run(results);
+    run.clear();
+    run.run(results);
+  });
+}
+
+void add_recurrent(Cases& cases) {
+  struct Named {
+    const char* name;
+    CellKind cell;
+  };
+  const Named cells[] = {{"RNN tanh", CellKind::rnn_tanh},
+                         {"RNN relu", CellKind::rnn_relu},
+                         {"GRU", CellKind::gru},
+                         {"LSTM", CellKind::lstm}};
+  struct Batch {
+    const char* name;
+    std::vector<int32_t> sizes;
+  };
+  const Batch batches[] = {{"one step", {3}},
+                           {"equal", std::vector<int32_t>(6, 3)},
+                           {"packed", {5, 5, 5, 4, 4, 2, 1, 1}},
+                           {"long", std::vector<int32_t>(18, 2)},
+                           {"packed, long", {6, 6, 5, 5, 5, 5, 4, 4, 2, 2, 2, 1, 1}},
+                           {"one sequence", std::vector<int32_t>(5, 1)},
+                           {"packed, steps without rows", {4, 3, 3, 2, 2, 0, 0}}};
+  for (const auto& [cell_name, cell] : cells) {
+    for (const auto& [batch_name, sizes] : batches) {
+      for (int64_t layers = 1; layers <= 3; ++layers) {
+        for (int64_t directions = 1; directions <= 2; ++directions) {
+          for (const int64_t proj : {0, 3}) {
+            if (proj > 0 && cell != CellKind::lstm) continue;
+            for (const bool bias : {false, true}) {
+              for (const bool states : {false, true}) {
+                RnnCase c{.name = std::string(cell_name) + ", " + batch_name + ", layers " +
+                                  std::to_string(layers) + ", directions " +
+                                  std::to_string(directions) + (proj > 0 ? ", projection" : "") +
+                                  (bias ? ", bias" : "") + (states ? ", states" : ""),
+                          .cell = cell,
+                          .layers = layers,
+                          .directions = directions,
+                          .input = 5,
+                          .hidden = 7,
+                          .proj = proj,
+                          .bias = bias,
+                          .sizes = sizes,
+                          .states = states};
+                const std::string name = c.name;
+                // What is independent of the rest goes around in turn.
+                if (layers > 1 && bias) c.dropout = states ? 0.4f : 0.0f;
+                add_rnn(cases, c);
+                c.name = name + ", inference";
+                c.keep = false;
+                add_rnn(cases, c);
+                c.keep = true;
+                if (layers != 2) continue;
+                c.name = name + ", one-hot";
+                c.one_hot = true;
+                add_rnn(cases, c);
+                c.one_hot = false;
+                c.name = name + ", some gradients";
+                c.some_grads = true;
+                add_rnn(cases, c);
+                c.some_grads = false;
+                c.name = name + ", no dy";
+                c.no_dy = true;
+                add_rnn(cases, c);
+              }
+            }
+          }
+        }
+      }
+    }
+    // Beyond one block of units, and one-hot rows in a table.
+    for (const bool one_hot : {false, true}) {
+      add_rnn(cases, {.name = std::string(cell_name) + ", wider" + (one_hot ? ", one-hot" : ""),
+                      .cell = cell,
+                      .layers = 2,
+                      .directions = 2,
+                      .input = 30,
+                      .hidden = 133,
+                      .proj = cell == CellKind::lstm ? 37 : 0,
+                      .bias = true,
+                      .sizes = {9, 9, 9, 8, 7, 3},
+                      .states = true,
+                      .dropout = 0.3f,
+                      .one_hot = one_hot});
+    }
+    add_rnn(cases, {.name = std::string(cell_name) + ", everything dropped",
+                    .cell = cell,
+                    .layers = 2,
+                    .directions = 1,
+                    .input = 4,
+                    .hidden = 6,
+                    .proj = 0,
+                    .bias = true,
+                    .sizes = std::vector<int32_t>(5, 2),
+                    .states = true,
+                    .dropout = 1});
+    add_rnn(cases, {.name = std::string(cell_name) + ", no sequences",
+                    .cell = cell,
+                    .layers = 2,
+                    .directions = 2,
+                    .input = 4,
+                    .hidden = 6,
+                    .proj = 0,
+                    .bias = true,
+                    .sizes = {0, 0},
+                    .states = true});
+  }
+}
+
+void add_linear_cross_entropy(Cases& cases) {
+  struct Size {
+    int64_t m, in, out;
+  };
+  for (const auto& [m, in, out] : {Size{1, 1, 2}, {7, 5, 3}, {64, 20, 33}, {1100, 8, 40}}) {
+    for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum}) {
+      for (const float smoothing : {0.0f, 0.1f}) {
+        for (int wanted = 1; wanted < 8; wanted += 2) {
+          cases.add("linear_cross_entropy_backward " + std::to_string(m) + " x " +
+                        std::to_string(in) + " x " + std::to_string(out) + " reduction " +
+                        std::to_string(static_cast<int>(reduction)) + " smoothing " +
+                        std::to_string(smoothing) + " wanted " + std::to_string(wanted),
+                    [=](Side& s) {
+                      const CrossEntropyShape shape{m, out, 1, smoothing, false, reduction};
+                      const int64_t losses = reduction == Reduction::none ? m : 1;
+                      const float *logits = s.floats(m * out, -3, 3), *dloss = s.floats(losses);
+                      const int32_t* target = s.integers(m, 0, static_cast<int32_t>(out));
+                      float *loss = s.output("loss", losses), *lse = s.output("lse", m);
+                      s.backend.cross_entropy_forward({shape, logits, target, loss, lse},
+                                                      s.context);
+                      const float *x = s.floats(m * in), *w = s.floats(out * in);
+                      s.backend.linear_cross_entropy_backward(
+                          {{shape, logits, target, lse, dloss, nullptr},
+                           x,
+                           w,
+                           (wanted & 1) != 0 ? s.output("dx", m * in, 1e-4) : nullptr,
+                           (wanted & 2) != 0 ? s.output("dw", out * in, 1e-4) : nullptr,
+                           (wanted & 4) != 0 ? s.output("db", out, 1e-4) : nullptr,
+                           m,
+                           in,
+                           out},
+                          s.context);
+                    });
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void add_recurrent_cases(Cases& cases) {
+  add_recurrent(cases);
+  add_linear_cross_entropy(cases);
+}
+
+}  // namespace fused_rnn::test

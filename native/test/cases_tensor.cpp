@@ -1,0 +1,294 @@
+// Elementwise operations, reductions, shapes.
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "test/backends.h"
+
+namespace fused_rnn::test {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+// Around the sizes at which kernels cut their work.
+constexpr int64_t kSizes[] = {0, 1, 3, 4, 33, 256, 1023, 4097, 70001};
+
+// Numbers at which functions have to be careful.
+std::vector<float> corners() {
+  std::vector<float> values = {0.0f,  -0.0f, 1,         -1,         2.5f,   -2.5f,
+                               88.5f, 90,    -90,       1e-20f,     -1e30f, 2147483648.0f,
+                               3e9f,  -3e9f, kInfinity, -kInfinity, kNaN};
+  for (int i = 0; i < 100; ++i) values.push_back(0.37f * static_cast<float>(i - 50));
+  return values;
+}
+
+template <class T>
+uint32_t* bits(T* x) {
+  return reinterpret_cast<uint32_t*>(x);
+}
+
+std::string text(const std::vector<int64_t>& shape) {
+  std::string all = "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    all += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  }
+  return all + "]";
+}
+
+void add_elementwise(Cases& cases) {
+  for (const int64_t n : kSizes) {
+    const std::string size = " [" + std::to_string(n) + "]";
+    cases.add("fill" + size,
+              [=](Side& s) { s.backend.fill({s.output("out", n), n, 2.5f}, s.context); });
+    cases.add("copy" + size, [=](Side& s) {
+      s.backend.copy({bits(s.output("out", n)), bits(s.floats(n)), n}, s.context);
+      s.backend.copy({bits(s.output("kept", n)), bits(s.floats(n)), n, true}, s.context);
+    });
+    cases.add("add_into" + size, [=](Side& s) {
+      s.backend.add_into({s.expect("dst", s.floats(n), n), s.floats(n), n}, s.context);
+    });
+    cases.add("cast" + size, [=](Side& s) {
+      s.backend.cast({s.integer_output("integers", n), s.floats(n, -100, 100), n, true}, s.context);
+      s.backend.cast({s.output("floats", n), s.integers(n, -1000, 1000), n, false}, s.context);
+    });
+  }
+  cases.add("cast of corners", [](Side& s) {
+    const auto values = corners();
+    const auto n = static_cast<int64_t>(values.size());
+    s.backend.cast({s.integer_output("out", n), s.values(values), n, true}, s.context);
+  });
+}
+
+void add_binary(Cases& cases) {
+  struct Shape {
+    std::vector<int64_t> shape, a, b;
+  };
+  const Shape shapes[] = {
+      {{}, {}, {}},
+      {{0}, {1}, {1}},
+      {{1}, {1}, {1}},
+      {{1000}, {1}, {1}},
+      {{70003}, {1}, {0}},
+      {{1001}, {0}, {1}},
+      {{1001}, {0}, {0}},
+      {{7, 13}, {13, 1}, {0, 1}},
+      {{7, 13}, {13, 1}, {1, 0}},
+      {{7, 13}, {1, 0}, {0, 1}},
+      {{33, 64}, {64, 1}, {64, 1}},
+      {{3, 0, 5}, {0, 5, 1}, {0, 5, 1}},
+      {{3, 4, 5}, {20, 5, 1}, {5, 0, 1}},
+      {{2, 3, 1, 5, 4}, {60, 20, 20, 4, 1}, {0, 5, 0, 1, 0}},
+      {{2, 1, 3, 2, 2, 1, 2, 3}, {36, 0, 12, 6, 3, 0, 0, 1}, {0, 0, 1, 0, 3, 0, 6, 0}}};
+  for (const Shape& shape : shapes) {
+    for (int op = 0; op < 4; ++op) {
+      for (const bool integer : {false, true}) {
+        if (integer && op == 3) continue;
+        cases.add(
+            "binary " + std::to_string(op) + (integer ? " integers " : " ") + text(shape.shape),
+            [=](Side& s) {
+              BinaryArgs args{};
+              args.op = static_cast<BinaryOp>(op);
+              args.integer = integer;
+              args.dims = static_cast<int32_t>(shape.shape.size());
+              int64_t n = 1, a = 1, b = 1;
+              for (size_t d = 0; d < shape.shape.size(); ++d) {
+                args.shape[d] = shape.shape[d];
+                args.a_strides[d] = shape.a[d];
+                args.b_strides[d] = shape.b[d];
+                n *= shape.shape[d];
+                a += (shape.shape[d] - 1) * shape.a[d];
+                b += (shape.shape[d] - 1) * shape.b[d];
+              }
+              if (n == 0) a = b = 0;
+              if (integer) {
+                args.a = s.integers(a, INT32_MIN, INT32_MAX);
+                args.b = s.integers(b, INT32_MIN, INT32_MAX);
+                args.out = s.integer_output("out", n);
+              } else {
+                args.a = s.floats(a);
+                args.b = s.floats(b, 0.5f, 2);
+                args.out = s.output("out", n);
+              }
+              s.backend.binary(args, s.context);
+            });
+      }
+    }
+  }
+}
+
+void add_unary(Cases& cases) {
+  for (int op = 0; op <= static_cast<int>(UnaryOp::relu); ++op) {
+    for (const double p : {0.0, 2.0, 3.0, -0.5}) {
+      if (p != 0 && static_cast<UnaryOp>(op) != UnaryOp::pow) continue;
+      for (const int64_t n : {int64_t{0}, int64_t{1}, int64_t{517}, int64_t{-1}}) {
+        const std::string name = "unary " + std::to_string(op) + " p " + std::to_string(p) +
+                                 (n < 0 ? " of corners" : " [" + std::to_string(n) + "]");
+        cases.add(name, [=](Side& s) {
+          const std::vector<float> some = corners();
+          const int64_t count = n < 0 ? static_cast<int64_t>(some.size()) : n;
+          const auto input = [&] { return n < 0 ? s.values(some) : s.floats(n, -3, 3); };
+          const auto which = static_cast<UnaryOp>(op);
+          const double q = which == UnaryOp::clamp ? 1.5 : 0;
+          s.backend.unary({which, false, s.output("out", count), input(), count, p, q}, s.context);
+          s.backend.unary_backward(
+              {which, s.output("dx", count), s.floats(count), input(), count, p, q}, s.context);
+        });
+      }
+    }
+  }
+  for (const UnaryOp op : {UnaryOp::neg, UnaryOp::abs, UnaryOp::clamp, UnaryOp::relu}) {
+    cases.add("unary of integers " + std::to_string(static_cast<int>(op)), [=](Side& s) {
+      s.backend.unary(
+          {op, true, s.integer_output("out", 5),
+           s.values(std::vector<int32_t>{INT32_MIN, -7, 0, 3, INT32_MAX}), 5, -5.5, 1e12},
+          s.context);
+    });
+  }
+}
+
+// outer, n, inner
+constexpr std::array<int64_t, 3> kReductions[] = {
+    {1, 1, 1},     {1, 7, 1},     {5, 31, 1},   {3, 513, 1},   {2, 8192, 1}, {1, 8193, 1},
+    {2, 40001, 1}, {1, 5, 3},     {3, 40, 33},  {1, 256, 64},  {1, 257, 1},  {2, 257, 5},
+    {2, 1000, 70}, {70000, 2, 1}, {1, 3, 3000}, {300, 3, 300}, {0, 3, 2},    {2, 3, 0}};
+
+void add_reductions(Cases& cases) {
+  for (const auto& [outer, n, inner] : kReductions) {
+    const std::string shape = " " + text({outer, n, inner});
+    const int64_t all = outer * n * inner, rest = outer * inner;
+    cases.add("sum" + shape, [=](Side& s) {
+      s.backend.sum({false, s.output("out", rest), s.floats(all), outer, n, inner, 0.5f},
+                    s.context);
+      s.backend.sum({true, s.integer_output("integers", rest),
+                     s.integers(all, INT32_MIN, INT32_MAX), outer, n, inner, 1},
+                    s.context);
+    });
+    // Few different numbers, so that many are equal.
+    cases.add("max" + shape, [=](Side& s) {
+      std::vector<float> values(static_cast<size_t>(all));
+      for (size_t i = 0; i < values.size(); ++i) {
+        const size_t mixed = i * 2654435761u >> 7;
+        values[i] = mixed % 97 == 3   ? kNaN
+                    : mixed % 11 == 1 ? -kInfinity
+                                      : static_cast<float>(mixed % 13);
+      }
+      const float* x = s.values(values);
+      s.backend.max(
+          {false, s.output("value", rest), s.integer_output("index", rest), x, outer, n, inner},
+          s.context);
+      s.backend.max(
+          {false, nullptr, s.integer_output("index alone", rest), s.floats(all), outer, n, inner},
+          s.context);
+      s.backend.max(
+          {true, s.integer_output("integer value", rest), s.integer_output("integer index", rest),
+           s.integers(all, -5, 5), outer, n, inner},
+          s.context);
+    });
+    cases.add("max_backward" + shape, [=](Side& s) {
+      const int32_t* index = s.integers(rest, 0, static_cast<int32_t>(n));
+      s.backend.max_backward({s.output("dx", all), s.floats(rest), index, outer, n, inner},
+                             s.context);
+    });
+    for (const bool log : {false, true}) {
+      cases.add(std::string("softmax") + (log ? " log" : "") + shape, [=](Side& s) {
+        s.backend.softmax({log, s.output("y", all), s.floats(all, -9, 9), outer, n, inner},
+                          s.context);
+        const float* y = log ? s.floats(all, -5, 0) : s.floats(all, 0, 1);
+        s.backend.softmax_backward(
+            {log, s.output("dx", all, 1e-4), s.floats(all), y, outer, n, inner}, s.context);
+      });
+    }
+  }
+  cases.add("sum of nothing", [](Side& s) {
+    s.backend.sum({false, s.output("rows", 3), s.floats(0), 3, 0, 1, 1}, s.context);
+    s.backend.sum({false, s.output("columns", 15), s.floats(0), 3, 0, 5, 1}, s.context);
+  });
+  cases.add("softmax of infinities and NaN", [](Side& s) {
+    const float* x = s.values(std::vector<float>{1, -kInfinity, 2, kInfinity, 0, 1, kNaN, 1, 2,
+                                                 -kInfinity, -kInfinity, -kInfinity});
+    for (const bool log : {false, true}) {
+      s.backend.softmax({log, s.output("rows", 12), x, 4, 3, 1}, s.context);
+      s.backend.softmax({log, s.output("columns", 12), x, 1, 6, 2}, s.context);
+    }
+  });
+  for (const int64_t n : {1, 100, 20000}) {
+    for (const float value : {1.5f, kNaN}) {
+      cases.add("max_all_backward " + std::to_string(n) + " " + std::to_string(value),
+                [=](Side& s) {
+                  std::vector<float> x(static_cast<size_t>(n), 0.5f);
+                  for (size_t i = 0; i < x.size(); i += 3) x[i] = value;
+                  s.backend.max_all_backward({s.output("dx", n), s.floats(1), s.values(x),
+                                              s.values(std::vector<float>{value}), n},
+                                             s.context);
+                });
+    }
+  }
+}
+
+void add_shapes(Cases& cases) {
+  struct Strided {
+    std::vector<int64_t> shape, strides;
+    int64_t offset, size;
+  };
+  const Strided all[] = {{{}, {}, 0, 1},
+                         {{5}, {1}, 0, 5},
+                         {{0, 3}, {3, 1}, 0, 0},
+                         {{5}, {-1}, 4, 5},
+                         {{1000}, {3}, 0, 3000},
+                         {{40, 50}, {1, 40}, 0, 2000},  // transposed
+                         {{33, 31}, {1, 33}, 0, 1023},
+                         {{3, 40, 50}, {2000, 1, 40}, 0, 6000},  // the last two
+                         {{40, 3, 50}, {1, 2000, 40}, 0, 6000},
+                         {{50, 4, 7}, {1, 50, 200}, 0, 1400},
+                         {{2, 3, 4, 5}, {60, 5, 15, 1}, 0, 120},  // the middle two
+                         {{6, 7, 8}, {0, 1, 0}, 0, 7},            // expanded
+                         {{10, 20}, {100, 2}, 3, 1000},           // a slice
+                         {{4, 5}, {-5, -1}, 19, 20},              // both turned round
+                         {{2, 1, 3, 1, 2, 2, 2, 2}, {1, 9, 2, 9, 6, 12, 24, 48}, 0, 96},
+                         {{1, 300, 1, 200}, {1, 1, 1, 300}, 0, 60000}};
+  for (const Strided& one : all) {
+    cases.add("copy_strided " + text(one.shape) + " " + text(one.strides), [=](Side& s) {
+      CopyStridedArgs args{};
+      args.dims = static_cast<int32_t>(one.shape.size());
+      int64_t n = 1;
+      for (size_t d = 0; d < one.shape.size(); ++d) {
+        args.shape[d] = one.shape[d];
+        args.strides[d] = one.strides[d];
+        n *= one.shape[d];
+      }
+      args.in = bits(s.floats(one.size) + one.offset);
+      args.out = bits(s.output("out", n));
+      s.backend.copy_strided(args, s.context);
+    });
+  }
+  for (const int64_t outer : {0, 1, 5, 300}) {
+    for (const size_t count : {1, 3, 300}) {
+      cases.add("concat of " + std::to_string(count) + " x " + std::to_string(outer), [=](Side& s) {
+        std::vector<const uint32_t*> ins;
+        std::vector<int64_t> widths;
+        int64_t total = 0;
+        for (size_t i = 0; i < count; ++i) {
+          widths.push_back(static_cast<int64_t>(i * 7 % 5));
+          if (count == 1) widths.back() = 12;
+          ins.push_back(i % 4 == 2 ? nullptr : bits(s.floats(outer * widths.back())));
+          total += widths.back();
+        }
+        s.backend.concat({bits(s.output("out", outer * total)), ins.data(), widths.data(),
+                          static_cast<int64_t>(count), outer},
+                         s.context);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+void add_tensor_cases(Cases& cases) {
+  add_elementwise(cases);
+  add_binary(cases);
+  add_unary(cases);
+  add_reductions(cases);
+  add_shapes(cases);
+}
+
+}  // namespace fused_rnn::test

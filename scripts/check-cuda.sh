@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Compiles native/cuda with nvcc for every architecture and links it, as the addon is linked: with
+# the static runtime, without cuBLAS and without the driver. Prints registers, spills, stack and
+# shared memory of each kernel, the most of any architecture; a kernel that spills registers is a
+# failure. Needs no GPU. Objects are kept in build/check-cuda and made again when a source changed.
+#
+#   scripts/check-cuda.sh
+#
+# FUSED_RNN_CUBLAS: the folder of libcublas.so.13. If ../include has its headers, blas_api.h is
+# compared with both. Python's package nvidia-cublas is found by itself.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fail() { printf 'check-cuda: %s\n' "$*" >&2; exit 1; }
+
+nvcc=${NVCC:-nvcc}
+if ! command -v "$nvcc" >/dev/null; then
+  echo 'check-cuda: skipped, there is no nvcc here'
+  exit 0
+fi
+
+build=build/check-cuda
+mkdir -p "$build"
+architectures=(
+  -gencode=arch=compute_80,code=sm_80
+  -gencode=arch=compute_89,code=sm_89
+  -gencode=arch=compute_90,code=sm_90
+  -gencode=arch=compute_100,code=[sm_100,compute_100]
+)
+flags=(-std=c++20 -I native -I native/include -Xcompiler=-fPIC,-Wall,-Wextra
+  -Xcompiler=-fvisibility=hidden)
+
+# ---- Compile ------------------------------------------------------------------------------------
+
+# SOURCE COMMAND…: runs the command unless the object is newer than all that went into it and was
+# made by the same command; what it prints is kept beside the object.
+compile() {
+  local source=$1 object file fresh=
+  object=$build/$(basename "$source").o
+  shift
+  if [ -f "$object" ] && [ "$(cat "$object.command")" = "$*" ]; then
+    fresh=1
+    while read -r file; do
+      [ "$file" -nt "$object" ] || [ ! -e "$file" ] && { fresh=; break; }
+    done < <(tr -s ' \\' '\n' <"$object.d" | grep -v ':$' | grep .)
+  fi
+  [ -n "$fresh" ] && return
+  rm -f "$object"
+  if ! "$@" -MMD -MF "$object.d" -c "$source" -o "$object" >"$object.log" 2>&1; then
+    grep -v '^ptxas info' "$object.log" | sed "s|^|$source: |" >&2
+    return 1
+  fi
+  # What the compiler has to say, if anything; ptxas's figures are for the table below.
+  grep -E 'warning|Warning' "$object.log" >&2 || true
+  printf '%s' "$*" >"$object.command"
+}
+
+# As many at a time as there are processors.
+compile_all() {
+  local source running=0 failed=0 jobs
+  jobs=$(nproc)
+  for source in "$@"; do
+    if [ "$running" -ge "$jobs" ]; then
+      wait -n || failed=1
+      running=$((running - 1))
+    fi
+    case $source in
+      *.cu) compile "$source" "$nvcc" -O3 "${flags[@]}" "${architectures[@]}" -Xptxas=-v & ;;
+      *) compile "$source" "$nvcc" -O2 "${flags[@]}" & ;;
+    esac
+    running=$((running + 1))
+  done
+  while [ "$running" -gt 0 ]; do
+    wait -n || failed=1
+    running=$((running - 1))
+  done
+  return "$failed"
+}
+
+cuda=(native/cuda/*.cu native/cuda/*.cpp)
+host=(native/core/*.cpp native/cpu/rnn_plan.cpp native/test/cuda/info.cpp)
+compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
+
+# ---- Link, and load without a driver ------------------------------------------------------------
+
+objects=()
+for source in "${cuda[@]}" "${host[@]}"; do
+  objects+=("$build/$(basename "$source").o")
+done
+"$nvcc" -cudart=static -o "$build/info" "${objects[@]}" -Xlinker=--no-undefined -lpthread -ldl ||
+  fail 'native/cuda does not link'
+if readelf -d "$build/info" | grep -E 'NEEDED.*(cuda|cublas)'; then
+  fail 'the addon would not load on a machine without CUDA'
+fi
+printf 'GPUs: '
+"$build/info"
+
+# ---- cuBLAS ---------------------------------------------------------------------------------------
+
+cublas=${FUSED_RNN_CUBLAS:-}
+if [ -z "$cublas" ] && command -v python3 >/dev/null; then
+  cublas=$(python3 -c '
+import importlib.util, os
+spec = importlib.util.find_spec("nvidia")
+places = [os.path.join(p, "cu13/lib") for p in (spec.submodule_search_locations if spec else [])]
+print(next((p for p in places if os.path.isdir(p)), ""))')
+fi
+include=$cublas/../include
+library=$cublas/libcublas.so.13
+if [ -n "$cublas" ] && [ -f "$include/cublas_v2.h" ] && [ -f "$library" ]; then
+  "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/blas_api.so" \
+    native/test/cuda/blas_api.cpp -Xlinker="$library" -Xlinker=--no-undefined \
+    -Xlinker=--allow-shlib-undefined || fail 'native/cuda/blas_api.h is not what cuBLAS has'
+  echo "cuBLAS: native/cuda/blas_api.h agrees with $library"
+else
+  echo 'cuBLAS: not compared, its headers are not here (pip install nvidia-cublas)'
+fi
+
+# ---- Registers ------------------------------------------------------------------------------------
+
+for source in native/cuda/*.cu; do
+  cat "$build/$(basename "$source").o.log"
+done | c++filt | awk -v sources="$(echo native/cuda/*.cu)" '
+  # "Compiling entry function NAME for ARCH", its properties, then "Used N registers, …".
+  /Compiling entry function/ {
+    name = $0
+    sub(/^.*entry function ./, "", name)
+    sub(/. for .sm_.*$/, "", name)
+    sub(/^void /, "", name)
+    gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "", name)
+    # Without its arguments.
+    depth = 0
+    for (i = 1; i <= length(name); ++i) {
+      c = substr(name, i, 1)
+      if (c == "<") depth++
+      if (c == ">") depth--
+      if (c == "(" && depth == 0) { name = substr(name, 1, i - 1); break }
+    }
+    if (!(name in registers)) order[++count] = name
+  }
+  /bytes stack frame/ { raise(stack, $1); raise(spills, $5 + $9) }
+  /Used [0-9]+ registers/ {
+    raise(registers, after("Used"))
+    raise(shared, before("bytes smem"))
+  }
+  function raise(list, value) { if (!(name in list) || list[name] < value + 0) list[name] = value + 0 }
+  function after(word) { return match($0, word " [0-9]+") ? substr($0, RSTART + length(word) + 1, RLENGTH) + 0 : 0 }
+  function before(words) { return match($0, "[0-9]+ " words) ? substr($0, RSTART, RLENGTH) + 0 : 0 }
+  END {
+    printf "%-9s %6s %6s %7s  %s\n", "registers", "spills", "stack", "shared", "kernel"
+    for (i = 1; i <= count; ++i) {
+      name = order[i]
+      printf "%9d %6d %6d %7d  %s\n", registers[name], spills[name], stack[name], shared[name], name
+      if (spills[name] > 0) bad = bad "\n  " name
+    }
+    if (count == 0) { print "check-cuda: ptxas named no kernel" > "/dev/stderr"; exit 1 }
+    if (bad != "") { print "check-cuda: registers are spilled in" bad > "/dev/stderr"; exit 1 }
+  }'

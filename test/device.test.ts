@@ -1,0 +1,502 @@
+/** Devices: what there is, and tensors, modules and files that go from one to another. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  backends,
+  cat,
+  data,
+  device,
+  devices,
+  full,
+  getDefaultDevice,
+  io,
+  memoryStats,
+  models,
+  nn,
+  ones,
+  optim,
+  rand,
+  setDefaultDevice,
+  stack,
+  synchronize,
+  type Tensor,
+  Trainer,
+  tensor,
+  uniform,
+  zeros,
+} from 'fused-rnn'
+import {
+  closeTo,
+  onCpu,
+  randomTensor,
+  rejectsWith,
+  runScript,
+  testDevice,
+  throwsWith,
+} from './helpers.js'
+
+/** What needs a GPU beside the CPU. */
+const gpuTest = onCpu ? test.serial.skip : test.serial
+const gpu = testDevice
+
+// ---- What there is ---------------------------------------------------------------------------------
+
+test('devices: the CPU first, then the GPUs with their memory', (t) => {
+  const [cpu, ...gpus] = devices()
+  t.is(cpu?.name, 'cpu')
+  t.regex(String(cpu?.description), /^\w+, \d+ threads?$/)
+  gpus.forEach((info, i) => {
+    t.is(info.name, `cuda:${i}`)
+    t.true(info.description.length > 0)
+    t.true((info.memoryBytes as number) > 2 ** 20)
+    t.is(info.computeCapability?.length, 2)
+  })
+  if (!onCpu) t.true(gpus.length > 0)
+})
+
+test('device: names, and the same object back', (t) => {
+  t.is(device('cpu').toString(), 'cpu')
+  t.is(device(device('cpu')).type, 'cpu')
+  if (!onCpu) t.is(device('cuda').toString(), 'cuda:0')
+  const wrong: unknown[] = ['cuda:', 'cuda:-1', 'cuda:x', 'CPU', 'gpu', '', 0, null, {}]
+  for (const name of wrong) {
+    throwsWith(
+      t,
+      () => device(name as string),
+      TypeError,
+      /\[device\] name: expected 'cpu', 'cuda'/,
+    )
+  }
+  throwsWith(t, () => device('cuda:99'), RangeError, /\[device\] name: expected 'cpu'.*'cuda:99': /)
+})
+
+test.serial('setDefaultDevice: where everything is made that names no device', (t) => {
+  const before = getDefaultDevice()
+  t.is(before.toString(), testDevice)
+  setDefaultDevice('cpu')
+  try {
+    t.is(getDefaultDevice().toString(), 'cpu')
+    for (const one of [zeros([2]), ones([2]), rand([2]), tensor([1]), uniform([2], 0, 1)])
+      t.is(one.device, 'cpu')
+    t.is(new nn.LSTM(2, 3).weight_ih_l0?.device, 'cpu')
+    throwsWith(t, () => setDefaultDevice('cuda:99'), RangeError, /\[setDefaultDevice\] device/)
+    t.is(getDefaultDevice().toString(), 'cpu')
+  } finally {
+    setDefaultDevice(before)
+  }
+  t.is(zeros([1]).device, testDevice)
+  t.is(full([2], 3, { dtype: 'int32' }).device, testDevice)
+})
+
+test('layers take a device', (t) => {
+  const made = [
+    new nn.Linear(2, 3, { device: 'cpu' }),
+    new nn.Embedding(2, 3, { device: 'cpu' }),
+    new nn.GRU(2, 3, { device: 'cpu', bidirectional: true }),
+    new nn.RNNCell(2, 3, { device: 'cpu' }),
+    new models.LanguageModel({ vocabSize: 5, hiddenSize: 4, embeddingSize: 4, device: 'cpu' }),
+  ]
+  for (const module of made) for (const p of module.parameters()) t.is(p.device, 'cpu')
+  throwsWith(t, () => new nn.Linear(2, 3, { device: 'cuda:99' }), RangeError, /\[Linear\] device/)
+  throwsWith(t, () => new nn.LSTM(2, 3, { device: 'x' }), TypeError, /\[LSTM\] device/)
+})
+
+test('precision of products: names, and what is wrong', (t) => {
+  t.is(backends.cuda.matmul.fp32Precision, 'ieee')
+  throwsWith(
+    t,
+    () => {
+      backends.cuda.matmul.fp32Precision = 'fp8' as 'tf32'
+    },
+    TypeError,
+    /\[backends\.cuda\.matmul\] fp32Precision: expected one of 'ieee', 'tf32', 'bf16', got 'fp8'/,
+  )
+})
+
+test('memory: what tensors take, and the most that they took', async (t) => {
+  // Other tests run beside this one.
+  await synchronize()
+  const before = memoryStats().allocated
+  const large = ones([1 << 20])
+  await synchronize()
+  t.true(memoryStats().allocated - before >= 2 ** 22 - 2 ** 20)
+  t.true(memoryStats('cpu').peak >= memoryStats('cpu').allocated)
+  large[Symbol.dispose]()
+  throwsWith(t, () => memoryStats('cuda:99'), RangeError, /\[memoryStats\] on/)
+})
+
+// ---- Transfers -------------------------------------------------------------------------------------
+
+gpuTest('to: values there and back, of any size and type', async (t) => {
+  for (const n of [0, 1, 5, 1000, 300_000, 3_000_000]) {
+    const values = Float32Array.from({ length: n }, (_, i) => i % 1000)
+    const host = tensor(values, { device: 'cpu' })
+    const there = host.to(gpu)
+    t.is(there.device, gpu)
+    t.is(host.device, 'cpu')
+    t.deepEqual(await there.data(), values)
+    const back = there.to('cpu')
+    t.is(back.device, 'cpu')
+    t.deepEqual(await back.add(0).data(), values)
+  }
+  const whole = tensor(Int32Array.of(1, -2, 3), { shape: [3, 1], device: 'cpu' }).to(gpu)
+  t.is(whole.dtype, 'int32')
+  t.deepEqual(whole.shape, [3, 1])
+  t.deepEqual(await whole.to('cpu').data(), Int32Array.of(1, -2, 3))
+  t.regex(String(whole), /device=cuda:0/)
+})
+
+gpuTest('to: in the order of both queues, while both are busy', async (t) => {
+  const big = ones([500_000], { device: 'cpu' })
+  let x = zeros([500_000], { device: gpu })
+  for (let i = 0; i < 10; i++) {
+    for (let k = 0; k < 3; k++) big.add(1)[Symbol.dispose]()
+    const y = x.to('cpu').add(big) // on the CPU, after what the GPU does
+    x = y.to(gpu).add(1)
+  }
+  t.deepEqual(new Set(await x.data()), new Set([20]))
+})
+
+gpuTest('to: what changes afterwards does not show', async (t) => {
+  const host = tensor([1, 2], { device: 'cpu' })
+  const there = host.to(gpu)
+  nn.init.constant(host, 7)
+  t.deepEqual(await there.data(), Float32Array.of(1, 2))
+  const back = there.to('cpu')
+  nn.init.constant(there, 8)
+  t.deepEqual(await back.data(), Float32Array.of(1, 2))
+})
+
+gpuTest('to: the gradient goes back to where the tensor was', async (t) => {
+  const x = tensor([1, 2, 3], { device: 'cpu', requiresGrad: true })
+  const y = x.mul(2).to(gpu)
+  y.mul(y).sum().to('cpu').backward()
+  t.is(x.grad?.device, 'cpu')
+  await closeTo(t, x.grad, [8, 16, 24], 0)
+})
+
+gpuTest('to: what failed on one device has failed on the other', async (t) => {
+  for (const [from, into] of [
+    ['cpu', gpu],
+    [gpu, 'cpu'],
+  ] as const) {
+    const bad = tensor(Int32Array.of(9), { device: from })
+    const failed = new nn.Embedding(3, 2, { device: from }).forward(bad)
+    const moved = failed.to(into)
+    const dependent = moved.add(1)
+    await rejectsWith(t, synchronize(from), Error, /^\[embedding\]/)
+    await rejectsWith(t, dependent.data(), Error, /^\[embedding\].*9/)
+    await rejectsWith(t, moved.data(), Error, /^\[embedding\].*9/)
+    t.is(await tensor(1, { device: into }).item(), 1)
+    t.is(await tensor(1, { device: from }).item(), 1)
+  }
+})
+
+gpuTest('faults: several in one go, each with its own message', async (t) => {
+  const layer = new nn.Embedding(3, 2)
+  const [seven, two, eight] = [7, 2, 8].map((i) => tensor(Int32Array.of(i))) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ]
+  await synchronize()
+  const first = layer.forward(seven)
+  const fine = layer.forward(two)
+  const second = layer.forward(eight)
+  const both = first.add(second)
+  await rejectsWith(t, synchronize(), Error, /got 7/)
+  await rejectsWith(t, second.data(), Error, /got 8/)
+  await rejectsWith(t, first.data(), Error, /got 7/)
+  await rejectsWith(t, both.data(), Error, /got 7/)
+  t.is((await fine.data()).length, 2)
+  await synchronize()
+})
+
+// ---- Operations on several devices -----------------------------------------------------------------
+
+gpuTest('operations on tensors of two devices are errors that name both', (t) => {
+  const a = ones([2, 2])
+  const b = ones([2, 2], { device: 'cpu' })
+  const index = tensor(Int32Array.of(0, 1), { device: 'cpu' })
+  const lstm = new nn.LSTM(2, 2)
+  const step = [ones([1, 1, 2]), ones([1, 1, 2], { device: 'cpu' })] as const
+  const calls: [string, () => unknown][] = [
+    ['add', () => a.add(b)],
+    ['mul', () => a.mul(b)],
+    ['matmul', () => a.matmul(b)],
+    ['cat', () => cat([a, b], 0)],
+    ['stack', () => stack([a, b])],
+    ['indexSelect', () => a.indexSelect(0, index)],
+    ['linear', () => new nn.Linear(2, 2).forward(b)],
+    ['embedding', () => new nn.Embedding(2, 2).forward(index)],
+    ['crossEntropy', () => nn.functional.crossEntropy(a, index)],
+    ['mseLoss', () => nn.functional.mseLoss(a, b)],
+    ['LSTM.forward', () => lstm.forward(ones([1, 1, 2], { device: 'cpu' }))],
+    ['LSTM.forward', () => lstm.forward(step[0], [step[0], step[1]])],
+    ['GRUCell.forward', () => new nn.GRUCell(2, 2).forward(b)],
+    ['GRUCell.forward', () => new nn.GRUCell(2, 2).forward(a, b)],
+    [
+      'backward',
+      () =>
+        a
+          .detach()
+          .add(ones([2, 2], { requiresGrad: true }))
+          .backward(b),
+    ],
+    [
+      'Tensor',
+      () => {
+        a.grad = b
+      },
+    ],
+  ]
+  for (const [fn, call] of calls) {
+    throwsWith(t, call, RangeError, /expected a tensor on (cpu|cuda:0), got one on (cpu|cuda:0)$/)
+    throwsWith(t, call, RangeError, new RegExp(`^\\[${fn.replace('.', '\\.')}\\] `))
+  }
+})
+
+// ---- Modules, optimisers, files --------------------------------------------------------------------
+
+/** Some training steps; what the parameters are afterwards. */
+async function trained(on: string, moveAfter: string | null): Promise<Tensor[]> {
+  const layer = new nn.GRU(3, 4, { device: 'cpu' })
+  let seed = 1
+  for (const p of layer.parameters()) {
+    const values = await randomTensor(p.shape, seed++).data()
+    layer.loadStateDict(
+      new Map([
+        [
+          layer.namedParameters().find(([, q]) => q === p)?.[0] as string,
+          tensor(values, { shape: p.shape }),
+        ],
+      ]),
+      { strict: false },
+    )
+  }
+  const optimizer = new optim.Adam(layer.parameters(), { lr: 0.01, maxGradNorm: 1 })
+  layer.to(on)
+  for (let i = 0; i < 4; i++) {
+    if (i === 2 && moveAfter !== null) layer.to(moveAfter)
+    optimizer.zeroGrad()
+    const where = layer.parameters()[0]?.device as string
+    layer
+      .forward(randomTensor([5, 2, 3], 77).to(where))[0]
+      .sum()
+      .backward()
+    await optimizer.step()
+  }
+  return layer.parameters()
+}
+
+gpuTest(
+  'Module.to: parameters stay themselves, training goes on with the same numbers',
+  async (t) => {
+    const layer = new nn.LSTM(3, 4, { device: 'cpu' })
+    const before = layer.parameters()
+    const values = await Promise.all(before.map((p) => p.data()))
+    layer
+      .forward(ones([2, 1, 3], { device: 'cpu' }))[0]
+      .sum()
+      .backward()
+    t.is(layer.to(gpu), layer)
+    t.deepEqual(layer.parameters(), before)
+    for (const [i, p] of layer.parameters().entries()) {
+      t.is(p.device, gpu)
+      t.is(p.grad?.device, gpu)
+      t.true(p.requiresGrad)
+      t.deepEqual(await p.data(), values[i])
+    }
+    const expected = await trained('cpu', null)
+    for (const other of [
+      await trained(gpu, null),
+      await trained('cpu', gpu),
+      await trained(gpu, 'cpu'),
+    ])
+      for (const [i, p] of other.entries()) await closeTo(t, p, expected[i] as Tensor, 1e-5)
+  },
+)
+
+gpuTest('Module.to: tied weights stay tied, weights of a loss move along', (t) => {
+  const model = new models.LanguageModel({
+    vocabSize: 5,
+    hiddenSize: 4,
+    embeddingSize: 4,
+    tieWeights: true,
+    device: 'cpu',
+  })
+  model.to(gpu)
+  t.is(model.encoder?.weight, model.decoder.weight)
+  t.is(model.decoder.weight.device, gpu)
+  const weight = ones([2], { device: 'cpu' })
+  const loss = new nn.BCEWithLogitsLoss({ weight })
+  loss.to(gpu)
+  t.is(loss.weight?.device, gpu)
+  t.is(weight.device, 'cpu')
+})
+
+gpuTest('state dicts are loaded across devices, also an optimiser’s', async (t) => {
+  const a = new nn.Linear(2, 2, { device: 'cpu' })
+  const b = new nn.Linear(2, 2, { device: gpu })
+  b.loadStateDict(a.stateDict())
+  t.is(b.weight.device, gpu)
+  t.deepEqual(await b.weight.data(), await a.weight.data())
+  const first = new optim.Adam(a.parameters())
+  a.forward(ones([1, 2], { device: 'cpu' }))
+    .sum()
+    .backward()
+  await first.step()
+  const second = new optim.Adam(b.parameters())
+  second.loadStateDict(first.stateDict())
+  b.forward(ones([1, 2], { device: gpu }))
+    .sum()
+    .backward()
+  await second.step()
+  const { expAvg } = second.stateDict().state[0] as optim.ParamState
+  t.is((expAvg as Tensor).device, gpu)
+})
+
+gpuTest('one optimiser for parameters on two devices', async (t) => {
+  const a = tensor([1], { device: 'cpu', requiresGrad: true })
+  const b = tensor([2], { device: gpu, requiresGrad: true })
+  const optimizer = new optim.SGD([a, b], { lr: 1, momentum: 0.5 })
+  a.mul(3).sum().backward()
+  b.mul(4).sum().backward()
+  await optimizer.step()
+  t.deepEqual([await a.item(), await b.item()], [-2, -2])
+  optimizer.maxGradNorm = 1
+  throwsWith(
+    t,
+    () => optimizer.step(),
+    RangeError,
+    /\[SGD\] maxGradNorm.*on cpu, got one on cuda:0/,
+  )
+  throwsWith(t, () => nn.utils.clipGradNorm([a, b], 1), RangeError, /\[clipGradNorm\] gradients/)
+})
+
+test('safetensors: where the tensors go', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-device-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const path = join(folder, 'a.safetensors')
+  await io.safetensors.save(path, new Map([['a', tensor([1, 2])]]))
+  t.is((await io.safetensors.load(path)).get('a')?.device, 'cpu')
+  const there = (await io.safetensors.load(path, { device: testDevice })).get('a') as Tensor
+  t.is(there.device, testDevice)
+  t.deepEqual(await there.data(), Float32Array.of(1, 2))
+  await rejectsWith(
+    t,
+    io.safetensors.load(path, { device: 'cuda:99' }),
+    RangeError,
+    /\[safetensors\.load\] device/,
+  )
+})
+
+// ---- Training --------------------------------------------------------------------------------------
+
+gpuTest('the Trainer brings batches to the model, whatever holds their tensors', async (t) => {
+  class Model extends nn.Module {
+    readonly linear = new nn.Linear(2, 1, { device: gpu })
+    readonly seen: string[] = []
+    override forward(x: Tensor): Tensor {
+      this.seen.push(x.device)
+      return this.linear.forward(x)
+    }
+    trainingStep(batch: unknown): Tensor {
+      const { parts } = batch as { parts: [Tensor, Map<string, Tensor>] }
+      return this.forward(parts[0])
+        .sub(parts[1].get('y') as Tensor)
+        .sum()
+    }
+    configureOptimizers(): optim.SGD {
+      return new optim.SGD(this.parameters(), { lr: 0.01 })
+    }
+  }
+  const model = new Model()
+  const x = ones([3, 2], { device: 'cpu' })
+  const batch = { parts: [x, new Map([['y', ones([3, 1], { device: 'cpu' })]])], name: 'one' }
+  await new Trainer({ maxEpochs: 1, progressBar: false }).fit(model, [batch, batch])
+  t.deepEqual(model.seen, [gpu, gpu])
+  t.deepEqual(await x.data(), new Float32Array(6).fill(1), 'the batch is the user’s')
+})
+
+gpuTest('a language model trains, is saved, loaded and generates on either device', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-device-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const text = 'the quick brown fox jumps over the lazy dog. '.repeat(8)
+  const vocabulary = data.Vocabulary.fromText(text)
+  const sizes = { vocabulary, embeddingSize: 4, hiddenSize: 8, numLayers: 2, dropout: 0 }
+  const model = new models.LanguageModel({ ...sizes, device: gpu })
+  const batches = new data.SequentialBatches(vocabulary.encode(text), {
+    batchSize: 4,
+    sequenceLength: 12,
+  })
+  setDefaultDevice('cpu') // the batches are made there
+  try {
+    const trainer = new Trainer({ maxEpochs: 2, progressBar: false })
+    const { metrics } = await trainer.fit(model, batches, batches)
+    t.true(Number.isFinite(metrics.valLoss))
+    await model.save(folder)
+    const onHost = await models.LanguageModel.load(folder, { device: 'cpu' })
+    const here: number[] = []
+    const there: number[] = []
+    const options = { length: 10, temperature: 0 }
+    for await (const token of onHost.generate('the', options)) here.push(token)
+    for await (const token of model.eval().generate('the', options)) there.push(token)
+    t.deepEqual(there, here)
+  } finally {
+    setDefaultDevice(gpu)
+  }
+})
+
+// ---- Memory ----------------------------------------------------------------------------------------
+
+async function passes(
+  t: ExecutionContext,
+  body: string,
+  env: Record<string, string> = {},
+): Promise<void> {
+  const { code, stderr } = await runScript(
+    `import { memoryStats, ones, synchronize, zeros } from 'fused-rnn'
+    function assert(condition, message) { if (!condition) throw new Error(message) }
+    ${body}`,
+    { env },
+  )
+  t.is(code, 0, stderr)
+}
+
+gpuTest('out of memory is an error with sizes, and the device goes on', async (t) => {
+  await passes(
+    t,
+    `const { devices } = await import('fused-rnn')
+    const { memoryBytes } = devices().find(({ name }) => name === '${gpu}')
+    const kept = ones([1000])
+    const quarter = Math.floor(memoryBytes / 16)
+    const parts = []
+    let failed = null
+    for (let i = 0; i < 4 && failed === null; i++) {
+      parts.push(zeros([quarter]))
+      await synchronize().catch((error) => { failed = error })
+    }
+    const message = /^\\[fill\\] out of memory on ${gpu}: could not allocate \\d+ bytes \\(\\d+ free of \\d+/
+    assert(message.test(failed?.message), String(failed))
+    await parts.at(-1).data().then(() => assert(false, 'has values'), () => {})
+    for (const part of parts) part[Symbol.dispose]()
+    await synchronize()
+    assert((await kept.add(1).data()).every((x) => x === 2), 'works on')
+    assert((await zeros([quarter]).sum().item()) === 0, 'and has memory')`,
+    { FUSED_RNN_CUDA_HOST_MEMORY: String(2 ** 25) },
+  )
+})
+
+gpuTest('dropped tensors of a GPU are collected', async (t) => {
+  await passes(
+    t,
+    `for (let step = 0; step < 300; step++) {
+      ones([2 ** 20])
+      if (step % 10 === 9) await synchronize()
+    }
+    assert(memoryStats().peak < 1000 * 2 ** 20, 'peak ' + memoryStats().peak)`,
+  )
+})

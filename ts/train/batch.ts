@@ -1,0 +1,35 @@
+/** Batches of any kind, where the model is. */
+import type { Module } from '../nn/module.js'
+import { PackedSequence } from '../nn/packed_sequence.js'
+import { Tensor } from '../tensor.js'
+
+/** The device of a model's parameters; null when it has none. */
+export function deviceOf(model: Module): string | null {
+  return model.parameters()[0]?.device ?? null
+}
+
+/**
+ * A batch with all its tensors on a device: those in arrays, maps and plain objects, and packed
+ * sequences. The batch itself when nothing has to move.
+ */
+export function batchOn<B>(batch: B, device: string | null): B {
+  return device === null ? batch : (on(batch, device) as B)
+}
+
+function on(value: unknown, device: string): unknown {
+  if (value instanceof Tensor || value instanceof PackedSequence) return value.to(device)
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) {
+    const moved = value.map((item) => on(item, device))
+    return moved.some((item, i) => item !== value[i]) ? moved : value
+  }
+  if (value instanceof Map) {
+    const moved = new Map([...value].map(([key, item]) => [key, on(item, device)]))
+    return [...moved].some(([key, item]) => item !== value.get(key)) ? moved : value
+  }
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) return value
+  const entries = Object.entries(value)
+  const moved = entries.map(([key, item]) => [key, on(item, device)] as const)
+  return moved.some(([, item], i) => item !== entries[i]?.[1]) ? Object.fromEntries(moved) : value
+}
