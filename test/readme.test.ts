@@ -40,7 +40,8 @@ test('the program in TypeScript: its types, and a short run of it', async (t) =>
   t.teardown(() => rm(cwd, { recursive: true, force: true }))
   const { stdout } = await exec(process.execPath, [join(folder, 'sonnets.mjs')], { cwd })
   t.true(stdout.startsWith('Shall I '))
-  t.is([...stdout].length, 'Shall I '.length + 300)
+  // Of a model that has seen the text once; it may still say that a token is unknown to it.
+  t.is([...stdout.replaceAll('<unk>', '?')].length, 'Shall I '.length + 300)
   t.deepEqual((await readdir(cwd)).sort(), ['loss.svg', 'sonnets-model'])
 })
 
