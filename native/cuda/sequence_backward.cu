@@ -162,7 +162,6 @@ class Backward {
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {
         weight_gradients(layer, &loops_[static_cast<size_t>(s_.layers - 1 - layer)]);
       }
-      join_weight_products(device_);
     } else {
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {
         loops_.clear();
@@ -174,9 +173,9 @@ class Backward {
         run_layer_loop(loops_, context_);
         weight_gradients(layer, loops_.data());
       }
-      join_weight_products(device_);
     }
     if (args_.dx != nullptr) input_gradient();
+    join_weight_products(device_);
   }
 
  private:

@@ -129,9 +129,9 @@ void transpose(CudaDevice& device, const float* in, int64_t rows, int64_t column
 
 void describe(const ForwardLoop& l, GraphKey& key) {
   describe_shape(l.shape, key);
-  key.shape.insert(key.shape.end(),
-                   {0, number(l.name), l.keep, l.h0 != nullptr, l.c0 != nullptr,
-                    l.input.index != nullptr, l.input.row_stride, l.input.unit_stride});
+  key.shape.insert(key.shape.end(), {0, number(l.name), l.keep, l.h0 != nullptr, l.c0 != nullptr,
+                                     l.input.index != nullptr, l.input.row_stride,
+                                     l.input.unit_stride, l.input.classes});
   describe_saved(l.saved, key);
   key.addresses.insert(key.addresses.end(), {l.w_hh, l.w_hr, l.bias, l.input.values, l.input.index,
                                              l.h0, l.c0, l.y, l.hn, l.cn, l.product});

@@ -1,5 +1,6 @@
 // Recurrent layers, forward and backward, and the fused gradient of a linear layer under a cross
 // entropy.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -231,6 +232,24 @@ void add_recurrent(Cases& cases) {
                       .states = true,
                       .dropout = 0.3f,
                       .one_hot = one_hot});
+    }
+    // More layers than streams, and a last chunk of the steps that is not full.
+    for (const bool packed : {false, true}) {
+      std::vector<int32_t> sizes(19, 4);
+      if (packed) std::fill(sizes.begin() + 6, sizes.begin() + 13, 3);
+      if (packed) std::fill(sizes.begin() + 13, sizes.end(), 1);
+      add_rnn(cases, {.name = std::string(cell_name) + ", deep" + (packed ? ", packed" : ""),
+                      .cell = cell,
+                      .layers = 6,
+                      .directions = 1,
+                      .input = 3,
+                      .hidden = 9,
+                      .proj = cell == CellKind::lstm && packed ? 5 : 0,
+                      .bias = true,
+                      .sizes = sizes,
+                      .states = true,
+                      .dropout = packed ? 0.3f : 0.0f,
+                      .one_hot = packed});
     }
     add_rnn(cases, {.name = std::string(cell_name) + ", everything dropped",
                     .cell = cell,
