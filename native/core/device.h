@@ -25,8 +25,9 @@ class Device {
   virtual const std::string& name() const = 0;
 
   // Memory in stream order: what is freed may be handed out again at once, for work that is queued
-  // later. Any thread. Throws std::runtime_error with the sizes when there is no more.
+  // later. On the queue's thread. Throws std::runtime_error with the sizes when there is no more.
   virtual void* allocate(size_t bytes) = 0;
+  // On any thread.
   virtual void free(void* data, size_t bytes) noexcept = 0;
   virtual MemoryStats memory_stats() const = 0;
 

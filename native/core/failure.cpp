@@ -5,10 +5,15 @@
 
 namespace fused_rnn {
 
+std::string index_message(const char* op, const char* name, int64_t position, int64_t value,
+                          int64_t limit) {
+  return "[" + std::string(op) + "] " + name + "[" + std::to_string(position) +
+         "]: expected a whole number of at least 0 and below " + std::to_string(limit) + ", got " +
+         std::to_string(value);
+}
+
 void fail_index(const char* op, const char* name, int64_t position, int64_t value, int64_t limit) {
-  throw std::runtime_error("[" + std::string(op) + "] " + name + "[" + std::to_string(position) +
-                           "]: expected a whole number of at least 0 and below " +
-                           std::to_string(limit) + ", got " + std::to_string(value));
+  throw std::runtime_error(index_message(op, name, position, value, limit));
 }
 
 void fail(const char* op, const char* text) {

@@ -3,11 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace fused_rnn {
 
-// Throws std::runtime_error "[op] name[position]: expected a whole number of at least 0 and below
-// limit, got value".
+// "[op] name[position]: expected a whole number of at least 0 and below limit, got value".
+std::string index_message(const char* op, const char* name, int64_t position, int64_t value,
+                          int64_t limit);
+
+// Throws it as a std::runtime_error.
 [[noreturn]] void fail_index(const char* op, const char* name, int64_t position, int64_t value,
                              int64_t limit);
 

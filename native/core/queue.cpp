@@ -105,7 +105,11 @@ void Queue::stop() {
 
 void Queue::work() {
   const FlushDenormals flush;
-  if (device_ != nullptr) device_->enter_thread();
+  try {
+    if (device_ != nullptr) device_->enter_thread();
+  } catch (const std::exception& e) {
+    remember(e.what());  // operations will fail, too
+  }
   std::unique_lock lock(mutex_);
   for (bool linger = false;; linger = true) {
     wait_for_job(lock, linger);

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/failure.h"
+#include "core/job_log.h"
 #include "cuda/graphs.h"
 
 namespace fused_rnn::cuda {
@@ -106,7 +108,7 @@ struct CudaDevice::Garbage {
 
 // Who may report a fault, each with a record of its own, since the last wait.
 struct CudaDevice::Faults {
-  static constexpr size_t kSites = 8192;  // so many jobs with sites run before the queue waits
+  static constexpr size_t kSites = 2 * JobLog::kLimit;  // an operation has two at most
 
   struct Site {
     uint64_t job;
@@ -142,9 +144,6 @@ struct CudaDevice::Faults {
 CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), index_(index) {
   if (index < 0 || index >= kMostDevices) throw std::runtime_error("no such device: " + name_);
   check(cudaSetDevice(index), "cudaSetDevice");
-  cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
-  multiprocessors_ = properties.multiProcessorCount;
   // The pool keeps what it has: a training step asks for the same sizes again.
   cudaMemPool_t pool;
   check(cudaDeviceGetDefaultMemPool(&pool, index), "cudaDeviceGetDefaultMemPool");
@@ -178,8 +177,7 @@ CudaDevice::~CudaDevice() {
   cudaStreamDestroy(stream_);
 }
 
-// ---- Memory
-// ---------------------------------------------------------------------------------------
+// ---- Memory ------------------------------------------------------------------------------------
 
 void* CudaDevice::allocate(size_t bytes) {
   const OnDevice here(index_);
@@ -282,8 +280,7 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
   take_out();
 }
 
-// ---- Order
-// ----------------------------------------------------------------------------------------
+// ---- Order -------------------------------------------------------------------------------------
 
 void CudaDevice::enter_thread() {
   check(cudaSetDevice(index_), "cudaSetDevice");
@@ -308,8 +305,7 @@ void CudaDevice::order(cudaStream_t from, cudaStream_t to) {
   check(cudaStreamWaitEvent(to, order_event_, 0), "cudaStreamWaitEvent");
 }
 
-// ---- Products
-// -------------------------------------------------------------------------------------
+// ---- Products ----------------------------------------------------------------------------------
 
 Blas& CudaDevice::blas(int i) {
   auto& blas = blas_[i + 1];
@@ -321,8 +317,7 @@ void CudaDevice::multiply(const Product& product, Fp32Precision precision) {
   blas().multiply(product, precision, stream_);
 }
 
-// ---- Faults
-// ---------------------------------------------------------------------------------------
+// ---- Faults ------------------------------------------------------------------------------------
 
 void CudaDevice::begin_job(uint64_t number) {
   free_garbage();
@@ -345,14 +340,11 @@ std::optional<DeviceFault> CudaDevice::take_fault() {
     FaultRecord& record = faults.shared->records[i];
     if (record.set == 0) continue;
     const Faults::Site& site = faults.sites[i];
-    DeviceFault fault{site.job, "[" + site.op + "] " + site.name};
-    if (site.index) {
-      fault.message += "[" + std::to_string(record.position) +
-                       "]: expected a whole number of at least 0 and below " +
-                       std::to_string(record.limit) + ", got " + std::to_string(record.value);
-    }
     record.set = 0;
-    return fault;
+    return DeviceFault{site.job, site.index
+                                     ? index_message(site.op.c_str(), site.name.c_str(),
+                                                     record.position, record.value, record.limit)
+                                     : "[" + site.op + "] " + site.name};
   }
   faults.shared->any = 0;
   faults.sites.clear();
@@ -361,69 +353,3 @@ std::optional<DeviceFault> CudaDevice::take_fault() {
 }
 
 }  // namespace fused_rnn::cuda
-
-namespace fused_rnn {
-namespace {
-
-std::string version(int number) {
-  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
-
-CudaInfo ask() {
-  CudaInfo info;
-  int driver = 0, runtime = 0, count = 0;
-  cudaRuntimeGetVersion(&runtime);
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    cudaGetLastError();
-    info.missing = "no NVIDIA driver was found";
-    return info;
-  }
-  // A driver serves every runtime of its own major version.
-  const int needed = runtime / 1000 * 1000;
-  if (driver < needed) {
-    cudaGetLastError();
-    info.missing = "found driver " + version(driver) + ", needs at least " + version(needed);
-    return info;
-  }
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    info.missing = error == cudaSuccess || error == cudaErrorNoDevice
-                       ? "no GPU was found"
-                       : std::string("no GPU can be used: ") + cudaGetErrorString(error);
-    return info;
-  }
-  info.missing = cuda::Blas::missing();
-  if (!info.missing.empty()) return info;
-  for (int i = 0; i < count; ++i) {
-    cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) {
-      cudaGetLastError();
-      break;
-    }
-    info.devices.push_back({properties.name, static_cast<int64_t>(properties.totalGlobalMem),
-                            properties.major, properties.minor, properties.multiProcessorCount});
-  }
-  return info;
-}
-
-}  // namespace
-
-const CudaInfo& cuda_info() {
-  static const CudaInfo* const info = new CudaInfo(ask());
-  return *info;
-}
-
-std::shared_ptr<Device> open_cuda(int index) {
-  const CudaInfo& info = cuda_info();
-  if (index < 0 || static_cast<size_t>(index) >= info.devices.size()) {
-    throw std::runtime_error(info.missing.empty() ? "no such GPU" : info.missing);
-  }
-  return std::make_shared<cuda::CudaDevice>(index);
-}
-
-void set_cuda_precision(Device& device, CudaPrecision precision) {
-  static_cast<cuda::CudaDevice&>(device).precision = precision;
-}
-
-}  // namespace fused_rnn

@@ -47,15 +47,14 @@ class CudaDevice : public Device {
   Blas& blas(int i = -1);
   CudaPrecision precision;
 
-  // A place for kernels of this job to report to. The message will be fail_index()'s for these
-  // names (core/failure.h), or with `text` instead of a name fail()'s.
+  // A place for kernels of this job to report to: what index_message() says of these names
+  // (core/failure.h), or "[op] text".
   FaultSite index_site(const char* op, const char* name);
   FaultSite text_site(const char* op, const char* text);
   // Device memory, not 0 once there is a fault.
   const unsigned* fault_flag() const { return fault_flag_; }
 
   GraphCache& graphs() { return *graphs_; }
-  int multiprocessors() const { return multiprocessors_; }
 
  private:
   struct Staging;
@@ -66,7 +65,6 @@ class CudaDevice : public Device {
 
   std::string name_;
   int index_;
-  int multiprocessors_ = 1;
   cudaStream_t stream_ = nullptr;
   cudaStream_t side_streams_[kSideStreams] = {};
   cudaEvent_t order_event_ = nullptr;

@@ -19,6 +19,9 @@ struct Node {
   std::function<void()> run;
   std::vector<NodePointer> before;  // those that had not run when this was queued
   bool done = false;
+  // While it waits to run: how many are before it, and which are behind it.
+  size_t open = 0;
+  std::vector<Node*> after;
 };
 
 // A recording: nodes whose `before` are nodes of the same graph.
@@ -60,33 +63,32 @@ std::vector<NodePointer>& pending() {
   return *instance;
 }
 
-bool ready(const Node& node) {
-  return std::all_of(node.before.begin(), node.before.end(),
-                     [](const NodePointer& n) { return n->done; });
-}
-
-// Runs nodes in a random order in which each comes after those before it.
-void run_nodes(std::vector<NodePointer> nodes) {
-  std::vector<NodePointer> blocked;
-  while (!nodes.empty()) {
-    // A random one; if it has to wait, another.
-    const size_t i = dice()() % nodes.size();
-    std::swap(nodes[i], nodes.back());
-    NodePointer node = std::move(nodes.back());
-    nodes.pop_back();
-    if (!ready(*node)) {
-      blocked.push_back(std::move(node));
-      if (!nodes.empty()) continue;
-      nodes.swap(blocked);
-      continue;
+// Runs nodes in a random order in which each comes after those before it, which are among them.
+void run_nodes(const std::vector<NodePointer>& nodes) {
+  std::vector<Node*> ready;
+  for (const NodePointer& node : nodes) {
+    for (const NodePointer& before : node->before) {
+      if (before->done) continue;
+      before->after.push_back(node.get());
+      node->open += 1;
     }
+    if (node->open == 0) ready.push_back(node.get());
+  }
+  size_t ran = 0;
+  for (; !ready.empty(); ++ran) {
+    std::swap(ready[dice()() % ready.size()], ready.back());
+    Node* node = ready.back();
+    ready.pop_back();
     node->run();
     node->run = nullptr;
     node->before.clear();
     node->done = true;
-    nodes.insert(nodes.end(), blocked.begin(), blocked.end());
-    blocked.clear();
+    for (Node* next : node->after) {
+      if (--next->open == 0) ready.push_back(next);
+    }
+    node->after.clear();
   }
+  if (ran != nodes.size()) die("work waits for what has not been queued");
 }
 
 // What work queued on a stream now has to wait for; the stream's waits are used up.
@@ -98,7 +100,7 @@ std::vector<NodePointer> before_next(Stream& stream) {
 
 NodePointer add(Stream* stream, const void* what, std::function<void()> run) {
   if (stream == nullptr) die("work on the default stream, which waits for all others");
-  auto node = std::make_shared<Node>(Node{what, std::move(run), before_next(*stream), false});
+  auto node = std::make_shared<Node>(Node{what, std::move(run), before_next(*stream)});
   stream->last = node;
   if (stream->recording != nullptr) {
     stream->recording->nodes.push_back(node);
@@ -114,7 +116,7 @@ std::vector<NodePointer> copy_of(const std::vector<NodePointer>& nodes) {
   std::map<const Node*, NodePointer> copies;
   std::vector<NodePointer> result;
   for (const NodePointer& node : nodes) {
-    auto copy = std::make_shared<Node>(Node{node->what, node->run, {}, false});
+    auto copy = std::make_shared<Node>(Node{node->what, node->run, {}});
     for (const NodePointer& before : node->before) copy->before.push_back(copies.at(before.get()));
     copies[node.get()] = copy;
     result.push_back(std::move(copy));
