@@ -36,7 +36,7 @@ flags=(-std=c++20 -I native -I native/include -Xcompiler=-fPIC,-Wall,-Wextra
 # made by the same command; what it prints is kept beside the object.
 compile() {
   local source=$1 object file fresh=
-  object=$build/$(basename "$source").o
+  object=$build/${source//\//-}.o
   shift
   if [ -f "$object" ] && [ "$(cat "$object.command")" = "$*" ]; then
     fresh=1
@@ -85,7 +85,7 @@ compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
 
 objects=()
 for source in "${cuda[@]}" "${host[@]}"; do
-  objects+=("$build/$(basename "$source").o")
+  objects+=("$build/${source//\//-}.o")
 done
 "$nvcc" -cudart=static -o "$build/info" "${objects[@]}" -Xlinker=--no-undefined -lpthread -ldl ||
   fail 'native/cuda does not link'
@@ -119,7 +119,7 @@ fi
 # ---- Registers ------------------------------------------------------------------------------------
 
 for source in native/cuda/*.cu; do
-  cat "$build/$(basename "$source").o.log"
+  cat "$build/${source//\//-}.o.log"
 done | c++filt | awk -v sources="$(echo native/cuda/*.cu)" '
   # "Compiling entry function NAME for ARCH", its properties, then "Used N registers, …".
   /Compiling entry function/ {
