@@ -217,6 +217,35 @@ test('random windows: every window once, another order every epoch, the same for
   )
 })
 
+test('random windows that overlap: as many as there are first tokens', async (t) => {
+  const options = { batchSize: 10, sequenceLength: 5, stride: 1, seed: 1 }
+  const batches = new data.RandomWindows(count(45), options)
+  const all = await contents(batches)
+  const firsts = all.flatMap(({ input }) => input.slice(0, 10))
+  t.deepEqual(
+    firsts.sort((a, b) => a - b),
+    [...count(40)],
+  )
+  // Two apart: from an even or an odd token on.
+  const apart = new data.RandomWindows(count(45), { ...options, stride: 2 })
+  const parities = new Set<number>()
+  for (let epoch = 0; epoch < 8; epoch++) {
+    const found = (await contents(apart.batches(epoch))).flatMap(({ input }) => input.slice(0, 10))
+    t.is(found.length, 20)
+    t.is(new Set(found).size, 20)
+    t.is(new Set(found.map((first) => first % 2)).size, 1)
+    parities.add((found[0] ?? 0) % 2)
+  }
+  t.is(parities.size, 2)
+  throwsWith(
+    t,
+    () => new data.RandomWindows(count(45), { ...options, stride: 0 }),
+    RangeError,
+    /\[RandomWindows\] stride/,
+  )
+  throwsWith(t, () => apart.restore(batches.state()), RangeError, /stride: expected 2, .* got 1/)
+})
+
 test('batches: going on where a state was taken', async (t) => {
   for (const make of [
     () => new data.RandomWindows(count(60), { batchSize: 2, sequenceLength: 4 }),

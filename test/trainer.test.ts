@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
 import test from 'ava'
 import {
   type Callback,
@@ -12,7 +11,6 @@ import {
   models,
   nn,
   optim,
-  ProgressBar,
   type StepContext,
   type Tensor,
   Trainer,
@@ -430,62 +428,6 @@ test.serial('the history as CSV and as a picture', async (t) => {
   one.add({ kind: 'epoch', epoch: 0, step: 1, metrics: { trainLoss: 2 } })
   t.false(/NaN/.test(one.toSVG()))
   throwsWith(t, () => history.toSVG({ wide: 3 } as object), TypeError, /wide/)
-})
-
-test.serial('progress: plain lines without a terminal, a bar with one', async (t) => {
-  for (const isTTY of [false, true]) {
-    const stream = Object.assign(new PassThrough(), {
-      isTTY,
-      columns: 120,
-      rows: 24,
-      cursorTo: () => true,
-      clearLine: () => true,
-    })
-    const chunks: string[] = []
-    stream.on('data', (chunk) => chunks.push(String(chunk)))
-    const trainer = new Trainer({
-      maxEpochs: 2,
-      progressBar: false,
-      callbacks: [new ProgressBar(stream as unknown as NodeJS.WriteStream)],
-    })
-    await trainer.fit(makeModel(), batches(), batches())
-    const output = chunks.join('')
-    t.regex(
-      output,
-      /epoch 1\/2: loss [\d.]+, perplexity [\d.]+, valid loss [\d.]+, valid perplexity [\d.]+, [\d,]+ tokens\/s, \d+:\d\d left\n/,
-    )
-    t.regex(output, /epoch 2\/2: .* tokens\/s\n/)
-    t.is(/█|░/.test(output), isTTY)
-  }
-})
-
-test.serial('a progress bar that is stopped in the middle draws no more', async (t) => {
-  const chunks: string[] = []
-  const stream = {
-    isTTY: true,
-    columns: 100,
-    write: (chunk: string) => chunks.push(chunk),
-    cursorTo() {},
-    clearLine() {},
-  } as unknown as NodeJS.WriteStream
-  const bar = new ProgressBar(stream)
-  const abort = new AbortController()
-  const stopper = {
-    onTrainBatchEnd: (trainer: Trainer) => {
-      if (trainer.globalStep !== 2) return
-      bar.stop()
-      chunks.push('stopped')
-      abort.abort()
-    },
-  }
-  await new Trainer({
-    maxEpochs: 2,
-    progressBar: false,
-    signal: abort.signal,
-    callbacks: [bar, stopper],
-  }).fit(makeModel(), batches())
-  t.regex(chunks.join(''), /█|░/)
-  t.is(chunks.at(-1), 'stopped')
 })
 
 test.serial('wrong arguments', async (t) => {

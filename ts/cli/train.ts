@@ -53,7 +53,7 @@ export async function train(
   const optimizer = makeOptimizer(model, settings)
   const scheduler = makeScheduler(optimizer, settings)
   const { out } = settings
-  const bar = new ProgressBar(process.stdout)
+  const bar = new ProgressBar({ stream: process.stdout })
   const interrupt = onInterrupt(() => bar.stop())
   print(header(corpus, model, settings, optimizer.lr, batches.length))
   const trainer = new Trainer({

@@ -1,9 +1,9 @@
 /** Batches of text: windows of tokens with the same windows one token later as targets. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
-import { nextRandom } from '../random.js'
 import type { Tensor } from '../tensor.js'
-import { permutation, uniformInteger } from './shuffle.js'
+import { EpochBatches } from './epochs.js'
+import { drawSeed, permutation, uniformInteger } from './shuffle.js'
 
 /** One step of training: T time steps of B sequences. */
 export interface Batch {
@@ -17,18 +17,6 @@ export interface Batch {
   reset: boolean
 }
 
-/** Where an iteration stands; what {@link TextBatches.restore} needs to go on from there. */
-export interface BatchesState {
-  epoch: number
-  /** Batches of this epoch already given out. */
-  position: number
-  seed: number
-  /** What the batches were cut from and how; restoring into another arrangement is an error. */
-  tokens: number
-  batchSize: number
-  sequenceLength: number
-}
-
 export interface BatchesOptions {
   /** B, the number of sequences side by side. */
   batchSize: number
@@ -38,23 +26,13 @@ export interface BatchesOptions {
   dropLast?: boolean
 }
 
-/**
- * What both kinds of batches share: each pass of a `for` loop is a new epoch, and the batches of an
- * epoch depend on nothing but its number and the seed.
- */
-export abstract class TextBatches implements Iterable<Batch> {
+/** What {@link SequentialBatches} and {@link RandomWindows} share. */
+export abstract class TextBatches extends EpochBatches<Batch> {
   readonly batchSize: number
   readonly sequenceLength: number
   readonly dropLast: boolean
-  /** Batches in an epoch; every epoch has as many. */
-  abstract readonly length: number
   protected readonly tokens: Int32Array
-  protected seed = 0
   #largest: number | null = null
-  #epoch = 0
-  #position = 0
-  /** Whether the next pass begins where the state says, rather than at the next epoch. */
-  #fresh = true
 
   protected constructor(
     fn: string,
@@ -62,6 +40,7 @@ export abstract class TextBatches implements Iterable<Batch> {
     options: BatchesOptions,
     known: readonly string[],
   ) {
+    super()
     if (!(tokens instanceof Int32Array)) throw typeError(fn, 'tokens', 'an Int32Array', tokens)
     checkOptions(fn, options, known)
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)
@@ -85,53 +64,9 @@ export abstract class TextBatches implements Iterable<Batch> {
     return this.#largest
   }
 
-  /**
-   * The batches of an epoch from number `start` on, each made of new tensors. Does not change where
-   * this object's own iteration stands.
-   */
-  abstract batches(epoch: number, start?: number): Generator<Batch, void>
-
-  /** The batches of the next epoch (after {@link restore}: the rest of that epoch). */
-  *[Symbol.iterator](): Generator<Batch, void> {
-    if (!this.#fresh) {
-      this.#epoch++
-      this.#position = 0
-    }
-    this.#fresh = false
-    for (const batch of this.batches(this.#epoch, this.#position)) {
-      this.#position++
-      yield batch
-    }
-  }
-
-  state(): BatchesState {
-    return {
-      epoch: this.#epoch,
-      position: this.#position,
-      seed: this.seed,
-      tokens: this.tokens.length,
-      batchSize: this.batchSize,
-      sequenceLength: this.sequenceLength,
-    }
-  }
-
-  /** Goes on where {@link state} was taken. @throws RangeError when that was over other data */
-  restore(state: BatchesState): void {
-    const own = this.state()
-    for (const key of ['tokens', 'batchSize', 'sequenceLength'] as const) {
-      if (state?.[key] !== own[key]) {
-        throw rangeError(
-          'restore',
-          key,
-          `${own[key]}, as these batches have`,
-          `${state?.[key]} in the saved state`,
-        )
-      }
-    }
-    this.seed = checkInteger('restore', 'seed', state.seed, 0)
-    this.#epoch = checkInteger('restore', 'epoch', state.epoch, 0)
-    this.#position = checkInteger('restore', 'position', state.position, 0, this.length)
-    this.#fresh = true
+  protected override arrangement(): Record<string, number> {
+    const { tokens, batchSize, sequenceLength } = this
+    return { tokens: tokens.length, batchSize, sequenceLength }
   }
 }
 
@@ -177,35 +112,32 @@ export class SequentialBatches extends TextBatches {
 }
 
 /**
- * Windows of T steps in random order, each read from a fresh state. The text is cut into windows
- * from a random first token, anew in every epoch.
+ * Windows of T steps in random order, each read from a fresh state. They begin `stride` tokens
+ * apart, the first at a random token below `stride`, anew in every epoch.
  */
 export class RandomWindows extends TextBatches {
   readonly length: number
+  readonly stride: number
   readonly #windows: number
 
   /**
    * @param tokens the text; read in place, not copied
+   * @param options.stride tokens from the beginning of one window to that of the next; below
+   *   sequenceLength they overlap. Default: sequenceLength, so that they lie side by side
    * @param options.seed the order of epoch e depends on (seed, e) only. Default: drawn from the
    *   generator that manualSeed sets
    * @throws RangeError when the text is empty, shorter than a window, or has too few windows
    */
-  constructor(tokens: Int32Array, options: BatchesOptions & { seed?: number }) {
-    super('RandomWindows', tokens, options, ['batchSize', 'sequenceLength', 'dropLast', 'seed'])
-    if (options.seed === undefined) {
-      const { seed, counter } = nextRandom()
-      this.seed = (seed + counter) % 2 ** 32
-    } else {
-      this.seed = checkInteger('RandomWindows', 'seed', options.seed, 0)
-    }
-    // As many windows whatever the first token; with less than two windows' worth, the first is 0.
-    this.#windows = Math.max(
-      1,
-      Math.floor((tokens.length - this.sequenceLength) / this.sequenceLength),
-    )
+  constructor(tokens: Int32Array, options: BatchesOptions & { stride?: number; seed?: number }) {
+    const fn = 'RandomWindows'
+    super(fn, tokens, options, ['batchSize', 'sequenceLength', 'dropLast', 'stride', 'seed'])
+    this.stride = checkInteger(fn, 'stride', options.stride ?? this.sequenceLength, 1)
+    this.seed = options.seed === undefined ? drawSeed() : checkInteger(fn, 'seed', options.seed, 0)
+    // As many windows whatever the first token; where there is room for one only, the first is 0.
+    this.#windows = Math.max(1, Math.floor((tokens.length - this.sequenceLength) / this.stride))
     if (this.batchSize > this.#windows) {
       throw rangeError(
-        'RandomWindows',
+        fn,
         'batchSize',
         `at most ${this.#windows} windows of ${this.sequenceLength} from a text of ${tokens.length} tokens`,
         String(this.batchSize),
@@ -216,14 +148,19 @@ export class RandomWindows extends TextBatches {
   }
 
   override *batches(epoch: number, start = 0): Generator<Batch, void> {
-    const spare = this.tokens.length - 1 - this.#windows * this.sequenceLength
-    const first = uniformInteger(Math.min(spare + 1, this.sequenceLength), this.seed, epoch)
-    const order = permutation(this.#windows, this.seed, epoch)
+    const { tokens, sequenceLength, stride, batchSize, seed } = this
+    const spare = tokens.length - 1 - sequenceLength - (this.#windows - 1) * stride
+    const first = uniformInteger(Math.min(spare + 1, stride), seed, epoch)
+    const order = permutation(this.#windows, seed, epoch)
     for (let i = start; i < this.length; i++) {
-      const chosen = order.subarray(i * this.batchSize, (i + 1) * this.batchSize)
-      const offsets = Array.from(chosen, (window) => first + window * this.sequenceLength)
-      yield makeBatch(this.tokens, offsets, this.sequenceLength, true)
+      const chosen = order.subarray(i * batchSize, (i + 1) * batchSize)
+      const offsets = Array.from(chosen, (window) => first + window * stride)
+      yield makeBatch(tokens, offsets, sequenceLength, true)
     }
+  }
+
+  protected override arrangement(): Record<string, number> {
+    return { ...super.arrangement(), stride: this.stride }
   }
 }
 

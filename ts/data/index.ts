@@ -2,11 +2,12 @@
 export {
   type Batch,
   type BatchesOptions,
-  type BatchesState,
   RandomWindows,
   SequentialBatches,
   TextBatches,
 } from './batches.js'
+export { BucketBatches, type BucketBatchesOptions } from './buckets.js'
+export { type BatchesState, EpochBatches } from './epochs.js'
 export { loadText, split } from './text.js'
 export { END_OF_SENTENCE, Tokenizer, type TokenizerOptions, type TokenLevel } from './tokenizer.js'
 export { Vocabulary, type VocabularyJSON, type VocabularyOptions } from './vocabulary.js'

@@ -1,4 +1,5 @@
 /** Orders that depend on a seed and an epoch, the same on every machine. */
+import { nextRandom } from '../random.js'
 
 /** Whole numbers in [0, 2^32): Chris Doty-Humphrey's sfc32, started from the seed and the stream. */
 function generator(seed: number, stream: number): () => number {
@@ -35,4 +36,10 @@ export function permutation(n: number, seed: number, epoch: number): Uint32Array
     order[j] = moved
   }
   return order
+}
+
+/** A seed for orders, from the generator that manualSeed sets. */
+export function drawSeed(): number {
+  const { seed, counter } = nextRandom()
+  return (seed + counter) % 2 ** 32
 }

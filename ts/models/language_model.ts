@@ -1,6 +1,7 @@
 /** A recurrent language model: what comes after these tokens? */
 import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
+import { BucketBatches } from '../data/buckets.js'
 import { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
 import {
@@ -235,7 +236,8 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
 
   /** @throws RangeError when the data have tokens that the model does not know */
   checkData(data: DataSource<Batch>): void {
-    if (data instanceof TextBatches && data.largestToken >= this.config.vocabSize) {
+    const known = data instanceof TextBatches || data instanceof BucketBatches
+    if (known && data.largestToken >= this.config.vocabSize) {
       throw rangeError(
         'LanguageModel',
         'data',

@@ -27,6 +27,7 @@ export {
   type LSTMOptions,
   RecurrentLayer,
   type RecurrentOptions,
+  type RecurrentState,
   RNN,
   type RNNOptions,
 } from './recurrent.js'

@@ -313,10 +313,10 @@ function print(module: Module, path: readonly Module[]): string {
 }
 
 /** Modules under the names '0', '1', …; what Sequential and ModuleList share. */
-abstract class Numbered extends Module {
-  [index: number]: Module
+abstract class Numbered<M extends Module = Module> extends Module {
+  [index: number]: M
 
-  constructor(modules: Iterable<Module>) {
+  constructor(modules: Iterable<M>) {
     super()
     this.extend(modules)
   }
@@ -326,7 +326,7 @@ abstract class Numbered extends Module {
   }
 
   /** Adds a module at the end. */
-  append(module: Module): this {
+  append(module: M): this {
     if (!(module instanceof Module))
       throw typeError(this.constructor.name, 'module', 'a module', module)
     this[this.length] = module
@@ -334,7 +334,7 @@ abstract class Numbered extends Module {
   }
 
   /** Adds modules at the end. */
-  extend(modules: Iterable<Module>): this {
+  extend(modules: Iterable<M>): this {
     if (modules === null || typeof modules !== 'object' || !(Symbol.iterator in modules)) {
       throw new TypeError(
         `[${this.constructor.name}] modules: expected modules, got ${describe(modules)}`,
@@ -344,21 +344,21 @@ abstract class Numbered extends Module {
     return this
   }
 
-  [Symbol.iterator](): IterableIterator<Module> {
+  [Symbol.iterator](): IterableIterator<M> {
     return this.inOrder()[Symbol.iterator]()
   }
 
   /** The modules in order, with repetitions. */
-  protected inOrder(): Module[] {
+  protected inOrder(): M[] {
     return Object.entries(this)
       .filter(([name, value]) => /^\d+$/.test(name) && value instanceof Module)
-      .map(([, module]) => module as Module)
+      .map(([, module]) => module as M)
   }
 }
 
 /** A list of modules whose parameters are found; as `torch.nn.ModuleList`. */
-export class ModuleList extends Numbered {
-  constructor(modules: Iterable<Module> = []) {
+export class ModuleList<M extends Module = Module> extends Numbered<M> {
+  constructor(modules: Iterable<M> = []) {
     super(modules)
   }
 

@@ -63,8 +63,15 @@ interface Rows {
   packed: PackedSequence | null
 }
 
-/** Base of {@link RNN}, {@link GRU} and {@link LSTM}; as `torch.nn.RNNBase`. */
-export abstract class RecurrentLayer extends Module {
+/** What a layer carries from step to step: h, or for an LSTM the pair [h, c]. */
+export type RecurrentState = Tensor | readonly [h: Tensor, c: Tensor]
+
+/**
+ * Base of {@link RNN}, {@link GRU} and {@link LSTM}; as `torch.nn.RNNBase`. A model that takes any
+ * of them says `rnn: nn.RecurrentLayer`; one that is written for a pair says
+ * `nn.RecurrentLayer<readonly [Tensor, Tensor]>`.
+ */
+export abstract class RecurrentLayer<State extends RecurrentState = RecurrentState> extends Module {
   readonly inputSize: number
   readonly hiddenSize: number
   readonly numLayers: number
@@ -109,6 +116,13 @@ export abstract class RecurrentLayer extends Module {
     }
     this.#createParameters(deviceOption(name, options.device))
   }
+
+  /** See {@link RNN} and {@link LSTM}. */
+  abstract override forward(input: Tensor, state?: State | null): [output: Tensor, state: State]
+  abstract override forward(
+    input: PackedSequence,
+    state?: State | null,
+  ): [output: PackedSequence, state: State]
 
   /** Sizes and the options that are not the default, as PyTorch prints them. */
   override extraRepr(): string {
@@ -344,7 +358,7 @@ export abstract class RecurrentLayer extends Module {
  *
  * @throws TypeError, RangeError naming the expected and actual sizes
  */
-export class RNN extends RecurrentLayer {
+export class RNN extends RecurrentLayer<Tensor> {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
@@ -356,9 +370,12 @@ export class RNN extends RecurrentLayer {
     this.nonlinearity = nonlinearity
   }
 
-  forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
-  forward(input: Tensor | PackedSequence, h0?: Tensor | null): [Tensor | PackedSequence, Tensor] {
+  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor | PackedSequence,
+    h0?: Tensor | null,
+  ): [Tensor | PackedSequence, Tensor] {
     const [output, hn] = this.run(input, h0 ?? null, null)
     return [output, hn]
   }
@@ -372,14 +389,17 @@ export class RNN extends RecurrentLayer {
  * Gated recurrent unit (Cho et al. 2014); as `torch.nn.GRU`: n = tanh(W_in x + b_in + r ∘ (W_hn h
  * + b_hn)), h = (1 − z) ∘ n + z ∘ h. Gate order in the weights: r, z, n. Shapes as {@link RNN}.
  */
-export class GRU extends RecurrentLayer {
+export class GRU extends RecurrentLayer<Tensor> {
   constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
     super('GRU', CellKind.gru, inputSize, hiddenSize, options, OPTIONS)
   }
 
-  forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
-  forward(input: Tensor | PackedSequence, h0?: Tensor | null): [Tensor | PackedSequence, Tensor] {
+  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor | PackedSequence,
+    h0?: Tensor | null,
+  ): [Tensor | PackedSequence, Tensor] {
     const [output, hn] = this.run(input, h0 ?? null, null)
     return [output, hn]
   }
@@ -391,20 +411,20 @@ export class GRU extends RecurrentLayer {
  * `(D·numLayers, N, projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has
  * D·(projSize or hiddenSize) columns.
  */
-export class LSTM extends RecurrentLayer {
+export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
     super('LSTM', CellKind.lstm, inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
   }
 
-  forward(
+  override forward(
     input: Tensor,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
   ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
-  forward(
+  override forward(
     input: PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
   ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
-  forward(
+  override forward(
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {

@@ -109,6 +109,16 @@ export async function evaluate<B>(
   return { ...means, ...model.deriveMetrics?.(means) }
 }
 
+/** What a step leaves for the next, without its graph; frees what it found, unless that goes on. */
+export function handOver(before: Carried, after: Carried): Carried {
+  const detached = (tensor: Tensor): Tensor => (tensor.requiresGrad ? tensor.detach() : tensor)
+  const kept =
+    after === null || after instanceof Tensor ? after && detached(after) : after.map(detached)
+  const goesOn = new Set([...tensorsOf(kept), ...tensorsOf(after)])
+  for (const tensor of tensorsOf(before)) if (!goesOn.has(tensor)) tensor[Symbol.dispose]()
+  return kept
+}
+
 /** The tensors of a carried state. */
 export function tensorsOf(carried: Carried): readonly Tensor[] {
   if (carried === null) return []
@@ -134,7 +144,7 @@ async function pass<B>(
       const batch = batchOn(next.value, device)
       const result = checkResult('validationStep', await step(batch, context))
       const { loss, count, metrics } = result
-      carried = context.carried
+      carried = handOver(carried, context.carried)
       batchIdx++
       disposeBatch(data, next.value, batch)
       const reading = readAll({ ...metrics, loss }).then((values) => addTo(totals, values, count))

@@ -4,7 +4,7 @@ export { History, type HistoryRecord } from './history.js'
 export { ModelCheckpoint, type ModelCheckpointOptions } from './model_checkpoint.js'
 export type { FitOptions, FitResult, TrainerOptions } from './options.js'
 export type { PlotOptions } from './plot.js'
-export { ProgressBar } from './progress_bar.js'
+export { ProgressBar, type ProgressBarOptions } from './progress_bar.js'
 export { Trainer } from './trainer.js'
 export type {
   Callback,

@@ -9,6 +9,7 @@ import {
   checkResult,
   disposeBatch,
   evaluate,
+  handOver,
   isSeekable,
   iterate,
   lengthOf,
@@ -222,7 +223,7 @@ export class FitLoop<B> {
       await model.trainingStep(batch, context),
     )
     loss.backward()
-    this.#carried = context.carried
+    this.#carried = handOver(this.#carried, context.carried)
     disposeBatch(trainData, given, batch)
     this.batch++
     this.globalStep++

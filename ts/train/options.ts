@@ -25,7 +25,10 @@ export interface TrainerOptions {
   gradientClipAlgorithm?: 'norm' | 'value'
   callbacks?: readonly Callback[]
   logger?: Logger | readonly Logger[]
-  /** Show progress on standard error: a bar on a terminal, plain lines elsewhere. Default true. */
+  /**
+   * Show progress on standard error: a bar on a terminal, plain lines elsewhere. Default: unless the
+   * callbacks have a {@link ProgressBar}.
+   */
   progressBar?: boolean
   /** Steps per record of the training loss. Default 50. */
   logEveryNSteps?: number

@@ -1,5 +1,6 @@
 /** Shows where training stands. */
 import cliProgress from 'cli-progress'
+import { checkInteger, checkOptions } from '../errors.js'
 import type { Trainer } from './trainer.js'
 import type { Callback, Progress } from './types.js'
 
@@ -30,20 +31,29 @@ function describeProgress(
   return parts.join(', ')
 }
 
+export interface ProgressBarOptions {
+  /** Default: standard error. */
+  stream?: NodeJS.WriteStream
+  /** A bar, and the line that stays, per so many epochs: for short epochs. Default 1. */
+  everyNEpochs?: number
+}
+
 /**
  * Progress on standard error: on a terminal a bar per epoch with loss, perplexity, tokens per second
  * and the time left; elsewhere a plain line every ten seconds. After each epoch a line stays. The
- * trainer adds one by itself unless it is told `progressBar: false`.
+ * trainer adds one by itself unless its callbacks have one or it is told `progressBar: false`.
  */
 export class ProgressBar implements Callback {
+  readonly everyNEpochs: number
   readonly #stream: NodeJS.WriteStream
   #bar: cliProgress.SingleBar | null = null
   #lastLine = 0
   #validation: [string, number][] = []
 
-  /** @param stream default: standard error */
-  constructor(stream: NodeJS.WriteStream = process.stderr) {
-    this.#stream = stream
+  constructor(options: ProgressBarOptions = {}) {
+    checkOptions('ProgressBar', options, ['stream', 'everyNEpochs'])
+    this.#stream = options.stream ?? process.stderr
+    this.everyNEpochs = checkInteger('ProgressBar', 'everyNEpochs', options.everyNEpochs ?? 1, 1)
   }
 
   onFitStart(): void {
@@ -52,8 +62,9 @@ export class ProgressBar implements Callback {
 
   onTrainEpochStart(trainer: Trainer): void {
     this.#validation = []
-    if (!this.#stream.isTTY) return
-    const { batches, batch } = trainer.progress
+    if (!this.#stream.isTTY || this.#bar !== null) return
+    const { progress } = trainer
+    const { batches } = progress
     this.#bar = new cliProgress.SingleBar({
       stream: this.#stream,
       format:
@@ -67,7 +78,18 @@ export class ProgressBar implements Callback {
       clearOnComplete: true,
       gracefulExit: false,
     })
-    this.#bar.start(batches ?? 0, batch, { name: this.#name(trainer.progress), state: '' })
+    const { everyNEpochs } = this
+    const first = progress.epoch - (progress.epoch % everyNEpochs)
+    const last = Math.min(first + everyNEpochs, progress.maxEpochs ?? Infinity)
+    this.#bar.start((batches ?? 0) * (last - first), this.#done(progress), {
+      name: this.#name(progress),
+      state: '',
+    })
+  }
+
+  /** Batches of the bar that are done. */
+  #done({ epoch, batch, batches }: Progress): number {
+    return (epoch % this.everyNEpochs) * (batches ?? 0) + batch
   }
 
   #name({ epoch, maxEpochs }: Progress): string {
@@ -77,7 +99,10 @@ export class ProgressBar implements Callback {
   onTrainBatchEnd(trainer: Trainer): void {
     if (this.#bar !== null) {
       const { progress } = trainer
-      this.#bar.update(progress.batch, { state: describeProgress(progress) })
+      this.#bar.update(this.#done(progress), {
+        name: this.#name(progress),
+        state: describeProgress(progress),
+      })
       return
     }
     const now = performance.now()
@@ -101,6 +126,8 @@ export class ProgressBar implements Callback {
 
   onTrainEpochEnd(trainer: Trainer): void {
     const { callbackMetrics, progress } = trainer
+    const { epoch, maxEpochs } = progress
+    if ((epoch + 1) % this.everyNEpochs !== 0 && epoch + 1 !== maxEpochs) return
     const training = Object.entries(callbackMetrics).filter(([name]) => name.startsWith('train'))
     const name = (key: string): string =>
       key.replace(

@@ -57,7 +57,8 @@ export class Trainer {
       if (typeof callback !== 'object' || callback === null)
         throw typeError(fn, `callbacks[${i}]`, 'a callback', callback)
     })
-    const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? true)
+    const ownBar = callbacks.some((callback) => callback instanceof ProgressBar)
+    const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? !ownBar)
       ? [new ProgressBar()]
       : []
     const isCheckpoint = (callback: Callback): boolean => callback instanceof ModelCheckpoint

@@ -7,8 +7,8 @@ import type { Trainer } from './trainer.js'
 /** Tensors that go from one batch to the next, such as the hidden state of a recurrent model. */
 export type Carried = Tensor | readonly Tensor[] | null
 
-/** What a step knows of its surroundings. */
-export interface StepContext {
+/** What a step knows of its surroundings; C is what its model carries. */
+export interface StepContext<C extends Carried = Carried> {
   readonly epoch: number
   /** Number of the batch in the epoch, from 0. */
   readonly batchIdx: number
@@ -16,9 +16,10 @@ export interface StepContext {
   readonly globalStep: number
   /**
    * What this step finds from the one before and leaves for the next; null at the beginning of an
-   * epoch. Belongs in checkpoints, so it must be detached from the graph.
+   * epoch. It belongs to the trainer, which detaches it from the graph, keeps it in checkpoints and
+   * frees it after the next step.
    */
-  carried: Carried
+  carried: C | null
 }
 
 /** What a step gives back, if more than the loss. */

@@ -1,0 +1,71 @@
+/** What all kinds of batches share: epochs that depend on a seed, and going on from a position. */
+import { checkInteger, rangeError } from '../errors.js'
+
+/** Where an iteration stands; what {@link EpochBatches.restore} needs to go on from there. */
+export interface BatchesState {
+  epoch: number
+  /** Batches of this epoch already given out. */
+  position: number
+  seed: number
+  /** What the batches were cut from and how; restoring into another arrangement is an error. */
+  [arrangement: string]: number | string
+}
+
+/**
+ * Batches for any number of epochs: each pass of a `for` loop is a new one, and the batches of an
+ * epoch depend on nothing but its number and the seed.
+ */
+export abstract class EpochBatches<B> implements Iterable<B> {
+  /** Batches in an epoch; every epoch has as many. */
+  abstract readonly length: number
+  protected seed = 0
+  #epoch = 0
+  #position = 0
+  /** Whether the next pass begins where the state says, rather than at the next epoch. */
+  #fresh = true
+
+  /**
+   * The batches of an epoch from number `start` on, each made of new tensors. Does not change where
+   * this object's own iteration stands.
+   */
+  abstract batches(epoch: number, start?: number): Generator<B, void>
+
+  /** What the batches are cut from and how, for {@link state}. */
+  protected abstract arrangement(): Record<string, number | string>
+
+  /** The batches of the next epoch (after {@link restore}: the rest of that epoch). */
+  *[Symbol.iterator](): Generator<B, void> {
+    if (!this.#fresh) {
+      this.#epoch++
+      this.#position = 0
+    }
+    this.#fresh = false
+    for (const batch of this.batches(this.#epoch, this.#position)) {
+      this.#position++
+      yield batch
+    }
+  }
+
+  state(): BatchesState {
+    const { seed } = this
+    return { epoch: this.#epoch, position: this.#position, seed, ...this.arrangement() }
+  }
+
+  /** Goes on where {@link state} was taken. @throws RangeError when that was over other data */
+  restore(state: BatchesState): void {
+    for (const [key, value] of Object.entries(this.arrangement())) {
+      if (state?.[key] !== value) {
+        throw rangeError(
+          'restore',
+          key,
+          `${value}, as these batches have`,
+          `${state?.[key]} in the saved state`,
+        )
+      }
+    }
+    this.seed = checkInteger('restore', 'seed', state.seed, 0)
+    this.#epoch = checkInteger('restore', 'epoch', state.epoch, 0)
+    this.#position = checkInteger('restore', 'position', state.position, 0, this.length)
+    this.#fresh = true
+  }
+}
