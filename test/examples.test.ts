@@ -1,0 +1,178 @@
+/** The programs in examples/, each run for a short while, on data that they bring themselves. */
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+import { emulated, testDevice } from './helpers.js'
+
+const folder = fileURLToPath(new URL('../dist-examples/', import.meta.url))
+
+interface Run {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs an example to its end; `interrupt`: Ctrl-C as soon as standard error has this. */
+function run(name: string, args: string[], interrupt?: RegExp): Promise<Run> {
+  const child = spawn(process.execPath, [
+    join(folder, `${name}.js`),
+    '--device',
+    testDevice,
+    ...args,
+  ])
+  const result: Run = { code: null, signal: null, stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => {
+    result.stdout += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    result.stderr += chunk
+    if (interrupt?.test(result.stderr)) child.kill('SIGINT')
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ ...result, code, signal }))
+  })
+}
+
+/** Runs an example that has to succeed; what it wrote. */
+async function succeed(t: ExecutionContext, name: string, ...args: string[]): Promise<Run> {
+  const result = await run(name, args)
+  t.is(result.code, 0, result.stderr)
+  return result
+}
+
+/** The training perplexity after each epoch, from the lines of the progress bar. */
+const perplexities = ({ stderr }: Run): number[] =>
+  [...stderr.matchAll(/^epoch \d+\/\d+: .*?\bperplexity ([\d.]+)/gm)].map(([, x]) => Number(x))
+
+async function temporary(t: ExecutionContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'fused-rnn-examples-'))
+  t.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+/** A test of many steps: left out where every kernel is emulated (native/cuda_host). */
+const long = (title: string, body: (t: ExecutionContext) => Promise<void>): void =>
+  emulated
+    ? test.skip(`${title} (skipped: too many steps for kernels that are emulated)`, body)
+    : test.serial(title, body)
+
+test.serial('by-hand: the outputs, to the number', async (t) => {
+  const { stdout } = await succeed(t, 'by-hand')
+  const [linear, byHand, cell, layer] = stdout.split(/^\S.*\n/m).slice(1)
+  t.is(linear, '  1,1 → 4 4\n  1,1 → 12 12\n  2,2 → 32 32\n')
+  const numbers = (text = ''): number[] =>
+    [...text.matchAll(/→ (\S+) (\S+)/g)].flatMap(([, a, b]) => [Number(a), Number(b)])
+  const h1 = Math.tanh(2)
+  const h2 = Math.tanh(2 + 2 * h1)
+  const h3 = Math.tanh(4 + 2 * h2)
+  for (const outputs of [byHand, cell, layer]) {
+    t.is(numbers(outputs).length, 6)
+    numbers(outputs).forEach((y, i) => {
+      t.true(Math.abs(y - 2 * ([h1, h2, h3][i >> 1] as number)) < 2e-6)
+    })
+  }
+})
+
+for (const [cell, most] of Object.entries({ gru: 6, rnn: 16, lstm: 12, lstm2: 18, bigru: 3 })) {
+  long(`lyrics: the ${cell} learns`, async (t) => {
+    const { stdout } = await succeed(t, 'lyrics', '--cell', cell, '--epochs', '12')
+    const perplexity = Number(/epoch 12, perplexity (\S+), time/.exec(stdout)?.[1])
+    t.true(perplexity < most, String(perplexity))
+    t.regex(stdout, /^ - thou .{50}$/m)
+  })
+}
+
+test.serial('lyrics: random windows, given prefixes, a file that is missing', async (t) => {
+  const args = ['--sampling', 'random', '--epochs', '1', '--prefix', 'and', 'the']
+  const { stdout } = await succeed(t, 'lyrics', ...args)
+  t.regex(stdout, /^ - and.{50}$/m)
+  t.regex(stdout, /^ - the.{50}$/m)
+  const missing = await run('lyrics', ['--data', 'no-such-file'])
+  t.is(missing.code, 1)
+  t.regex(
+    missing.stderr,
+    /^error: \[loadText\] cannot read 'no-such-file': there is no such file\n$/,
+  )
+})
+
+for (const way of ['hand', 'tape']) {
+  long(`binary-addition, gradients by ${way}: the error falls, and both ways agree`, async (t) => {
+    const { stdout } = await succeed(t, 'binary-addition', '--gradient', way)
+    const errors = [...stdout.matchAll(/error ([\d.]+),/g)].map(([, x]) => Number(x))
+    const apart = [...stdout.matchAll(/differ by (\S+)/g)].map(([, x]) => Number(x))
+    t.is(errors.length, 11)
+    t.true((errors[0] as number) > 3 && (errors.at(-1) as number) < 1)
+    t.is(apart.length, 11)
+    t.true(Math.max(...apart) < 1e-6)
+    const right = Number(/^(\d+) of the last 100 additions are right/m.exec(stdout)?.[1])
+    t.true(right >= 95, String(right))
+  })
+}
+
+long('dinosaurs: the loss falls, and names end as names do', async (t) => {
+  const { stdout } = await succeed(t, 'dinosaurs', '--epochs', '6000', '--every', '2000')
+  const losses = [...stdout.matchAll(/loss ([\d.]+)/g)].map(([, x]) => Number(x))
+  t.is(losses.length, 4)
+  t.true((losses[3] as number) < (losses[1] as number) - 2, String(losses))
+  const names = [...stdout.matchAll(/^ {2}(\S*)$/gm)].map(([, name]) => name as string)
+  t.is(names.length, 28)
+  t.true(names.slice(-14).some((name) => /(saurus|tops|don|titan|mimus|nyx)$/.test(name)))
+})
+
+for (const packed of [false, true]) {
+  long(`encoder-decoder${packed ? ', packed' : ''}: all six pairs`, async (t) => {
+    const args = ['--epochs', '1500', ...(packed ? ['--packed'] : [])]
+    const { stdout } = await succeed(t, 'encoder-decoder', ...args)
+    for (const pair of ['man → women', 'king → queen', 'black → white', 'girl → boy'])
+      t.true(stdout.includes(`\n${pair}\n`), stdout)
+    t.true(stdout.includes('\nup → down\n') && stdout.includes('\nhigh → low\n'), stdout)
+  })
+}
+
+long('bucketing: perplexity falls, speed is told', async (t) => {
+  const args = ['--epochs', '4', '--width', '24', '--frequent', '20']
+  const result = await succeed(t, 'bucketing', ...args)
+  const found = perplexities(result)
+  t.is(found.length, 4)
+  t.true((found[3] as number) < (found[0] as number) * 0.9, String(found))
+  t.regex(result.stdout, /^Epoch\[0\] Batch \[20\] Speed: [\d.]+ samples\/sec, perplexity /m)
+  t.regex(result.stdout, /^Validation perplexity [\d.]+$/m)
+})
+
+for (const [model, epochs] of Object.entries({ gru: '6', scratch: '2' })) {
+  long(`time-machine, ${model}: perplexity falls, a picture, a continuation`, async (t) => {
+    const picture = join(await temporary(t), 'loss.svg')
+    const args = ['--model', model, '--epochs', epochs, '--plot', picture]
+    const { stdout } = await succeed(t, 'time-machine', ...args)
+    const perplexity = Number(/^perplexity ([\d.]+), validation/m.exec(stdout)?.[1])
+    // 28 is what a guess at random gives.
+    t.true(perplexity < 20, String(perplexity))
+    t.regex(stdout, /^it has[a-z ]{20}$/m)
+    t.regex(await readFile(picture, 'utf8'), /^<svg.*<path d="M[\d.,L]+" fill="none"/s)
+  })
+}
+
+long('word-model: perplexity falls', async (t) => {
+  const result = await succeed(t, 'word-model', '--epochs', '3', '--width', '16')
+  const found = perplexities(result)
+  t.true((found.at(-1) as number) < (found[0] as number) * 0.8, String(found))
+  t.regex(result.stdout, /^test perplexity [\d.]+ after [\d.]+ minutes$/m)
+})
+
+long('word-model-large: Ctrl-C leaves a checkpoint, --resume goes on from it', async (t) => {
+  const out = join(await temporary(t), 'model')
+  const args = ['--epochs', '4', '--width', '16', '--out', out]
+  const first = await run('word-model-large', args, /^epoch 1\/4/m)
+  t.is(first.code, 0, first.stderr)
+  t.regex(first.stdout, /^stopped in epoch [234]; --resume goes on$/m)
+  const second = await succeed(t, 'word-model-large', ...args, '--resume')
+  const found = [...perplexities(first), ...perplexities(second)]
+  t.is(found.length, 4)
+  t.true((found[3] as number) < (found[0] as number) * 0.8, String(found))
+  t.regex(second.stdout, /^test perplexity [\d.]+$/m)
+})
