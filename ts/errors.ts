@@ -2,6 +2,14 @@
  * One wording for every argument error: "[function] name: expected …, got …".
  */
 
+/** Whether a value that looks like a tensor is one of this copy of the package; see ts/tensor.ts. */
+let isOwn: (value: object) => boolean = () => true
+
+/** Called by ts/tensor.ts, which builds on this file. */
+export function setTensorTest(test: (value: object) => boolean): void {
+  isOwn = test
+}
+
 /** A short picture of any value, for error messages. */
 export function describe(value: unknown): string {
   if (value === null) return 'null'
@@ -14,7 +22,8 @@ export function describe(value: unknown): string {
     return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`
   if (typeof value === 'object') {
     const shape = (value as { shape?: unknown }).shape
-    if (Array.isArray(shape)) return `a tensor of shape ${formatShape(shape)}`
+    const foreign = isOwn(value) ? '' : ' that another library or another copy of fused-rnn made'
+    if (Array.isArray(shape)) return `a tensor of shape ${formatShape(shape)}${foreign}`
     return `an object of type ${value.constructor?.name ?? 'Object'}`
   }
   return typeof value

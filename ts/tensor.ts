@@ -2,7 +2,14 @@
 import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { checkDevice, checkSameDevice, type Device, deviceNumber } from './device.js'
-import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from './errors.js'
+import {
+  checkBoolean,
+  checkOptions,
+  formatShape,
+  rangeError,
+  setTensorTest,
+  typeError,
+} from './errors.js'
 import { Memory } from './memory.js'
 import * as arithmetic from './ops/arithmetic.js'
 import { indexSelect } from './ops/gather.js'
@@ -452,6 +459,8 @@ export class Tensor {
     return this.toString()
   }
 }
+
+setTensorTest((value) => value instanceof Tensor)
 
 async function firstOf(buffer: Buffer): Promise<number> {
   return (await binding.read(buffer))[0] as number
