@@ -37,6 +37,10 @@ export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
 export interface EngineInfo {
   /** Instruction set of the CPU kernels: 'avx512', 'avx2' or 'base'. */
   isa: string
+  /** Those that are built and can run on this processor, widest first. */
+  isas: string[]
+  /** What the processor has of the instructions that matter here: 'avx2', … */
+  features: string[]
   threads: number
 }
 
@@ -58,6 +62,10 @@ export interface CudaInfo {
   }[]
   /** Why there are none; else empty. */
   missing: string
+  /** Of the CUDA runtime inside, as '13.0'; empty where CUDA was not built. */
+  runtime: string
+  /** The newest CUDA that the driver serves, as '13.0'; empty where there is no driver. */
+  driver: string
 }
 
 /** What the two recurrent calls share; see RnnShape in native/include/fused_rnn/ops.h. */
@@ -102,6 +110,8 @@ export interface Binding {
   setPrecision(matmul: number, rnn: number): void
   memory(device: number): MemoryInfo
   cuda(): CudaInfo
+  /** Why cuBLAS cannot be used, or an empty string. Opens it, driver or not. */
+  cublasMissing(): string
   info(): EngineInfo
 
   // pointwise
@@ -343,23 +353,35 @@ export interface Binding {
   ): void
 }
 
-function load(): Binding {
-  const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-  const require = createRequire(import.meta.url)
+const require = createRequire(import.meta.url)
+
+/** Finds the addon: the one built here, else the prebuilt one of this platform. */
+function find(): string {
   // Another build of the addon, for those who work on it.
   const chosen = process.env.FUSED_RNN_ADDON
-  if (chosen) return require(resolve(chosen)) as Binding
-  const nodeGypBuild = require('node-gyp-build') as (dir: string) => Binding
+  if (chosen) return resolve(chosen)
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+  const nodeGypBuild = require('node-gyp-build') as { path(dir: string): string }
   try {
-    return nodeGypBuild(root)
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    if (!message.includes('No native build was found')) throw error
+    return nodeGypBuild.path(root)
+  } catch (cause) {
+    const { platform, arch } = process
     throw new Error(
-      `fused-rnn: the native addon is not built for this platform. Build it with: npm run build:native (in ${root})`,
-      { cause: error },
+      `fused-rnn: there is no addon for ${platform}-${arch} here; with a C++20 compiler and cmake, build it: npm run build:native (in ${root})`,
+      { cause },
     )
   }
 }
 
-export const binding: Binding = load()
+function load(file: string): Binding {
+  try {
+    return require(file) as Binding
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`fused-rnn: cannot load the addon: ${message}`, { cause })
+  }
+}
+
+/** The file of the addon that is loaded. */
+export const addonFile = find()
+export const binding: Binding = load(addonFile)

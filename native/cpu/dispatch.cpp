@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "fused_rnn/backend.h"
 
@@ -57,6 +58,37 @@ const Backend& choose() {
 const Backend& cpu_backend() {
   static const Backend& chosen = choose();
   return chosen;
+}
+
+std::vector<std::string> cpu_features() {
+  std::vector<std::string> features;
+#if defined(__x86_64__)
+  // The compiler wants each name as it is written.
+#define FEATURE(name) \
+  if (__builtin_cpu_supports(name)) features.push_back(name);
+  FEATURE("sse4.2")
+  FEATURE("avx")
+  FEATURE("avx2")
+  FEATURE("fma")
+  FEATURE("avx512f")
+  FEATURE("avx512bw")
+  FEATURE("avx512dq")
+  FEATURE("avx512vl")
+  FEATURE("avx512vnni")
+  FEATURE("avx512bf16")
+#undef FEATURE
+#elif defined(__aarch64__)
+  features.push_back("neon");
+#endif
+  return features;
+}
+
+std::vector<std::string> cpu_instruction_sets() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : kCandidates) {
+    if (candidate.available()) names.push_back(candidate.table->name);
+  }
+  return names;
 }
 
 }  // namespace fused_rnn

@@ -15,16 +15,18 @@ CudaInfo ask() {
   CudaInfo info;
   int driver = 0, runtime = 0, count = 0;
   cudaRuntimeGetVersion(&runtime);
+  info.runtime = version(runtime);
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
     cudaGetLastError();
     info.missing = "no NVIDIA driver was found";
     return info;
   }
+  info.driver = version(driver);
   // A driver serves every runtime of its own major version.
   const int needed = runtime / 1000 * 1000;
   if (driver < needed) {
     cudaGetLastError();
-    info.missing = "found driver " + version(driver) + ", needs at least " + version(needed);
+    info.missing = "found driver " + info.driver + ", needs at least " + version(needed);
     return info;
   }
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -55,6 +57,8 @@ const CudaInfo& cuda_info() {
   static const CudaInfo* const info = new CudaInfo(ask());
   return *info;
 }
+
+std::string cublas_missing() { return cuda::Blas::missing(); }
 
 std::shared_ptr<Device> open_cuda(int index) {
   const CudaInfo& info = cuda_info();

@@ -11,9 +11,11 @@ namespace {
 }  // namespace
 
 const CudaInfo& cuda_info() {
-  static const CudaInfo* const info = new CudaInfo{{}, "fused-rnn was built without CUDA"};
+  static const CudaInfo* const info = new CudaInfo{{}, "fused-rnn was built without CUDA", "", ""};
   return *info;
 }
+
+std::string cublas_missing() { return cuda_info().missing; }
 
 std::shared_ptr<Device> open_cuda(int) { refuse(); }
 void set_cuda_precision(Device&, CudaPrecision) { refuse(); }

@@ -163,12 +163,28 @@ Napi::Value cuda(Addon&, Args& args) {
   }
   auto result = Napi::Object::New(args.env());
   result.Set("missing", info.missing);
+  result.Set("runtime", info.runtime);
+  result.Set("driver", info.driver);
   result.Set("devices", devices);
   return result;
 }
 
+// cublasMissing(): why cuBLAS cannot be used, or an empty string.
+Napi::Value cublas_missing(Addon&, Args& args) {
+  return Napi::String::New(args.env(), fused_rnn::cublas_missing());
+}
+
+Napi::Array strings(Napi::Env env, const std::vector<std::string>& values) {
+  auto result = Napi::Array::New(env, values.size());
+  for (size_t i = 0; i < values.size(); ++i) result.Set(static_cast<uint32_t>(i), values[i]);
+  return result;
+}
+
+// info(): what the engine runs on.
 Napi::Value info(Addon& addon, Args& args) {
   auto result = Napi::Object::New(args.env());
+  result.Set("features", strings(args.env(), cpu_features()));
+  result.Set("isas", strings(args.env(), cpu_instruction_sets()));
   result.Set("isa", addon.cpu().backend.name);
   result.Set("threads", addon.cpu().queue.threads());
   return result;
@@ -185,6 +201,7 @@ void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<set_precision>(env, exports, "setPrecision", addon);
   add_entry<memory>(env, exports, "memory", addon);
   add_entry<cuda>(env, exports, "cuda", addon);
+  add_entry<cublas_missing>(env, exports, "cublasMissing", addon);
   add_entry<info>(env, exports, "info", addon);
 }
 

@@ -20,8 +20,11 @@ export function report(error: unknown): void {
   }
 }
 
-/** The message without line breaks and without the names of the functions that threw it. */
+/** The message without line breaks, our own name and the names of the functions that threw it. */
 export function oneLine(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
-  return message.replace(/(^|: )\[[\w.]+\] /g, '$1').replace(/\s*\n\s*/g, ' ')
+  return message
+    .replace(/^fused-rnn: /, '')
+    .replace(/(^|: )\[[\w.]+\] /g, '$1')
+    .replace(/\s*\n\s*/g, ' ')
 }

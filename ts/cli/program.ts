@@ -50,6 +50,7 @@ Begin with:
   program.addCommand(trainCommand())
   program.addCommand(generateCommand())
   program.addCommand(evaluateCommand())
+  program.addCommand(doctorCommand())
   return program
 }
 
@@ -245,5 +246,20 @@ Example:
     .action(async (folder: string, file: string, options: EvaluateOptions) => {
       const { evaluate } = await import('./evaluate.js')
       await evaluate(folder, file, options)
+    })
+}
+
+function doctorCommand(): Command {
+  return shortErrors(new Command('doctor'))
+    .summary('what this machine has, and whether it works')
+    .description(
+      'Prints versions, the processor and the kernels chosen for it, threads, devices, CUDA and ' +
+        'cuBLAS with what is missing of them, and tests each device in a few seconds: a small ' +
+        'training must learn, and gradients must agree with finite differences. Exit code 1 when ' +
+        'something that is needed is missing or wrong; a GPU is not needed.',
+    )
+    .action(async () => {
+      const { doctor } = await import('./doctor.js')
+      await doctor()
     })
 }

@@ -2,6 +2,9 @@
 // device and, on the CPU, by what instructions the processor has.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "core/context.h"
 #include "fused_rnn/ops.h"
 
@@ -19,5 +22,10 @@ struct Backend {
 // The widest instruction set that the processor has; FUSED_RNN_ISA=avx512|avx2|base takes one.
 // Throws std::runtime_error when the one asked for is unknown or not there.
 const Backend& cpu_backend();
+
+// What this processor has of the instructions that matter here, by their usual names: "avx2", …
+std::vector<std::string> cpu_features();
+// The instruction sets of FUSED_RNN_ISA that are built and can run here, widest first.
+std::vector<std::string> cpu_instruction_sets();
 
 }  // namespace fused_rnn

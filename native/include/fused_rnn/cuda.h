@@ -24,10 +24,16 @@ struct CudaInfo {
   // found", "found driver 12.2, needs at least 13.0", "cuBLAS was not found: …". Empty if there
   // are.
   std::string missing;
+  // As "13.0": of the CUDA runtime inside, empty where CUDA was not built, and of the newest that
+  // the driver serves, empty where there is no driver.
+  std::string runtime, driver;
 };
 
 // Never throws and never needs a driver. Asked once per process.
 const CudaInfo& cuda_info();
+
+// Why cuBLAS cannot be used; empty when it can. Opens it, driver or not.
+std::string cublas_missing();
 
 // What the products of float32 matrices are computed in: float32; its first 10 bits of fraction
 // (tensor cores); or bfloat16. Sums are float32 always.

@@ -1,0 +1,91 @@
+/** `fused-rnn doctor`: what this machine has, and whether it works. */
+import { readFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import type { CudaInfo } from '../binding.js'
+import { UserError } from './errors.js'
+import { duration, plural } from './format.js'
+import type { Check } from './self_test.js'
+
+/** What all self-tests may take together, in seconds. */
+const SECONDS = 10
+
+/** @throws UserError when something that is needed is missing or wrong; Error without an addon */
+export async function doctor(): Promise<void> {
+  const packageFile = new URL('../../package.json', import.meta.url)
+  say('fused-rnn', JSON.parse(readFileSync(packageFile, 'utf8')).version)
+  say('folder', fileURLToPath(new URL('.', packageFile)))
+  say('Node', [process.versions.node, `${process.platform} ${process.arch}`, ...libc()].join(', '))
+  const processors = cpus()
+  say('processor', `${processors[0]?.model ?? 'unknown'}, ${plural(processors.length, 'core')}`)
+
+  // Not earlier: this needs the addon.
+  const { addonFile, binding } = await import('../binding.js')
+  const { backends, devices } = await import('../index.js')
+  const { isa, isas, features, threads } = binding.info()
+  say('addon', addonFile)
+  say('features', features.join(' ') || 'none that matter here')
+  const forced = process.env.FUSED_RNN_ISA ? ', by FUSED_RNN_ISA' : ''
+  say('kernels', `${isa}${forced} (this processor can run ${isas.join(', ')})`)
+  say('threads', String(threads))
+  const cuda = binding.cuda()
+  say('CUDA', describeCuda(cuda))
+  if (cuda.runtime !== '') say('cuBLAS', binding.cublasMissing() || 'found')
+  for (const { name, description, memoryBytes, computeCapability } of devices()) {
+    const memory = memoryBytes === undefined ? [] : [`${Math.round(memoryBytes / 2 ** 30)} GiB`]
+    const capability = computeCapability
+      ? [`compute capability ${computeCapability.join('.')}`]
+      : []
+    say(name, [description, ...memory, ...capability].join(', '))
+  }
+
+  // The tolerances are those of float32.
+  backends.cuda.rnn.fp32Precision = 'ieee'
+  const failed = await testAll(devices().map(({ name }) => name))
+  if (failed > 0) throw new UserError(`${plural(failed, 'self-test')} failed`)
+  process.stdout.write('\nEverything works.\n')
+}
+
+/** All devices, and all tests of each, one after the other. */
+async function testAll(names: readonly string[]): Promise<number> {
+  const { checkGradients, checkTraining, subjects } = await import('./self_test.js')
+  const start = performance.now()
+  let failed = 0
+  for (const on of names) {
+    const report = async (check: Promise<Check>): Promise<void> => {
+      const begin = performance.now()
+      const { name, ok, detail } = await check.catch((error) => ({
+        name: 'self-test',
+        ok: false,
+        detail: error instanceof Error ? error.message : String(error),
+      }))
+      if (!ok) failed++
+      const seconds = duration((performance.now() - begin) / 1000)
+      say('self-test', `${ok ? 'ok    ' : 'FAILED'} ${on}, ${name}: ${detail} (${seconds})`)
+    }
+    const left = (): number => SECONDS - (performance.now() - start) / 1000
+    // A device that is late is still tested, but not for long.
+    await report(checkTraining(on, Math.max(left() / 3, 0.5)))
+    for (const subject of subjects(on)) await report(checkGradients(on, subject))
+  }
+  return failed
+}
+
+function describeCuda({ runtime, driver, devices, missing }: CudaInfo): string {
+  if (runtime === '') return 'not built into this addon'
+  const found = `runtime ${runtime} inside, ${driver === '' ? 'no driver' : `driver for ${driver}`}`
+  return devices.length > 0 ? found : `${found}: ${missing}`
+}
+
+/** The C library, as far as Node knows it. */
+function libc(): string[] {
+  if (process.platform !== 'linux') return []
+  // Without the names of the network's interfaces, which may take seconds to find.
+  Object.assign(process.report, { excludeNetwork: true })
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+  return [header.glibcVersionRuntime ? `glibc ${header.glibcVersionRuntime}` : 'musl']
+}
+
+function say(what: string, text: string): void {
+  process.stdout.write(`${what.padEnd(11)}${text}\n`)
+}
