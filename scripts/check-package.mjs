@@ -1,0 +1,182 @@
+// Packs the package and tries the tarball as its users get it: in an empty folder, with no compiler
+// or cmake on PATH and no install script run.
+//
+//   node scripts/check-package.mjs [--tarball FILE] [NODE…]
+//
+// NODE: paths of further Node programs to run it with. --tarball takes one that is packed already.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const { values, positionals } = parseArgs({
+  options: { tarball: { type: 'string' } },
+  allowPositionals: true,
+})
+const nodes = [process.execPath, ...positionals.map((path) => resolve(path))]
+// What a prebuilt addon for Linux may ask of the system, as README says; x86-64 and arm64 alike.
+const GLIBC = [2, 34]
+
+const work = mkdtempSync(join(tmpdir(), 'fused-rnn-package-'))
+process.on('exit', () => rmSync(work, { recursive: true, force: true }))
+
+// The programs an installed package needs, and no other.
+const bin = join(work, 'bin')
+mkdirSync(bin)
+for (const name of ['npm', 'sh']) symlinkSync(which(name), join(bin, name))
+symlinkSync(process.execPath, join(bin, 'node'))
+const bareEnv = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(FUSED_RNN_|npm_|NODE_|INIT_CWD)/.test(name)),
+)
+
+function which(name) {
+  return execFileSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim()
+}
+
+function fail(message) {
+  console.error(`check-package: ${message}`)
+  process.exit(1)
+}
+
+/** Runs a program with all of this machine; its output is returned, or shown when it fails. */
+function run(program, args, options = {}) {
+  const { status, error, stdout, stderr } = spawnSync(program, args, {
+    cwd: root,
+    encoding: 'utf8',
+    ...options,
+  })
+  if (status === 0) return stdout
+  console.error(`${stdout ?? ''}${stderr ?? ''}${error ?? ''}`)
+  fail(`'${[program, ...args].join(' ')}' failed`)
+}
+
+/** The same in the empty folder, with the bare PATH. */
+function runBare(program, args, more = {}) {
+  const PATH = bin
+  return run(program, args, { cwd: home, env: { ...bareEnv, PATH }, ...more })
+}
+
+const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`
+
+// ---- Pack -----------------------------------------------------------------------------------------
+
+let tarball = values.tarball && resolve(values.tarball)
+if (!tarball) {
+  const args = ['pack', '--silent', '--pack-destination', work]
+  run('npm', args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  tarball = join(work, `fused-rnn-${version}.tgz`)
+}
+const files = run('tar', ['-tzf', tarball]).split('\n')
+const addons = files.filter((file) => file.endsWith('.node'))
+if (addons.length === 0) fail('there is no prebuilt addon in the tarball')
+console.log(
+  `packed     ${files.length} files, ${(readFileSync(tarball).length / 1e6).toFixed(2)} MB`,
+)
+
+// ---- From outside -----------------------------------------------------------------------------------
+
+const tool = (name) => join(root, 'node_modules/.bin', name)
+run(tool('publint'), ['run', tarball, '--strict'])
+// ESM that Node's require() loads: there is no second copy in CommonJS, which would be another
+// library in the same process.
+run(tool('attw'), [tarball, '--profile', 'esm-only', '--no-definitely-typed'])
+console.log('types      publint and attw have nothing to say')
+
+// ---- What the addons ask of the system --------------------------------------------------------------
+
+const home = join(work, 'home')
+mkdirSync(home)
+run('tar', ['-xzf', tarball, '-C', work])
+for (const addon of addons.filter((file) => /linux-.*glibc/.test(file))) {
+  const file = join(work, addon)
+  const names = run('nm', ['-D', '--defined-only', '--format=posix', file])
+  const foreign = names.match(/^\S+/gm).filter((name) => !/^(napi|node_api)_/.test(name))
+  if (foreign.length > 0) fail(`${addon} shows ${foreign.join(', ')}`)
+  const needed = run('objdump', ['-T', file])
+  const libstdcxx = needed.match(/(GLIBCXX|CXXABI)_[\d.]+/)
+  if (libstdcxx) fail(`${addon} needs ${libstdcxx[0]} of the system's libstdc++`)
+  const versions = [...needed.matchAll(/GLIBC_(\d+)\.(\d+)/g)].map(([, a, b]) => [+a, +b])
+  const newest = versions.sort(([a, b], [c, d]) => a - c || b - d).at(-1)
+  const late = newest[0] - GLIBC[0] || newest[1] - GLIBC[1]
+  if (late > 0) fail(`${addon} needs glibc ${newest.join('.')}, README says ${GLIBC.join('.')}`)
+  console.log(`needs      glibc ${newest.join('.')}: ${addon.slice('package/'.length)}`)
+}
+
+// ---- Install ----------------------------------------------------------------------------------------
+
+writeFileSync(join(home, 'package.json'), '{ "private": true }\n')
+let start = performance.now()
+const quiet = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund']
+runBare(join(bin, 'npm'), ['install', tarball, ...quiet])
+console.log(`installed  in ${seconds(start)}, with no compiler and no script`)
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const example = /^```ts\n(.*?)^```$/ms.exec(readme)[1]
+const short = example
+  .replace(/maxEpochs: \d+/, 'maxEpochs: 1')
+  .replace(/hiddenSize: \d+/, 'hiddenSize: 16')
+writeFileSync(join(home, 'sonnets.mjs'), short)
+writeFileSync(
+  join(home, 'required.cjs'),
+  `const { nn, randn } = require('fused-rnn')
+  const [output, [h]] = new nn.LSTM(3, 4).forward(randn([5, 2, 3]))
+  output.data().then((values) => {
+    if (values.length !== 40 || !(h.shape.join() === '1,2,4')) process.exitCode = 1
+  })`,
+)
+for (const node of nodes) {
+  const version = runBare(node, ['--version']).trim()
+  start = performance.now()
+  const text = runBare(node, ['sonnets.mjs'])
+  if (!text.startsWith('Shall I ')) fail(`README's program wrote '${text}'`)
+  console.log(`example    on Node ${version} in ${seconds(start)}`)
+  const [major, minor] = version.slice(1).split('.').map(Number)
+  if (major > 20 || minor >= 19) runBare(node, ['required.cjs'])
+}
+
+// README's program and a file in CommonJS, checked against the types that were installed.
+writeFileSync(join(home, 'sonnets.mts'), example)
+writeFileSync(
+  join(home, 'required.cts'),
+  `import fused = require('fused-rnn')\nexport const hidden: number = new fused.nn.GRU(2, 3).hiddenSize\n`,
+)
+writeFileSync(
+  join(home, 'tsconfig.json'),
+  JSON.stringify({
+    compilerOptions: {
+      module: 'nodenext',
+      target: 'es2022',
+      strict: true,
+      noEmit: true,
+      exactOptionalPropertyTypes: true,
+      types: ['node'],
+      typeRoots: [join(root, 'node_modules/@types')],
+    },
+    include: ['*.mts', '*.cts'],
+  }),
+)
+run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', home])
+console.log('types      README’s program compiles, with skipLibCheck off')
+
+process.stdout.write(
+  runBare(join(home, 'node_modules/.bin/fused-rnn'), ['doctor']).replace(/^/gm, '  '),
+)
+console.log()
+
+// ---- Without a prebuilt addon -------------------------------------------------------------------------
+
+const installed = join(home, 'node_modules/fused-rnn')
+runBare(process.execPath, [join(installed, 'scripts/install.mjs')])
+rmSync(join(installed, 'prebuilds'), { recursive: true })
+const refused = spawnSync(process.execPath, [join(installed, 'scripts/install.mjs')], {
+  cwd: installed,
+  env: { ...bareEnv, PATH: bin },
+  encoding: 'utf8',
+})
+if (refused.status !== 1 || !/^fused-rnn: .*cmake.*\n$/.test(refused.stderr))
+  fail(`without an addon and a compiler, the install script says '${refused.stderr}'`)
+console.log(`without    ${refused.stderr.trim()}`)
