@@ -51,7 +51,7 @@ async function testAll(names: readonly string[]): Promise<number> {
   const { checkGradients, checkTraining, subjects } = await import('./self_test.js')
   const start = performance.now()
   let failed = 0
-  for (const on of names) {
+  for (const [index, on] of names.entries()) {
     const report = async (check: Promise<Check>): Promise<void> => {
       const begin = performance.now()
       const { name, ok, detail } = await check.catch((error) => ({
@@ -63,9 +63,8 @@ async function testAll(names: readonly string[]): Promise<number> {
       const seconds = duration((performance.now() - begin) / 1000)
       say('self-test', `${ok ? 'ok    ' : 'FAILED'} ${on}, ${name}: ${detail} (${seconds})`)
     }
-    const left = (): number => SECONDS - (performance.now() - start) / 1000
-    // A device that is late is still tested, but not for long.
-    await report(checkTraining(on, Math.max(left() / 3, 0.5)))
+    const left = SECONDS - (performance.now() - start) / 1000
+    await report(checkTraining(on, left / (names.length - index) / 2))
     for (const subject of subjects(on)) await report(checkGradients(on, subject))
   }
   return failed
