@@ -172,11 +172,14 @@ console.log()
 const installed = join(home, 'node_modules/fused-rnn')
 runBare(process.execPath, [join(installed, 'scripts/install.mjs')])
 rmSync(join(installed, 'prebuilds'), { recursive: true })
-const refused = spawnSync(process.execPath, [join(installed, 'scripts/install.mjs')], {
-  cwd: installed,
-  env: { ...bareEnv, PATH: bin },
-  encoding: 'utf8',
-})
-if (refused.status !== 1 || !/^fused-rnn: .*cmake.*\n$/.test(refused.stderr))
-  fail(`without an addon and a compiler, the install script says '${refused.stderr}'`)
-console.log(`without    ${refused.stderr.trim()}`)
+/** What a program in the empty folder says when it fails. */
+function refused(args) {
+  const options = { cwd: home, env: { ...bareEnv, PATH: bin }, encoding: 'utf8' }
+  const { status, stderr } = spawnSync(process.execPath, args, options)
+  return status === 1 ? stderr : `exit code ${status}`
+}
+const script = refused([join(installed, 'scripts/install.mjs')])
+if (!/^fused-rnn: .*cmake.*\n$/.test(script)) fail(`the install script says '${script}'`)
+const doctor = refused([join(installed, 'dist/cli/main.js'), 'doctor'])
+if (!/^fused-rnn: .*npm run build:native.*\n$/.test(doctor)) fail(`doctor says '${doctor}'`)
+console.log(`without    ${script}           ${doctor.trim()}`)
