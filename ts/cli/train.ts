@@ -11,8 +11,7 @@ import {
   ProgressBar,
   Trainer,
 } from '../index.js'
-import { makeFolders } from '../io/folders.js'
-import { checkpointFolder, setAside } from '../train/checkpoint.js'
+import { checkpointFolder, makeFolders, setAside } from '../io/folders.js'
 import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
 import { Interrupted, UserError } from './errors.js'
 import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'

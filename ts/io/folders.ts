@@ -1,6 +1,6 @@
-/** Making folders. */
-import { mkdir, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+/** Making folders, and writing into them so that nothing is lost. */
+import { mkdir, open, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 
 /**
  * Makes a folder and those above it, where they are missing. Node's own `recursive` never ends on
@@ -24,4 +24,57 @@ async function isFolder(path: string): Promise<boolean> {
     (info) => info.isDirectory(),
     () => false,
   )
+}
+
+/** Whether there is something of this name. */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** Writes a file whose bytes are on the disk when the promise resolves. */
+export async function writeSynced(path: string, text: string): Promise<void> {
+  const file = await open(path, 'w')
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** What files a folder has is on the disk too, where the system can be asked for that. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r').catch(() => null)
+  await folder?.sync().catch(() => {})
+  await folder?.close()
+}
+
+const busy = new Map<string, Promise<unknown>>()
+
+/** Does one work after the other, in the order of the calls, for all that use the same path. */
+export async function inTurn<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const key = resolve(path)
+  const mine = (busy.get(key) ?? Promise.resolve()).then(work)
+  const settled = mine.catch(() => {})
+  busy.set(key, settled)
+  try {
+    return await mine
+  } finally {
+    if (busy.get(key) === settled) busy.delete(key)
+  }
+}
+
+/** Where a checkpoint is set aside for the moment in which its successor takes its name. */
+export const setAside = (path: string): string => `${path}.previous`
+
+/**
+ * Where the checkpoint of this name is to be read: a crash between the two renames that replace a
+ * checkpoint leaves the complete one set aside.
+ */
+export async function checkpointFolder(path: string): Promise<string> {
+  const previous = setAside(resolve(path))
+  return !(await exists(path)) && (await exists(previous)) ? previous : path
 }

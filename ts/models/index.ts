@@ -1,9 +1,8 @@
 /** Whole models. */
+export type { CellName, LanguageModelConfig } from './config.js'
 export type { GenerateOptions } from './generate.js'
 export {
-  type CellName,
   LanguageModel,
-  type LanguageModelConfig,
   type LanguageModelOptions,
   type LanguageModelState,
 } from './language_model.js'

@@ -2,18 +2,9 @@
 import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
 import { BucketBatches } from '../data/buckets.js'
-import { Vocabulary } from '../data/vocabulary.js'
+import type { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
-import {
-  checkBoolean,
-  checkInteger,
-  checkNumber,
-  checkOneOf,
-  checkOptions,
-  formatShape,
-  rangeError,
-  typeError,
-} from '../errors.js'
+import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import { zeros } from '../factories.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
@@ -25,30 +16,9 @@ import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { Adam } from '../optim/adam.js'
 import { Tensor } from '../tensor.js'
 import type { DataSource, StepContext, StepResult, TrainingModule } from '../train/types.js'
+import { checkConfig, checkSizes, type LanguageModelConfig } from './config.js'
 import { type GenerateOptions, generate } from './generate.js'
 import { readModelFolder, writeModelFiles, writeModelFolder } from './model_folder.js'
-
-export type CellName = 'rnn' | 'gru' | 'lstm'
-
-/** Sizes and kinds; what is written as config.json. */
-export interface LanguageModelConfig {
-  /** V, the number of tokens. */
-  vocabSize: number
-  /** E, the width of the embedding; 0: no embedding, the layers read one-hot vectors. Default 200. */
-  embeddingSize: number
-  /** H. Default 200. */
-  hiddenSize: number
-  /** Default 2. */
-  numLayers: number
-  /** Default 'lstm'. */
-  cell: CellName
-  /** Of the cell 'rnn'. Default 'tanh'. */
-  nonlinearity: 'tanh' | 'relu'
-  /** On the embedding, between the layers and on the output. Default 0.2. */
-  dropout: number
-  /** One matrix for embedding and output layer; needs embeddingSize = hiddenSize. Default false. */
-  tieWeights: boolean
-}
 
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
   /** Gives vocabSize, and is saved with the model. */
@@ -59,17 +29,6 @@ export type LanguageModelOptions = Partial<LanguageModelConfig> & {
 
 /** h of shape (layers, B, H); for an LSTM h and c. */
 export type LanguageModelState = Tensor | [Tensor, Tensor]
-
-const CONFIG_KEYS = [
-  'vocabSize',
-  'embeddingSize',
-  'hiddenSize',
-  'numLayers',
-  'cell',
-  'nonlinearity',
-  'dropout',
-  'tieWeights',
-] as const
 
 /**
  * Embedding, recurrent layers, output layer, with dropout in between; parameters named as in
@@ -88,48 +47,13 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
   /** @throws TypeError, RangeError for wrong or unknown options, a vocabulary of another size */
   constructor(options: LanguageModelOptions) {
     super()
-    const fn = 'LanguageModel'
-    checkOptions(fn, options, [...CONFIG_KEYS, 'vocabulary', 'device'])
     const { vocabulary } = options
-    if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
-      throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
-    const cell = checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm'])
-    if (options.nonlinearity !== undefined && cell !== 'rnn')
-      throw typeError(
-        fn,
-        'nonlinearity',
-        "nothing (it belongs to cell 'rnn')",
-        options.nonlinearity,
-      )
-    const config: LanguageModelConfig = {
-      vocabSize: checkInteger(fn, 'vocabSize', options.vocabSize ?? vocabulary?.size, 1),
-      embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 200, 0),
-      hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 200, 1),
-      numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 2, 1),
-      cell,
-      nonlinearity: checkOneOf(fn, 'nonlinearity', options.nonlinearity ?? 'tanh', [
-        'tanh',
-        'relu',
-      ]),
-      dropout: checkNumber(fn, 'dropout', options.dropout ?? 0.2, 0, 1),
-      tieWeights: checkBoolean(fn, 'tieWeights', options.tieWeights ?? false),
-    }
-    const { vocabSize, embeddingSize, hiddenSize, numLayers, dropout } = config
-    if (vocabulary !== undefined && vocabulary.size !== vocabSize) {
-      throw rangeError(fn, 'vocabulary', `${vocabSize} tokens (vocabSize)`, String(vocabulary.size))
-    }
-    if (config.tieWeights && embeddingSize !== hiddenSize) {
-      throw rangeError(
-        fn,
-        'tieWeights',
-        'embeddingSize equal to hiddenSize',
-        `${embeddingSize} and ${hiddenSize}`,
-      )
-    }
+    const config = checkConfig(options)
+    const { vocabSize, embeddingSize, hiddenSize, numLayers, dropout, cell } = config
     this.config = Object.freeze(config)
     this.vocabulary = vocabulary ?? null
     this.drop = new Dropout(dropout)
-    const device = deviceOption(fn, options.device)
+    const device = deviceOption('LanguageModel', options.device)
     this.encoder = embeddingSize === 0 ? null : new Embedding(vocabSize, embeddingSize, { device })
     const inputSize = embeddingSize || vocabSize
     // A single layer has no layer to drop between.
@@ -262,7 +186,8 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
 
   /**
    * Writes model.safetensors, config.json and, when the model has one, vocabulary.json; makes the
-   * folder if needed. Files of these names are replaced when the new ones are complete.
+   * folder if needed. Whoever loads, now or after a crash in the middle of this, finds the model that
+   * was there before or this one, never parts of both.
    */
   async save(folder: string): Promise<void> {
     await writeModelFolder(folder, this)
@@ -286,8 +211,10 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
     const device = deviceOption('LanguageModel.load', options.device)
     const { config, vocabulary, weights } = await readModelFolder(folder)
     try {
+      const options = loadable(config)
+      checkSizes(checkConfig({ ...options, ...(vocabulary && { vocabulary }) }), weights)
       const model = new LanguageModel({
-        ...loadable(config),
+        ...options,
         ...(vocabulary && { vocabulary }),
         device,
       })

@@ -4,59 +4,26 @@
  */
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { makeFolders } from '../io/folders.js'
+import {
+  checkpointFolder,
+  exists,
+  inTurn,
+  makeFolders,
+  setAside,
+  syncFolder,
+} from '../io/folders.js'
 import { load, save } from '../io/safetensors.js'
 import type { Module } from '../nn/module.js'
-import type { SchedulerState } from '../optim/lr_scheduler.js'
-import type { RandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
-import type { HistoryRecord } from './history.js'
-import type { Totals } from './meter.js'
 import { type Json, pack, unpack } from './pack.js'
-import type { Carried, TrainingModule } from './types.js'
+import { checkState, isObject, type LoopState } from './state.js'
+import type { TrainingModule } from './types.js'
 
 const FORMAT = 'fused-rnn checkpoint'
 const VERSION = 1
 const MODEL = 'model.safetensors'
 const TENSORS = 'trainer.safetensors'
 const STATE = 'trainer.json'
-
-/** What a training loop is made of, beside the model's weights. */
-export interface LoopState extends Record<string, unknown> {
-  epoch: number
-  batch: number
-  globalStep: number
-  validatedAt: number
-  carried: Carried
-  epochTotals: Totals
-  windowTotals: Totals
-  callbackMetrics: Record<string, number>
-  random: RandomState
-  optimizer: unknown
-  scheduler: SchedulerState | null
-  trainData: object | null
-  callbacks: Record<string, object>
-  history: HistoryRecord[]
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
-}
-
-/** Where a checkpoint is set aside for the moment in which its successor takes its name. */
-export const setAside = (path: string): string => `${path}.previous`
-
-/**
- * Where the checkpoint of this name is to be read: a crash between the two renames of
- * replaceFolder leaves the complete one set aside.
- */
-export async function checkpointFolder(path: string): Promise<string> {
-  const previous = setAside(resolve(path))
-  return !(await exists(path)) && (await exists(previous)) ? previous : path
-}
 
 /** Whether nothing is lost when a checkpoint takes this name: nothing, an empty folder, a checkpoint. */
 async function mayReplace(path: string): Promise<boolean> {
@@ -84,13 +51,17 @@ async function replaceFolder(
       const file = await open(join(temporary, name), 'r+')
       await file.sync().finally(() => file.close())
     }
+    await syncFolder(temporary)
     if (await exists(path)) {
       await rm(setAside(path), { recursive: true, force: true })
       await rename(path, setAside(path))
     }
     await rename(temporary, path)
-    await rm(setAside(path), { recursive: true, force: true })
+    await syncFolder(dirname(path))
+    // What cannot be deleted now will be next time.
+    await rm(setAside(path), { recursive: true, force: true }).catch(() => {})
   } catch (error) {
+    if (!(await exists(path))) await rename(setAside(path), path).catch(() => {})
     await rm(temporary, { recursive: true, force: true }).catch(() => {})
     throw new Error(`[saveCheckpoint] cannot write '${path}': ${(error as Error).message}`, {
       cause: error,
@@ -104,7 +75,8 @@ export async function writeCheckpoint(
   model: Module,
   state: LoopState,
 ): Promise<void> {
-  await replaceFolder(resolve(path), async (folder) => {
+  const target = resolve(path)
+  const write = async (folder: string): Promise<void> => {
     const { writeFiles } = model as Module & Pick<TrainingModule<unknown>, 'writeFiles'>
     if (writeFiles !== undefined) await writeFiles.call(model, folder)
     else await save(join(folder, MODEL), model.stateDict())
@@ -117,7 +89,8 @@ export async function writeCheckpoint(
       join(folder, STATE),
       JSON.stringify({ format: FORMAT, version: VERSION, ...json }),
     )
-  })
+  }
+  await inTurn(target, () => replaceFolder(target, write))
 }
 
 /**
@@ -132,19 +105,33 @@ export async function readCheckpoint(path: string, model: Module): Promise<LoopS
       `[fit] ckptPath: expected a checkpoint folder, got '${path}', which has no ${STATE}`,
     )
   }
+  const loaded: Tensor[] = []
+  const read = async (name: string): Promise<Map<string, Tensor>> => {
+    const tensors = await load(join(folder, name))
+    loaded.push(...tensors.values())
+    return tensors
+  }
   try {
-    const json = JSON.parse(await readFile(join(folder, STATE), 'utf8')) as Record<string, Json>
-    if (json.format !== FORMAT || json.version !== VERSION)
-      throw new Error(`${STATE} is not one of version ${VERSION}`)
-    const tensors = await load(join(folder, TENSORS))
-    const state = unpack(json, tensors) as LoopState
-    const weights = await load(join(folder, MODEL))
+    const state = parseState(await readFile(join(folder, STATE), 'utf8'), await read(TENSORS))
+    const weights = await read(MODEL)
     model.loadStateDict(weights)
     for (const tensor of weights.values()) tensor[Symbol.dispose]()
     return state
   } catch (error) {
+    for (const tensor of loaded) tensor[Symbol.dispose]()
     throw new Error(`[fit] ckptPath: cannot go on from '${path}': ${(error as Error).message}`, {
       cause: error,
     })
   }
+}
+
+/**
+ * The state in a checkpoint's trainer.json, with its tensors.
+ * @throws Error, RangeError that says what is wrong
+ */
+export function parseState(text: string, tensors: ReadonlyMap<string, Tensor>): LoopState {
+  const json: unknown = JSON.parse(text)
+  if (!isObject(json) || json.format !== FORMAT || json.version !== VERSION)
+    throw new Error(`${STATE} is not one of version ${VERSION}`)
+  return checkState(unpack(json as Json, tensors), STATE)
 }

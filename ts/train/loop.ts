@@ -1,10 +1,10 @@
 /** One run of training: the epochs, their steps and validations, and the state that goes into checkpoints. */
-import { checkInteger, rangeError } from '../errors.js'
+import { rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
 import { batchOn, deviceOf } from './batch.js'
-import { type LoopState, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import {
   checkResult,
   disposeBatch,
@@ -18,6 +18,7 @@ import {
 import { History } from './history.js'
 import { addTo, emptyTotals, Meter, meansOf, type Totals } from './meter.js'
 import { monitored, prefixed } from './monitor.js'
+import type { LoopState } from './state.js'
 import type { Trainer } from './trainer.js'
 import type {
   Callback,
@@ -383,10 +384,10 @@ export class FitLoop<B> {
 
   #takeOver(state: LoopState): void {
     const { optimizer, schedule, trainData } = this.parts
-    this.epoch = checkInteger('fit', 'checkpoint.epoch', state.epoch, 0)
-    this.batch = checkInteger('fit', 'checkpoint.batch', state.batch, 0)
-    this.globalStep = checkInteger('fit', 'checkpoint.globalStep', state.globalStep, 0)
-    this.#validatedAt = checkInteger('fit', 'checkpoint.validatedAt', state.validatedAt, -1)
+    this.epoch = state.epoch
+    this.batch = state.batch
+    this.globalStep = state.globalStep
+    this.#validatedAt = state.validatedAt
     this.#carried = batchOn(state.carried, deviceOf(this.parts.model))
     this.#epochTotals = state.epochTotals
     this.#windowTotals = state.windowTotals

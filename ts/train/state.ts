@@ -1,0 +1,83 @@
+/** What a training loop is made of, beside the model's weights; checked when it comes from a file. */
+import type { SchedulerState } from '../optim/lr_scheduler.js'
+import type { RandomState } from '../random.js'
+import { Tensor } from '../tensor.js'
+import type { HistoryRecord } from './history.js'
+import type { Totals } from './meter.js'
+import type { Carried } from './types.js'
+
+export interface LoopState extends Record<string, unknown> {
+  epoch: number
+  batch: number
+  globalStep: number
+  validatedAt: number
+  carried: Carried
+  epochTotals: Totals
+  windowTotals: Totals
+  callbackMetrics: Record<string, number>
+  random: RandomState
+  optimizer: unknown
+  scheduler: SchedulerState | null
+  trainData: object | null
+  callbacks: Record<string, object>
+  history: HistoryRecord[]
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isNumbers(value: unknown): value is Record<string, number> {
+  return isObject(value) && Object.values(value).every((item) => typeof item === 'number')
+}
+
+function isCount(value: unknown, min = 0): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min
+}
+
+function isTotals(value: unknown): value is Totals {
+  return isObject(value) && typeof value.count === 'number' && isNumbers(value.sums)
+}
+
+function isRecord(value: unknown): value is HistoryRecord {
+  return (
+    isObject(value) &&
+    ['step', 'validation', 'epoch'].includes(value.kind as string) &&
+    isCount(value.epoch) &&
+    isCount(value.step) &&
+    isNumbers(value.metrics)
+  )
+}
+
+function isCarried(value: unknown): value is Carried {
+  if (value === null || value instanceof Tensor) return true
+  return Array.isArray(value) && value.every((item) => item instanceof Tensor)
+}
+
+/** What each entry has to be; the optimiser, the schedule and the data check their own further. */
+const CHECKS: { [K in keyof LoopState]: (value: unknown) => boolean } = {
+  epoch: isCount,
+  batch: isCount,
+  globalStep: isCount,
+  validatedAt: (value) => isCount(value, -1),
+  carried: isCarried,
+  epochTotals: isTotals,
+  windowTotals: isTotals,
+  callbackMetrics: isNumbers,
+  random: (value) => isObject(value) && isCount(value.seed) && isCount(value.counter),
+  optimizer: () => true,
+  scheduler: (value) => typeof value === 'object',
+  trainData: (value) => typeof value === 'object',
+  callbacks: (value) =>
+    isObject(value) && Object.values(value).every((state) => Object(state) === state),
+  history: (value) => Array.isArray(value) && value.every(isRecord),
+}
+
+/** @param name of the file, for messages @throws Error that names the entry that is wrong */
+export function checkState(value: unknown, name: string): LoopState {
+  for (const [key, check] of Object.entries(CHECKS)) {
+    if (!isObject(value) || !Object.hasOwn(value, key)) throw new Error(`${name} has no '${key}'`)
+    if (!check(value[key])) throw new Error(`${name}: '${key}' is not what it should be`)
+  }
+  return value as LoopState
+}
