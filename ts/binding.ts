@@ -311,6 +311,12 @@ export interface Binding {
 
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
   gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
+  /**
+   * Fails, in the queue, with "[checkFinite] number, place: expected finite numbers, got …" when a
+   * value is not finite; the loss has the place 0. The gradients then count as not computed, so that
+   * optimisers leave the parameters as they are.
+   */
+  checkFinite(number: number, loss: Buffer | null, grads: readonly (Buffer | null)[]): void
   clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void
   // The optimisers' tensors stand at the end, one after the other: reading arrays takes longer than
   // all else.

@@ -16,6 +16,15 @@ void fail_index(const char* op, const char* name, int64_t position, int64_t valu
   throw std::runtime_error(index_message(op, name, position, value, limit));
 }
 
+std::string finite_message(int64_t number, int64_t tensor, bool nan) {
+  return "[checkFinite] " + std::to_string(number) + ", " + std::to_string(tensor) +
+         ": expected finite numbers, got " + (nan ? "NaN" : "infinity");
+}
+
+void fail_finite(int64_t number, int64_t tensor, bool nan) {
+  throw std::runtime_error(finite_message(number, tensor, nan));
+}
+
 void fail(const char* op, const char* text) {
   throw std::runtime_error("[" + std::string(op) + "] " + text);
 }

@@ -15,6 +15,10 @@ std::string index_message(const char* op, const char* name, int64_t position, in
 [[noreturn]] void fail_index(const char* op, const char* name, int64_t position, int64_t value,
                              int64_t limit);
 
+// "[checkFinite] number, tensor: expected finite numbers, got NaN", or "got infinity".
+std::string finite_message(int64_t number, int64_t tensor, bool nan);
+[[noreturn]] void fail_finite(int64_t number, int64_t tensor, bool nan);
+
 // Throws std::runtime_error "[op] text".
 [[noreturn]] void fail(const char* op, const char* text);
 

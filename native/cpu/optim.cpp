@@ -1,6 +1,8 @@
 // Clipping and the optimisers: all tensors in one pass, as one long row of elements.
 #include <math.h>
+#include <string.h>
 
+#include "core/failure.h"
 #include "cpu/isa.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -52,15 +54,18 @@ double norm_of_block(const float* x, int64_t n, bool infinity) {
   return sum;
 }
 
-// The norm of tensors grad(k) of size(k) elements, for each k below count.
-template <class Size, class Grad>
-float norm_of(Context& context, int64_t count, Size size, Grad grad, bool infinity) {
-  // Blocks and their order are fixed, so the sum does not depend on the threads.
+// How many blocks of kBlock elements tensors of size(k) elements have, for each k below count.
+template <class Size>
+int64_t blocks_of(int64_t count, Size size) {
   int64_t blocks = 0;
   for (int64_t k = 0; k < count; ++k) blocks += (size(k) + kBlock - 1) / kBlock;
-  Scratch scratch(2 * blocks);
-  auto* parts = reinterpret_cast<double*>(scratch.data());
-  context.pool.parallel_for(blocks, 4, [&](int64_t begin, int64_t end) {
+  return blocks;
+}
+
+// Calls f(block, k, begin, length) for the elements of every block, over the threads.
+template <class Size, class F>
+void each_block(Context& context, int64_t count, Size size, F f) {
+  context.pool.parallel_for(blocks_of(count, size), 4, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
     for (int64_t k = 0; k < count && first < end; ++k) {
       const int64_t n = size(k);
@@ -68,17 +73,42 @@ float norm_of(Context& context, int64_t count, Size size, Grad grad, bool infini
       const int64_t from = begin > first ? begin - first : 0;
       const int64_t to = end - first < here ? end - first : here;
       for (int64_t b = from; b < to; ++b) {
-        const int64_t length = b + 1 == here ? n - b * kBlock : kBlock;
-        parts[first + b] = norm_of_block(grad(k) + b * kBlock, length, infinity);
+        f(first + b, k, b * kBlock, b + 1 == here ? n - b * kBlock : kBlock);
       }
       first += here;
     }
+  });
+}
+
+// The norm of tensors grad(k) of size(k) elements, for each k below count.
+template <class Size, class Grad>
+float norm_of(Context& context, int64_t count, Size size, Grad grad, bool infinity) {
+  // Blocks and their order are fixed, so the sum does not depend on the threads.
+  const int64_t blocks = blocks_of(count, size);
+  Scratch scratch(2 * blocks);
+  auto* parts = reinterpret_cast<double*>(scratch.data());
+  each_block(context, count, size, [&](int64_t block, int64_t k, int64_t begin, int64_t length) {
+    parts[block] = norm_of_block(grad(k) + begin, length, infinity);
   });
   double total = 0;
   for (int64_t b = 0; b < blocks; ++b) {
     total = infinity ? larger(total, parts[b]) : total + parts[b];
   }
   return static_cast<float>(infinity ? total : sqrt(total));
+}
+
+// The bits of infinity; those of NaN, without the sign, are larger, those of all others smaller.
+constexpr int32_t kInfinityBits = 0x7f800000;
+
+int32_t largest_bits(const float* x, int64_t n) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    int32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
 }
 
 class Clipper {
@@ -108,6 +138,23 @@ void grad_norm(const GradNormArgs& args, Context& context) {
   *args.norm = norm_of(
       context, args.count, [&](int64_t k) { return args.sizes[k]; },
       [&](int64_t k) { return args.grads[k]; }, args.infinity);
+}
+
+void check_finite(const CheckFiniteArgs& args, Context& context) {
+  const auto size = [&](int64_t k) { return args.sizes[k]; };
+  Scratch scratch(blocks_of(args.count, size));
+  auto* parts = reinterpret_cast<int32_t*>(scratch.data());
+  each_block(context, args.count, size,
+             [&](int64_t block, int64_t k, int64_t begin, int64_t length) {
+               parts[block] = largest_bits(args.tensors[k] + begin, length);
+             });
+  for (int64_t k = 0, block = 0; k < args.count; ++k) {
+    int32_t largest = 0;
+    for (int64_t begin = 0; begin < size(k); begin += kBlock, ++block) {
+      largest = parts[block] > largest ? parts[block] : largest;
+    }
+    if (largest >= kInfinityBits) fail_finite(args.number, k, largest > kInfinityBits);
+  }
 }
 
 void clip_grads(const ClipGradsArgs& args, Context& context) {

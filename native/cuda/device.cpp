@@ -110,11 +110,12 @@ struct CudaDevice::Garbage {
 struct CudaDevice::Faults {
   static constexpr size_t kSites = 2 * JobLog::kLimit;  // an operation has two at most
 
+  enum class Kind { index, text, finite };
   struct Site {
     uint64_t job;
     std::string op;
     std::string name;  // or the text
-    bool index;
+    Kind kind;
   };
   // Pinned, and as the device addresses it.
   struct Shared {
@@ -134,9 +135,9 @@ struct CudaDevice::Faults {
   }
   ~Faults() { cudaFreeHost(shared); }
 
-  FaultSite add(const char* op, const char* name, bool index, unsigned* flag) {
+  FaultSite add(const char* op, const char* name, Kind kind, unsigned* flag) {
     if (sites.size() == kSites) throw std::runtime_error("too many operations without a wait");
-    sites.push_back({job, op, name, index});
+    sites.push_back({job, op, name, kind});
     return {&for_device->records[sites.size() - 1], &for_device->any, flag};
   }
 };
@@ -325,10 +326,13 @@ void CudaDevice::begin_job(uint64_t number) {
 }
 
 FaultSite CudaDevice::index_site(const char* op, const char* name) {
-  return faults_->add(op, name, true, fault_flag_);
+  return faults_->add(op, name, Faults::Kind::index, fault_flag_);
 }
 FaultSite CudaDevice::text_site(const char* op, const char* text) {
-  return faults_->add(op, text, false, fault_flag_);
+  return faults_->add(op, text, Faults::Kind::text, fault_flag_);
+}
+FaultSite CudaDevice::finite_site() {
+  return faults_->add("", "", Faults::Kind::finite, fault_flag_);
 }
 
 std::optional<DeviceFault> CudaDevice::take_fault() {
@@ -341,10 +345,18 @@ std::optional<DeviceFault> CudaDevice::take_fault() {
     if (record.set == 0) continue;
     const Faults::Site& site = faults.sites[i];
     record.set = 0;
-    return DeviceFault{site.job, site.index
-                                     ? index_message(site.op.c_str(), site.name.c_str(),
-                                                     record.position, record.value, record.limit)
-                                     : "[" + site.op + "] " + site.name};
+    const auto message = [&]() -> std::string {
+      switch (site.kind) {
+        case Faults::Kind::index:
+          return index_message(site.op.c_str(), site.name.c_str(), record.position, record.value,
+                               record.limit);
+        case Faults::Kind::finite:
+          return finite_message(record.limit, record.position, record.value != 0);
+        default:
+          return "[" + site.op + "] " + site.name;
+      }
+    };
+    return DeviceFault{site.job, message()};
   }
   faults.shared->any = 0;
   faults.sites.clear();

@@ -51,6 +51,8 @@ class CudaDevice : public Device {
   // (core/failure.h), or "[op] text".
   FaultSite index_site(const char* op, const char* name);
   FaultSite text_site(const char* op, const char* text);
+  // Reports (tensor, whether NaN, number) of finite_message().
+  FaultSite finite_site();
   // Device memory, not 0 once there is a fault.
   const unsigned* fault_flag() const { return fault_flag_; }
 

@@ -131,6 +131,44 @@ void compute_norm(CudaDevice& device, int64_t count, Tensor tensor, bool infinit
   launch(norm_total, dim3(1), dim3(kTotalThreads), 0, device.stream(), parts, blocks, norm, out);
 }
 
+// ---- Numbers that are not finite ----------------------------------------------------------------
+
+struct Checked {
+  int64_t n;
+  const float* data;
+  int64_t place;
+};
+
+// Among finite numbers. NaN comes first, so that a tensor with both is said to have it.
+constexpr int64_t kNothingBad = INT64_MAX;
+__device__ int64_t bad_key(int64_t place, bool nan) { return 2 * place + (nan ? 0 : 1); }
+
+// parts[block] = the key of one chunk's worst number
+__global__ void __launch_bounds__(kBlock) finite_kernel(Tensors<Checked> all, int64_t* parts) {
+  FUSED_RNN_SHARED(int64_t, scratch, kWarp);
+  const auto place = all.place(blockIdx.x);
+  const Checked& tensor = all.tensors[place.tensor];
+  const int64_t n = min(kChunk, tensor.n - place.begin);
+  int64_t bad = kNothingBad;
+  for (int64_t i = threadIdx.x; i < n; i += kBlock) {
+    const float x = tensor.data[place.begin + i];
+    if (x - x != 0) bad = min(bad, bad_key(tensor.place, x != x));
+  }
+  bad = block_reduce(bad, kNothingBad, scratch, reduce::Smaller{});
+  if (threadIdx.x == 0) parts[blockIdx.x] = bad;
+}
+
+__global__ void __launch_bounds__(kBlock)
+    finite_report(const int64_t* parts, int64_t n, int64_t number, FaultSite site) {
+  FUSED_RNN_SHARED(int64_t, scratch, kWarp);
+  int64_t bad = kNothingBad;
+  for (int64_t i = threadIdx.x; i < n; i += kBlock) bad = min(bad, parts[i]);
+  bad = block_reduce(bad, kNothingBad, scratch, reduce::Smaller{});
+  if (threadIdx.x == 0 && bad != kNothingBad) report_fault(site, bad / 2, 1 - bad % 2, number);
+}
+
+// ---- Clipping -----------------------------------------------------------------------------------
+
 // The clipping as kernels get it; with its own norm computed.
 struct DeviceClip {
   const float* norm;  // device memory or null
@@ -310,6 +348,23 @@ void grad_norm(const GradNormArgs& args, Context& context) {
   compute_norm(
       device_of(context), args.count, [&](int64_t k) { return Grad{args.sizes[k], args.grads[k]}; },
       args.infinity, args.norm);
+}
+
+void check_finite(const CheckFiniteArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  int64_t blocks = 0;
+  for (int64_t k = 0; k < args.count; ++k) blocks += (args.sizes[k] + kChunk - 1) / kChunk;
+  if (blocks == 0) return;
+  DeviceScratch scratch(device, 2 * blocks);
+  auto* parts = reinterpret_cast<int64_t*>(scratch.data());
+  const auto tensor = [&](int64_t k) { return Checked{args.sizes[k], args.tensors[k], k}; };
+  each_launch<Checked>(args.count, tensor,
+                       [&](const Tensors<Checked>& some, int64_t n, int64_t first) {
+                         launch(finite_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), 0,
+                                device.stream(), some, parts + first);
+                       });
+  launch(finite_report, dim3(1), dim3(kBlock), 0, device.stream(), parts, blocks, args.number,
+         device.finite_site());
 }
 
 void clip_grads(const ClipGradsArgs& args, Context& context) {

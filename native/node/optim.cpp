@@ -68,6 +68,27 @@ Napi::Value grad_norm(Addon& addon, Args& args) {
   return addon.wrap(norm);
 }
 
+// checkFinite(number, loss, grads), any of which may be null: a value that is not finite is an
+// error, and the gradients count as not computed.
+Napi::Value check_finite(Addon& addon, Args& args) {
+  const int64_t number = args.integer();
+  const Buffer loss = args.optional_buffer();
+  std::vector<Buffer> grads = args.buffers();
+  std::vector<Buffer> all = {loss};
+  all.insert(all.end(), grads.begin(), grads.end());
+  for (const Buffer& tensor : all) {
+    if (tensor) args.expect(tensor, tensor.length);
+  }
+  addon.enqueue(
+      "checkFinite", cost_of(all), all, grads, [=](const Backend& backend, Context& context) {
+        const auto sizes = sizes_of(all);
+        const auto pointers = pointers_of(all);
+        backend.check_finite(
+            {static_cast<int64_t>(all.size()), pointers.data(), sizes.data(), number}, context);
+      });
+  return args.env().Undefined();
+}
+
 // clipGrads(grads, norm, maxNorm, maxValue)
 Napi::Value clip_grads(Addon& addon, Args& args) {
   const std::vector<Buffer> grads = read_tensors(args);
@@ -187,6 +208,7 @@ Napi::Value adam(Addon& addon, Args& args) {
 
 void register_optim(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<grad_norm>(env, exports, "gradNorm", addon);
+  add_entry<check_finite>(env, exports, "checkFinite", addon);
   add_entry<clip_grads>(env, exports, "clipGrads", addon);
   add_entry<sgd>(env, exports, "sgd", addon);
   add_entry<adam>(env, exports, "adam", addon);

@@ -163,7 +163,31 @@ std::vector<int64_t> tensor_sizes(int which) {
   return sizes;
 }
 
+// The tensor `bad`, of many, has `value` as its last element, and later ones have NaN.
+void add_not_finite(Cases& cases, const char* name, size_t bad, float value, const char* error) {
+  cases.add(
+      std::string("check_finite with ") + name,
+      [=](Side& s) {
+        const std::vector<int64_t> sizes = tensor_sizes(3);
+        std::vector<const float*> all;
+        for (size_t k = 0; k < sizes.size(); ++k) {
+          std::vector<float> values(static_cast<size_t>(sizes[k]), 1.0f);
+          if (k == bad) values.back() = value;
+          if (k > bad && k % 50 == 1 && !values.empty()) values[0] = kNaN;
+          if (k == bad && value != value) values[0] = kInfinity;
+          all.push_back(s.values(values));
+        }
+        s.backend.check_finite({static_cast<int64_t>(sizes.size()), all.data(), sizes.data(), 17},
+                               s.context);
+      },
+      error);
+}
+
 void add_optimisers(Cases& cases) {
+  add_not_finite(cases, "infinity", 3, -kInfinity,
+                 "[checkFinite] 17, 3: expected finite numbers, got infinity");
+  add_not_finite(cases, "NaN", 604, kNaN,
+                 "[checkFinite] 17, 604: expected finite numbers, got NaN");
   for (int which = 0; which < 4; ++which) {
     const std::string tensors = " of tensors " + std::to_string(which);
     const std::vector<int64_t> sizes = tensor_sizes(which);
@@ -184,6 +208,11 @@ void add_optimisers(Cases& cases) {
             });
       }
     }
+    cases.add("check_finite" + tensors, [=](Side& s) {
+      std::vector<const float*> all;
+      for (const int64_t n : sizes) all.push_back(s.floats(n));
+      s.backend.check_finite({count, all.data(), sizes.data(), 5}, s.context);
+    });
     // 0: none, 1: scaled by a given norm, 2: and clamped, 3: by its own, 4: by one below the limit
     for (int clipping = 0; clipping < 5; ++clipping) {
       const auto clip = [=](Side& s) {

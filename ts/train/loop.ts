@@ -3,6 +3,7 @@ import { rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
+import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import {
@@ -15,6 +16,7 @@ import {
   lengthOf,
   tensorsOf,
 } from './evaluate.js'
+import { FiniteCheck, finiteCarried } from './finite.js'
 import { History } from './history.js'
 import { addTo, emptyTotals, Meter, meansOf, type Totals } from './meter.js'
 import { monitored, prefixed } from './monitor.js'
@@ -56,6 +58,8 @@ export class FitLoop<B> {
   globalStep = 0
   /** Optimiser steps since fit was called. */
   stepsThisFit = 0
+  /** Those of them that were left out because the loss or a gradient was not finite. */
+  skippedSteps = 0
   /** Seconds spent in training steps since fit was called. */
   seconds = 0
   readonly parts: LoopParts<B>
@@ -71,6 +75,8 @@ export class FitLoop<B> {
   #carried: Carried = null
   /** Where the model is in this epoch. */
   #device: string | null = null
+  /** Of the parameters that the model has in this epoch. */
+  #finite: FiniteCheck | null = null
   /** The batch number before which this epoch's last validation was made. */
   #validatedAt = -1
   #lastRead = 0
@@ -123,6 +129,7 @@ export class FitLoop<B> {
     const trainer = this.#trainer
     trainer.currentEpoch = this.epoch
     this.#device = deviceOf(this.parts.model)
+    this.#finite = new FiniteCheck(this.parts.model)
     await this.call('onTrainEpochStart')
     this.#clock = performance.now()
     const iterator = iterate(trainData, this.epoch, this.batch)
@@ -230,8 +237,13 @@ export class FitLoop<B> {
     this.globalStep++
     this.stepsThisFit++
     this.#countThisFit += count
-    this.#rates.set(this.globalStep, optimizer.lr)
-    this.#meter.add(this.globalStep, count, { ...metrics, loss: loss.detach() })
+    const update = await this.#mayUpdate(loss)
+    if (update) {
+      this.#rates.set(this.globalStep, optimizer.lr)
+      this.#meter.add(this.globalStep, count, { ...metrics, loss: loss.detach() })
+    } else {
+      for (const tensor of Object.values(metrics)) tensor[Symbol.dispose]()
+    }
     loss[Symbol.dispose]()
     const now = performance.now()
     if (
@@ -241,8 +253,27 @@ export class FitLoop<B> {
       this.#lastRead = now
       this.#meter.read()
     }
-    await optimizer.step()
+    if (update) await optimizer.step()
     if (schedule?.interval === 'step') this.#stepScheduler(schedule)
+  }
+
+  /** Whether to make a step's update. A check that fails later makes it do nothing. */
+  async #mayUpdate(loss: Tensor): Promise<boolean> {
+    const check = this.#finite as FiniteCheck
+    if (this.#trainer.options.nonFinite === 'error') {
+      check.queue(this.globalStep, loss)
+      return true
+    }
+    if ((await check.find(loss)) === null) return true
+    this.skippedSteps++
+    // What the next step would begin with; the model may have given up what it had before.
+    if (!(await finiteCarried(this.#carried))) this.#dropCarried()
+    return false
+  }
+
+  /** The error to tell a user. */
+  explain(error: unknown): unknown {
+    return this.#finite?.explain(error) ?? error
   }
 
   /** A step's numbers have arrived. */

@@ -23,6 +23,13 @@ export interface TrainerOptions {
   gradientClipVal?: number | null
   /** 'norm': the norm of all gradients together. 'value': each element. Default 'norm'. */
   gradientClipAlgorithm?: 'norm' | 'value'
+  /**
+   * When the loss or a gradient of a step is NaN or infinite, that step's update is not made. 'error':
+   * fit rejects with a RangeError that names the step, and the parameter if it is a gradient; steps
+   * that were queued meanwhile have run. 'skip': training goes on, `trainer.skippedSteps` counts, and
+   * every step waits for its gradients. Default 'error'.
+   */
+  nonFinite?: 'error' | 'skip'
   callbacks?: readonly Callback[]
   logger?: Logger | readonly Logger[]
   /**
@@ -76,6 +83,7 @@ export interface TrainerSettings {
   signal: AbortSignal | null
   gradientClipVal: number | null
   gradientClipAlgorithm: 'norm' | 'value'
+  nonFinite: 'error' | 'skip'
   seed: number | null
 }
 
@@ -84,6 +92,7 @@ const OPTIONS = [
   'maxSteps',
   'gradientClipVal',
   'gradientClipAlgorithm',
+  'nonFinite',
   'callbacks',
   'logger',
   'progressBar',
@@ -134,6 +143,7 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
       options.gradientClipAlgorithm ?? 'norm',
       ['norm', 'value'],
     ),
+    nonFinite: checkOneOf(fn, 'nonFinite', options.nonFinite ?? 'error', ['error', 'skip']),
     seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
   }
 }

@@ -84,6 +84,11 @@ export class Trainer {
     return this.#loop?.stepsThisFit ?? 0
   }
 
+  /** Steps of this fit that `nonFinite: 'skip'` has left out; stepsThisFit counts them too. */
+  get skippedSteps(): number {
+    return this.#loop?.skippedSteps ?? 0
+  }
+
   /** Whether this fit has validation data. */
   get validating(): boolean {
     return this.#loop !== null && this.#loop.parts.validData !== null
@@ -122,8 +127,9 @@ export class Trainer {
    *   {@link RandomWindows}, an array, any iterable
    * @param validData batches to validate with, or nothing
    * @returns how it ended; also when the signal stopped it
-   * @throws (rejects) TypeError or RangeError for arguments that do not fit together or a loss that
-   *   is not finite; whatever a step, a callback or the device threw
+   * @throws (rejects) TypeError or RangeError for arguments that do not fit together; RangeError for
+   *   a loss or gradient that is not finite (see nonFinite); whatever a step, a callback or the
+   *   device threw
    */
   async fit<B>(
     model: TrainingModule<B>,
@@ -168,7 +174,8 @@ export class Trainer {
         history: this.history,
         checkpoint,
       }
-    } catch (error) {
+    } catch (thrown) {
+      const error = loop.explain(thrown)
       for (const callback of this.callbacks) await callback.onException?.(this, model, error)
       throw error
     } finally {

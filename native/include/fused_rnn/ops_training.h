@@ -118,6 +118,15 @@ struct GradNormArgs {
   float* norm;                // [1]
 };
 
+// Throws when some tensor has an element that is not finite; the message (core/failure.h) names the
+// first such tensor, by its place, and the caller's own number.
+struct CheckFiniteArgs {
+  int64_t count;
+  const float* const* tensors;  // [count] of [sizes[i]]
+  const int64_t* sizes;         // [count]
+  int64_t number;
+};
+
 // g is first scaled by min(1, max_norm / (norm + 1e-6)), then clamped to [-max_value, max_value].
 struct Clip {
   const float* norm;  // [1] or null: no scaling, unless own_norm
