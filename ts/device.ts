@@ -39,6 +39,8 @@ export interface MemoryStats {
   peak: number
   /** Kept to be used again. */
   cached: number
+  /** How many blocks are in use: tensors' and operations' own. */
+  buffers: number
 }
 
 const CPU = new Device('cpu', 0)
@@ -138,8 +140,8 @@ export function devices(): DeviceInfo[] {
  */
 export function memoryStats(on?: string | Device): MemoryStats {
   const name = on === undefined ? defaultName : checkDevice('memoryStats', 'on', on).toString()
-  const { liveBytes, peakBytes, cachedBytes } = binding.memory(deviceNumber(name))
-  return { allocated: liveBytes, peak: peakBytes, cached: cachedBytes }
+  const { liveBytes, peakBytes, cachedBytes, liveBuffers } = binding.memory(deviceNumber(name))
+  return { allocated: liveBytes, peak: peakBytes, cached: cachedBytes, buffers: liveBuffers }
 }
 
 /**

@@ -6,14 +6,17 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
-#include <fstream>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "core/available_memory.h"
 
 namespace fused_rnn {
 namespace {
@@ -53,6 +56,7 @@ struct Cache {
   std::mutex mutex;
   std::array<std::vector<void*>, kClasses> free_blocks;  // by index of the class
   MemoryStats stats{};
+  size_t unchecked = 0;  // bytes taken from the system since it was asked what it has left
 };
 
 // Never destroyed: worker threads of other environments may outlive static destructors.
@@ -61,19 +65,32 @@ Cache& cache() {
   return *instance;
 }
 
-// Linux promises more memory than it has and kills whoever uses it, so large requests are held
-// against what is there. True where that is not known.
-bool fits(size_t bytes) {
-  constexpr size_t kLarge = size_t{256} << 20;
-  if (bytes < kLarge) return true;
-  std::ifstream info("/proc/meminfo");
-  std::string word;
-  while (info >> word) {
-    size_t kib;
-    if (word == "MemAvailable:" && info >> kib) return bytes / 1024 < kib;
+// Linux promises more memory than it has and kills whoever uses it. So what is taken is held
+// against what there is: large requests, and small ones whenever they have become as much.
+constexpr size_t kCheckEvery = size_t{64} << 20;
+// Left to the script and to others.
+constexpr size_t kReserve = size_t{128} << 20;
+
+bool available(size_t bytes) {
+  const size_t there = available_memory();
+  return there > kReserve && there - kReserve >= bytes;
+}
+
+// Whether so many bytes may be taken from the system.
+bool may_take(Cache& c, size_t bytes) {
+  const size_t held = c.stats.live_bytes + c.stats.cached_bytes;
+  if (held > host_memory_limit() || host_memory_limit() - held < bytes) return false;
+  if (bytes < kCheckEvery && c.unchecked < kCheckEvery) {
+    c.unchecked += bytes;
+    return true;
   }
+  if (!available(bytes)) return false;
+  c.unchecked = 0;
   return true;
 }
+
+// Set when not even a request below kCheckEvery could be met.
+std::atomic<bool> exhausted{false};
 
 void release_cached(Cache& c) {
   for (auto& blocks : c.free_blocks) {
@@ -90,8 +107,25 @@ void release_cached(Cache& c) {
 
 }  // namespace
 
+size_t host_memory_limit() {
+  static const size_t limit = [] {
+    const char* text = std::getenv("FUSED_RNN_MEMORY_LIMIT");
+    if (text == nullptr || *text == '\0') return std::numeric_limits<size_t>::max();
+    char* end;
+    const double bytes = std::strtod(text, &end);
+    if (*end != '\0' || !(bytes >= 0 && bytes < 0x1p63)) {
+      throw std::runtime_error(
+          std::string("FUSED_RNN_MEMORY_LIMIT: expected a number of bytes, got ") + text);
+    }
+    return static_cast<size_t>(bytes);
+  }();
+  return limit;
+}
+
 void host_check_available(size_t bytes) {
-  if (!fits(bytes)) out_of_memory(bytes, host_memory_stats().live_bytes);
+  if (bytes >= kCheckEvery && !available(bytes)) {
+    out_of_memory(bytes, host_memory_stats().live_bytes);
+  }
 }
 
 void* host_allocate(size_t bytes) {
@@ -105,12 +139,15 @@ void* host_allocate(size_t bytes) {
     blocks.pop_back();
     c.stats.cached_bytes -= size;
   } else {
-    if (fits(size)) block = system_allocate(size);
+    if (may_take(c, size)) block = system_allocate(size);
     if (block == nullptr) {
       release_cached(c);
-      if (fits(size)) block = system_allocate(size);
+      if (may_take(c, size)) block = system_allocate(size);
     }
-    if (block == nullptr) out_of_memory(bytes, c.stats.live_bytes);
+    if (block == nullptr) {
+      if (size < kCheckEvery) exhausted = true;
+      out_of_memory(bytes, c.stats.live_bytes);
+    }
   }
   c.stats.live_bytes += size;
   c.stats.live_blocks += 1;
@@ -136,6 +173,16 @@ void host_free(void* data, size_t bytes) noexcept {
   } catch (const std::bad_alloc&) {
     std::free(data);
   }
+}
+
+bool host_exhausted() {
+  if (!exhausted.load(std::memory_order_relaxed)) return false;
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  const size_t held = c.stats.live_bytes + c.stats.cached_bytes;
+  const bool below_limit = host_memory_limit() >= held && host_memory_limit() - held >= kCheckEvery;
+  if (below_limit && available(kCheckEvery)) exhausted = false;
+  return exhausted;
 }
 
 MemoryStats host_memory_stats() {

@@ -13,13 +13,20 @@ struct MemoryStats {
   size_t live_blocks;
 };
 
-// Throws std::runtime_error with the size when the system has no memory. Thread-safe.
+// Throws std::runtime_error with the size when the system, the process's control group or
+// FUSED_RNN_MEMORY_LIMIT (in bytes) has no room for it. Thread-safe.
 void* host_allocate(size_t bytes);
 // `bytes` is the size that was asked for.
 void host_free(void* data, size_t bytes) noexcept;
 
+// FUSED_RNN_MEMORY_LIMIT: how much may be held at most. Throws when it is no number of bytes.
+size_t host_memory_limit();
+
 // Throws as host_allocate would for memory that somebody else is about to allocate.
 void host_check_available(size_t bytes);
+
+// Whether there was no memory even for a small request, and there would be none now.
+bool host_exhausted();
 
 MemoryStats host_memory_stats();
 

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "core/allocator.h"
+
 namespace fused_rnn::node {
 namespace {
 
@@ -14,6 +16,7 @@ int default_threads() {
 
 const Backend& chosen_backend(Napi::Env env) {
   try {
+    host_memory_limit();
     return cpu_backend();
   } catch (const std::exception& e) {
     throw Napi::Error::New(env, e.what());
@@ -135,6 +138,7 @@ void Addon::set_precision(CudaPrecision precision) {
 }
 
 Napi::Value Addon::wrap(Buffer buffer) {
+  if (buffer.storage->device() == nullptr && host_exhausted()) refuse();
   memory_->count(*buffer.storage, 1);
   memory_->tell(env_, ScriptMemory::kAtOnce);
   if (!spare_handles_.empty()) {
@@ -151,6 +155,16 @@ Napi::Value Addon::wrap(Buffer buffer) {
   check(env_, napi_create_external(env_, handle.get(), &finalize, nullptr, &value));
   handle.release();
   return {env_, value};
+}
+
+// Tensors that a script drops are only given back by way of the event loop. One that never gets
+// there has to hear of it at the call: it awaits no promise.
+void Addon::refuse() {
+  memory_->tell(env_, 0);
+  throw std::runtime_error(
+      "out of memory: " + std::to_string(host_memory_stats().live_bytes) +
+      " bytes in use; what tensors that were dropped take comes back when the script awaits "
+      "something: await optimizer.step() in every step, or dispose of tensors");
 }
 
 void Addon::release(Napi::Value value) {

@@ -125,6 +125,7 @@ class Addon : public Napi::Addon<Addon> {
     Napi::ObjectReference value;  // empty: undefined
   };
 
+  [[noreturn]] void refuse();
   Place& find_place(Buffers reads, Buffers writes);
   bool loop_waits() const;
   static std::string report(Queue& queue, Buffers reads, const std::function<void()>& work);

@@ -1,0 +1,68 @@
+/** Running out of memory: an error in time, and the process goes on. In processes of their own. */
+import test from 'ava'
+import { onCpu, runScript } from './helpers.js'
+
+// The limit is the host's; a GPU has its own and test/device.test.ts.
+const cpuTest = onCpu ? test : test.skip
+
+const prelude = `
+  import { memoryStats, nn, optim, randn, synchronize, zeros } from 'fused-rnn'
+  const layer = new nn.LSTM(32, 64)
+  const optimizer = new optim.Adam(layer.parameters())
+  const x = randn([60, 64, 32])
+  const step = () => {
+    optimizer.zeroGrad()
+    const [y] = layer.forward(x)
+    y.mul(y).sum().backward()
+    return optimizer.step()
+  }
+  const MB = 2 ** 20
+  function assert(condition, message) { if (!condition) throw new Error(message) }
+`
+
+const limited = (body: string) =>
+  runScript(prelude + body, { env: { FUSED_RNN_MEMORY_LIMIT: String(200 * 2 ** 20) } })
+
+cpuTest('a loop that never awaits is refused, and one that does works afterwards', async (t) => {
+  const { code, stderr } = await limited(`
+    let refused = null
+    try {
+      for (let i = 0; i < 20000; i++) step().catch(() => {})
+    } catch (error) {
+      refused = error
+    }
+    assert(refused instanceof RangeError, String(refused))
+    assert(/out of memory: \\d+ bytes in use; .*await/.test(refused.message), refused.message)
+    assert(memoryStats().allocated < 201 * MB, 'allocated ' + memoryStats().allocated)
+    await synchronize().catch(() => {})
+    for (let turn = 0; memoryStats().allocated > 100 * MB; turn++) {
+      assert(turn < 1000, 'nothing is given back')
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    for (let i = 0; i < 50; i++) await step()
+    await synchronize()
+    for (const p of layer.parameters()) assert((await p.data()).every(Number.isFinite), 'NaN')`)
+  t.is(code, 0, stderr)
+})
+
+cpuTest('a step that needs more than there is rejects, and the next one works', async (t) => {
+  const { code, stderr } = await limited(`
+    await step()
+    const before = await layer.parameters()[0].data()
+    const big = zeros([60, 40000, 32])
+    const failed = await big.data().then(() => null, (error) => error)
+    assert(/\\[fill\\] out of memory: could not allocate 307200000 bytes/.test(failed?.message), String(failed))
+    big[Symbol.dispose]()
+    await step()
+    await synchronize()
+    const after = await layer.parameters()[0].data()
+    assert(after.every(Number.isFinite) && after.some((value, i) => value !== before[i]), 'no step')`)
+  t.is(code, 0, stderr)
+})
+
+test('a limit that is no number is an error at import', async (t) => {
+  const env = { FUSED_RNN_MEMORY_LIMIT: '1 GB' }
+  const { code, stderr } = await runScript(`import 'fused-rnn'`, { env })
+  t.is(code, 1)
+  t.regex(stderr, /FUSED_RNN_MEMORY_LIMIT: expected a number of bytes, got 1 GB/)
+})
