@@ -56,14 +56,14 @@ const mutations = [
   {
     what: 'a direction that does not wait for what comes before it',
     file: 'layer_loop.cpp',
-    from: 'if (both) device.order(main.stream, side.stream);',
+    from: 'if (both) beside.fork();',
     to: '',
     cases: 'GRU, one step, layers 2',
   },
   {
     what: 'a layer that does not wait for the one that feeds it',
     file: 'layer_loop.cpp',
-    from: 'device.order(side_lane(device, k - 1).stream, lane.stream);',
+    from: 'device.order(lane_of(k - 1).stream, lane.stream);',
     to: '',
     cases: 'GRU, long, layers 3, directions 1',
   },

@@ -1,4 +1,4 @@
-/** native/cuda_host runs kernels as CUDA would, and catches what hardware hides: its native test. */
+/** Native tests of native/cuda_host (it runs kernels as CUDA would, and catches what hardware hides) and on it. */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -12,6 +12,7 @@ const exec = promisify(execFile)
 for (const [program, title] of [
   ['cuda_host', 'blocks, memory, streams and graphs of CUDA on the host'],
   ['cuda_host_asan', 'CUDA on the host under AddressSanitizer'],
+  ['failures', 'recurrent layers on CUDA that fails in the middle of a call'],
 ] as const) {
   const path = join(folder, program)
   // Made by `npm run build:cuda-host`; the second one only where the compiler has the sanitizer.

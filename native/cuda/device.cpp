@@ -306,6 +306,29 @@ void CudaDevice::order(cudaStream_t from, cudaStream_t to) {
   check(cudaStreamWaitEvent(to, order_event_, 0), "cudaStreamWaitEvent");
 }
 
+void SideWork::fork() {
+  forked_ = true;
+  for (int i = 0; i < count_; ++i) device_.order(device_.stream(), device_.side_stream(first_ + i));
+}
+
+void SideWork::join() {
+  for (int i = 0; i < count_; ++i) device_.order(device_.side_stream(first_ + i), device_.stream());
+  forked_ = false;
+}
+
+SideWork::~SideWork() {
+  if (!forked_) return;
+  try {
+    join();
+  } catch (const std::exception&) {
+    // Then by waiting, which fails where the device is lost, or nothing has been queued but
+    // recorded.
+    for (int i = 0; i < count_; ++i) {
+      if (cudaStreamSynchronize(device_.side_stream(first_ + i)) != cudaSuccess) cudaGetLastError();
+    }
+  }
+}
+
 // ---- Products ----------------------------------------------------------------------------------
 
 Blas& CudaDevice::blas(int i) {

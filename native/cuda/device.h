@@ -78,6 +78,28 @@ class CudaDevice : public Device {
   std::unique_ptr<GraphCache> graphs_;
 };
 
+// Side streams [first, first + count) at work beside the main one. They are joined again in any
+// case: what an operation that has failed had queued on them may still use memory, which is freed
+// in the order of the main stream.
+class SideWork {
+ public:
+  SideWork(CudaDevice& device, int first, int count = 1)
+      : device_(device), first_(first), count_(count) {}
+  ~SideWork();
+  SideWork(const SideWork&) = delete;
+  SideWork& operator=(const SideWork&) = delete;
+
+  // They go on after what the main stream has been given so far.
+  void fork();
+  // The main stream goes on after what they have been given.
+  void join();
+
+ private:
+  CudaDevice& device_;
+  int first_, count_;
+  bool forked_ = false;
+};
+
 inline CudaDevice& device_of(const Context& context) {
   return static_cast<CudaDevice&>(*context.device);
 }

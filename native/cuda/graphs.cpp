@@ -48,10 +48,13 @@ class Captured {
 
 }  // namespace
 
-GraphCache::~GraphCache() {
+GraphCache::~GraphCache() { clear(); }
+
+void GraphCache::clear() {
   for (Entry& entry : entries_) {
     for (Graph& graph : entry.graphs) cudaGraphExecDestroy(graph.exec);
   }
+  entries_.clear();
 }
 
 void GraphCache::run(GraphKey key, cudaStream_t stream, const std::function<void()>& queue) {

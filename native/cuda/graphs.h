@@ -29,6 +29,8 @@ class GraphCache {
 
   // Runs what `queue` puts on `stream`, and on others that it forks from it and joins to it.
   void run(GraphKey key, cudaStream_t stream, const std::function<void()>& queue);
+  // Forgets everything, when no graph is running any more.
+  void clear();
 
  private:
   struct Graph {

@@ -11,9 +11,13 @@ namespace {
 // Shorter loops are queued about as fast as a graph of them is looked up and launched.
 constexpr int64_t kStepsOfGraph = 4;
 
-Lane side_lane(CudaDevice& device, int64_t i) {
-  const int side = static_cast<int>(i % CudaDevice::kSideStreams);
-  return {device.side_stream(side), device.blas(side), device.precision.rnn};
+// Before anything is captured: a lane that is new takes memory.
+std::vector<Lane> side_lanes(CudaDevice& device, int64_t count) {
+  std::vector<Lane> lanes;
+  for (int i = 0; i < std::min<int64_t>(count, CudaDevice::kSideStreams); ++i) {
+    lanes.push_back({device.side_stream(i), device.blas(i), device.precision.rnn});
+  }
+  return lanes;
 }
 
 template <class Queue>
@@ -29,14 +33,16 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
   CudaDevice& device = device_of(context);
   const int64_t steps = directions[0].plan.count();
   // The second one runs beside the first.
+  const bool both = directions.size() > 1;
+  const Lane main = main_lane(device);
+  const std::vector<Lane> side = side_lanes(device, both ? 1 : 0);
   const auto queue = [&] {
-    const Lane main = main_lane(device), side = side_lane(device, 0);
-    const bool both = directions.size() > 1;
-    if (both) device.order(main.stream, side.stream);
+    SideWork beside(device, 0);
+    if (both) beside.fork();
     queue_steps(directions[0], 0, steps, main, context);
     if (!both) return;
-    queue_steps(directions[1], 0, steps, side, context);
-    device.order(side.stream, main.stream);
+    queue_steps(directions[1], 0, steps, side[0], context);
+    beside.join();
   };
   if (steps < kStepsOfGraph) return queue();
   GraphKey key;
@@ -66,40 +72,42 @@ Range steps_of(const BackwardLoop&, int64_t c, int64_t chunk, int64_t steps) {
 
 template <class Loop>
 void queue_wave(CudaDevice& device, const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
-                Context& context) {
+                const std::vector<Lane>& lanes, Context& context) {
   const auto count = static_cast<int64_t>(layers.size());
   const StepPlan& plan = layers[0].plan;
   const int64_t steps = plan.count(), chunk = chunk_of(steps);
   const int64_t chunks = (steps + chunk - 1) / chunk;
-  const int64_t streams = std::min<int64_t>(count, CudaDevice::kSideStreams);
-  for (int64_t i = 0; i < streams; ++i) device.order(device.stream(), side_lane(device, i).stream);
+  const auto lane_of = [&](int64_t k) { return lanes[static_cast<size_t>(k) % lanes.size()]; };
+  SideWork beside(device, 0, static_cast<int>(lanes.size()));
+  beside.fork();
   for (int64_t front = 0; front < chunks + count - 1; ++front) {
     // From the last layer on: what a layer waits for is then what was queued by the front before.
     for (int64_t k = std::min(count - 1, front); k >= std::max<int64_t>(front - chunks + 1, 0);
          --k) {
-      const Lane lane = side_lane(device, k);
+      const Lane lane = lane_of(k);
       const Range range = steps_of(layers[0], front - k, chunk, steps);
       if (k > 0) {
         const Step first = plan[range.begin], last = plan[range.end - 1];
-        device.order(side_lane(device, k - 1).stream, lane.stream);
+        device.order(lane_of(k - 1).stream, lane.stream);
         queue_feed(feeds[static_cast<size_t>(k)], first.row, last.row + last.active - first.row,
                    lane);
       }
       queue_steps(layers[static_cast<size_t>(k)], range.begin, range.end, lane, context);
     }
   }
-  for (int64_t i = 0; i < streams; ++i) device.order(side_lane(device, i).stream, device.stream());
+  beside.join();
 }
 
 template <class Loop>
 void run_layers(const std::vector<Loop>& layers, const std::vector<Feed>& feeds, Context& context) {
   CudaDevice& device = device_of(context);
+  const std::vector<Lane> lanes = side_lanes(device, static_cast<int64_t>(layers.size()));
   GraphKey key;
   for (size_t k = 0; k < layers.size(); ++k) {
     describe(layers[k], key);
     if (k > 0) describe(feeds[k], key);
   }
-  run(device, std::move(key), [&] { queue_wave(device, layers, feeds, context); });
+  run(device, std::move(key), [&] { queue_wave(device, layers, feeds, lanes, context); });
 }
 
 }  // namespace

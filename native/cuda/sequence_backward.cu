@@ -40,29 +40,30 @@ class HiddenWeights {
   DeviceScratch ordered_;
 };
 
-// The products that give weights' gradients, on a side stream.
+// The products that give weights' gradients, on a side stream, which the caller has forked.
+constexpr int kProductsSide = 1;
+
 template <class Cell>
 void weight_products(CudaDevice& device, const RnnShape& s, const RnnWeightGrads& g,
                      const StackSaved& saved, const RnnInput& x, int64_t inputs,
                      const float* dh_total) {
-  constexpr int kSide = 1;
   const int64_t h = s.hidden, p = s.out(), width = Cell::kBlocks * h;
   // dw[m, n] = a[rows, m]^T b[rows, n]
   const auto product = [&](int64_t m, int64_t n, const float* a, int64_t lda, const float* b,
                            float* dw) {
-    device.blas(kSide).multiply({.trans_a = true,
-                                 .m = m,
-                                 .n = n,
-                                 .k = s.rows,
-                                 .a = a,
-                                 .lda = lda,
-                                 .b = b,
-                                 .ldb = n,
-                                 .c = dw,
-                                 .ldc = n},
-                                device.precision.rnn, device.side_stream(kSide));
+    device.blas(kProductsSide)
+        .multiply({.trans_a = true,
+                   .m = m,
+                   .n = n,
+                   .k = s.rows,
+                   .a = a,
+                   .lda = lda,
+                   .b = b,
+                   .ldb = n,
+                   .c = dw,
+                   .ldc = n},
+                  device.precision.rnn, device.side_stream(kProductsSide));
   };
-  device.order(device.stream(), device.side_stream(kSide));
   if (g.dw_ih != nullptr && x.index == nullptr) {
     product(Cell::kGates * h, inputs, saved.gates + Cell::kInputBlock * h, width, x.values,
             g.dw_ih);
@@ -74,9 +75,6 @@ void weight_products(CudaDevice& device, const RnnShape& s, const RnnWeightGrads
     }
   }
   if (g.dw_hr != nullptr) product(p, h, dh_total, p, saved.u, g.dw_hr);
-}
-void join_weight_products(CudaDevice& device) {
-  device.order(device.side_stream(1), device.stream());
 }
 
 // dw_ih of one-hot rows: the gradients of the rows with the same index, added up.
@@ -166,7 +164,7 @@ class Backward {
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {
         loops_.clear();
         // The side stream may still read the last layer's when there is a projection.
-        if (s_.proj > 0) join_weight_products(device_);
+        if (s_.proj > 0) products_.join();
         memory_.clear();
         add_loops(layer);
         if (layer + 1 < s_.layers) queue_feed(feeds_.back(), 0, s_.rows, main_lane(device_));
@@ -175,7 +173,7 @@ class Backward {
       }
     }
     if (args_.dx != nullptr) input_gradient();
-    join_weight_products(device_);
+    products_.join();
   }
 
  private:
@@ -238,12 +236,13 @@ class Backward {
     }
   }
 
-  void weight_gradients(int64_t layer, const BackwardLoop* loops) const {
+  void weight_gradients(int64_t layer, const BackwardLoop* loops) {
     const int64_t inputs = s_.layer_input(layer);
     const RnnInput x = layer == 0 ? args_.x : RnnInput{workspace_.layer_output(layer - 1), nullptr};
     for (int64_t d = 0; d < s_.directions; ++d) {
       const RnnWeightGrads& g = args_.grads[layer * s_.directions + d];
       const StackSaved& saved = loops[d].saved;
+      products_.fork();
       weight_products<Cell>(device_, s_, g, saved, x, inputs, loops[d].dh_total);
       bias_gradients<Cell>(device_, s_, g, saved);
       if (g.dw_ih != nullptr && x.index != nullptr) {
@@ -263,6 +262,7 @@ class Backward {
   std::vector<std::unique_ptr<BackwardMemory<Cell>>> memory_;
   std::vector<BackwardLoop> loops_;
   std::vector<Feed> feeds_;
+  SideWork products_{device_, kProductsSide};  // the last: it is joined before the rest is freed
 };
 
 // Without a sequence there is nothing to go through, and the arrays of rows are empty.

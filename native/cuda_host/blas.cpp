@@ -71,12 +71,15 @@ void multiply(const Call& call) {
   }
 }
 
+// Of cublasStatus_t.
+constexpr int kAllocationFailed = 3, kInvalidValue = 7, kExecutionFailed = 13;
+
 int gemm_batched(BlasHandle handle, int op_a, int op_b, int m, int n, int k, const void* alpha,
                  const void* a, int, int lda, long long stride_a, const void* b, int, int ldb,
                  long long stride_b, const void* beta, void* c, int, int ldc, long long stride_c,
                  int count, int compute, int) {
   static const char what = 0;
-  constexpr int kInvalidValue = 7;
+  if (cuda_host::fails(cuda_host::Call::product)) return kExecutionFailed;
   if (lda < std::max(1, op_a == kBlasT ? k : m) || ldb < std::max(1, op_b == kBlasT ? n : k) ||
       ldc < std::max(1, m) || m < 0 || n < 0 || k < 0) {
     return kInvalidValue;
@@ -116,6 +119,7 @@ int gemm(BlasHandle handle, int op_a, int op_b, int m, int n, int k, const void*
 }
 
 int create(BlasHandle* handle) {
+  if (cuda_host::fails(cuda_host::Call::allocation)) return kAllocationFailed;
   *handle = new cublasContext;
   return 0;
 }
@@ -128,7 +132,11 @@ int set_stream(BlasHandle handle, cudaStream_t stream) {
   return 0;
 }
 int set_workspace(BlasHandle, void*, size_t) { return 0; }
-const char* status(int) { return "CUBLAS_STATUS_INVALID_VALUE"; }
+const char* status(int status) {
+  return status == kAllocationFailed  ? "the resource allocation failed"
+         : status == kExecutionFailed ? "the function failed to launch on the GPU"
+                                      : "an unsupported value or parameter was passed";
+}
 
 }  // namespace
 

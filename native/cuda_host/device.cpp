@@ -90,8 +90,41 @@ void check_argument(const void* argument, size_t bytes, const char* kernel) {
   }
 }
 
+namespace {
+
+// How many calls still succeed, how many fail then, and how many have.
+struct Failures {
+  int after = 0, count = 0, failed = 0;
+};
+Failures failures[4];
+
+}  // namespace
+
+int fail_from(Call call, int n, int count) {
+  std::lock_guard guard(lock());
+  const Failures next = n == 0 ? Failures{} : Failures{n - 1, count};
+  return std::exchange(failures[static_cast<int>(call)], next).failed;
+}
+
+bool fails(Call call) {
+  std::lock_guard guard(lock());
+  Failures& f = failures[static_cast<int>(call)];
+  if (f.count == 0) return false;
+  if (f.after > 0) {
+    f.after -= 1;
+    return false;
+  }
+  f.count -= 1;
+  f.failed += 1;
+  return true;
+}
+
 bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* kernel) {
   std::lock_guard guard(lock());
+  if (fails(Call::launch)) {
+    set_error(cudaErrorLaunchOutOfResources);
+    return false;
+  }
   const auto more = dynamic_limits().find(kernel);
   const size_t most = more == dynamic_limits().end() ? kMostStaticShared : more->second;
   const size_t threads = size_t{block.x} * block.y * block.z;
@@ -135,6 +168,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
+    case cudaErrorLaunchOutOfResources:
+      return "cudaErrorLaunchOutOfResources";
     case cudaErrorCooperativeLaunchTooLarge:
       return "cudaErrorCooperativeLaunchTooLarge";
     case cudaErrorStreamCaptureUnjoined:

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <climits>
 #include <cstdint>
 #include <mutex>
 #include <random>
@@ -27,6 +28,19 @@ void expect_no_capture(const char* call);
 // Shared memory of a block: without and with cudaFuncSetAttribute, as of an H100.
 constexpr size_t kMostStaticShared = size_t{48} << 10;
 constexpr size_t kMostShared = size_t{227} << 10;
+
+// ---- Failures, for tests
+
+// Allocations (and handles of cuBLAS, which have memory of their own), launches of kernels,
+// products of cuBLAS, and calls that capture, make or launch graphs.
+enum class Call { allocation, launch, product, graph };
+// From the n-th call of this kind on (1: the next) so many fail; n = 0: none from now on. Returns
+// how many have failed since it was called last.
+int fail_from(Call call, int n, int count = INT_MAX);
+// Asked by each of them.
+bool fails(Call call);
+// Whether all work that has not run yet comes before what this stream is given next.
+bool waits_for_all(Stream* stream);
 
 // ---- memory.cpp
 

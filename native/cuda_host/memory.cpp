@@ -159,6 +159,7 @@ using namespace cuda_host;
 cudaError_t cudaMallocAsync(void** data, size_t bytes, cudaStream_t stream) {
   if (stream == nullptr) die("cudaMallocAsync on the default stream");
   if (is_captured(stream)) die("memory is allocated in a capture: the graph would own it");
+  if (fails(Call::allocation)) return set_error(cudaErrorMemoryAllocation);
   const cudaError_t error = allocate(data, bytes, false);
   if (error == cudaSuccess) return error;
   // What waits to be freed.
@@ -175,6 +176,7 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   expect_no_capture("cudaMalloc");
+  if (fails(Call::allocation)) return set_error(cudaErrorMemoryAllocation);
   return allocate(data, bytes, false);
 }
 

@@ -100,7 +100,8 @@ std::vector<NodePointer> before_next(Stream& stream) {
 
 NodePointer add(Stream* stream, const void* what, std::function<void()> run) {
   if (stream == nullptr) die("work on the default stream, which waits for all others");
-  auto node = std::make_shared<Node>(Node{what, std::move(run), before_next(*stream)});
+  auto node =
+      std::make_shared<Node>(Node{what, std::move(run), before_next(*stream), false, 0, {}});
   stream->last = node;
   if (stream->recording != nullptr) {
     stream->recording->nodes.push_back(node);
@@ -116,7 +117,7 @@ std::vector<NodePointer> copy_of(const std::vector<NodePointer>& nodes) {
   std::map<const Node*, NodePointer> copies;
   std::vector<NodePointer> result;
   for (const NodePointer& node : nodes) {
-    auto copy = std::make_shared<Node>(Node{node->what, node->run, {}});
+    auto copy = std::make_shared<Node>(Node{node->what, node->run, {}, false, 0, {}});
     for (const NodePointer& before : node->before) copy->before.push_back(copies.at(before.get()));
     copies[node.get()] = copy;
     result.push_back(std::move(copy));
@@ -139,6 +140,24 @@ void end_recording(Stream& stream) {
   stream.waits = std::exchange(stream.waits_outside, {});
 }
 
+// What comes before the stream's next work, of what has not run.
+std::set<const Node*> all_before_next(const Stream& stream) {
+  std::set<const Node*> found;
+  std::vector<const Node*> open;
+  const auto look_at = [&](const NodePointer& node) {
+    if (node != nullptr && !node->done) open.push_back(node.get());
+  };
+  look_at(stream.last);
+  for (const NodePointer& node : stream.waits) look_at(node);
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (!found.insert(node).second) continue;
+    for (const NodePointer& before : node->before) look_at(before);
+  }
+  return found;
+}
+
 void expect_no_recording(Stream* stream, const char* what) {
   if (stream != nullptr && stream->recording != nullptr) die(what);
 }
@@ -148,6 +167,11 @@ void expect_no_recording(Stream* stream, const char* what) {
 void submit(Stream* stream, const void* what, std::function<void()> run) {
   std::lock_guard guard(lock());
   add(stream, what, std::move(run));
+}
+
+bool waits_for_all(Stream* stream) {
+  std::lock_guard guard(lock());
+  return all_before_next(*stream).size() == pending().size();
 }
 
 bool is_captured(const Stream* stream) { return stream->recording != nullptr; }
@@ -256,6 +280,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   std::lock_guard guard(lock());
   if (stream == nullptr || stream->recording != nullptr) return set_error(cudaErrorInvalidValue);
+  if (fails(Call::graph)) return set_error(cudaErrorMemoryAllocation);
   begin_recording(*stream, new Graph{mode != cudaStreamCaptureModeRelaxed, {}, {}}, stream);
   strict_captures += stream->recording->strict;
   return cudaSuccess;
@@ -267,26 +292,20 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (recorded == nullptr || stream->origin != stream) return set_error(cudaErrorInvalidValue);
   strict_captures -= recorded->strict;
   // Everything has to be before what the first stream would do next.
-  std::set<const Node*> joined;
-  std::vector<const Node*> open;
-  for (const NodePointer& node : before_next(*stream)) open.push_back(node.get());
-  while (!open.empty()) {
-    const Node* node = open.back();
-    open.pop_back();
-    if (!joined.insert(node).second) continue;
-    for (const NodePointer& before : node->before) open.push_back(before.get());
-  }
+  const bool joined = all_before_next(*stream).size() == recorded->nodes.size();
   for (Stream* other : std::exchange(recorded->streams, {})) end_recording(*other);
-  if (joined.size() != recorded->nodes.size()) {
+  const bool failed = fails(Call::graph);
+  if (!joined || failed) {
     delete recorded;
     *graph = nullptr;
-    return set_error(cudaErrorStreamCaptureUnjoined);
+    return set_error(failed ? cudaErrorMemoryAllocation : cudaErrorStreamCaptureUnjoined);
   }
   *graph = recorded;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (fails(Call::graph)) return set_error(cudaErrorMemoryAllocation);
   *exec = new GraphExec{copy_of(graph->nodes)};
   return cudaSuccess;
 }
@@ -295,7 +314,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
                                 cudaGraphExecUpdateResultInfo* info) {
   std::lock_guard guard(lock());
   // The same kernels and copies, each behind the same others.
-  bool same = exec->nodes.size() == graph->nodes.size();
+  bool same = exec->nodes.size() == graph->nodes.size() && !fails(Call::graph);
   std::map<const Node*, size_t> numbers;
   for (size_t i = 0; same && i < graph->nodes.size(); ++i) {
     const Node &a = *exec->nodes[i], &b = *graph->nodes[i];
@@ -314,6 +333,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   std::lock_guard guard(lock());
   expect_no_recording(stream, "a graph is launched into a capture");
+  if (fails(Call::graph)) return set_error(cudaErrorMemoryAllocation);
   static const char what = 0;
   auto nodes = std::make_shared<std::vector<NodePointer>>(copy_of(exec->nodes));
   add(stream, &what, [nodes] { run_nodes(std::exchange(*nodes, {})); });

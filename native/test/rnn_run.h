@@ -1,0 +1,142 @@
+// A recurrent call, forward and backward, on one side of a test.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "test/backends.h"
+
+namespace fused_rnn::test {
+
+struct RnnCase {
+  std::string name;
+  CellKind cell;
+  int64_t layers, directions, input, hidden, proj;
+  bool bias;
+  std::vector<int32_t> sizes;  // of the batch, by step
+  bool states;                 // h0 and c0 are given, and gradients of the last states
+  float dropout = 0;
+  bool one_hot = false;
+  bool keep = true;         // a workspace, and the backward pass
+  bool some_grads = false;  // only every other gradient is wanted
+  bool no_dy = false;       // gradients come from the last states alone
+};
+
+inline int64_t gates_of(CellKind cell) {
+  return cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+}
+
+// What a pass reads, and what it writes in one round.
+class RnnRun {
+ public:
+  RnnRun(const RnnCase& c, Side& side) : c_(c), s_(side) {
+    const int64_t n = c.sizes.front();
+    int64_t rows = 0;
+    for (const int32_t size : c.sizes) rows += size;
+    shape_ = {c.cell, c.layers, c.directions,   static_cast<int64_t>(c.sizes.size()),
+              n,      rows,     c.input,        c.hidden,
+              c.proj, c.bias,   c_.sizes.data()};
+    has_c_ = c.cell == CellKind::lstm;
+    const int64_t g = gates_of(c.cell) * c.hidden, p = shape_.out(),
+                  stacks = c.layers * c.directions;
+    // So that no state grows from step to step.
+    const float bound = 1 / std::sqrt(static_cast<float>(c.hidden));
+    for (int64_t i = 0; i < stacks; ++i) {
+      weights_.push_back({side.floats(g * shape_.layer_input(i / c.directions), -bound, bound),
+                          side.floats(g * p, -bound, bound), c.bias ? side.floats(g) : nullptr,
+                          c.bias ? side.floats(g) : nullptr,
+                          c.proj > 0 ? side.floats(c.proj * c.hidden, -bound, bound) : nullptr});
+    }
+    if (c.one_hot) {
+      x_.index = side.integers(rows, 0, static_cast<int32_t>(c.input));
+    } else {
+      x_.values = side.floats(rows * c.input);
+    }
+    h_floats_ = stacks * n * p;
+    c_floats_ = has_c_ ? stacks * n * c.hidden : 0;
+    if (c.states) {
+      h0_ = side.floats(h_floats_);
+      dhn_ = side.floats(h_floats_);
+      if (has_c_) c0_ = side.floats(c_floats_), dcn_ = side.floats(c_floats_);
+    }
+    if (!c.no_dy) dy_ = side.floats(rows * c.directions * p);
+    if (c.keep) workspace_ = scratch(side.backend.rnn_workspace_floats(shape_));
+  }
+
+  struct Results {
+    float *y, *hn, *cn, *dx, *dh0, *dc0;
+    std::vector<RnnWeightGrads> grads;
+  };
+  Results results() {
+    Results r{};
+    const int64_t g = gates_of(c_.cell) * c_.hidden, p = shape_.out();
+    r.y = out("y", shape_.rows * c_.directions * p, kForward);
+    r.hn = out("hn", h_floats_, kForward);
+    r.cn = has_c_ ? out("cn", c_floats_, kForward) : nullptr;
+    if (!c_.keep) return r;
+    const bool some = c_.some_grads;
+    r.dx = c_.one_hot || some ? nullptr : out("dx", shape_.rows * c_.input, kBackward);
+    if (c_.states) {
+      r.dh0 = some ? nullptr : out("dh0", h_floats_, kBackward);
+      r.dc0 = has_c_ ? out("dc0", c_floats_, kBackward) : nullptr;
+    }
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const int64_t inputs = shape_.layer_input(static_cast<int64_t>(i) / c_.directions);
+      RnnWeightGrads grads{};
+      grads.dw_ih = some ? nullptr : out("dw_ih", g * inputs, kBackward);
+      grads.dw_hh = out("dw_hh", g * p, kBackward);
+      if (c_.bias) grads.db_ih = some ? nullptr : out("db_ih", g, kBackward);
+      if (c_.bias) grads.db_hh = out("db_hh", g, kBackward);
+      if (c_.proj > 0) grads.dw_hr = some ? nullptr : out("dw_hr", c_.proj * c_.hidden, kBackward);
+      r.grads.push_back(grads);
+    }
+    return r;
+  }
+
+  void run(const Results& r) {
+    const RnnDropout dropout{c_.dropout, 1234567, 89};
+    s_.backend.rnn_forward(
+        {shape_, weights_.data(), x_, h0_, c0_, dropout, r.y, r.hn, r.cn, workspace_}, s_.context);
+    if (!c_.keep) return;
+    s_.backend.rnn_backward({shape_, weights_.data(), x_, dropout, workspace_, dy_, dhn_, dcn_,
+                             r.dx, r.dh0, r.dc0, r.grads.data()},
+                            s_.context);
+  }
+
+  // As before anything was written.
+  void clear() {
+    for (const auto& [data, n] : written_) {
+      s_.backend.fill({data, n, std::numeric_limits<float>::quiet_NaN()}, s_.context);
+    }
+  }
+  void forget() { written_.clear(); }
+
+ private:
+  static constexpr double kForward = 2e-5, kBackward = 1e-4;
+
+  float* out(const char* name, int64_t n, double tolerance) {
+    float* data = s_.output(name, n, tolerance);
+    written_.emplace_back(data, n);
+    return data;
+  }
+  float* scratch(int64_t n) {
+    return s_.values(
+        std::vector<float>(static_cast<size_t>(n), std::numeric_limits<float>::quiet_NaN()));
+  }
+
+  const RnnCase& c_;
+  Side& s_;
+  RnnShape shape_{};
+  bool has_c_;
+  std::vector<RnnWeights> weights_;
+  RnnInput x_{};
+  int64_t h_floats_, c_floats_;
+  const float *h0_ = nullptr, *c0_ = nullptr, *dy_ = nullptr, *dhn_ = nullptr, *dcn_ = nullptr;
+  float* workspace_ = nullptr;
+  std::vector<std::pair<float*, int64_t>> written_;
+};
+
+}  // namespace fused_rnn::test
