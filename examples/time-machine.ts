@@ -159,8 +159,8 @@ const optimizer = new optim.SGD(model.parameters(), { lr: 2 })
 const callbacks = [new ProgressBar({ everyNEpochs: 10 })]
 const trainer = new Trainer({ maxEpochs: epochs, gradientClipVal: 1, callbacks })
 const { history, metrics } = await trainer.fit(model, train, valid, { optimizer })
-await history.writeSVG(given.plot)
-console.log(
-  `perplexity ${metrics.trainPerplexity?.toFixed(2)}, validation ${metrics.valPerplexity?.toFixed(2)}, picture: ${given.plot}`,
-)
+const { trainPerplexity = NaN, valPerplexity = NaN } = metrics
+console.log(`perplexity ${trainPerplexity.toFixed(2)}, validation ${valPerplexity.toFixed(2)}`)
 console.log(await model.predict('it has', 20))
+await history.writeSVG(given.plot)
+console.log(`picture: ${given.plot}`)
