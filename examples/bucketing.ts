@@ -2,7 +2,7 @@
  * A language model of sentences in buckets of equal length, so that little is padded; after MXNet's
  * example lstm_bucketing.py. Padding is left out of the loss and of the perplexity.
  */
-import { type Callback, data, nn, optim, type Tensor, Trainer } from 'fused-rnn'
+import { type Callback, data, nn, noGrad, optim, type Tensor, Trainer } from 'fused-rnn'
 import { count, options, treebank } from './common.js'
 
 const padding = 0
@@ -21,6 +21,8 @@ class SentenceModel extends nn.Module {
       // Xavier by fan-in with magnitude 2.34: uniform up to √(2.34 / inputs).
       const bound = Math.sqrt(2.34 / (parameter.shape[1] ?? 1))
       name.includes('bias') ? nn.init.zeros(parameter) : nn.init.uniform(parameter, -bound, bound)
+      // The LSTM there begins with its forget gate open: rows H to 2H of one bias.
+      if (name.includes('bias_ih')) noGrad(() => nn.init.ones(parameter.slice(0, width, 2 * width)))
     }
   }
 
