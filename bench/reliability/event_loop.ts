@@ -1,0 +1,98 @@
+/** The event loop while training runs at full speed on all cores. */
+import { workloads } from '../workloads.js'
+import type { Check, Settings } from './check.js'
+import { median, scaled } from './check.js'
+import { answer, start } from './child.js'
+
+interface Times {
+  count: number
+  median: number
+  max: number
+}
+
+interface Watched {
+  p50: number
+  p99: number
+  max: number
+  http: Times
+  fs: Times
+  rate: number
+}
+
+/** The bars, in ms. */
+const P99 = 10
+const MAX = 50
+/** Seconds of a round, and rounds, of which the median counts. */
+const SECONDS = 3
+const ROUNDS = 5
+
+async function watch(name: string, by: string, settings: Settings): Promise<Watched> {
+  const node = settings.nodes[0]?.path as string
+  const args = [name, by, String(SECONDS)]
+  return answer<Watched>(start(node, 'event_loop', args, 120 + 10 * SECONDS))
+}
+
+async function rounds(name: string, by: string, settings: Settings): Promise<Watched[]> {
+  const all: Watched[] = []
+  for (let i = 0; i < scaled(ROUNDS, settings); i++) all.push(await watch(name, by, settings))
+  return all
+}
+
+const ms = (value: number): string => value.toFixed(value < 10 ? 1 : 0)
+/** The median and the largest of the rounds. */
+function spread(all: readonly Watched[], of: (one: Watched) => number): string {
+  const values = all.map(of)
+  return `${ms(median(values))} (${ms(Math.max(...values))})`
+}
+
+export const eventLoop: Check = {
+  name: 'event-loop',
+  about: 'delay of the event loop, HTTP and file reads while every workload trains on all cores',
+  async run(settings, report) {
+    const seconds = `${scaled(ROUNDS, settings)} rounds of ${SECONDS} s`
+    const cases: [string, string, string][] = [
+      ['nothing', 'loop', 'nothing is trained'],
+      ['spin', 'loop', 'threads without this library keep all cores busy'],
+      ...workloads.flatMap(({ name }) =>
+        ['loop', 'trainer'].map((by): [string, string, string] => [
+          name,
+          by,
+          `${name}, ${by === 'loop' ? 'own loop' : 'Trainer'}`,
+        ]),
+      ),
+    ]
+    for (const [name, by, what] of cases) {
+      const all = await rounds(name, by, settings)
+      const p99 = median(all.map((one) => one.p99))
+      const max = median(all.map((one) => one.max))
+      report({
+        what,
+        times: seconds,
+        found: `event loop p99 ${spread(all, (one) => one.p99)} ms, max ${spread(all, (one) => one.max)} ms; HTTP median ${spread(all, (one) => one.http.median)} ms, max ${spread(all, (one) => one.http.max)} ms; file read median ${spread(all, (one) => one.fs.median)} ms, max ${spread(all, (one) => one.fs.max)} ms`,
+        ok: name === 'nothing' || name === 'spin' ? null : p99 < P99 && max < MAX,
+      })
+    }
+  },
+}
+
+export const throughput: Check = {
+  name: 'throughput',
+  about: 'what a training loop loses by letting the event loop turn in every step',
+  async run(settings, report) {
+    for (const name of ['lyrics-lstm', 'timemachine-gru2', 'dinos-rnn', 'binadd-rnn']) {
+      const ratios: number[] = []
+      for (let i = 0; i < scaled(ROUNDS, settings); i++) {
+        const often = await watch(name, 'loop', settings)
+        const seldom = await watch(name, 'sparse', settings)
+        ratios.push(often.rate / seldom.rate)
+      }
+      const loss = 1 - median(ratios)
+      report({
+        what: `${name}: steps per second with an await in every step, over those with one in every 32nd`,
+        times: `${ratios.length} pairs of rounds of ${SECONDS} s`,
+        found: `${median(ratios).toFixed(3)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`,
+        ok: loss < 0.03,
+      })
+    }
+  },
+}
