@@ -10,23 +10,47 @@ export function setTensorTest(test: (value: object) => boolean): void {
   isOwn = test
 }
 
-/** A short picture of any value, for error messages. */
+/** Longer texts are cut. */
+const MOST_CHARACTERS = 80
+
+/** A short picture of any value, for error messages; never throws, whatever the value does. */
 export function describe(value: unknown): string {
+  try {
+    return pictured(value, 0)
+  } catch {
+    return 'an object that nothing can be read from'
+  }
+}
+
+function pictured(value: unknown, depth: number): string {
   if (value === null) return 'null'
   if (value === undefined) return 'undefined'
-  if (typeof value === 'string') return `'${value}'`
-  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'string') return `'${cut(value)}'`
+  if (typeof value === 'bigint') return `${cut(String(value))}n`
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  if (typeof value === 'function') return value.name ? `function ${value.name}` : 'a function'
-  if (Array.isArray(value))
-    return value.length <= 8 ? `[${value.map(describe).join(', ')}]` : `an array of ${value.length}`
+  if (typeof value === 'function') {
+    const { name } = value
+    return typeof name === 'string' && name !== '' ? `function ${cut(name)}` : 'a function'
+  }
+  if (Array.isArray(value)) {
+    const { length } = value
+    if (length > 8 || depth > 1) return `an array of ${length}`
+    return `[${Array.from(value, (item) => pictured(item, depth + 1)).join(', ')}]`
+  }
   if (typeof value === 'object') {
-    const shape = (value as { shape?: unknown }).shape
-    const foreign = isOwn(value) ? '' : ' that another library or another copy of fused-rnn made'
-    if (Array.isArray(shape)) return `a tensor of shape ${formatShape(shape)}${foreign}`
-    return `an object of type ${value.constructor?.name ?? 'Object'}`
+    const { shape } = value as { shape?: unknown }
+    if (Array.isArray(shape) && shape.length <= 8 && shape.every((n) => typeof n === 'number')) {
+      const foreign = isOwn(value) ? '' : ' that another library or another copy of fused-rnn made'
+      return `a tensor of shape ${formatShape(shape)}${foreign}`
+    }
+    const name: unknown = value.constructor?.name
+    return `an object of type ${typeof name === 'string' ? cut(name) : 'Object'}`
   }
   return typeof value
+}
+
+function cut(text: string): string {
+  return text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text
 }
 
 /** `(2, 3)`, `(4,)`, `()`, as PyTorch and NumPy print shapes. */

@@ -208,14 +208,17 @@ export function select(x: Tensor, dim: number, index: number): Tensor {
 function checkTensors(fn: string, tensors: unknown): readonly [Tensor, ...Tensor[]] {
   if (!Array.isArray(tensors)) throw typeError(fn, 'tensors', 'an array of tensors', tensors)
   if (tensors.length === 0) throw rangeError(fn, 'tensors', 'at least one tensor', 'none')
-  tensors.forEach((tensor, i) => {
-    checkTensor(fn, `tensors[${i}]`, tensor)
-    const { dtype, device } = tensors[0] as Tensor
+  // By index: holes are no tensors either.
+  const list: Tensor[] = []
+  for (let i = 0; i < tensors.length; i++) {
+    const tensor = checkTensor(fn, `tensors[${i}]`, tensors[i])
+    const { dtype, device } = list[0] ?? tensor
     if (tensor.dtype !== dtype)
       throw typeError(fn, `tensors[${i}]`, `a ${dtype} tensor`, tensor.dtype)
     checkSameDevice(fn, `tensors[${i}]`, tensor, device)
-  })
-  return tensors as unknown as [Tensor, ...Tensor[]]
+    list.push(tensor)
+  }
+  return list as [Tensor, ...Tensor[]]
 }
 
 /** Each tensor's rows ([outer, numel / outer]) side by side. */
