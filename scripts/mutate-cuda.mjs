@@ -78,7 +78,7 @@ function compile() {
 
 /** Whether the cases pass. A crash or a hang is a failure, too. */
 function passes(cases) {
-  const { status } = spawnSync(join(build, 'backends'), [cases], { timeout: 240_000 })
+  const { status } = spawnSync(join(build, 'cuda-host/backends'), [cases], { timeout: 240_000 })
   return status === 0
 }
 

@@ -6,16 +6,16 @@
 //   node scripts/test.mjs dist-test/packed.test.js --match='*total*'
 //
 // The counts come from AVA's TAP stream. A test file that crashes, times out or has no tests is a
-// failed entry there; whatever else makes AVA itself fail counts as one failure too.
+// failed entry there; whatever else makes AVA itself fail, or end before it has said how many tests
+// there were, counts as one failure too.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const ava = join(dirname(createRequire(import.meta.url).resolve('ava')), 'cli.mjs')
+const ava = join(root, 'scripts/ava.mjs')
 const onHost = join(root, 'build/cuda-host/fused_rnn.node')
 
 /** All tests, or those that the arguments name; `label` is what every line begins with. */
@@ -26,9 +26,11 @@ async function run(args, env, label) {
     stdio: ['inherit', 'pipe', 'inherit'],
   })
   const count = { passed: 0, failed: 0, skipped: 0 }
+  let whole = false
   for await (const line of createInterface({ input: child.stdout })) {
     const result = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO).*)?$/.exec(line)
     if (result === null) {
+      whole ||= /^1\.\.\d+$/.test(line)
       // Diagnostics of a failure, or what a test printed; the frame of the TAP format is left out.
       if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line))
         console.log(`    ${line}`)
@@ -44,8 +46,12 @@ async function run(args, env, label) {
     if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode)
     else child.on('exit', resolve)
   })
-  if (code !== 0 && count.failed === 0) count.failed = 1
-  if (count.passed + count.failed === 0) count.failed = 1
+  if (!whole) {
+    count.failed++
+    console.log(`✘ ${label}AVA ended before its report did: ${child.signalCode ?? `code ${code}`}`)
+  } else if (count.failed === 0 && (code !== 0 || count.passed === 0)) {
+    count.failed = 1
+  }
   return count
 }
 
