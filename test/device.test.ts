@@ -20,7 +20,15 @@ import {
   uniform,
   zeros,
 } from 'fused-rnn'
-import { closeTo, emulated, onCpu, rejectsWith, runScript, testDevice, throwsWith } from './helpers.js'
+import {
+  closeTo,
+  emulated,
+  onCpu,
+  rejectsWith,
+  runScript,
+  testDevice,
+  throwsWith,
+} from './helpers.js'
 
 /** What needs a GPU beside the CPU. */
 const gpuTest = onCpu ? test.serial.skip : test.serial

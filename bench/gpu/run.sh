@@ -161,7 +161,7 @@ smoke() {
     for (const { name, description } of devices()) console.log(`${name}: ${description}`)
     const x = ones([256, 256], { device: "cuda:0" })
     console.log("sum of a product:", await x.matmul(x).sum().item())' || return 1
-  # How many graphs were launched, made, changed; a training loop should mostly launch.
+  # How many graphs were launched, captured, updated; a training loop should mostly launch.
   FUSED_RNN_CUDA_GRAPHS=report lines=4 logged train.log 60 node $(train 5)
 }
 

@@ -1,9 +1,40 @@
 #include "cuda/graphs.h"
 
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace fused_rnn::cuda {
 namespace {
+
+struct Counts {
+  std::atomic<int64_t> launched{0}, captured{0}, updated{0}, queued{0};
+};
+constinit Counts counts;
+
+void report() {
+  const GraphCounts c = graph_counts();
+  std::fprintf(stderr,
+               "CUDA graphs: %lld launched, %lld captured, %lld updated; %lld loops queued\n",
+               static_cast<long long>(c.launched), static_cast<long long>(c.captured),
+               static_cast<long long>(c.updated), static_cast<long long>(c.queued));
+}
+
+GraphMode chosen_mode() {
+  const char* text = std::getenv("FUSED_RNN_CUDA_GRAPHS");
+  const std::string name = text != nullptr ? text : "";
+  if (name.empty()) return GraphMode::normal;
+  if (name == "off") return GraphMode::off;
+  if (name != "report") {
+    throw std::runtime_error("FUSED_RNN_CUDA_GRAPHS: expected 'report' or 'off', got '" + name +
+                             "'");
+  }
+  std::atexit(report);
+  return GraphMode::report;
+}
 
 // A graph of what `queue` puts on `stream`.
 class Captured {
@@ -31,8 +62,8 @@ class Captured {
     return exec;
   }
 
-  // Makes `exec` run this graph from its next launch on. Another one, if it cannot: a product may
-  // use other kernels for other addresses.
+  // Makes `exec` run this graph from its next launch on. Becomes another one, if it cannot: a
+  // product may use other kernels for other addresses.
   void put_into(cudaGraphExec_t& exec, cudaStream_t stream) const {
     cudaGraphExecUpdateResultInfo info{};
     if (cudaGraphExecUpdate(exec, graph_, &info) == cudaSuccess) return;
@@ -48,6 +79,15 @@ class Captured {
 
 }  // namespace
 
+GraphMode graph_mode() {
+  static const GraphMode mode = chosen_mode();
+  return mode;
+}
+
+GraphCounts graph_counts() {
+  return {counts.launched, counts.captured, counts.updated, counts.queued};
+}
+
 GraphCache::~GraphCache() { clear(); }
 
 void GraphCache::clear() {
@@ -58,30 +98,60 @@ void GraphCache::clear() {
 }
 
 void GraphCache::run(GraphKey key, cudaStream_t stream, const std::function<void()>& queue) {
+  const auto queue_it = [&] {
+    counts.queued += 1;
+    queue();
+  };
+  if (mode_ == GraphMode::off) return queue_it();
   auto entry = std::find_if(entries_.begin(), entries_.end(),
                             [&](const Entry& e) { return e.shape == key.shape; });
   if (entry == entries_.end()) {
     if (entries_.size() == kEntries) drop_last(stream);
-    entries_.push_front({std::move(key.shape), {}});
-    return queue();
+    entries_.push_front({.shape = std::move(key.shape), .graphs = {}});
+    return queue_it();
   }
   entries_.splice(entries_.begin(), entries_, entry);
-  std::list<Graph>& graphs = entries_.front().graphs;
-  auto graph = std::find_if(graphs.begin(), graphs.end(),
-                            [&](const Graph& g) { return g.addresses == key.addresses; });
-  if (graph == graphs.end()) {
-    const Captured captured(stream, queue);
-    if (graphs.size() < kGraphs) {
-      graphs.push_front({std::move(key.addresses), captured.instantiate()});
-      graph = graphs.begin();
-    } else {
-      graph = std::prev(graphs.end());
-      captured.put_into(graph->exec, stream);
-      graph->addresses = std::move(key.addresses);
+  if (find_graph(*entry, key.addresses)) {
+    entry->in_vain = std::max(entry->in_vain - 1, 0);
+    if (entry->in_vain == 0) entry->next_pause = kFirstPause;
+  } else if (entry->pause > 0) {
+    entry->pause -= 1;
+    return queue_it();
+  } else {
+    capture(*entry, std::move(key.addresses), stream, queue);
+    entry->in_vain += 1;
+    if (entry->in_vain >= kMostInVain) {
+      entry->pause = entry->next_pause;
+      entry->next_pause = std::min(2 * entry->next_pause, kLongestPause);
     }
   }
+  check(cudaGraphLaunch(entry->graphs.front().exec, stream), "cudaGraphLaunch");
+  counts.launched += 1;
+}
+
+bool GraphCache::find_graph(Entry& entry, const std::vector<const void*>& addresses) {
+  std::list<Graph>& graphs = entry.graphs;
+  const auto graph = std::find_if(graphs.begin(), graphs.end(),
+                                  [&](const Graph& g) { return g.addresses == addresses; });
+  if (graph == graphs.end()) return false;
   graphs.splice(graphs.begin(), graphs, graph);
-  check(cudaGraphLaunch(graphs.front().exec, stream), "cudaGraphLaunch");
+  return true;
+}
+
+void GraphCache::capture(Entry& entry, std::vector<const void*> addresses, cudaStream_t stream,
+                         const std::function<void()>& queue) {
+  std::list<Graph>& graphs = entry.graphs;
+  const Captured captured(stream, queue);
+  if (graphs.size() < kGraphs) {
+    graphs.push_front({std::move(addresses), captured.instantiate()});
+    counts.captured += 1;
+    return;
+  }
+  Graph& oldest = graphs.back();
+  captured.put_into(oldest.exec, stream);
+  oldest.addresses = std::move(addresses);
+  graphs.splice(graphs.begin(), graphs, std::prev(graphs.end()));
+  counts.updated += 1;
 }
 
 void GraphCache::drop_last(cudaStream_t stream) {

@@ -34,9 +34,10 @@ class Checks {
   std::vector<Check> all_;
 };
 
-void add_block_checks(Checks& checks);   // blocks.cpp
-void add_memory_checks(Checks& checks);  // memory.cpp
-void add_stream_checks(Checks& checks);  // streams.cpp
+void add_block_checks(Checks& checks);        // blocks.cpp
+void add_memory_checks(Checks& checks);       // memory.cpp
+void add_stream_checks(Checks& checks);       // streams.cpp
+void add_graph_cache_checks(Checks& checks);  // graphs.cpp
 
 // Throws std::runtime_error with the text.
 void expect(bool fine, const std::string& otherwise);

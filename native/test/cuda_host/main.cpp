@@ -103,6 +103,7 @@ int run_all(const std::vector<std::string>& names) {
   add_block_checks(checks);
   add_memory_checks(checks);
   add_stream_checks(checks);
+  add_graph_cache_checks(checks);
   int passed = 0, failed = 0;
   for (const Check& check : checks.all()) {
     bool wanted = names.empty();
