@@ -145,6 +145,8 @@ struct CudaDevice::Faults {
 CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), index_(index) {
   if (index < 0 || index >= kMostDevices) throw std::runtime_error("no such device: " + name_);
   check(cudaSetDevice(index), "cudaSetDevice");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index),
+        "cudaDeviceGetAttribute");
   // The pool keeps what it has: a training step asks for the same sizes again.
   cudaMemPool_t pool;
   check(cudaDeviceGetDefaultMemPool(&pool, index), "cudaDeviceGetDefaultMemPool");

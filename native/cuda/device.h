@@ -31,6 +31,8 @@ class CudaDevice : public Device {
   void enter_thread() override;
   void leave_thread() noexcept override;
 
+  int multiprocessors() const { return multiprocessors_; }
+
   // ---- For the operations, on the queue's thread ----
 
   // Work is in the order of this stream. What runs on others is forked from it and joined to it.
@@ -67,6 +69,7 @@ class CudaDevice : public Device {
 
   std::string name_;
   int index_;
+  int multiprocessors_ = 0;
   cudaStream_t stream_ = nullptr;
   cudaStream_t side_streams_[kSideStreams] = {};
   cudaEvent_t order_event_ = nullptr;

@@ -1,8 +1,8 @@
-// How the time loops of a layer, or of all layers, reach the GPU: as a captured graph, which the
-// host replays with one call, or step by step where they are short. This is the place to choose
-// another way for a shape, as a kernel that stays on the GPU for the whole sequence: it gets the
-// same loops.
+// How the time loops of a layer, or of all layers, reach the GPU: by a kernel that stays there for
+// the whole sequence (persistent.h), as a captured graph, which the host replays with one call, or
+// step by step where they are short.
 #include "cuda/ops.h"
+#include "cuda/persistent.h"
 #include "cuda/sequence.h"
 
 namespace fused_rnn::cuda {
@@ -31,6 +31,9 @@ void run(CudaDevice& device, GraphKey key, Queue queue) {
 template <class Loop>
 void run_directions(const std::vector<Loop>& directions, Context& context) {
   CudaDevice& device = device_of(context);
+  if (const auto division = persistent_division(directions[0].shape, device)) {
+    return run_persistent(directions, *division, device);
+  }
   const int64_t steps = directions[0].plan.count();
   // The second one runs beside the first.
   const bool both = directions.size() > 1;
@@ -123,8 +126,9 @@ void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& contex
   run_directions(directions, context);
 }
 
-bool wave_pays(const RnnShape& s) {
-  return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave;
+bool wave_pays(const RnnShape& s, CudaDevice& device) {
+  return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave &&
+         !persistent_division(s, device);
 }
 void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
               Context& context) {

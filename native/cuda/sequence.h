@@ -156,6 +156,8 @@ void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane
                  Context& context);
 void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
                  Context& context);
+// Puts the initial states where those steps [begin, end) read them in which sequences begin.
+void queue_starts(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane);
 
 // What leads from one layer's loops to those of the layer that runs next: the input products, with
 // dropout on their input, or, backward, the products that give dy, with dropout behind them.
@@ -197,7 +199,7 @@ void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context
 void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& context);
 
 // Whether the layers of a call may run as a wave.
-bool wave_pays(const RnnShape& s);
+bool wave_pays(const RnnShape& s, CudaDevice& device);
 // The loops of all layers, each fed by the one before it (feeds[0] is not used), chunk by chunk of
 // the steps.
 void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,

@@ -97,7 +97,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const int64_t p = s.out();
   const bool keep = args.workspace != nullptr;
   const bool wave =
-      wave_pays(s) && (keep || RnnWorkspace(s, Cell::kBlocks, Cell::kHasC).floats() <= kMostUnkept);
+      wave_pays(s, device) && (keep || RnnWorkspace(s, Cell::kBlocks, Cell::kHasC).floats() <= kMostUnkept);
   // Without a workspace to keep, and layer by layer, one layer's worth serves them all.
   RnnShape one_layer = s;
   one_layer.layers = 1;

@@ -1,4 +1,5 @@
 // Blocks of threads: how a kernel runs on the host.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -25,6 +26,7 @@ struct Thread {
   State state = State::ready;
   dim3 index;
   int source = 0;       // the lane whose value it asks for
+  int products = 0;     // of tiles, so far
   uint64_t result = 0;  // of a warp operation
 };
 
@@ -40,6 +42,10 @@ struct Meeting {
 struct Warp {
   int count = 0;
   Meeting meetings[kLanes];
+  // Of products of tiles: one may still be read when the next one is begun.
+  struct Tiles {
+    float a[kLanes][4], b[kLanes][2];
+  } tiles[2][kMostTileProducts];
 };
 
 // An array in shared memory.
@@ -53,6 +59,7 @@ struct Block {
   std::vector<Thread> threads;
   std::unique_ptr<Warp[]> warps{new Warp[kMostWarps]};
   std::vector<int> ready;  // threads that can go on
+  std::vector<int> idle;   // that let others run
   int at_barrier = 0, at_grid_barrier = 0, done = 0;
   std::source_location barrier;    // where the first thread at it is
   int votes = 0, vote_result = 0;  // of __syncthreads_count
@@ -169,7 +176,17 @@ void begin_block(Block* which, dim3 index, dim3 size, size_t dynamic_bytes) {
     block->threads[i].index = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
   }
   block->ready.clear();
+  block->idle.clear();
   make_all_ready();
+}
+
+// Whether there were threads that let others run; they go on.
+bool wake_idle() {
+  const bool any = !block->idle.empty();
+  block->ready.insert(block->ready.end(), block->idle.begin(), block->idle.end());
+  block->idle.clear();
+  shuffle(block->ready);
+  return any;
 }
 
 // Runs a thread that can go on, until it waits, and others that begin and end meanwhile.
@@ -288,10 +305,45 @@ uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source) {
   return thread_of(current).result;
 }
 
+void multiply_tiles(const TileProduct* products, int count) {
+  if (count > kMostTileProducts) die_in_block("too many products of tiles at once");
+  const int own = lane();
+  auto& tiles =
+      block->warps[static_cast<size_t>(current / kLanes)].tiles[thread_of(current).products++ % 2];
+  // The tensor cores do not look at the last 13 bits.
+  const auto number = [](uint32_t bits) {
+    bits &= ~0x1fffu;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+  };
+  for (int n = 0; n < count; ++n) {
+    std::transform(products[n].a, products[n].a + 4, tiles[n].a[own], number);
+    std::transform(products[n].b, products[n].b + 2, tiles[n].b[own], number);
+  }
+  exchange(WarpCall::product, ~0u, 0, own);
+  const int g = own / 4, t = own % 4;
+  for (int n = 0; n < count; ++n) {
+    for (int i = 0; i < 4; ++i) {
+      double sum = 0;
+      for (int k = 0; k < 8; ++k) {
+        const double x = tiles[n].a[g * 4 + k % 4][i / 2 + k / 4 * 2];
+        sum += x * tiles[n].b[(2 * t + i % 2) * 4 + k % 4][k / 4];
+      }
+      products[n].sums[i] += static_cast<float>(sum);
+    }
+  }
+}
+
 void let_others_run() {
   if (++idle > kMostIdle) die_in_block("threads wait for what no thread writes");
-  block->ready.push_back(current);
-  mix();
+  // Mostly after all that can be done without it, as it would ask again and again.
+  if (dice()() % 8 == 0) {
+    block->ready.push_back(current);
+    mix();
+  } else {
+    block->idle.push_back(current);
+  }
   wait_as(State::ready);
 }
 
@@ -326,7 +378,9 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
   if (!whole) {
     for (const int number : order) {
       begin_block(block_number(0), block_index(number, grid), size, shared);
-      while (!block->ready.empty()) run_some();
+      do {
+        while (!block->ready.empty()) run_some();
+      } while (wake_idle());
       if (!ended()) die_stuck();
     }
     return;
@@ -346,9 +400,19 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
     if (all_ended == order.size()) return;
     if (!able.empty()) {
       enter(block_number(static_cast<size_t>(able[dice()() % able.size()])));
-      run_some();
+      // For a while, as to look at all blocks takes longer than what a thread does.
+      for (auto left = dice()() % 256; !block->ready.empty(); --left) {
+        run_some();
+        if (left == 0) break;
+      }
       continue;
     }
+    bool any_idle = false;
+    for (size_t i = 0; i < order.size(); ++i) {
+      enter(block_number(i));
+      if (wake_idle()) any_idle = true;
+    }
+    if (any_idle) continue;
     for (size_t i = 0; i < order.size(); ++i) {
       enter(block_number(i));
       if (waiting < order.size() && !ended()) die_stuck();

@@ -24,6 +24,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 
 struct dim3 {
@@ -107,10 +108,20 @@ void grid_barrier();
 // Where a thread waits for what another one writes, as in a loop over __nanosleep.
 void let_others_run();
 
-enum class WarpCall { shuffle, vote, barrier };
+enum class WarpCall { shuffle, vote, barrier, product };
 // Waits until the lanes of `mask` are here, each with a value. Returns that of lane `source`; for a
 // vote a bit for each lane that came with one that is not 0.
 uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source);
+
+// What mma.sync.m16n8k8 does with tiles of TF32 (cuda/mma.h), some after each other: sums += a b, by
+// all lanes of a warp.
+struct TileProduct {
+  float* sums;        // 4
+  const uint32_t* a;  // 4
+  const uint32_t* b;  // 2
+};
+constexpr int kMostTileProducts = 32;
+void multiply_tiles(const TileProduct* products, int count);
 
 void* shared_memory(const void* key, size_t bytes);
 void* dynamic_shared();
@@ -238,6 +249,14 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+template <class T>
+T __ldcg(const T* address) {
+  return *address;
+}
+template <class T>
+void __stcg(T* address, T value) {
+  *address = value;
+}
 using std::max;
 using std::min;
 
@@ -281,6 +300,7 @@ struct cudaDeviceProp {
   size_t sharedMemPerBlock;
   size_t sharedMemPerBlockOptin;
 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaGraphExecUpdateResultInfo {
   int result;
@@ -297,6 +317,7 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDeviceSynchronize();
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);

@@ -214,6 +214,12 @@ cudaError_t cudaSetDevice(int device) {
   return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int device) {
+  if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
+  *value = kMultiprocessors;
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
   *properties = {};

@@ -1,0 +1,63 @@
+// Time loops by one kernel that stays on the GPU for the whole sequence, with the recurrent weights
+// in registers: nothing is launched between the steps, and no weight is read twice. What a step
+// costs is docs/persistent.md's matter.
+//
+// The sequences of a batch are divided into groups, the units of a layer into parts: a block has
+// the gates of one part's units for one group's sequences, and only the blocks of a group wait for
+// each other.
+#pragma once
+
+#include <optional>
+
+#include "cuda/sequence.h"
+
+namespace fused_rnn::cuda {
+
+constexpr int kPersistentThreads = 256;
+constexpr int kTileRows = 16;  // sequences that are multiplied at once
+
+// How a layer is divided among the blocks.
+struct Division {
+  int units;      // of a part
+  int k_steps;    // a warp has the products of so many times 8 states
+  bool exact;     // products in float's precision instead of TF32's
+  int parts;      // blocks of a group
+  int groups;     // of one direction
+  int tiles;      // a group has so many times kTileRows sequences
+};
+
+// Nothing where a kernel would not fit the GPU, or is known to be slower than the step by step way.
+std::optional<Division> persistent_division(const RnnShape& shape, CudaDevice& device);
+
+void run_persistent(const std::vector<ForwardLoop>& directions, const Division& division,
+                    CudaDevice& device);
+void run_persistent(const std::vector<BackwardLoop>& directions, const Division& division,
+                    CudaDevice& device);
+
+// The steps of the directions in device memory, where they are not all alike.
+class PersistentPlans {
+ public:
+  template <class Loop>
+  PersistentPlans(const std::vector<Loop>& loops, CudaDevice& device)
+      : PersistentPlans(loops[0].plan, loops.back().plan, loops.size(), device) {}
+  // Null for steps of all sequences.
+  const Step* plan(size_t direction) const {
+    return memory_.data() == nullptr
+               ? nullptr
+               : reinterpret_cast<const Step*>(memory_.data()) + direction * steps_;
+  }
+
+ private:
+  PersistentPlans(const StepPlan& first, const StepPlan& second, size_t directions,
+                  CudaDevice& device);
+
+  size_t steps_;
+  DeviceScratch memory_;
+};
+
+// The device has room for so many blocks of the kernel of this division at once; 0 if there is no
+// such kernel.
+int persistent_room_forward(CellKind cell, const Division& division, CudaDevice& device);
+int persistent_room_backward(CellKind cell, const Division& division, CudaDevice& device);
+
+}  // namespace fused_rnn::cuda

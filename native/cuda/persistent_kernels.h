@@ -1,0 +1,120 @@
+// What the two kernels of persistent.h share. For .cu files.
+#pragma once
+
+#include "cuda/mma.h"
+#include "cuda/persistent.h"
+#include "cuda/step_elements.h"
+
+namespace fused_rnn::cuda {
+
+// A kernel's share of a layer: parts of kUnits units, whose gates are kColumns columns of the
+// recurrent product, and kSteps * 8 states for each warp, to a number's kParts parts.
+template <class Cell, int kUnits_, int kSteps_, int kParts_>
+struct Share {
+  static constexpr int kUnits = kUnits_, kSteps = kSteps_, kParts = kParts_;
+  static constexpr int kWarps = kPersistentThreads / kWarp;
+  static constexpr int kColumns = Cell::kGates * kUnits;
+  static constexpr int kColumnTiles = kColumns / 8;
+  static constexpr int kStates = kSteps * 8;  // of a warp
+  static constexpr int kElements = kTileRows * kUnits;
+  static_assert(kColumns % 8 == 0 && kSteps % 2 == 0 && kPersistentThreads % kElements == 0);
+  // More do not fit a thread's registers beside the sums.
+  static_assert(kSteps * kColumnTiles * kParts <= 64);
+
+  // The recurrent weights of a lane: of 8 states and 8 columns each.
+  using Weights = uint32_t[kSteps][kColumnTiles][kParts][2];
+};
+
+// All that there are, by the number of states that they serve.
+template <class Cell, class F>
+void for_each_share(F f) {
+  f(Share<Cell, 16, 4, 1>{});
+  f(Share<Cell, 16, 8, 1>{});
+  f(Share<Cell, 8, 16, 1>{});
+  f(Share<Cell, 16, 4, 2>{});
+  f(Share<Cell, 8, 8, 2>{});
+}
+
+template <class S>
+bool is_share(const Division& division) {
+  return division.units == S::kUnits && division.k_steps == S::kSteps &&
+         division.exact == (S::kParts == 2);
+}
+
+template <class... P>
+int room_for(void (*kernel)(P...), CudaDevice& device) {
+  if (kernel == nullptr) return 0;
+  int blocks = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kPersistentThreads, 0),
+        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return blocks * device.multiprocessors();
+}
+
+inline dim3 blocks_of(size_t directions, const Division& division) {
+  return dim3(static_cast<unsigned>(static_cast<int>(directions) * division.groups *
+                                    division.parts));
+}
+
+// What is calculated from it is not calculated from what is known of it now: it would take registers
+// until then.
+__device__ inline void forget(int64_t& x) {
+#if defined(__CUDACC__)
+  asm volatile("" : "+l"(x));
+#else
+  (void)x;
+#endif
+}
+
+// Which part of which sequences a block has.
+struct Place {
+  int direction, group, part;
+  int first_row;  // of the group
+  int most_rows;
+  int first_unit;
+
+  __device__ Place(int parts, int groups, int tiles, int units) {
+    const int block = static_cast<int>(blockIdx.x);
+    direction = block / (groups * parts);
+    group = block / parts % groups;
+    part = block % parts;
+    most_rows = tiles * kTileRows;
+    first_row = group * most_rows;
+    first_unit = part * units;
+  }
+  __device__ int rows_of(const Step& step) const {
+    return min(max(static_cast<int>(step.active) - first_row, 0), most_rows);
+  }
+};
+
+// A lane's place in a warp's tiles: mma.h's g and t.
+struct LanePlace {
+  int warp, g, t;
+  __device__ LanePlace()
+      : warp(static_cast<int>(threadIdx.x) / kWarp),
+        g(static_cast<int>(threadIdx.x) % kWarp / 4),
+        t(static_cast<int>(threadIdx.x) % 4) {}
+};
+
+// row[k, k + 4) as it is now; zeros from `width` on. `fours`: all rows begin at a multiple of 16
+// bytes.
+__device__ inline float4 ask_four(const float* row, int k, int width, bool fours) {
+  if (fours && k + 4 <= width) return ask(reinterpret_cast<const float4*>(row + k));
+  float x[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x[i] = k + i < width ? ask(row + k + i) : 0.0f;
+  return make_float4(x[0], x[1], x[2], x[3]);
+}
+
+// The steps of a direction, in the order that forward takes them.
+struct Steps {
+  const Step* plan;  // null: all are of `batch` sequences
+  int64_t count, batch;
+  bool reverse;
+  __device__ Step operator[](int64_t i) const {
+    if (i < 0 || i >= count) return {0, 0};
+    if (plan != nullptr) return plan[i];
+    return {(reverse ? count - 1 - i : i) * batch, batch};
+  }
+};
+
+}  // namespace fused_rnn::cuda
