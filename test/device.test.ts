@@ -65,6 +65,24 @@ test('device: names, and the same object back', (t) => {
   throwsWith(t, () => device('cuda:99'), RangeError, /\[device\] name: expected 'cpu'.*'cuda:99': /)
 })
 
+for (const [env, why] of [
+  [{ FUSED_RNN_CUDA_HOST_CAPABILITY: '75' }, 'it has compute capability 7.5, needs at least 8.0'],
+  [{ FUSED_RNN_CUDA_HOST_NO_POOLS: '1' }, 'it has no memory pools (cudaMallocAsync)'],
+  [{ FUSED_RNN_CUDA_HOST_MEMORY: '1' }, 'cudaMalloc: out of memory'],
+] as [Record<string, string>, string][]) {
+  const run = emulated ? test : test.skip
+  run(`a GPU that cannot be used: ${why}`, async (t) => {
+    const { code, stderr } = await runScript(
+      `import { devices, ones } from 'fused-rnn'
+      console.log(devices()[1].name)
+      ones([1], { device: 'cuda:0' })`,
+      { env },
+    )
+    t.is(code, 1, stderr)
+    t.true(stderr.includes(why), stderr)
+  })
+}
+
 test.serial('setDefaultDevice: where everything is made that names no device', (t) => {
   const before = getDefaultDevice()
   t.is(before.toString(), testDevice)

@@ -36,10 +36,18 @@ int leading(int64_t value) { return std::max(size_of(value), 1); }
 }  // namespace
 
 struct Blas::State {
-  const BlasApi* api;
+  const BlasApi* api = nullptr;
   BlasHandle handle = nullptr;
   void* workspace = nullptr;
   cudaStream_t stream = nullptr;
+
+  State() = default;
+  ~State() {
+    if (handle != nullptr) api->cublasDestroy_v2(handle);
+    if (workspace != nullptr) cudaFree(workspace);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   void check(int status, const char* what) const {
     if (status == 0) return;
@@ -55,10 +63,7 @@ Blas::Blas() : state_(std::make_unique<State>()) {
   check(cudaMalloc(&state_->workspace, kWorkspaceBytes), "cudaMalloc for cuBLAS");
 }
 
-Blas::~Blas() {
-  if (state_->handle != nullptr) state_->api->cublasDestroy_v2(state_->handle);
-  if (state_->workspace != nullptr) cudaFree(state_->workspace);
-}
+Blas::~Blas() = default;
 
 std::string Blas::missing() {
   std::string why;
@@ -66,8 +71,28 @@ std::string Blas::missing() {
   return why;
 }
 
+namespace {
+
+// A product of nothing is zeros. Said here, as cuBLAS's documentation does not.
+void multiply_nothing(const Product& p, cudaStream_t stream) {
+  if (p.beta == 1) return;
+  if (p.beta != 0) throw std::runtime_error("a matrix product of nothing with this beta");
+  const bool whole = p.ldc == p.n;
+  const int64_t parts = whole ? 1 : p.m, length = whole ? p.m * p.n : p.n;
+  for (int64_t i = 0; i < p.count; ++i) {
+    for (int64_t part = 0; part < parts; ++part) {
+      check(cudaMemsetAsync(p.c + i * p.stride_c + part * p.ldc, 0,
+                            static_cast<size_t>(length) * sizeof(float), stream),
+            "cudaMemsetAsync");
+    }
+  }
+}
+
+}  // namespace
+
 void Blas::multiply(const Product& p, Fp32Precision precision, cudaStream_t stream) {
   if (p.m == 0 || p.n == 0 || p.count == 0) return;
+  if (p.k == 0) return multiply_nothing(p, stream);
   const BlasApi& api = *state_->api;
   if (stream != state_->stream) {
     state_->check(api.cublasSetStream_v2(state_->handle, stream), "cublasSetStream");

@@ -36,7 +36,8 @@ class Blas {
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
-  // Nothing when m, n or count is 0; k = 0 scales c by beta. Deterministic. May be captured.
+  // Nothing when m, n or count is 0; k = 0 leaves beta * c, where beta is 0 or 1. Deterministic.
+  // May be captured.
   void multiply(const Product& product, Fp32Precision precision, cudaStream_t stream);
 
   // Why cuBLAS cannot be used; empty when it can.

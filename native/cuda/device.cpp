@@ -144,12 +144,28 @@ struct CudaDevice::Faults {
 
 CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), index_(index) {
   if (index < 0 || index >= kMostDevices) throw std::runtime_error("no such device: " + name_);
-  check(cudaSetDevice(index), "cudaSetDevice");
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index),
+  try {
+    open();
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+CudaDevice::~CudaDevice() {
+  const OnDevice here(index_);
+  free_garbage();
+  cudaStreamSynchronize(stream_);
+  close();
+}
+
+void CudaDevice::open() {
+  check(cudaSetDevice(index_), "cudaSetDevice");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_),
         "cudaDeviceGetAttribute");
   // The pool keeps what it has: a training step asks for the same sizes again.
   cudaMemPool_t pool;
-  check(cudaDeviceGetDefaultMemPool(&pool, index), "cudaDeviceGetDefaultMemPool");
+  check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");
   uint64_t everything = UINT64_MAX;
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything),
         "cudaMemPoolSetAttribute");
@@ -166,18 +182,18 @@ CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), inde
   garbage_ = std::make_unique<Garbage>();
 }
 
-CudaDevice::~CudaDevice() {
-  const OnDevice here(index_);
-  free_garbage();
-  cudaStreamSynchronize(stream_);
+void CudaDevice::close() noexcept {
   graphs_.reset();
   for (auto& blas : blas_) blas.reset();
   staging_.reset();
   faults_.reset();
-  cudaFree(fault_flag_);
-  cudaEventDestroy(order_event_);
-  for (cudaStream_t stream : side_streams_) cudaStreamDestroy(stream);
-  cudaStreamDestroy(stream_);
+  if (fault_flag_ != nullptr) cudaFree(fault_flag_);
+  if (order_event_ != nullptr) cudaEventDestroy(order_event_);
+  for (cudaStream_t stream : side_streams_) {
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  cudaGetLastError();
 }
 
 // ---- Memory ------------------------------------------------------------------------------------
@@ -190,26 +206,35 @@ void* CudaDevice::allocate(size_t bytes) {
   const size_t size = std::max<size_t>(bytes, 16);
   cudaError_t error = cudaMallocAsync(&data, size, stream_);
   if (error == cudaErrorMemoryAllocation) {
-    // Once more without what the pool keeps, and after all that is to be freed has been.
     cudaGetLastError();
-    cudaMemPool_t pool;
-    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-    check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");
-    check(cudaMemPoolTrimTo(pool, 0), "cudaMemPoolTrimTo");
+    give_back_unused();
     error = cudaMallocAsync(&data, size, stream_);
   }
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    size_t free = 0, total = 0;
-    cudaMemGetInfo(&free, &total);
-    throw std::runtime_error(
-        "out of memory on " + name_ + ": could not allocate " + std::to_string(bytes) + " bytes (" +
-        std::to_string(free) + " free of " + std::to_string(total) + ", " +
-        std::to_string(uses[static_cast<size_t>(index_)].live.load()) + " in use here)");
+    throw std::runtime_error("out of memory on " + name_ + ": could not allocate " +
+                             std::to_string(bytes) + " bytes (" + memory_text() + ")");
   }
   check(error, "cudaMallocAsync");
   uses[static_cast<size_t>(index_)].add(bytes);
   return data;
+}
+
+// What the pool keeps, and what is still to be freed, so that others than the pool can have it, or
+// the pool in another size.
+void CudaDevice::give_back_unused() {
+  cudaMemPool_t pool;
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");
+  check(cudaMemPoolTrimTo(pool, 0), "cudaMemPoolTrimTo");
+}
+
+std::string CudaDevice::memory_text() const {
+  size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+  const size_t live = uses[static_cast<size_t>(index_)].live;
+  return std::to_string(free) + " free of " + std::to_string(total) + ", " + std::to_string(live) +
+         " in use here";
 }
 
 void CudaDevice::free(void* data, size_t bytes) noexcept {
@@ -335,7 +360,19 @@ SideWork::~SideWork() {
 
 Blas& CudaDevice::blas(int i) {
   auto& blas = blas_[i + 1];
-  if (blas == nullptr) blas = std::make_unique<Blas>();
+  if (blas != nullptr) return *blas;
+  try {
+    blas = std::make_unique<Blas>();
+  } catch (const std::runtime_error&) {
+    // It takes memory beside the pool, which may have all of it.
+    give_back_unused();
+    try {
+      blas = std::make_unique<Blas>();
+    } catch (const std::runtime_error& e) {
+      throw std::runtime_error("no cuBLAS on " + name_ + ": " + e.what() + " (" + memory_text() +
+                               ")");
+    }
+  }
   return *blas;
 }
 

@@ -65,7 +65,11 @@ class CudaDevice : public Device {
   struct Garbage;
   struct Faults;
 
+  void open();
+  void close() noexcept;
   void free_garbage() noexcept;
+  void give_back_unused();
+  std::string memory_text() const;
 
   std::string name_;
   int index_;

@@ -118,14 +118,23 @@ void GraphCache::run(GraphKey key, cudaStream_t stream, const std::function<void
     entry->pause -= 1;
     return queue_it();
   } else {
-    capture(*entry, std::move(key.addresses), stream, queue);
     entry->in_vain += 1;
     if (entry->in_vain >= kMostInVain) {
       entry->pause = entry->next_pause;
       entry->next_pause = std::min(2 * entry->next_pause, kLongestPause);
     }
+    try {
+      capture(*entry, std::move(key.addresses), stream, queue);
+    } catch (const std::runtime_error&) {
+      // There may be no memory for a graph, but for the work. If it is the work that fails, it does
+      // so again.
+      return queue_it();
+    }
   }
-  check(cudaGraphLaunch(entry->graphs.front().exec, stream), "cudaGraphLaunch");
+  if (cudaGraphLaunch(entry->graphs.front().exec, stream) != cudaSuccess) {
+    cudaGetLastError();
+    return queue_it();
+  }
   counts.launched += 1;
 }
 

@@ -11,6 +11,18 @@ std::string version(int number) {
   return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
 }
 
+// The oldest that CMakeLists.txt compiles for.
+constexpr int kLowestMajor = 8;
+
+std::string missing_of(const cudaDeviceProp& device) {
+  if (device.major < kLowestMajor) {
+    return "it has compute capability " + std::to_string(device.major) + "." +
+           std::to_string(device.minor) + ", needs at least " + std::to_string(kLowestMajor) + ".0";
+  }
+  if (device.memoryPoolsSupported == 0) return "it has no memory pools (cudaMallocAsync)";
+  return {};
+}
+
 CudaInfo ask() {
   CudaInfo info;
   int driver = 0, runtime = 0, count = 0;
@@ -46,7 +58,8 @@ CudaInfo ask() {
       break;
     }
     info.devices.push_back({properties.name, static_cast<int64_t>(properties.totalGlobalMem),
-                            properties.major, properties.minor, properties.multiProcessorCount});
+                            properties.major, properties.minor, properties.multiProcessorCount,
+                            missing_of(properties)});
   }
   return info;
 }
@@ -64,6 +77,10 @@ std::shared_ptr<Device> open_cuda(int index) {
   const CudaInfo& info = cuda_info();
   if (index < 0 || static_cast<size_t>(index) >= info.devices.size()) {
     throw std::runtime_error(info.missing.empty() ? "no such GPU" : info.missing);
+  }
+  const CudaDeviceInfo& device = info.devices[static_cast<size_t>(index)];
+  if (!device.missing.empty()) {
+    throw std::runtime_error("cannot use " + device.name + ": " + device.missing);
   }
   return std::make_shared<cuda::CudaDevice>(index);
 }

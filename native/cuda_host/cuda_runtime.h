@@ -299,6 +299,7 @@ struct cudaDeviceProp {
   int multiProcessorCount;
   size_t sharedMemPerBlock;
   size_t sharedMemPerBlockOptin;
+  int memoryPoolsSupported;
 };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };

@@ -226,7 +226,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::snprintf(properties->name, sizeof properties->name, "CUDA on the host");
   size_t free;
   cudaMemGetInfo(&free, &properties->totalGlobalMem);
-  properties->major = 9;
+  const char* capability = std::getenv("FUSED_RNN_CUDA_HOST_CAPABILITY");
+  const int number = capability != nullptr ? std::atoi(capability) : 90;
+  properties->major = number / 10;
+  properties->minor = number % 10;
+  properties->memoryPoolsSupported = std::getenv("FUSED_RNN_CUDA_HOST_NO_POOLS") == nullptr;
   properties->multiProcessorCount = kMultiprocessors;
   properties->sharedMemPerBlock = kMostStaticShared;
   properties->sharedMemPerBlockOptin = kMostShared;

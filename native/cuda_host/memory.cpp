@@ -20,9 +20,12 @@ constexpr size_t kGuard = 64;
 constexpr unsigned char kGuardByte = 0xA5;
 constexpr int kNothing = 0xff;  // as floats NaN, as integers -1
 
+// Pinned memory and that of cudaMalloc are not of the pool.
+enum class Kind { pool, plain, pinned };
+
 struct Block {
   size_t bytes;
-  bool pinned;
+  Kind kind;
 };
 
 struct Memory {
@@ -32,6 +35,7 @@ struct Memory {
   std::map<size_t, std::vector<unsigned char*>> spare;
   std::map<uintptr_t, size_t> freed;  // those in `spare`
   size_t used = 0, peak = 0;
+  size_t spared = 0;  // bytes in `spare`: the pool keeps them from others, and in their sizes
 };
 Memory& memory() {
   static auto* instance = new Memory;
@@ -74,30 +78,34 @@ void check_guards(const std::pair<const uintptr_t, Block>& block) {
 // With room for guards on both sides, except under AddressSanitizer, which has its own.
 constexpr size_t kMargin = kKeepsBlocks ? kGuard : 0;
 
-unsigned char* take(size_t bytes) {
+unsigned char* take_spare(size_t bytes) {
   auto& spare = memory().spare[bytes];
-  unsigned char* block;
-  if (!spare.empty()) {
-    block = spare.back();
-    spare.pop_back();
-    memory().freed.erase(reinterpret_cast<uintptr_t>(block));
-  } else {
-    block = static_cast<unsigned char*>(std::malloc(bytes + 2 * kMargin));
-    if (block == nullptr) return nullptr;
-    std::memset(block, kGuardByte, bytes + 2 * kMargin);
-    block += kMargin;
-  }
-  std::memset(block, kNothing, bytes);
+  unsigned char* block = spare.back();
+  spare.pop_back();
+  memory().spared -= bytes;
+  memory().freed.erase(reinterpret_cast<uintptr_t>(block));
   return block;
 }
 
-cudaError_t allocate(void** data, size_t bytes, bool pinned) {
+unsigned char* take_new(size_t bytes) {
+  auto* block = static_cast<unsigned char*>(std::malloc(bytes + 2 * kMargin));
+  if (block == nullptr) return nullptr;
+  std::memset(block, kGuardByte, bytes + 2 * kMargin);
+  std::memset(block + kMargin, kNothing, bytes);
+  return block + kMargin;
+}
+
+cudaError_t allocate(void** data, size_t bytes, Kind kind) {
   std::lock_guard guard(lock());
   Memory& m = memory();
-  if (!pinned && m.used + bytes > total_memory()) return set_error(cudaErrorMemoryAllocation);
-  unsigned char* block = take(bytes);
+  const bool pinned = kind == Kind::pinned;
+  const bool again = kind == Kind::pool && !m.spare[bytes].empty();
+  if (!pinned && !again && m.used + m.spared + bytes > total_memory()) {
+    return set_error(cudaErrorMemoryAllocation);
+  }
+  unsigned char* block = again ? take_spare(bytes) : take_new(bytes);
   if (block == nullptr) return set_error(cudaErrorMemoryAllocation);
-  m.live[reinterpret_cast<uintptr_t>(block)] = {bytes, pinned};
+  m.live[reinterpret_cast<uintptr_t>(block)] = {bytes, kind};
   if (!pinned) m.used += bytes;
   m.peak = std::max(m.peak, m.used);
   *data = block;
@@ -108,12 +116,15 @@ void release(void* data) {
   Memory& m = memory();
   const auto block = m.live.find(reinterpret_cast<uintptr_t>(data));
   if (block == m.live.end()) die("memory is freed that is not allocated");
-  const auto [bytes, pinned] = block->second;
+  const auto [bytes, kind] = block->second;
   if (kKeepsBlocks) check_guards(*block);
   m.live.erase(block);
-  if (!pinned) m.used -= bytes;
-  if (!kKeepsBlocks || pinned) return std::free(static_cast<unsigned char*>(data) - kMargin);
+  if (kind != Kind::pinned) m.used -= bytes;
+  if (!kKeepsBlocks || kind != Kind::pool) {
+    return std::free(static_cast<unsigned char*>(data) - kMargin);
+  }
   std::memset(data, kNothing, bytes);
+  m.spared += bytes;
   m.spare[bytes].push_back(static_cast<unsigned char*>(data));
   m.freed[reinterpret_cast<uintptr_t>(data)] = bytes;
 }
@@ -121,7 +132,7 @@ void release(void* data) {
 void expect_device(const void* data, size_t bytes, const char* what) {
   if (bytes == 0) return;
   const auto* block = block_of(reinterpret_cast<uintptr_t>(data));
-  const bool fits = block != nullptr && !block->second.pinned &&
+  const bool fits = block != nullptr && block->second.kind != Kind::pinned &&
                     reinterpret_cast<uintptr_t>(data) + bytes <= block->first + block->second.bytes;
   if (!fits) die(what);
 }
@@ -130,7 +141,9 @@ void expect_device(const void* data, size_t bytes, const char* what) {
 
 Where where(const void* address) {
   const auto* block = block_of(reinterpret_cast<uintptr_t>(address));
-  if (block != nullptr) return block->second.pinned ? Where::pinned : Where::device;
+  if (block != nullptr) {
+    return block->second.kind == Kind::pinned ? Where::pinned : Where::device;
+  }
   const auto& freed = memory().freed;
   auto after = freed.upper_bound(reinterpret_cast<uintptr_t>(address));
   if (after != freed.begin()) {
@@ -160,11 +173,11 @@ cudaError_t cudaMallocAsync(void** data, size_t bytes, cudaStream_t stream) {
   if (stream == nullptr) die("cudaMallocAsync on the default stream");
   if (is_captured(stream)) die("memory is allocated in a capture: the graph would own it");
   if (fails(Call::allocation)) return set_error(cudaErrorMemoryAllocation);
-  const cudaError_t error = allocate(data, bytes, false);
+  const cudaError_t error = allocate(data, bytes, Kind::pool);
   if (error == cudaSuccess) return error;
   // What waits to be freed.
   run_everything();
-  return allocate(data, bytes, false);
+  return allocate(data, bytes, Kind::pool);
 }
 
 cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
@@ -177,7 +190,7 @@ cudaError_t cudaFreeAsync(void* data, cudaStream_t stream) {
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   expect_no_capture("cudaMalloc");
   if (fails(Call::allocation)) return set_error(cudaErrorMemoryAllocation);
-  return allocate(data, bytes, false);
+  return allocate(data, bytes, Kind::plain);
 }
 
 cudaError_t cudaFree(void* data) {
@@ -190,7 +203,7 @@ cudaError_t cudaFree(void* data) {
 
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   expect_no_capture("cudaHostAlloc");
-  return allocate(data, bytes, true);
+  return allocate(data, bytes, Kind::pinned);
 }
 
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
@@ -249,7 +262,7 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   std::lock_guard guard(lock());
   *total = total_memory();
-  *free = *total - std::min(*total, memory().used);
+  *free = *total - std::min(*total, memory().used + memory().spared);
   return cudaSuccess;
 }
 
@@ -267,7 +280,10 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, vo
 
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, void* value) {
   std::lock_guard guard(lock());
-  const uint64_t result = attribute == cudaMemPoolAttrUsedMemHigh ? memory().peak : memory().used;
+  const Memory& m = memory();
+  const uint64_t result = attribute == cudaMemPoolAttrUsedMemHigh          ? m.peak
+                          : attribute == cudaMemPoolAttrReservedMemCurrent ? m.used + m.spared
+                                                                           : m.used;
   std::memcpy(value, &result, sizeof result);
   return cudaSuccess;
 }
@@ -279,5 +295,6 @@ cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) {
     blocks.clear();
   }
   memory().freed.clear();
+  memory().spared = 0;
   return cudaSuccess;
 }

@@ -34,7 +34,7 @@ constexpr Kind kKinds[] = {{"no memory", Call::allocation, 1, kAllFromThen, fals
                            {"no memory once", Call::allocation, 3, 1, true},
                            {"launches", Call::launch, 3, kAllFromThen, false},
                            {"products", Call::product, 2, kAllFromThen, false},
-                           {"graphs", Call::graph, 1, kAllFromThen, false}};
+                           {"graphs", Call::graph, 1, kAllFromThen, true}};
 // How the calls of a shape run, one after the other.
 constexpr const char* kRounds[] = {"queued", "captured", "replayed"};
 

@@ -16,6 +16,8 @@ struct CudaDeviceInfo {
   int64_t memory_bytes;
   int major, minor;  // compute capability
   int multiprocessors;
+  // Why open_cuda() refuses it; empty if it does not.
+  std::string missing;
 };
 
 struct CudaInfo {

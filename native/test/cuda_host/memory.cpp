@@ -1,5 +1,6 @@
 // Memory of the device and what may be done with it, and products.
 #include <cmath>
+#include <cstdlib>
 
 #include "cuda/blas_api.h"
 #include "test/cuda_host/checks.h"
@@ -34,6 +35,12 @@ float* allocate(cudaStream_t stream, size_t bytes) {
   float* data = nullptr;
   cuda::check(cudaMallocAsync(&data, bytes, stream), "allocation");
   return data;
+}
+
+void trim() {
+  cudaMemPool_t pool;
+  cuda::check(cudaDeviceGetDefaultMemPool(&pool, 0), "pool");
+  cuda::check(cudaMemPoolTrimTo(pool, 0), "trim");
 }
 
 void add_pointer_checks(Checks& checks) {
@@ -187,6 +194,8 @@ void add_copy_checks(Checks& checks) {
   });
   checks.add("no more memory is an error, and the next call may succeed", [] {
     Stream stream;
+    stream.wait();
+    trim();
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
     float* x = nullptr;
@@ -200,6 +209,32 @@ void add_copy_checks(Checks& checks) {
     cudaFreeAsync(y, stream);
     stream.wait();
   });
+#if !defined(__SANITIZE_ADDRESS__)  // with it, nothing is kept
+  checks.add("what the pool keeps is for nobody else until it is trimmed", [] {
+    const Stream stream;
+    stream.wait();
+    trim();
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    setenv("FUSED_RNN_CUDA_HOST_MEMORY", std::to_string(total - free + 1000).c_str(), 1);
+    cudaFreeAsync(allocate(stream, 800), stream);
+    stream.wait();
+    float* x = nullptr;
+    const bool kept = cudaMalloc(&x, 800) == cudaErrorMemoryAllocation &&
+                      cudaMallocAsync(&x, 400, stream) == cudaErrorMemoryAllocation;
+    const bool again = cudaMallocAsync(&x, 800, stream) == cudaSuccess;
+    if (again) cudaFreeAsync(x, stream);
+    stream.wait();
+    trim();
+    const bool trimmed = cudaMalloc(&x, 800) == cudaSuccess;
+    if (trimmed) cudaFree(x);
+    unsetenv("FUSED_RNN_CUDA_HOST_MEMORY");
+    cudaGetLastError();
+    expect(kept, "somebody else has it");
+    expect(again, "the pool has not");
+    expect(trimmed, "trimmed, and still not there");
+  });
+#endif
 }
 
 // ---- Products ----
