@@ -13,8 +13,6 @@ namespace {
 // How long the worker looks out for another job before it sleeps.
 constexpr auto kLinger = std::chrono::microseconds(50);
 
-// exit() destroys what the workers may be using, and a script's process.exit() comes there without
-// any cleanup hook: the queues are stopped before.
 class LiveQueues {
  public:
   static LiveQueues& instance() {
@@ -24,7 +22,6 @@ class LiveQueues {
 
   void add(Queue* queue) {
     std::lock_guard lock(mutex_);
-    if (!registered_) registered_ = std::atexit([] { instance().stop(); }) == 0;
     queues_.push_back(queue);
   }
 
@@ -33,21 +30,27 @@ class LiveQueues {
     queues_.erase(std::find(queues_.begin(), queues_.end(), queue));
   }
 
- private:
   void stop() {
     std::lock_guard lock(mutex_);
     for (Queue* queue : queues_) queue->stop();
   }
 
+ private:
   std::mutex mutex_;
   std::vector<Queue*> queues_;
-  bool registered_ = false;
 };
 
 }  // namespace
 
+void stop_queues_at_exit() {
+  std::atexit([] { LiveQueues::instance().stop(); });
+}
+
 Queue::Queue(int threads, std::shared_ptr<Device> device)
     : device_(std::move(device)), pool_(threads), requested_threads_(threads) {
+  static const bool stopped_at_exit = (stop_queues_at_exit(), true);
+  static_cast<void>(stopped_at_exit);
+  if (device_ != nullptr) stop_queues_at_exit();
   worker_ = std::thread([this] { work(); });
   LiveQueues::instance().add(this);
 }

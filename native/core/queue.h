@@ -141,4 +141,10 @@ class Queue {
   std::thread worker_;
 };
 
+// exit() destroys what the workers may be using, and a script's process.exit() comes there without
+// any cleanup hook: the queues are stopped before. What was registered last is called first, so
+// this is called again whenever a library may have registered something that workers use from then
+// on. On any thread.
+void stop_queues_at_exit();
+
 }  // namespace fused_rnn

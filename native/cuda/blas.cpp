@@ -3,6 +3,7 @@
 #include <climits>
 #include <stdexcept>
 
+#include "core/queue.h"
 #include "cuda/blas_api.h"
 
 namespace fused_rnn::cuda {
@@ -106,18 +107,18 @@ void Blas::multiply(const Product& p, Fp32Precision precision, cudaStream_t stre
   const int m = size_of(p.m), n = size_of(p.n), k = size_of(p.k);
   const int lda = leading(p.lda), ldb = leading(p.ldb), ldc = leading(p.ldc);
   const int compute = compute_of(precision);
-  if (p.count == 1) {
-    state_->check(api.cublasGemmEx(state_->handle, op_b, op_a, n, m, k, &p.alpha, p.b, kBlasFloat,
-                                   ldb, p.a, kBlasFloat, lda, &p.beta, p.c, kBlasFloat, ldc,
-                                   compute, kBlasDefaultAlgorithm),
-                  "cublasGemmEx");
-    return;
-  }
-  state_->check(api.cublasGemmStridedBatchedEx(
-                    state_->handle, op_b, op_a, n, m, k, &p.alpha, p.b, kBlasFloat, ldb, p.stride_b,
-                    p.a, kBlasFloat, lda, p.stride_a, &p.beta, p.c, kBlasFloat, ldc, p.stride_c,
-                    size_of(p.count), compute, kBlasDefaultAlgorithm),
-                "cublasGemmStridedBatchedEx");
+  const int status =
+      p.count == 1 ? api.cublasGemmEx(state_->handle, op_b, op_a, n, m, k, &p.alpha, p.b,
+                                      kBlasFloat, ldb, p.a, kBlasFloat, lda, &p.beta, p.c,
+                                      kBlasFloat, ldc, compute, kBlasDefaultAlgorithm)
+                   : api.cublasGemmStridedBatchedEx(
+                         state_->handle, op_b, op_a, n, m, k, &p.alpha, p.b, kBlasFloat, ldb,
+                         p.stride_b, p.a, kBlasFloat, lda, p.stride_a, &p.beta, p.c, kBlasFloat,
+                         ldc, p.stride_c, size_of(p.count), compute, kBlasDefaultAlgorithm);
+  // cuBLAS makes tables at its first product, which are gone at the end of the process.
+  static const bool first = (stop_queues_at_exit(), true);
+  static_cast<void>(first);
+  state_->check(status, p.count == 1 ? "cublasGemmEx" : "cublasGemmStridedBatchedEx");
 }
 
 }  // namespace fused_rnn::cuda
