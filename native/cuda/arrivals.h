@@ -35,10 +35,9 @@ __device__ inline float float_of(uint32_t bits) {
 #endif
 }
 
-// x, or another NaN in the place of the one that stands for nothing.
-__device__ inline float present(float x) {
-  return bits_of(x) == kAbsent ? float_of(0x7fc00000u) : x;
-}
+// x; of the NaNs that one which rounding to TF32 by hand leaves one (mma.h), and which is not the
+// one that stands for nothing.
+__device__ inline float present(float x) { return x == x ? x : float_of(0x7fc00000u); }
 
 // Where a thread asks again and again for what another one writes.
 __device__ inline void ask_again() {
@@ -56,26 +55,34 @@ __device__ inline void announce(float* to, float x) {
 #endif
 }
 
-// What is there now; arrived() says whether all of it is.
-__device__ inline float ask(const float* from) {
+// What is there now, where `wanted`, and else zeros; arrived() says whether all of it is.
+__device__ inline float ask(const float* from, bool wanted) {
 #if defined(__CUDACC__)
   float x;
-  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(x) : "l"(from) : "memory");
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %2, 0; mov.f32 %0, 0f00000000;"
+      " @p ld.relaxed.gpu.global.f32 %0, [%1]; }"
+      : "=&f"(x)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
   return x;
 #else
-  return *from;
+  return wanted ? *from : 0.0f;
 #endif
 }
-__device__ inline float4 ask(const float4* from) {
+__device__ inline float4 ask(const float4* from, bool wanted) {
 #if defined(__CUDACC__)
   float4 x;
-  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-               : "l"(from)
-               : "memory");
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %5, 0; mov.f32 %0, 0f00000000; mov.f32 %1, 0f00000000;"
+      " mov.f32 %2, 0f00000000; mov.f32 %3, 0f00000000;"
+      " @p ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4]; }"
+      : "=&f"(x.x), "=&f"(x.y), "=&f"(x.z), "=&f"(x.w)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
   return x;
 #else
-  return *from;
+  return wanted ? *from : float4{};
 #endif
 }
 __device__ inline bool arrived(const float4& x) {
@@ -96,16 +103,19 @@ __device__ inline float number_of(Tagged x) { return float_of(static_cast<uint32
 struct alignas(16) TaggedPair {
   Tagged x, y;
 };
-__device__ inline TaggedPair ask(const TaggedPair* from) {
+// What is there now, or, where not `wanted`, zeros with that tag.
+__device__ inline TaggedPair ask(const TaggedPair* from, bool wanted, uint32_t tag) {
 #if defined(__CUDACC__)
   TaggedPair pair;
-  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0,%1}, [%2];"
-               : "=l"(pair.x), "=l"(pair.y)
-               : "l"(from)
-               : "memory");
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %3, 0; mov.u64 %0, %4; mov.u64 %1, %4;"
+      " @p ld.relaxed.gpu.global.v2.u64 {%0,%1}, [%2]; }"
+      : "=&l"(pair.x), "=&l"(pair.y)
+      : "l"(from), "r"(static_cast<int>(wanted)), "l"(tagged(0, tag))
+      : "memory");
   return pair;
 #else
-  return *from;
+  return wanted ? *from : TaggedPair{tagged(0, tag), tagged(0, tag)};
 #endif
 }
 __device__ inline void announce(TaggedPair* to, float x, float y, uint32_t tag) {

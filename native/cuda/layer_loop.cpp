@@ -28,10 +28,14 @@ void run(CudaDevice& device, GraphKey key, Queue queue) {
 
 // ---- The directions of a layer ------------------------------------------------------------------
 
+Pass pass_of(const ForwardLoop&) { return Pass::forward; }
+Pass pass_of(const BackwardLoop&) { return Pass::backward; }
+
 template <class Loop>
 void run_directions(const std::vector<Loop>& directions, Context& context) {
   CudaDevice& device = device_of(context);
-  if (const auto division = persistent_division(directions[0].shape, device)) {
+  const RnnShape& shape = directions[0].shape;
+  if (const auto division = persistent_division(shape, pass_of(directions[0]), device)) {
     return run_persistent(directions, *division, device);
   }
   const int64_t steps = directions[0].plan.count();
@@ -126,9 +130,9 @@ void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& contex
   run_directions(directions, context);
 }
 
-bool wave_pays(const RnnShape& s, CudaDevice& device) {
+bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device) {
   return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave &&
-         !persistent_division(s, device);
+         !persistent_division(s, pass, device);
 }
 void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
               Context& context) {

@@ -13,27 +13,22 @@
 
 namespace fused_rnn::cuda {
 
-// The nearest number with 10 bits behind the binary point, as the tensor cores read it.
-__device__ inline uint32_t to_tf32(float x) {
-#if defined(__CUDACC__)
-  uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
-#else
-  const uint32_t bits = bits_of(x);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
-  return (bits + 0x1000u) & ~0x1fffu;
-#endif
-}
+// The nearest number with 10 bits behind the binary point, in the bits that the tensor cores look
+// at. Not for NaNs other than present()'s.
+__device__ inline uint32_t round_to_tf32(float x) { return bits_of(x) + 0x1000u; }
 
 // A number in kParts parts whose sum it is, nearly: one part is TF32, two have float's precision.
 template <int kParts>
 struct Split {
   uint32_t part[kParts];
   Split() = default;
+  // `x`: as announce() writes it.
   __device__ explicit Split(float x) {
-    part[0] = to_tf32(x);
-    if constexpr (kParts > 1) part[1] = to_tf32(x - float_of(part[0]));
+    part[0] = round_to_tf32(x);
+    if constexpr (kParts > 1) {
+      part[0] &= ~0x1fffu;
+      part[1] = round_to_tf32(x - float_of(part[0]));
+    }
   }
 };
 

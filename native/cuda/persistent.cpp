@@ -1,6 +1,8 @@
 #include "cuda/persistent.h"
 
+#include <cstdint>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 
 namespace fused_rnn::cuda {
@@ -11,8 +13,12 @@ enum class Way { best, persistent, graph };
 
 Way way_asked_for() {
   const char* value = std::getenv("FUSED_RNN_CUDA_PATH");
-  const std::string way = value == nullptr ? "" : value;
-  return way == "persistent" ? Way::persistent : way == "graph" ? Way::graph : Way::best;
+  const std::string name = value == nullptr ? "" : value;
+  if (name.empty()) return Way::best;
+  if (name == "persistent") return Way::persistent;
+  if (name == "graph") return Way::graph;
+  throw std::runtime_error("FUSED_RNN_CUDA_PATH: expected 'persistent' or 'graph', got '" + name +
+                           "'");
 }
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -38,40 +44,52 @@ bool choose_share(int64_t hidden, bool exact, Division& division) {
   return exact ? choose(kExact) : choose(kTf32);
 }
 
+// Of a cell's gate matrix, or two directions of an output.
+constexpr int64_t kMostBlocks = 4;
+
+// Shorter loops are not worth what surrounds the kernel.
 constexpr int64_t kFewestSteps = 4;
-// What the blocks read from each other in a step; beyond that the caches are slower than products.
+
+// The blocks of a group read from each other, in a step, the states of all its sequences forward,
+// and backward a tagged share of the gradient of every state from every part. What the caches pass
+// on in the time that the products of the other ways take, as measured on an H200:
 constexpr int64_t kMostBytesOfStep = int64_t{24} << 20;
+
+int64_t bytes_of_step(const RnnShape& s, Pass pass, const Division& d) {
+  const int64_t rows = int64_t{d.groups} * d.tiles * kTileRows;
+  const int64_t number = pass == Pass::forward ? sizeof(float) : 2 * sizeof(float);
+  return s.directions * rows * d.parts * d.units * d.parts * number;
+}
 
 }  // namespace
 
-std::optional<Division> persistent_division(const RnnShape& s, CudaDevice& device) {
+std::optional<Division> persistent_division(const RnnShape& s, Pass pass, CudaDevice& device) {
   static const Way way = way_asked_for();
   if (way == Way::graph || s.proj > 0) return {};
+  // The kernels count in 32 bits.
+  if (s.rows * s.hidden * kMostBlocks > INT32_MAX) return {};
   Division d{};
   d.exact = device.precision.rnn == Fp32Precision::ieee;
   if (!choose_share(s.hidden, d.exact, d)) return {};
   d.parts = static_cast<int>(divide_up(s.hidden, d.units));
-  const int room = std::min(persistent_room_forward(s.cell, d, device),
-                            persistent_room_backward(s.cell, d, device));
+  const int room = pass == Pass::forward ? persistent_room_forward(s.cell, d, device)
+                                         : persistent_room_backward(s.cell, d, device);
   const int64_t most_groups = room / (d.parts * s.directions);
   if (most_groups == 0) return {};
   const int64_t batch_tiles = divide_up(s.batch, kTileRows);
   d.tiles = static_cast<int>(divide_up(batch_tiles, most_groups));
   d.groups = static_cast<int>(divide_up(batch_tiles, d.tiles));
+  if (bytes_of_step(s, pass, d) > INT32_MAX) return {};
   if (way == Way::persistent) return d;
   int64_t steps = 0;
   while (steps < std::min(s.steps, kFewestSteps) && s.batch_sizes[steps] > 0) ++steps;
-  if (steps < kFewestSteps) return {};
-  const int64_t bytes = s.directions * s.batch * s.hidden * d.parts * int64_t{sizeof(float)};
-  if (bytes > kMostBytesOfStep) return {};
+  if (steps < kFewestSteps || bytes_of_step(s, pass, d) > kMostBytesOfStep) return {};
   return d;
 }
 
 namespace {
 
-bool all_alike(const StepPlan& plan) {
-  return plan[0].active == plan[plan.count() - 1].active;
-}
+bool all_alike(const StepPlan& plan) { return plan[0].active == plan[plan.count() - 1].active; }
 
 }  // namespace
 
@@ -79,16 +97,17 @@ PersistentPlans::PersistentPlans(const StepPlan& first, const StepPlan& second, 
                                  CudaDevice& device)
     : steps_(static_cast<size_t>(first.count())),
       memory_(device, all_alike(first) ? 0
-                                       : static_cast<int64_t>(directions * steps_ * sizeof(Step) /
-                                                              sizeof(float))) {
+                                       : static_cast<int64_t>(directions * steps_ *
+                                                              sizeof(StepRows) / sizeof(float))) {
   if (memory_.data() == nullptr) return;
-  std::vector<Step> steps;
+  std::vector<StepRows> steps;
   for (size_t d = 0; d < directions; ++d) {
     const StepPlan& plan = d == 0 ? first : second;
-    for (int64_t i = 0; i < plan.count(); ++i) steps.push_back(plan[i]);
+    for (int64_t i = 0; i < plan.count(); ++i)
+      steps.push_back({static_cast<int32_t>(plan[i].row), static_cast<int32_t>(plan[i].active)});
   }
   // Pageable memory is read before the call returns.
-  check(cudaMemcpyAsync(memory_.data(), steps.data(), steps.size() * sizeof(Step),
+  check(cudaMemcpyAsync(memory_.data(), steps.data(), steps.size() * sizeof(StepRows),
                         cudaMemcpyHostToDevice, device.stream()),
         "cudaMemcpyAsync");
 }

@@ -18,21 +18,26 @@ constexpr int kTileRows = 16;  // sequences that are multiplied at once
 
 // How a layer is divided among the blocks.
 struct Division {
-  int units;      // of a part
-  int k_steps;    // a warp has the products of so many times 8 states
-  bool exact;     // products in float's precision instead of TF32's
-  int parts;      // blocks of a group
-  int groups;     // of one direction
-  int tiles;      // a group has so many times kTileRows sequences
+  int units;    // of a part
+  int k_steps;  // a warp has the products of so many times 8 states
+  bool exact;   // products in float's precision instead of TF32's
+  int parts;    // blocks of a group
+  int groups;   // of one direction
+  int tiles;    // a group has so many times kTileRows sequences
 };
 
 // Nothing where a kernel would not fit the GPU, or is known to be slower than the step by step way.
-std::optional<Division> persistent_division(const RnnShape& shape, CudaDevice& device);
+std::optional<Division> persistent_division(const RnnShape& shape, Pass pass, CudaDevice& device);
 
 void run_persistent(const std::vector<ForwardLoop>& directions, const Division& division,
                     CudaDevice& device);
 void run_persistent(const std::vector<BackwardLoop>& directions, const Division& division,
                     CudaDevice& device);
+
+// As Step, in half the room.
+struct StepRows {
+  int32_t row, active;
+};
 
 // The steps of the directions in device memory, where they are not all alike.
 class PersistentPlans {
@@ -41,10 +46,10 @@ class PersistentPlans {
   PersistentPlans(const std::vector<Loop>& loops, CudaDevice& device)
       : PersistentPlans(loops[0].plan, loops.back().plan, loops.size(), device) {}
   // Null for steps of all sequences.
-  const Step* plan(size_t direction) const {
+  const StepRows* plan(size_t direction) const {
     return memory_.data() == nullptr
                ? nullptr
-               : reinterpret_cast<const Step*>(memory_.data()) + direction * steps_;
+               : reinterpret_cast<const StepRows*>(memory_.data()) + direction * steps_;
   }
 
  private:

@@ -2,9 +2,9 @@
 //
 // A step of a block: (1) a thread for each unit of each row adds up what the parts of the group
 // leave for that unit in the step that is later in time, asking until it is there, and computes the
-// cell's gradients, (2) they meet in shared memory, and each warp multiplies them by the block's rows of W_hh, for an
-// eighth of the states, (3) the products, this part's shares of the gradient of h(t-1), are left
-// for the parts that have those units.
+// cell's gradients, (2) they meet in shared memory, and each warp multiplies them by the block's
+// rows of W_hh, for an eighth of the states, (3) the products, this part's shares of the gradient
+// of h(t-1), are left for the parts that have those units.
 #include "cuda/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
@@ -22,46 +22,27 @@ struct BackwardDirection {
 
 struct PersistentBackward {
   BackwardDirection directions[2];
-  int64_t hidden, dy_ld;
+  int hidden, dy_ld;
   int parts, groups, tiles;
   bool needs_dh0;
 };
 
-template <class Cell>
-__device__ BackwardStep backward_step(const BackwardDirection& d, const PersistentBackward& a,
-                                      const Place& place, const Step& now, const Step& after) {
-  const int64_t h = a.hidden, row = now.row + place.first_row;
-  BackwardStep step{};
-  step.rows = place.rows_of(now);
-  step.dh_rows = step.dc_rows = place.rows_of(after);
-  step.hidden = h;
-  step.gates = d.gates + row * Cell::kBlocks * h;
-  if (Cell::kDirectH) step.h_prev = d.h_prev + row * h;
-  if (Cell::kHasC) step.c_prev = d.c_prev + row * h;
-  step.dy_ld = a.dy_ld;
-  if (d.dy != nullptr) step.dy = d.dy + row * a.dy_ld;
-  if (d.dhn != nullptr) step.dhn = d.dhn + place.first_row * h;
-  if (d.dcn != nullptr) step.dcn = d.dcn + place.first_row * h;
-  step.dh = d.dh + place.first_row * h;
-  step.dc = d.dc + place.first_row * h;
-  return step;
-}
-
 // Of a warp: 8 * kColumnTiles rows of W_hh, of the part's gates, and kStates columns.
 template <class S>
-__device__ void load_weights(const float* w_hh, int64_t hidden, int first_unit,
-                             const LanePlace& lane, typename S::Weights& w) {
+__device__ void load_weights(const float* w_hh, int hidden, int first_unit, const LanePlace& lane,
+                             typename S::Weights& w) {
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
-    const int64_t n = lane.warp * S::kStates + step * 8 + lane.g;
+    const int n = lane.warp * S::kStates + step * 8 + lane.g;
 #pragma unroll
     for (int tile = 0; tile < S::kColumnTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int k = tile * 8 + lane.t + 4 * i, gate = k / S::kUnits;
-        const int64_t unit = first_unit + k % S::kUnits;
+        const int unit = first_unit + k % S::kUnits;
         const bool there = unit < hidden && n < hidden;
-        const Split<S::kParts> split(there ? w_hh[(gate * hidden + unit) * hidden + n] : 0.0f);
+        const Split<S::kParts> split(
+            present(there ? w_hh[(int64_t{gate} * hidden + unit) * hidden + n] : 0.0f));
 #pragma unroll
         for (int p = 0; p < S::kParts; ++p) w[step][tile][p][i] = split.part[p];
       }
@@ -69,10 +50,10 @@ __device__ void load_weights(const float* w_hh, int64_t hidden, int first_unit,
   }
 }
 
-// A tile's products of the gates' gradients in shared memory and one warp's columns of W_hh.
-// store(column, row of the tile, x, y): two that are side by side.
-template <class S, class Store>
-__device__ void multiply_gates(const float* gradients, int stride, const LanePlace& lane,
+// A tile's products of the gates' gradients in shared memory, in parts, and one warp's columns of
+// W_hh. store(tile of columns, low or high row, x, y): two that are side by side.
+template <class S, int kStride, class Store>
+__device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
                                const typename S::Weights& w, Store store) {
   // Tiles of columns; the sums of more take too many registers.
   constexpr int kAtOnce = S::kParts > 1 && S::kSteps > 4 ? 2 : 4;
@@ -82,25 +63,32 @@ __device__ void multiply_gates(const float* gradients, int stride, const LanePla
     float sums[kAtOnce][4] = {};
 #pragma unroll
     for (int tile = 0; tile < S::kColumnTiles; ++tile) {
-      const float* from = gradients + lane.g * stride + tile * 8 + lane.t;
-      const float values[4] = {from[0], from[8 * stride], from[4], from[8 * stride + 4]};
       uint32_t a[S::kParts][4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const Split<S::kParts> split(values[i]);
-#pragma unroll
-        for (int p = 0; p < S::kParts; ++p) a[p][i] = split.part[p];
+      for (int p = 0; p < S::kParts; ++p) {
+        const uint32_t* from =
+            gradients + p * kTileRows * kStride + lane.g * kStride + tile * 8 + lane.t;
+        a[p][0] = from[0];
+        a[p][1] = from[8 * kStride];
+        a[p][2] = from[4];
+        a[p][3] = from[8 * kStride + 4];
       }
       multiply_tiles<S::kParts>(sums, a, [&](int i) -> auto& { return w[first + i][tile]; });
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      const int column = lane.warp * S::kStates + (first + i) * 8 + 2 * lane.t;
-      store(column, lane.g, sums[i][0], sums[i][1]);
-      store(column, lane.g + 8, sums[i][2], sums[i][3]);
+      store(first + i, 0, sums[i][0], sums[i][1]);
+      store(first + i, 8, sums[i][2], sums[i][3]);
     }
   }
 }
+
+// What a unit of a row has from outside, and from this thread's step before.
+template <class Cell>
+struct BackwardElement {
+  float s[Cell::kBlocks];
+  float dy, dh_end, h, c, dc, direct;
+};
 
 template <class Cell, class S>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
@@ -113,12 +101,14 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   constexpr int kAdders = kPersistentThreads / (kTileRows * kPairs);
   constexpr int kLanesApart = kWarp / kAdders;
   static_assert(kAdders >= 2 && kLanesApart % kPairs == 0);
-  FUSED_RNN_SHARED(float, shared, kTileRows * kStride);
+  FUSED_RNN_SHARED(uint32_t, shared, S::kParts * kTileRows * kStride);
   const Place place(a.parts, a.groups, a.tiles, S::kUnits);
   const LanePlace lane;
   const BackwardDirection& d = a.directions[place.direction];
   typename S::Weights w;
   load_weights<S>(d.w_hh, a.hidden, place.first_unit, lane, w);
+  // Warps beyond the states have nothing to multiply.
+  const bool multiplies = lane.warp * S::kStates < a.hidden;
 
   const int lane_number = static_cast<int>(threadIdx.x) % kWarp;
   const int adder = lane_number / kLanesApart, pair = lane_number % kPairs;
@@ -126,27 +116,32 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   const int own_unit = 2 * pair + adder;
   const int unit = place.first_unit + own_unit;
   const bool has_unit = adder < 2 && unit < a.hidden;
+  const int sequence = place.first_row + own_row;
 
   // Where this group's parts leave their shares, in turn in one of two halves: who writes to a half
   // again has been told shares that are of what was read from it. Tags begin at 1.
-  const int64_t share = int64_t{place.most_rows} * kPairs, shares = a.parts * share;
-  const int64_t half = a.groups * a.parts * shares;
+  const int share = place.most_rows * kPairs, shares = a.parts * share;
+  const int half = a.groups * a.parts * shares;
   TaggedPair* const left = d.left + place.group * a.parts * shares;
+  const TaggedPair* const for_this =
+      left + place.part * shares + adder * share + own_row * kPairs + pair;
+  TaggedPair* const by_this = left + lane.warp * S::kStates / S::kUnits * shares +
+                              place.part * share + lane.g * kPairs +
+                              lane.warp * S::kStates % S::kUnits / 2 + lane.t;
+  // The tiles of columns from here on are of parts that there are not.
+  const int column_tiles = (a.parts * S::kUnits - lane.warp * S::kStates) / 8;
   // What was left for a row of this thread's unit under a tag.
-  const auto add_shares = [&](uint32_t tag, int row) {
+  const auto add_shares = [&](uint32_t tag, int tile) {
     constexpr int kAtOnce = 8;
-    const TaggedPair* from =
-        left + tag % 2 * half + place.part * shares + static_cast<int64_t>(row) * kPairs + pair;
+    const TaggedPair* from = for_this + (tag % 2 != 0 ? half : 0) + tile * kTileRows * kPairs;
     float x = 0, y = 0;
-    for (int first = adder; first < a.parts; first += kAdders * kAtOnce) {
+    for (int left_over = a.parts - adder; left_over > 0; left_over -= kAdders * kAtOnce) {
       TaggedPair shares_of[kAtOnce];
       for (bool all = false; !all; ask_again()) {
         all = true;
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
-          const int part = first + i * kAdders;
-          shares_of[i] = part < a.parts ? ask(from + part * share)
-                                        : TaggedPair{tagged(0, tag), tagged(0, tag)};
+          shares_of[i] = ask(from + i * kAdders * share, i * kAdders < left_over, tag);
         }
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
@@ -158,6 +153,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
         x += number_of(shares_of[i].x);
         y += number_of(shares_of[i].y);
       }
+      from += kAtOnce * kAdders * share;
     }
 #pragma unroll
     for (int apart = kLanesApart; apart < kWarp; apart *= 2) {
@@ -166,76 +162,100 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
     }
     return adder == 0 ? x : y;
   };
-
-  Step after{0, 0}, now = d.steps[d.steps.count - 1];
-  uint32_t tag = 0;
-  for (int64_t i = d.steps.count - 1; i >= 0; --i) {
-    Step current = now;
-    const Step later = after;
-    after = now;
-    now = d.steps[i - 1];
-    const int rows = place.rows_of(current), later_rows = place.rows_of(later);
-    if (rows == 0 && (later_rows == 0 || !a.needs_dh0)) continue;
-    BackwardElement<Cell> element{};
-    if (has_unit && own_row < rows) {
-      element =
-          start_element<Cell>(backward_step<Cell>(d, a, place, current, later), own_row, unit);
+  // Nothing is calculated with what it reads, so that nothing waits for it before the shares.
+  const auto start = [&](int row, int of_group, bool later) {
+    BackwardElement<Cell> e;
+    const float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
+    const int of_state = (place.first_row + of_group) * a.hidden + unit;
+#pragma unroll
+    for (int b = 0; b < Cell::kBlocks; ++b) e.s[b] = gates[b * a.hidden];
+    e.dy = d.dy != nullptr ? d.dy[row * a.dy_ld + unit] : 0.0f;
+    e.dh_end = !later && d.dhn != nullptr ? d.dhn[of_state] : 0.0f;
+    e.h = Cell::kDirectH ? d.h_prev[row * a.hidden + unit] : 0.0f;
+    e.c = Cell::kHasC ? d.c_prev[row * a.hidden + unit] : 0.0f;
+    e.dc = 0;
+    if (Cell::kHasC) {
+      if (later) {
+        e.dc = d.dc[of_state];
+      } else if (d.dcn != nullptr) {
+        e.dc = d.dcn[of_state];
+      }
     }
-    const int most = max(rows, a.needs_dh0 ? later_rows : 0);
+    e.direct = Cell::kDirectH && later ? d.dh[of_state] : 0.0f;
+    return e;
+  };
+
+  StepRows after{0, 0}, now = d.steps[d.steps.count - 1];
+  uint32_t tag = 0;
+  for (int i = d.steps.count - 1; i >= 0; --i) {
+    const StepRows current = now;
+    const int rows = place.rows_of(current), later_rows = place.rows_of(after);
+    after = current;
+    now = d.steps[i - 1];
     const bool passes_on = i > 0 || a.needs_dh0;
+    const int most = max(rows, a.needs_dh0 ? later_rows : 0);
     for (int tile = 0; tile * kTileRows < most; ++tile) {
-      const int row = tile * kTileRows + own_row;
-      const bool own = has_unit && row < rows;
-      if (tile > 0 && own) {
-        element = start_element<Cell>(backward_step<Cell>(d, a, place, current, later), row, unit);
-      }
-      float dh = 0;
+      const int of_group = tile * kTileRows + own_row;
+      const int row = current.row + sequence + tile * kTileRows;
+      const bool own = has_unit && of_group < rows, later = of_group < later_rows;
+      BackwardElement<Cell> e{};
+      if (own) e = start(row, of_group, later);
       // All rows of a tile are left, also those without a sequence.
-      if (tile * kTileRows < later_rows) dh = add_shares(tag, row);
-      forget(current.row);
-      const BackwardStep step = backward_step<Cell>(d, a, place, current, later);
-      if (tile * kTileRows < later_rows) {
-        if (row >= later_rows) {
-          dh = 0;
-        } else if (Cell::kDirectH && has_unit) {
-          dh += step.dh[row * a.hidden + unit];
-        }
-      }
+      const float shares_sum = tile * kTileRows < later_rows ? add_shares(tag, tile) : 0.0f;
+      const float from_later = later ? shares_sum : 0.0f;
+      const int of_state = (sequence + tile * kTileRows) * a.hidden + unit;
       if (own) {
-        finish_element<Cell>(step, row, unit, element, dh);
-      } else if (has_unit && row < later_rows && row >= rows && a.needs_dh0) {
+        float dh_prev = 0, dc_prev = 0;
+        Cell::backward(e.s, e.h, e.c, e.dy + e.dh_end + e.direct + from_later, e.dc, dh_prev,
+                       dc_prev);
+        if (Cell::kDirectH) d.dh[of_state] = dh_prev;
+        if (Cell::kHasC) d.dc[of_state] = dc_prev;
+      } else if (has_unit && later && a.needs_dh0) {
         // The sequence begins with the step that is later.
-        step.dh[row * a.hidden + unit] = dh;
+        d.dh[of_state] = from_later + (Cell::kDirectH ? d.dh[of_state] : 0.0f);
       }
-      if (tile * kTileRows >= rows || !passes_on) continue;
+      const auto store_gates = [&] {
+        float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
+#pragma unroll
+        for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = e.s[b];
+      };
+      if (tile * kTileRows >= rows || !passes_on) {
+        if (own) store_gates();
+        continue;
+      }
       __syncthreads();  // the gradients before have been read
       if (adder < 2) {
 #pragma unroll
         for (int gate = 0; gate < Cell::kGates; ++gate) {
-          shared[own_row * kStride + gate * S::kUnits + own_unit] = own ? element.s[gate] : 0.0f;
+          const Split<S::kParts> split(present(own ? e.s[gate] : 0.0f));
+#pragma unroll
+          for (int p = 0; p < S::kParts; ++p) {
+            shared[(p * kTileRows + own_row) * kStride + gate * S::kUnits + own_unit] =
+                split.part[p];
+          }
         }
       }
       __syncthreads();
-      // Warps beyond the states have nothing to multiply.
-      if (lane.warp * S::kStates >= a.hidden) continue;
-      multiply_gates<S>(shared, kStride, lane, w, [&](int n, int row_of_tile, float x, float y) {
-        const int whose = n / S::kUnits;
-        if (whose >= a.parts) return;
-        announce(left + (tag + 1) % 2 * half + whose * shares + place.part * share +
-                     (tile * kTileRows + row_of_tile) * kPairs + n % S::kUnits / 2,
-                 x, y, tag + 1);
-      });
+      if (multiplies) {
+        TaggedPair* const to = by_this + (tag % 2 != 0 ? 0 : half) + tile * kTileRows * kPairs;
+        multiply_gates<S, kStride>(
+            shared, lane, w, [&](int columns, int row_of_tile, float x, float y) {
+              if (columns >= column_tiles) return;
+              announce(to + columns * 8 / S::kUnits * shares + columns * 8 % S::kUnits / 2 +
+                           row_of_tile * kPairs,
+                       x, y, tag + 1);
+            });
+      }
+      if (own) store_gates();
     }
     if (rows > 0 && passes_on) tag += 1;
   }
   const int rows = place.rows_of(after);
-  if (!a.needs_dh0 || rows == 0) return;
-  float* const dh0 = d.dh + place.first_row * a.hidden;
+  if (!a.needs_dh0) return;
   for (int tile = 0; tile * kTileRows < rows; ++tile) {
-    const int row = tile * kTileRows + own_row;
-    const float sum = add_shares(tag, row);
-    if (!has_unit || row >= rows) continue;
-    float& to = dh0[row * a.hidden + unit];
+    const float sum = add_shares(tag, tile);
+    if (!has_unit || tile * kTileRows + own_row >= rows) continue;
+    float& to = d.dh[(sequence + tile * kTileRows) * a.hidden + unit];
     to = sum + (Cell::kDirectH ? to : 0.0f);
   }
 }
@@ -276,26 +296,27 @@ void run_persistent(const std::vector<BackwardLoop>& loops, const Division& divi
                         lane.stream),
         "cudaMemsetAsync");
   PersistentBackward a{};
-  a.hidden = s.hidden;
-  a.dy_ld = s.directions * s.hidden;
+  a.hidden = static_cast<int>(s.hidden);
+  a.dy_ld = static_cast<int>(s.directions * s.hidden);
   a.parts = division.parts;
   a.groups = division.groups;
   a.tiles = division.tiles;
   a.needs_dh0 = loops[0].needs_dh0;
   for (size_t i = 0; i < loops.size(); ++i) {
     const BackwardLoop& l = loops[i];
-    a.directions[i] = {.steps = {plans.plan(i), l.plan.count(), s.batch, i == 1},
-                       .w_hh = l.w_hh,
-                       .gates = l.saved.gates,
-                       .h_prev = l.saved.h_prev,
-                       .c_prev = l.saved.c_prev,
-                       .dy = l.dy,
-                       .dhn = l.dhn,
-                       .dcn = l.dcn,
-                       .dh = l.dh,
-                       .dc = l.dc,
-                       .left = reinterpret_cast<TaggedPair*>(left_memory.data()) +
-                               static_cast<int64_t>(i) * left};
+    a.directions[i] = {
+        .steps = {plans.plan(i), static_cast<int>(l.plan.count()), static_cast<int>(s.batch),
+                  i == 1},
+        .w_hh = l.w_hh,
+        .gates = l.saved.gates,
+        .h_prev = l.saved.h_prev,
+        .c_prev = l.saved.c_prev,
+        .dy = l.dy,
+        .dhn = l.dhn,
+        .dcn = l.dcn,
+        .dh = l.dh,
+        .dc = l.dc,
+        .left = reinterpret_cast<TaggedPair*>(left_memory.data()) + static_cast<int64_t>(i) * left};
   }
   launch_together(backward_kernel(s.cell, division), blocks_of(loops.size(), division),
                   dim3(kPersistentThreads), 0, lane.stream, a);

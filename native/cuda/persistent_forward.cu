@@ -5,7 +5,6 @@
 // weights, (2) the warps' sums meet in shared memory, where a thread for each unit of each row adds
 // them and computes the cell, (3) the new states are written, at places where kAbsent was; what
 // else is kept is stored after that.
-#include "cuda/elements.h"
 #include "cuda/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
@@ -21,38 +20,24 @@ struct ForwardDirection {
 
 struct PersistentForward {
   ForwardDirection directions[2];
-  int64_t hidden, y_ld;
+  int hidden, y_ld;
   int parts, groups, tiles;
   bool fours;  // rows of states and weights begin at multiples of 16 bytes
 };
 
-template <class Cell>
-__device__ ForwardStep forward_step(const ForwardDirection& d, const PersistentForward& a,
-                                    const Place& place, const Step& now, const Step& next) {
-  const int64_t h = a.hidden, row = now.row + place.first_row, after = next.row + place.first_row;
-  ForwardStep step{};
-  step.rows = place.rows_of(now);
-  step.going_on = min(place.rows_of(now), place.rows_of(next));
-  step.hidden = h;
-  step.bias = d.bias;
-  step.input = d.input;
-  if (step.input.index != nullptr) {
-    step.input.index += row;
-  } else {
-    step.input.values += row * step.input.row_stride;
-  }
-  if (d.gates != nullptr) step.gates = d.gates + row * Cell::kBlocks * h;
-  if (Cell::kDirectH) step.h_prev = d.h_prev + row * h;
-  if (Cell::kHasC) {
-    step.c_prev = d.c_prev + row * h;
-    step.c_next = d.c_prev + after * h;
-    step.c_end = d.cn + place.first_row * h;
-  }
-  step.h = d.y + row * a.y_ld;
-  step.h_ld = a.y_ld;
-  step.h_next = d.h_prev + after * h;
-  step.h_end = d.hn + place.first_row * h;
-  return step;
+// s = bias + the products that meet in each block.
+template <class Cell, int... block>
+__device__ inline void add_up(float (&s)[Cell::kBlocks], const float (&bias)[Cell::kBlocks],
+                              const float (&x)[Cell::kGates], const float (&product)[Cell::kGates],
+                              std::integer_sequence<int, block...>) {
+  const auto add = [&](auto index) {
+    constexpr int kBlock = decltype(index)::value;
+    constexpr int kGate = kHiddenGate<Cell, kBlock>;
+    s[kBlock] = bias[kBlock];
+    if constexpr (kBlock >= Cell::kInputBlock) s[kBlock] += x[kBlock - Cell::kInputBlock];
+    if constexpr (kGate >= 0) s[kBlock] += product[kGate];
+  };
+  (add(std::integral_constant<int, block>{}), ...);
 }
 
 template <class S>
@@ -67,11 +52,11 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
       const int unit = first_unit + column % S::kUnits;
       const bool there = unit < hidden;
       const float4 x = ask_four(w_hh + (int64_t{gate} * hidden + (there ? unit : 0)) * hidden, k,
-                                 there ? hidden : 0, fours);
+                                there ? hidden : 0, fours);
       const float values[2][2] = {{x.x, x.y}, {x.z, x.w}};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const Split<S::kParts> split(values[i / 2][i % 2]);
+        const Split<S::kParts> split(present(values[i / 2][i % 2]));
 #pragma unroll
         for (int p = 0; p < S::kParts; ++p) {
           w[2 * pair + i / 2][tile][p][i % 2] = split.part[p];
@@ -86,9 +71,14 @@ template <class S>
 __device__ void multiply_states(const float* states, int rows, int hidden, bool fours,
                                 const LanePlace& lane, const typename S::Weights& w,
                                 float (&sums)[S::kColumnTiles][4]) {
-  // Pairs of steps whose states are waited for at once; those of all may take too many registers.
-  constexpr bool kTight = 2 * S::kSteps * S::kColumnTiles * S::kParts + 4 * S::kSteps >= 192;
-  constexpr int kPairs = S::kSteps / (kTight ? 4 : 2);
+  // Pairs of steps whose states are waited for at once; those of all may take too many registers,
+  // of which the compiler uses more on older architectures.
+  constexpr int kRegisters = 2 * S::kSteps * S::kColumnTiles * S::kParts + 4 * S::kSteps;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  constexpr int kPairs = S::kSteps / (kRegisters >= 192 ? 8 : kRegisters >= 160 ? 4 : 2);
+#else
+  constexpr int kPairs = S::kSteps / (kRegisters >= 192 ? 4 : 2);
+#endif
 #pragma unroll
   for (int tile = 0; tile < S::kColumnTiles; ++tile) {
 #pragma unroll
@@ -125,63 +115,100 @@ __device__ void multiply_states(const float* states, int rows, int hidden, bool 
 #pragma unroll
         for (int p = 0; p < S::kParts; ++p) a[p][i] = split.part[p];
       }
-      multiply_tiles<S::kParts>(
-          sums, a, [&](int tile) -> auto& { return w[2 * first + step][tile]; });
+      multiply_tiles<S::kParts>(sums, a,
+                                [&](int tile) -> auto& { return w[2 * first + step][tile]; });
     }
   }
 }
+
+// What a unit of a row has from outside.
+template <class Cell>
+struct ForwardElement {
+  float x[Cell::kGates];
+  float h, c;
+};
 
 template <class Cell, class S>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_forward_kernel(const __grid_constant__ PersistentForward a) {
   // So that the threads of a warp read from different banks.
   constexpr int kStride = S::kColumns + (Cell::kGates % 2 == 0 ? S::kUnits : 0);
-  FUSED_RNN_SHARED(float, shared, S::kWarps * kTileRows * kStride);
+  constexpr int kOfWarp = kTileRows * kStride;
+  FUSED_RNN_SHARED(float, shared, S::kWarps* kOfWarp);
   const Place place(a.parts, a.groups, a.tiles, S::kUnits);
   const LanePlace lane;
   const ForwardDirection& d = a.directions[place.direction];
   typename S::Weights w;
-  load_weights<S>(d.w_hh, static_cast<int>(a.hidden), place.first_unit, a.fours, lane, w);
-  // Warps beyond the states have nothing to multiply.
-  const int warps = static_cast<int>(min((a.hidden + S::kStates - 1) / S::kStates,
-                                         static_cast<int64_t>(S::kWarps)));
+  load_weights<S>(d.w_hh, a.hidden, place.first_unit, a.fours, lane, w);
+  // Warps beyond the states have nothing to multiply: their sums stay zeros.
+  const bool multiplies = lane.warp * S::kStates < a.hidden;
+  for (int i = static_cast<int>(threadIdx.x); i < S::kWarps * kOfWarp; i += kPersistentThreads) {
+    shared[i] = 0;
+  }
 
   const int own_row = static_cast<int>(threadIdx.x) / S::kUnits;
   const int own_unit = static_cast<int>(threadIdx.x) % S::kUnits;
   const int unit = place.first_unit + own_unit;
-  const auto own = [&](int tile, int rows) {
-    return own_row < kTileRows && unit < a.hidden && tile * kTileRows + own_row < rows;
+  const bool has_unit = own_row < kTileRows && unit < a.hidden;
+  const int sequence = place.first_row + own_row;
+  float bias[Cell::kBlocks];
+  for (int b = 0; b < Cell::kBlocks; ++b) {
+    bias[b] = d.bias != nullptr && has_unit ? d.bias[b * a.hidden + unit] : 0.0f;
+  }
+  const int row_stride = static_cast<int>(d.input.row_stride);
+  const int unit_stride = static_cast<int>(d.input.unit_stride);
+  // Nothing is calculated with what it reads, so that nothing waits for it before the states.
+  const auto start = [&](int row) {
+    int from = row;
+    if (d.input.index != nullptr) {
+      // What is out of range has been reported by the operation that checked the indices.
+      from = d.input.index[row];
+      if (from < 0 || from >= d.input.classes) from = 0;
+    }
+    const float* at = d.input.values + static_cast<int64_t>(from) * row_stride +
+                      static_cast<int64_t>(unit) * unit_stride;
+    ForwardElement<Cell> e;
+#pragma unroll
+    for (int gate = 0; gate < Cell::kGates; ++gate) {
+      e.x[gate] = at[static_cast<int64_t>(gate * a.hidden) * unit_stride];
+    }
+    e.h = Cell::kDirectH ? d.h_prev[row * a.hidden + unit] : 0.0f;
+    e.c = Cell::kHasC ? d.c_prev[row * a.hidden + unit] : 0.0f;
+    return e;
   };
 
-  Step now = d.steps[0];
-  for (int64_t i = 0; i < d.steps.count; ++i) {
-    const Step next = d.steps[i + 1];
-    const int rows = place.rows_of(now);
-    Step current = now;
+  __syncthreads();
+  StepRows now = d.steps[0];
+  for (int i = 0; i < d.steps.count; ++i) {
+    const StepRows current = now, next = d.steps[i + 1];
     now = next;
+    const int rows = place.rows_of(current), going_on = min(rows, place.rows_of(next));
     if (rows == 0) continue;
-    ForwardElement<Cell> element{};
-    if (own(0, rows)) {
-      element = start_element<Cell>(forward_step<Cell>(d, a, place, current, next), own_row, unit);
-    }
-    const float* states = d.h_prev + (current.row + place.first_row) * a.hidden;
     const int tiles = (rows + kTileRows - 1) / kTileRows;
+    float s[Cell::kBlocks] = {}, h = 0;
+    const auto store = [&](int row) {
+      d.y[row * a.y_ld + unit] = h;
+      if (d.gates == nullptr) return;
+      float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
+#pragma unroll
+      for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    };
     for (int tile = 0; tile < tiles; ++tile) {
-      const int row = tile * kTileRows + own_row;
-      if (tile > 0) {
-        const ForwardStep step = forward_step<Cell>(d, a, place, current, next);
-        if (own(tile - 1, rows)) store_element<Cell>(step, row - kTileRows, unit, element);
-        if (own(tile, rows)) element = start_element<Cell>(step, row, unit);
-      }
+      const int of_group = tile * kTileRows + own_row,
+                row = current.row + sequence + tile * kTileRows;
+      const bool own = has_unit && of_group < rows;
+      ForwardElement<Cell> e{};
+      if (own) e = start(row);
       float sums[S::kColumnTiles][4];
-      if (lane.warp < warps) {
-        multiply_states<S>(states + tile * kTileRows * a.hidden,
-                           rows - tile * kTileRows, static_cast<int>(a.hidden), a.fours, lane,
-                           w, sums);
+      if (multiplies) {
+        multiply_states<S>(
+            d.h_prev +
+                static_cast<int64_t>(current.row + place.first_row + tile * kTileRows) * a.hidden,
+            rows - tile * kTileRows, a.hidden, a.fours, lane, w, sums);
       }
       __syncthreads();  // the sums before have been read
-      if (lane.warp < warps) {
-        float* to = shared + (lane.warp * kTileRows + lane.g) * kStride + 2 * lane.t;
+      if (multiplies) {
+        float* to = shared + lane.warp * kOfWarp + lane.g * kStride + 2 * lane.t;
 #pragma unroll
         for (int j = 0; j < S::kColumnTiles; ++j) {
           *reinterpret_cast<float2*>(to + 8 * j) = make_float2(sums[j][0], sums[j][1]);
@@ -190,23 +217,26 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
         }
       }
       __syncthreads();
-      if (own(tile, rows)) {
-        forget(current.row);
-        const ForwardStep step = forward_step<Cell>(d, a, place, current, next);
-        const float* from = shared + own_row * kStride + own_unit;
-        advance_element<Cell>(step, row, unit, element, [&](int gate) {
-          float sum = 0;
-          for (int v = 0; v < warps; ++v) {
-            sum += from[v * kTileRows * kStride + gate * S::kUnits];
-          }
-          return sum;
-        });
+      if (!own) continue;
+      const float* from = shared + own_row * kStride + own_unit;
+      float product[Cell::kGates];
+#pragma unroll
+      for (int gate = 0; gate < Cell::kGates; ++gate) {
+        product[gate] = 0;
+#pragma unroll
+        for (int v = 0; v < S::kWarps; ++v) product[gate] += from[v * kOfWarp + gate * S::kUnits];
       }
+      add_up<Cell>(s, bias, e.x, product, std::make_integer_sequence<int, Cell::kBlocks>{});
+      float c = 0;
+      Cell::forward(s, e.h, e.c, h, c);
+      const bool goes_on = of_group < going_on;
+      const int to = (goes_on ? next.row + sequence : sequence) + tile * kTileRows;
+      announce((goes_on ? d.h_prev : d.hn) + to * a.hidden + unit, h);
+      if (Cell::kHasC) (goes_on ? d.c_prev : d.cn)[to * a.hidden + unit] = c;
+      if (tile + 1 < tiles) store(row);
     }
-    if (own(tiles - 1, rows)) {
-      const ForwardStep step = forward_step<Cell>(d, a, place, current, next);
-      store_element<Cell>(step, (tiles - 1) * kTileRows + own_row, unit, element);
-    }
+    const int last = (tiles - 1) * kTileRows;
+    if (has_unit && last + own_row < rows) store(current.row + sequence + last);
   }
 }
 
@@ -238,8 +268,8 @@ void run_persistent(const std::vector<ForwardLoop>& loops, const Division& divis
   const Lane lane = main_lane(device);
   const PersistentPlans plans(loops, device);
   PersistentForward a{};
-  a.hidden = s.hidden;
-  a.y_ld = s.directions * s.hidden;
+  a.hidden = static_cast<int>(s.hidden);
+  a.y_ld = static_cast<int>(s.directions * s.hidden);
   a.parts = division.parts;
   a.groups = division.groups;
   a.tiles = division.tiles;
@@ -250,7 +280,8 @@ void run_persistent(const std::vector<ForwardLoop>& loops, const Division& divis
                           static_cast<size_t>(s.rows * s.hidden) * sizeof(float), lane.stream),
           "cudaMemsetAsync");
     queue_starts(l, 0, l.plan.count(), lane);
-    a.directions[i] = {.steps = {plans.plan(i), l.plan.count(), s.batch, i == 1},
+    a.directions[i] = {.steps = {plans.plan(i), static_cast<int>(l.plan.count()),
+                                 static_cast<int>(s.batch), i == 1},
                        .w_hh = l.w_hh,
                        .bias = l.bias,
                        .input = l.input,

@@ -3,7 +3,7 @@
 
 #include "cuda/mma.h"
 #include "cuda/persistent.h"
-#include "cuda/step_elements.h"
+#include "cuda/sequence_kernels.h"
 
 namespace fused_rnn::cuda {
 
@@ -51,18 +51,8 @@ int room_for(void (*kernel)(P...), CudaDevice& device) {
 }
 
 inline dim3 blocks_of(size_t directions, const Division& division) {
-  return dim3(static_cast<unsigned>(static_cast<int>(directions) * division.groups *
-                                    division.parts));
-}
-
-// What is calculated from it is not calculated from what is known of it now: it would take registers
-// until then.
-__device__ inline void forget(int64_t& x) {
-#if defined(__CUDACC__)
-  asm volatile("" : "+l"(x));
-#else
-  (void)x;
-#endif
+  return dim3(
+      static_cast<unsigned>(static_cast<int>(directions) * division.groups * division.parts));
 }
 
 // Which part of which sequences a block has.
@@ -81,8 +71,8 @@ struct Place {
     first_row = group * most_rows;
     first_unit = part * units;
   }
-  __device__ int rows_of(const Step& step) const {
-    return min(max(static_cast<int>(step.active) - first_row, 0), most_rows);
+  __device__ int rows_of(const StepRows& step) const {
+    return min(max(step.active - first_row, 0), most_rows);
   }
 };
 
@@ -96,21 +86,21 @@ struct LanePlace {
 };
 
 // row[k, k + 4) as it is now; zeros from `width` on. `fours`: all rows begin at a multiple of 16
-// bytes.
+// bytes and are as long.
 __device__ inline float4 ask_four(const float* row, int k, int width, bool fours) {
-  if (fours && k + 4 <= width) return ask(reinterpret_cast<const float4*>(row + k));
+  if (fours) return ask(reinterpret_cast<const float4*>(row + k), k < width);
   float x[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = k + i < width ? ask(row + k + i) : 0.0f;
+  for (int i = 0; i < 4; ++i) x[i] = ask(row + k + i, k + i < width);
   return make_float4(x[0], x[1], x[2], x[3]);
 }
 
 // The steps of a direction, in the order that forward takes them.
 struct Steps {
-  const Step* plan;  // null: all are of `batch` sequences
-  int64_t count, batch;
+  const StepRows* plan;  // null: all are of `batch` sequences
+  int count, batch;
   bool reverse;
-  __device__ Step operator[](int64_t i) const {
+  __device__ StepRows operator[](int i) const {
     if (i < 0 || i >= count) return {0, 0};
     if (plan != nullptr) return plan[i];
     return {(reverse ? count - 1 - i : i) * batch, batch};

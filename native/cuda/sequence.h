@@ -198,8 +198,10 @@ Lane main_lane(CudaDevice& device);
 void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context);
 void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& context);
 
+enum class Pass { forward, backward };
+
 // Whether the layers of a call may run as a wave.
-bool wave_pays(const RnnShape& s, CudaDevice& device);
+bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device);
 // The loops of all layers, each fed by the one before it (feeds[0] is not used), chunk by chunk of
 // the steps.
 void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,

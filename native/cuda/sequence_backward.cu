@@ -154,7 +154,7 @@ class Backward {
   }
 
   void run() {
-    if (wave_pays(s_, device_)) {
+    if (wave_pays(s_, Pass::backward, device_)) {
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) add_loops(layer);
       run_wave(loops_, feeds_, context_);
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {

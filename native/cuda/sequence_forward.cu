@@ -96,8 +96,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
   const int64_t p = s.out();
   const bool keep = args.workspace != nullptr;
-  const bool wave =
-      wave_pays(s, device) && (keep || RnnWorkspace(s, Cell::kBlocks, Cell::kHasC).floats() <= kMostUnkept);
+  const bool wave = wave_pays(s, Pass::forward, device) &&
+                    (keep || RnnWorkspace(s, Cell::kBlocks, Cell::kHasC).floats() <= kMostUnkept);
   // Without a workspace to keep, and layer by layer, one layer's worth serves them all.
   RnnShape one_layer = s;
   one_layer.layers = 1;

@@ -1,10 +1,22 @@
 // What the kernels of recurrent layers share. For .cu files.
 #pragma once
 
+#include "cells/cells.h"
 #include "cuda/elements.h"
 #include "cuda/sequence.h"
 
 namespace fused_rnn::cuda {
+
+// The gate of the recurrent product that is added to block `block`, or -1.
+template <class Cell>
+constexpr int hidden_gate(int block) {
+  for (const HiddenRun& run : Cell::kHiddenRuns) {
+    if (block >= run.block && block < run.block + run.count) return run.gate + block - run.block;
+  }
+  return -1;
+}
+template <class Cell, int block>
+inline constexpr int kHiddenGate = hidden_gate<Cell>(block);
 
 // Threads of a kernel over the units of some rows: units along x, rows along y.
 struct StepGrid {

@@ -1,13 +1,28 @@
 // The time loop of the backward pass, which turns the saved activations into gradients of the
 // pre-activations: in each step one product with W_hh and one kernel for the cell, with projection
 // one product more.
+#include "cells/cells.h"
 #include "cuda/sequence_kernels.h"
-#include "cuda/step_elements.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
+
+// The pointers are to the step's first row.
+struct BackwardStep {
+  int64_t rows;
+  int64_t dh_rows, dc_rows;  // so many have a gradient in dh, dc; the others begin with dhn, dcn
+  int64_t hidden;
+  float* gates;         // [rows, B*H]: activations, then gradients of the pre-activations
+  const float* h_prev;  // [rows, H], cells that use it
+  const float* c_prev;  // [rows, H]
+  const float* dy;      // [rows, H], dy_ld apart, or null for zeros
+  int64_t dy_ld;
+  const float *dhn, *dcn;  // [rows, H] or null for zeros
+  float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
+  float* dc;  // [rows, H]: of c(t), then of c(t-1)
+};
 
 // A thread for each unit of each row.
 template <class Cell>
@@ -17,8 +32,29 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
   const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
   for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
        r += stride) {
-    BackwardElement<Cell> element = start_element<Cell>(a, r, unit);
-    finish_element<Cell>(a, r, unit, element, r < a.dh_rows ? a.dh[r * a.hidden + unit] : 0.0f);
+    const int64_t at = r * a.hidden + unit;
+    float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
+    float s[Cell::kBlocks];
+    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * a.hidden];
+    float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
+    if (r < a.dh_rows) {
+      dh += a.dh[at];
+    } else if (a.dhn != nullptr) {
+      dh += a.dhn[at];
+    }
+    float dc = 0, dh_prev = 0, dc_prev = 0;
+    if (Cell::kHasC) {
+      if (r < a.dc_rows) {
+        dc = a.dc[at];
+      } else if (a.dcn != nullptr) {
+        dc = a.dcn[at];
+      }
+    }
+    Cell::backward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, dh,
+                   dc, dh_prev, dc_prev);
+    for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    if (Cell::kDirectH) a.dh[at] = dh_prev;
+    if (Cell::kHasC) a.dc[at] = dc_prev;
   }
 }
 

@@ -1,26 +1,77 @@
 // The time loop of the forward pass: in each step one product h(t-1) W_hh^T and one kernel that
 // adds the two products and the biases and computes the cell; with projection one product more.
+#include "cells/cells.h"
+#include "cuda/arrivals.h"
 #include "cuda/sequence_kernels.h"
-#include "cuda/step_elements.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
 
-// A thread for each unit of each row. product: [rows, G*H].
+// The pointers are to the step's first row.
+struct ForwardStep {
+  int64_t rows;
+  int64_t going_on;  // so many have a next step
+  int64_t hidden;
+  const float* bias;  // [B*H] or null
+  StepInput input;
+  const float* product;  // [rows, G*H]
+  float* gates;          // [rows, B*H], or null when the activations are not wanted
+  const float* h_prev;   // [rows, H], cells that use it
+  const float* c_prev;   // [rows, H]
+  float* h;              // [rows, H], h_ld apart
+  int64_t h_ld;
+  float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
+  float *c_next, *c_end;  // [rows, H]: and c
+};
+
+template <class Cell, int block>
+__device__ void start_block(const ForwardStep& a, const float* input, const float* product,
+                            int64_t unit, float& s) {
+  constexpr int kGate = kHiddenGate<Cell, block>;
+  s = a.bias != nullptr ? a.bias[block * a.hidden + unit] : 0.0f;
+  if constexpr (block >= Cell::kInputBlock) {
+    s += input[((block - Cell::kInputBlock) * a.hidden + unit) * a.input.unit_stride];
+  }
+  if constexpr (kGate >= 0) s += product[kGate * a.hidden + unit];
+}
+template <class Cell, int... block>
+__device__ void start_blocks(const ForwardStep& a, const float* input, const float* product,
+                             int64_t unit, float (&s)[Cell::kBlocks],
+                             std::integer_sequence<int, block...>) {
+  (start_block<Cell, block>(a, input, product, unit, s[block]), ...);
+}
+
+// A thread for each unit of each row.
 template <class Cell>
-__global__ void __launch_bounds__(kStepThreads)
-    forward_step_kernel(ForwardStep a, const float* product) {
+__global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep a) {
   const int64_t unit = global_thread();
   if (unit >= a.hidden) return;
   const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
   for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
        r += stride) {
-    ForwardElement<Cell> element = start_element<Cell>(a, r, unit);
-    const float* of_row = product + r * Cell::kGates * a.hidden + unit;
-    advance_element<Cell>(a, r, unit, element, [&](int gate) { return of_row[gate * a.hidden]; });
-    store_element<Cell>(a, r, unit, element);
+    int64_t from = r;
+    if (a.input.index != nullptr) {
+      // What is out of range has been reported by the operation that checked the indices.
+      from = a.input.index[r];
+      if (from < 0 || from >= a.input.classes) from = 0;
+    }
+    float s[Cell::kBlocks];
+    start_blocks<Cell>(a, a.input.values + from * a.input.row_stride,
+                       a.product + r * Cell::kGates * a.hidden, unit, s,
+                       std::make_integer_sequence<int, Cell::kBlocks>{});
+    const int64_t at = r * a.hidden + unit;
+    float h = 0, c = 0;
+    Cell::forward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, h, c);
+    if (a.gates != nullptr) {
+      float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
+      for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    }
+    a.h[r * a.h_ld + unit] = h;
+    const bool goes_on = r < a.going_on;
+    if (a.h_next != nullptr) (goes_on ? a.h_next : a.h_end)[at] = h;
+    if (Cell::kHasC) (goes_on ? a.c_next : a.c_end)[at] = c;
   }
 }
 
@@ -109,6 +160,7 @@ class ForwardSteps {
     } else {
       a.input.values += now.row * a.input.row_stride;
     }
+    a.product = l_.product;
     if (l_.keep) a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
     if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * p_;
     if (Cell::kHasC) {
@@ -126,8 +178,7 @@ class ForwardSteps {
       a.h_end = l_.hn;
     }
     const StepGrid grid(a.rows, h);
-    launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a,
-           static_cast<const float*>(l_.product));
+    launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
   }
 
   // h = u W_hr^T goes to where it is needed next; y is collected from there after the steps.

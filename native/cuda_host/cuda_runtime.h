@@ -113,8 +113,8 @@ enum class WarpCall { shuffle, vote, barrier, product };
 // vote a bit for each lane that came with one that is not 0.
 uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source);
 
-// What mma.sync.m16n8k8 does with tiles of TF32 (cuda/mma.h), some after each other: sums += a b, by
-// all lanes of a warp.
+// What mma.sync.m16n8k8 does with tiles of TF32 (cuda/mma.h), some after each other: sums += a b,
+// by all lanes of a warp.
 struct TileProduct {
   float* sums;        // 4
   const uint32_t* a;  // 4

@@ -1,0 +1,90 @@
+/** FUSED_RNN_CUDA_PATH: a layer's time loop by one kernel, or as a captured graph. */
+import test from 'ava'
+import { onCpu, runScript } from './helpers.js'
+
+const gpuTest = onCpu ? test.skip : test
+
+/** Outputs, states and gradients of some layers, as one line of JSON for each. */
+const script = (precision: string): string => `
+  import * as f from 'fused-rnn'
+  f.backends.cuda.rnn.fp32Precision = '${precision}'
+  const layers = [
+    // More sequences than a tile has, more units than a part.
+    ['LSTM', 40, 18, 5, {}],
+    ['GRU', 20, 3, 6, { numLayers: 2, bidirectional: true }],
+    ['RNN', 33, 2, 7, { nonlinearity: 'relu' }],
+    ['LSTM', 7, 5, 9, { packed: true, bidirectional: true }],
+  ]
+  for (const [cell, hidden, batch, steps, { packed, ...options }] of layers) {
+    f.manualSeed(3)
+    const rnn = new f.nn[cell](5, hidden, options)
+    const x = f.randn([steps, batch, 5], { requiresGrad: true })
+    const lengths = Array.from({ length: batch }, (_, i) => steps - i)
+    const input = packed ? f.nn.utils.rnn.packPaddedSequence(x, lengths) : x
+    const [output, state] = rnn.forward(input)
+    const y = packed ? output.data : output
+    const h = Array.isArray(state) ? state[0] : state
+    y.mul(y).sum().add(h.sum()).backward()
+    const all = [y, h, x.grad, ...rnn.parameters().map((p) => p.grad)]
+    const values = await Promise.all(all.map((tensor) => tensor.data()))
+    console.log(JSON.stringify(values.flatMap((value) => [...value])))
+  }`
+
+async function results(path: string, precision = 'ieee'): Promise<number[][]> {
+  const { stdout, stderr } = await runScript(script(precision), {
+    env: { FUSED_RNN_CUDA_PATH: path },
+  })
+  const lines = stdout.trim().split('\n')
+  if (lines.length !== 4) throw new Error(stderr)
+  return lines.map((line) => JSON.parse(line))
+}
+
+/** The largest difference, of numbers below 1 absolute, else relative. */
+function difference(a: number[], b: number[]): number {
+  if (a.length !== b.length || a.length === 0) return Number.POSITIVE_INFINITY
+  const each = a.map((x, i) => Math.abs(x - (b[i] ?? Number.NaN)) / Math.max(1, Math.abs(x)))
+  return each.every(Number.isFinite) ? Math.max(...each) : Number.POSITIVE_INFINITY
+}
+
+gpuTest('one kernel gives what the step by step way gives', async (t) => {
+  const [kernel, again, graph, tf32] = await Promise.all([
+    results('persistent'),
+    results('persistent'),
+    results('graph'),
+    results('persistent', 'tf32'),
+  ])
+  t.deepEqual(kernel, again, 'the same bits every time')
+  for (let i = 0; i < graph.length; i++) {
+    const expected = graph[i] ?? []
+    t.true(difference(expected, kernel[i] ?? []) < 2e-5, `layer ${i}`)
+    // Ten bits behind the point, in sums of as many as 40 products, over 9 steps.
+    const rounded = difference(expected, tf32[i] ?? [])
+    t.true(rounded < 2e-2, `layer ${i} in TF32: ${rounded}`)
+    t.true(rounded > 1e-6, `layer ${i} is not in TF32`)
+  }
+})
+
+gpuTest(
+  'every not-a-number comes through, also the one that stands for what is not there yet',
+  async (t) => {
+    const { stdout, stderr } = await runScript(
+      `
+    import { nn, tensor, zeros, full } from 'fused-rnn'
+    const rnn = new nn.LSTM(2, 20)
+    const bits = new Float32Array(new Uint32Array([0xffffffff]).buffer)[0]
+    for (const value of [Number.NaN, bits]) {
+      const h0 = full([1, 1, 20], value)
+      const [y] = rnn.forward(zeros([5, 1, 2]), [h0, zeros([1, 1, 20])])
+      console.log((await y.data()).every((x) => Number.isNaN(x)))
+    }`,
+      { env: { FUSED_RNN_CUDA_PATH: 'persistent' } },
+    )
+    t.is(stdout, 'true\ntrue\n', stderr)
+  },
+)
+
+gpuTest('another value is an error', async (t) => {
+  const { code, stderr } = await runScript(script('ieee'), { env: { FUSED_RNN_CUDA_PATH: 'best' } })
+  t.not(code, 0)
+  t.regex(stderr, /FUSED_RNN_CUDA_PATH: expected 'persistent' or 'graph', got 'best'/)
+})
