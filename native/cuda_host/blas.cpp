@@ -80,6 +80,8 @@ int gemm_batched(BlasHandle handle, int op_a, int op_b, int m, int n, int k, con
                  int count, int compute, int) {
   static const char what = 0;
   if (cuda_host::fails(cuda_host::Call::product)) return kExecutionFailed;
+  // What cuBLAS does then is not documented for all of its functions.
+  if (k == 0) cuda_host::die("a product of nothing");
   if (lda < std::max(1, op_a == kBlasT ? k : m) || ldb < std::max(1, op_b == kBlasT ? n : k) ||
       ldc < std::max(1, m) || m < 0 || n < 0 || k < 0) {
     return kInvalidValue;
