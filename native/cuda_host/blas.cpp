@@ -74,11 +74,16 @@ void multiply(const Call& call) {
 // Of cublasStatus_t.
 constexpr int kAllocationFailed = 3, kInvalidValue = 7, kExecutionFailed = 13;
 
+// What cuBLAS makes at its first product.
+constinit cuda_host::UntilExit tables;
+
 int gemm_batched(BlasHandle handle, int op_a, int op_b, int m, int n, int k, const void* alpha,
                  const void* a, int, int lda, long long stride_a, const void* b, int, int ldb,
                  long long stride_b, const void* beta, void* c, int, int ldc, long long stride_c,
                  int count, int compute, int) {
   static const char what = 0;
+  tables.open();
+  tables.expect("a product");
   if (cuda_host::fails(cuda_host::Call::product)) return kExecutionFailed;
   // What cuBLAS does then is not documented for all of its functions.
   if (k == 0) cuda_host::die("a product of nothing");

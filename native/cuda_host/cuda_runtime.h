@@ -8,7 +8,8 @@
 // - Device memory and shared memory begin as NaN, and are NaN again when they are freed. Memory
 //   around an allocation is watched; built with AddressSanitizer every access is.
 // - A pointer to host memory among a kernel's arguments, work on the default stream, a barrier that
-//   some threads of a block do not reach, and the like, end the process with a message.
+//   some threads of a block do not reach, a call after the driver has gone at the end of the
+//   process, and the like, end the process with a message.
 #pragma once
 
 #include <algorithm>

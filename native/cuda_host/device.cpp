@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "cuda_host/internal.h"
 
@@ -52,6 +53,36 @@ std::minstd_rand& dice() {
     return new std::minstd_rand(text != nullptr ? static_cast<unsigned>(std::atoi(text)) : 1u);
   }();
   return *generator;
+}
+
+namespace {
+
+std::vector<std::atomic<bool>*>& open_libraries() {
+  static auto* instance = new std::vector<std::atomic<bool>*>;
+  return *instance;
+}
+
+}  // namespace
+
+constinit UntilExit driver;
+
+void UntilExit::open() {
+  if (opened_.exchange(true)) return;
+  std::lock_guard guard(lock());
+  open_libraries().push_back(&gone_);
+  // Handlers take no argument: each ends the library that was opened last of those that are there.
+  std::atexit([] {
+    *open_libraries().back() = true;
+    open_libraries().pop_back();
+  });
+}
+
+void UntilExit::expect(const char* call) const {
+  if (!gone_) return;
+  char text[128];
+  std::snprintf(text, sizeof text, "%s at the end of the process, after what it needs has gone",
+                call);
+  die(text);
 }
 
 cudaError_t set_error(cudaError_t error) {
@@ -196,10 +227,11 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  int driver;
-  cudaDriverGetVersion(&driver);
-  *count = driver < 13000 ? 0 : device_count();
-  if (driver < 13000) return set_error(cudaErrorInsufficientDriver);
+  int version;
+  cudaDriverGetVersion(&version);
+  driver.open();
+  *count = version < 13000 ? 0 : device_count();
+  if (version < 13000) return set_error(cudaErrorInsufficientDriver);
   return *count > 0 ? cudaSuccess : set_error(cudaErrorNoDevice);
 }
 

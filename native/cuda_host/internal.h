@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <climits>
 #include <cstdint>
 #include <mutex>
@@ -17,6 +18,21 @@ std::recursive_mutex& lock();
 std::minstd_rand& dice();
 
 cudaError_t set_error(cudaError_t error);
+
+// A library that is opened takes itself away at the end of the process, in the order of exit():
+// what was opened last goes first. Using it then is an error, and on hardware a crash or a hang now
+// and then.
+class UntilExit {
+ public:
+  // Opened, if it is not yet.
+  void open();
+  // Dies where it is gone.
+  void expect(const char* call) const;
+
+ private:
+  std::atomic<bool> opened_{false}, gone_{false};
+};
+extern UntilExit driver;
 
 // Runs all that is queued, on all streams.
 void run_everything();

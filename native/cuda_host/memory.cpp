@@ -96,6 +96,7 @@ unsigned char* take_new(size_t bytes) {
 }
 
 cudaError_t allocate(void** data, size_t bytes, Kind kind) {
+  driver.expect("an allocation");
   std::lock_guard guard(lock());
   Memory& m = memory();
   const bool pinned = kind == Kind::pinned;

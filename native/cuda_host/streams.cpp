@@ -100,6 +100,7 @@ std::vector<NodePointer> before_next(Stream& stream) {
 
 NodePointer add(Stream* stream, const void* what, std::function<void()> run) {
   if (stream == nullptr) die("work on the default stream, which waits for all others");
+  driver.expect("work is queued");
   auto node =
       std::make_shared<Node>(Node{what, std::move(run), before_next(*stream), false, 0, {}});
   stream->last = node;
@@ -184,6 +185,7 @@ void expect_no_capture(const char* call) {
 }
 
 void run_everything() {
+  driver.expect("a wait");
   std::lock_guard guard(lock());
   static bool running = false;
   if (running) return;
