@@ -83,6 +83,15 @@ for (const [env, why] of [
   })
 }
 
+;(emulated ? test : test.skip)('a GPU with more memory than the machine may use it', async (t) => {
+  const { stdout } = await runScript(
+    `import { zeros } from 'fused-rnn'
+    try { zeros([2 ** 49]) } catch (error) { console.log(error.message) }`,
+    { env: { FUSED_RNN_CUDA_HOST_MEMORY: String(2 ** 50) } },
+  )
+  t.true(stdout.includes(`fits this machine's memory (${2 ** 50} bytes)`), stdout)
+})
+
 test.serial('setDefaultDevice: where everything is made that names no device', (t) => {
   const before = getDefaultDevice()
   t.is(before.toString(), testDevice)

@@ -105,6 +105,8 @@ export interface Binding {
   room(): Promise<void> | null
   /** The first failure that no promise has reported yet. Called when the event loop has turned. */
   takeError(): string | null
+  /** Stops the queues and drops what is outstanding; once, when the script ends. */
+  shutDown(): void
   setThreads(threads: number): void
   /** In the values of Fp32Precision. */
   setPrecision(matmul: number, rnn: number): void
@@ -391,3 +393,7 @@ function load(file: string): Binding {
 /** The file of the addon that is loaded. */
 export const addonFile = find()
 export const binding: Binding = load(addonFile)
+
+// After this event exit() takes away what the workers of the queues use: libraries' own tables, among
+// which are some that they make while they run, and that go before any handler of ours is called.
+process.once('exit', () => binding.shutDown())

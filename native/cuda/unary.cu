@@ -79,7 +79,7 @@ struct LogBackward {
   __device__ float operator()(float dy, float x, Options<float>) const { return dy / x; }
 };
 struct SqrtBackward {
-  __device__ float operator()(float dy, float y, Options<float>) const { return 0.5f * dy / y; }
+  __device__ float operator()(float dy, float y, Options<float>) const { return dy * (0.5f / y); }
 };
 struct AbsBackward {
   __device__ float operator()(float dy, float x, Options<float>) const {

@@ -58,6 +58,9 @@ class Addon : public Napi::Addon<Addon> {
  public:
   Addon(Napi::Env env, Napi::Object exports);
 
+  // Stops the queues, as the environment ends. Idempotent.
+  void shut_down();
+
   Place& cpu() { return cpu_; }
   // By the number that scripts use: -1 for the CPU, else a GPU's index. A GPU is opened when it is
   // first asked for; throws std::runtime_error when it is not there.
@@ -133,7 +136,6 @@ class Addon : public Napi::Addon<Addon> {
   bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker
   void deliver(Napi::Env env);                  // on the script's thread
-  void shut_down();
 
   const Napi::Env env_;
   Place cpu_;

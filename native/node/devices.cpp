@@ -190,6 +190,12 @@ Napi::Value info(Addon& addon, Args& args) {
   return result;
 }
 
+// shutDown(): when the script ends. What is outstanding is dropped.
+Napi::Value shut_down(Addon& addon, Args& args) {
+  addon.shut_down();
+  return args.env().Undefined();
+}
+
 }  // namespace
 
 void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
@@ -203,6 +209,7 @@ void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<cuda>(env, exports, "cuda", addon);
   add_entry<cublas_missing>(env, exports, "cublasMissing", addon);
   add_entry<info>(env, exports, "info", addon);
+  add_entry<shut_down>(env, exports, "shutDown", addon);
 }
 
 }  // namespace fused_rnn::node
