@@ -20,7 +20,7 @@ const script = `
 
 const counts = /^CUDA graphs: (\d+) launched, (\d+) captured, \d+ updated; (\d+) loops queued\n$/
 
-gpuTest('report: a training mostly replays; off: the same numbers', async (t) => {
+gpuTest('report: what became of the time loops; off: the same numbers', async (t) => {
   const [reported, off, normal] = (await Promise.all(
     ['report', 'off', ''].map((mode) =>
       runScript(script, { env: { FUSED_RNN_CUDA_GRAPHS: mode } }),
