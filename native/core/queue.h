@@ -55,7 +55,7 @@ class Queue {
   // on_room() fires when no more than this many are: enough to keep the worker busy meanwhile.
   static constexpr size_t kSoftBound = 32;
 
-  // Costs are in floating-point operations, some 40 of which take a nanosecond (node/cost.h).
+  // Costs are in floating-point operations, some 40 of which take a nanosecond (engine/cost.h).
   // Whether an operation is over within some 25 µs, so that the script's thread may run it.
   static bool small(int64_t cost) { return cost <= int64_t{1} << 20; }
   // Whether it is over within some 100 µs on one thread. Then it gets no more, wherever it runs:

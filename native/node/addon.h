@@ -16,9 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/queue.h"
-#include "core/storage.h"
-#include "fused_rnn/backend.h"
+#include "engine/place.h"
 #include "fused_rnn/cuda.h"
 
 namespace fused_rnn::node {
@@ -42,16 +40,6 @@ class ScriptMemory {
  private:
   int64_t live_ = 0;
   int64_t told_ = 0;
-};
-
-// A device, as this environment uses it.
-struct Place {
-  Place(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
-      : backend(backend), device(device), queue(threads, std::move(device)) {}
-
-  const Backend& backend;
-  const std::shared_ptr<Device> device;  // null: the host
-  Queue queue;
 };
 
 class Addon : public Napi::Addon<Addon> {
@@ -86,25 +74,10 @@ class Addon : public Napi::Addon<Addon> {
   // An array of handles; null for an absent buffer.
   Napi::Value wrap_all(Buffers buffers);
 
-  // Puts run(backend, context) on the queue of the buffers' device, or runs it now when it is small
-  // and nothing is before it; `cost` is counted as in cost.h. `reads` and `writes` are for the
-  // error rule of core/queue.h; whatever else `run` uses it must capture, which also keeps it
-  // alive.
+  // As Place::enqueue, on the queue of the buffers' device.
   template <class F>
   void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
-    Place& place = place_of(reads, writes);
-    const Backend& backend = place.backend;
-    if (Queue::small(cost) && place.queue.idle()) {
-      return place.queue.run_here(op, reads, writes,
-                                  [&](Context& context) { run(backend, context); });
-    }
-    Job job;
-    job.op = op;
-    job.one_thread = Queue::one_thread(cost);
-    job.reads.assign(reads.begin(), reads.end());
-    job.writes.assign(writes.begin(), writes.end());
-    job.run = [run = std::move(run), &backend](Context& context) mutable { run(backend, context); };
-    place.queue.push(std::move(job));
+    place_of(reads, writes).enqueue(op, cost, reads, writes, std::move(run));
   }
 
   // What `value` (an object or undefined) becomes when the place's queue has come here and work(),
@@ -175,4 +148,3 @@ void register_optim(Napi::Env env, Napi::Object exports, Addon* addon);
 }  // namespace fused_rnn::node
 
 #include "node/args.h"
-#include "node/cost.h"

@@ -1,6 +1,7 @@
 // Rows by index.
 #include <cstring>
 
+#include "engine/calls.h"
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -25,15 +26,9 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
     const auto value = static_cast<float>(fill_value);
     std::memcpy(&fill, &value, sizeof fill);
   }
-  Buffer y = x.beside(outer * n * width, x.dtype);
-  addon.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
-                [=](const Backend& backend, Context& context) {
-                  backend.gather_rows(
-                      {op.c_str(), static_cast<const uint32_t*>(x.raw()), index.i32(),
-                       static_cast<uint32_t*>(y.raw()), outer, rows, width, n, fill_absent, fill},
-                      context);
-                });
-  return addon.wrap(y);
+  Place& place = addon.place_of({x, index}, {});
+  return addon.wrap(
+      fused_rnn::gather_rows(place, op, x, index, {outer, rows, width}, fill_absent, fill));
 }
 
 // scatterAddRows(dy, index, outer, rows, width, skip) → dx [outer, rows, width]
@@ -45,13 +40,8 @@ Napi::Value scatter_add_rows(Addon& addon, Args& args) {
   const int64_t n = index.length;
   args.expect(dy, outer * n * width);
   args.expect(index, n, DType::int32);
-  Buffer dx = dy.beside(outer * rows * width);
-  addon.enqueue("gatherRows backward", cost::elements(dx.length + dy.length), {dy, index}, {dx},
-                [=](const Backend& backend, Context& context) {
-                  backend.scatter_add_rows(
-                      {dy.f32(), index.i32(), dx.f32(), outer, rows, width, n, skip}, context);
-                });
-  return addon.wrap(dx);
+  Place& place = addon.place_of({dy, index}, {});
+  return addon.wrap(fused_rnn::scatter_add_rows(place, dy, index, {outer, rows, width}, skip));
 }
 
 }  // namespace

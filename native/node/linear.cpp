@@ -1,6 +1,6 @@
 // The linear layer.
+#include "engine/calls.h"
 #include "node/addon.h"
-#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
@@ -14,12 +14,7 @@ Napi::Value linear(Addon& addon, Args& args) {
   args.expect(x, m * in);
   args.expect(w, out * in);
   args.expect(b, out);
-  Buffer y = x.beside(m * out);
-  addon.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
-                [=](const Backend& backend, Context& context) {
-                  backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
-                });
-  return addon.wrap(y);
+  return addon.wrap(fused_rnn::linear(addon.place_of({x, w, b}, {}), x, w, b, m, in, out));
 }
 
 // linearBackward(dy, x | null, w | null, m, inputs, outputs, bias) → [dx, dw, db]; x is given when
@@ -33,23 +28,8 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   args.expect(dy, m * out);
   args.expect(x, m * in);
   args.expect(w, out * in);
-  Buffer dx = w ? dy.beside(m * in) : Buffer{};
-  Buffer dw = x ? dy.beside(out * in) : Buffer{};
-  Buffer db = bias ? dy.beside(out) : Buffer{};
-  const int64_t cost =
-      ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
-  addon.enqueue(
-      "linear backward", cost, {dy, x, w}, {dx, dw, db},
-      [=](const Backend& backend, Context& context) {
-        const auto* gradient = dy.deferred<DeferredLogitsGradient>();
-        if (gradient != nullptr && m > 0 && gradient->has_shape(m, out)) {
-          return backend.linear_cross_entropy_backward(
-              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
-              context);
-        }
-        backend.linear_backward(
-            {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out}, context);
-      });
+  Place& place = addon.place_of({dy, x, w}, {});
+  const auto [dx, dw, db] = fused_rnn::linear_backward(place, dy, x, w, m, in, out, bias);
   return addon.wrap_all({dx, dw, db});
 }
 

@@ -1,17 +1,9 @@
 // Losses.
+#include "engine/calls.h"
 #include "node/addon.h"
-#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
-
-struct CrossEntropyCall {
-  Buffer logits;
-  Buffer target;
-  CrossEntropyShape shape;
-  int64_t losses() const { return shape.reduction == Reduction::none ? shape.n : 1; }
-  int64_t cost() const { return cost::functions(shape.n * shape.classes); }
-};
 
 // (logits, target, rows, classes, ignoreIndex, labelSmoothing, logProbabilities, reduction)
 CrossEntropyCall read_cross_entropy(Args& args) {
@@ -32,14 +24,8 @@ CrossEntropyCall read_cross_entropy(Args& args) {
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
-  Buffer loss = call.logits.beside(call.losses());
-  Buffer lse = call.logits.beside(call.shape.n);
-  addon.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
-                [=](const Backend& backend, Context& context) {
-                  backend.cross_entropy_forward(
-                      {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
-                      context);
-                });
+  Place& place = addon.place_of({call.logits, call.target}, {});
+  const auto [loss, lse] = fused_rnn::cross_entropy(place, call);
   return addon.wrap_all({loss, lse});
 }
 
@@ -52,18 +38,8 @@ Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   const bool defer = args.boolean();
   args.expect(lse, call.shape.n);
   args.expect(dloss, call.losses());
-  Buffer dlogits = call.logits.beside(call.shape.n * call.shape.classes);
-  addon.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
-                {dlogits}, [=](const Backend& backend, Context& context) {
-                  if (defer) {
-                    return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
-                        backend, context, call.shape, call.logits, call.target, lse, dloss));
-                  }
-                  backend.cross_entropy_backward({call.shape, call.logits.f32(), call.target.i32(),
-                                                  lse.f32(), dloss.f32(), dlogits.f32()},
-                                                 context);
-                });
-  return addon.wrap(dlogits);
+  Place& place = addon.place_of({call.logits, call.target, lse, dloss}, {});
+  return addon.wrap(fused_rnn::cross_entropy_backward(place, call, lse, dloss, defer));
 }
 
 struct PairLossCall {

@@ -1,23 +1,18 @@
 // Random fills, dropout, sampling and one-hot rows.
+#include "engine/calls.h"
 #include "node/addon.h"
-#include "node/deferred.h"
 
 namespace fused_rnn::node {
 namespace {
 
-struct Stream {
-  uint64_t seed;
-  uint64_t counter;
-};
-
-Stream read_stream(Args& args) {
+RandomStream read_stream(Args& args) {
   const auto seed = static_cast<uint64_t>(args.size());
   return {seed, static_cast<uint64_t>(args.size())};
 }
 
 struct Fill {
   float a, b;
-  Stream stream;
+  RandomStream stream;
 };
 
 Fill read_fill(Args& args) {
@@ -26,13 +21,8 @@ Fill read_fill(Args& args) {
   return {a, b, read_stream(args)};
 }
 
-void enqueue_random(Addon& addon, RandomKind kind, const Fill& fill, const Buffer& out) {
-  const int64_t cost =
-      kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
-  addon.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
-    const auto& [a, b, stream] = fill;
-    backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
-  });
+void fill_random(Addon& addon, RandomKind kind, const Fill& fill, const Buffer& out) {
+  random_into(addon.place_of({}, {out}), out, kind, fill.a, fill.b, fill.stream);
 }
 
 // random(kind, length, a, b, seed, counter, device) → buffer
@@ -41,16 +31,16 @@ Napi::Value random(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const Fill fill = read_fill(args);
   Buffer out = Buffer::make(n, DType::float32, addon.place(args.integer()).device);
-  enqueue_random(addon, kind, fill, out);
+  fill_random(addon, kind, fill, out);
   return addon.wrap(out);
 }
 
 // randomInto(to, kind, a, b, seed, counter)
-Napi::Value random_into(Addon& addon, Args& args) {
+Napi::Value random_into_buffer(Addon& addon, Args& args) {
   Buffer to = args.buffer();
   const auto kind = static_cast<RandomKind>(args.size());
   args.expect(to, to.length);
-  enqueue_random(addon, kind, read_fill(args), to);
+  fill_random(addon, kind, read_fill(args), to);
   return args.env().Undefined();
 }
 
@@ -71,14 +61,9 @@ Napi::Value dropout(Addon& addon, Args& args) {
   Buffer x = args.buffer();
   const int64_t n = args.size();
   const auto p = static_cast<float>(args.number());
-  const Stream stream = read_stream(args);
+  const RandomStream stream = read_stream(args);
   args.expect(x, n);
-  Buffer out = x.beside(n);
-  addon.enqueue("dropout", cost::draws(n), {x}, {out},
-                [=](const Backend& backend, Context& context) {
-                  backend.dropout({out.f32(), x.f32(), n, p, stream.seed, stream.counter}, context);
-                });
-  return addon.wrap(out);
+  return addon.wrap(fused_rnn::dropout(addon.place_of({x}, {}), x, p, stream));
 }
 
 // sample(logits, rows, classes, temperature, topK, seed, counter) → int32 buffer
@@ -88,16 +73,10 @@ Napi::Value sample(Addon& addon, Args& args) {
   const int64_t classes = args.size();
   const auto temperature = static_cast<float>(args.number());
   const int64_t top_k = args.size();
-  const Stream stream = read_stream(args);
+  const RandomStream stream = read_stream(args);
   args.expect(logits, n * classes);
-  Buffer out = logits.beside(n, DType::int32);
-  addon.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
-                [=](const Backend& backend, Context& context) {
-                  backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
-                                  stream.seed, stream.counter},
-                                 context);
-                });
-  return addon.wrap(out);
+  Place& place = addon.place_of({logits}, {});
+  return addon.wrap(fused_rnn::sample(place, logits, n, classes, temperature, top_k, stream));
 }
 
 // oneHot(indices, length, classes) → buffer, whose values are written when somebody reads them
@@ -106,24 +85,14 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const int64_t classes = args.size();
   args.expect(indices, n, DType::int32);
-  Buffer out = indices.beside(n * classes);
-  addon.enqueue(
-      "oneHot", cost::elements(n), {indices}, {out}, [=](const Backend& backend, Context& context) {
-        backend.one_hot({nullptr, indices.i32(), n, classes}, context);
-        const Buffer index = indices.beside(n, DType::int32);
-        backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
-                      reinterpret_cast<const uint32_t*>(indices.i32()), n},
-                     context);
-        out.storage->defer(std::make_shared<DeferredOneHot>(backend, context, index, classes));
-      });
-  return addon.wrap(out);
+  return addon.wrap(fused_rnn::one_hot(addon.place_of({indices}, {}), indices, classes));
 }
 
 }  // namespace
 
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<random>(env, exports, "random", addon);
-  add_entry<random_into>(env, exports, "randomInto", addon);
+  add_entry<random_into_buffer>(env, exports, "randomInto", addon);
   add_entry<fill_into>(env, exports, "fillInto", addon);
   add_entry<dropout>(env, exports, "dropout", addon);
   add_entry<sample>(env, exports, "sample", addon);

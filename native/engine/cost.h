@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace fused_rnn::node::cost {
+namespace fused_rnn::cost {
 
 // n elements read, a little arithmetic, written.
 inline int64_t elements(int64_t n) { return 16 * n; }
@@ -19,4 +19,4 @@ inline int64_t scalar_functions(int64_t n) { return 1024 * n; }
 constexpr int64_t kCall = 1 << 13;
 inline int64_t product(int64_t m, int64_t n, int64_t k) { return kCall + (2 * m + 4) * n * k; }
 
-}  // namespace fused_rnn::node::cost
+}  // namespace fused_rnn::cost

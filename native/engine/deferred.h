@@ -4,7 +4,7 @@
 #include "core/storage.h"
 #include "fused_rnn/backend.h"
 
-namespace fused_rnn::node {
+namespace fused_rnn {
 
 class DeferredOneHot : public Deferred {
  public:
@@ -58,4 +58,4 @@ class DeferredLogitsGradient : public Deferred {
   Buffer logits_, target_, lse_, dloss_;
 };
 
-}  // namespace fused_rnn::node
+}  // namespace fused_rnn

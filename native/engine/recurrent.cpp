@@ -1,0 +1,167 @@
+#include "engine/recurrent.h"
+
+#include <utility>
+
+#include "engine/deferred.h"
+
+namespace fused_rnn {
+namespace {
+
+void append(std::vector<Buffer>& list, const std::vector<Buffer>& more) {
+  for (const Buffer& buffer : more) {
+    if (buffer) list.push_back(buffer);
+  }
+}
+
+bool has(const Buffer& buffer, int64_t length) {
+  return buffer.length == length && buffer.dtype == DType::float32;
+}
+
+}  // namespace
+
+void RecurrentCall::set_sizes(std::vector<int32_t> batch_sizes) {
+  sizes = std::make_shared<const std::vector<int32_t>>(std::move(batch_sizes));
+  shape.steps = static_cast<int64_t>(sizes->size());
+  shape.batch_sizes = sizes->data();
+  shape.rows = 0;
+  for (int32_t size : *sizes) shape.rows += size;
+}
+
+bool RecurrentCall::fits() const {
+  bool ok = shape.layers >= 1 && (shape.directions == 1 || shape.directions == 2) &&
+            shape.hidden >= 1 && shape.input >= 1 && !sizes->empty() &&
+            sizes->front() == shape.batch && sizes->back() >= 0 &&
+            weights.size() == static_cast<size_t>(stacks()) * kPerStack &&
+            (shape.proj == 0 || (has_c() && shape.proj < shape.hidden));
+  for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
+  for (size_t i = 0; ok && i < weights.size(); ++i) {
+    const size_t kind = i % kPerStack;
+    const bool wanted = kind < 2 || (kind < 4 ? shape.bias : shape.proj > 0);
+    ok = static_cast<bool>(weights[i]) == wanted && (!wanted || has(weights[i], weight_floats(i)));
+  }
+  return ok && has(x, shape.rows * shape.input);
+}
+
+int64_t RecurrentCall::gate_rows() const {
+  const int64_t gates = shape.cell == CellKind::lstm ? 4 : shape.cell == CellKind::gru ? 3 : 1;
+  return gates * shape.hidden;
+}
+
+int64_t RecurrentCall::weight_floats(size_t i) const {
+  const auto layer = static_cast<int64_t>(i / kPerStack) / shape.directions;
+  switch (i % kPerStack) {
+    case 0:
+      return gate_rows() * shape.layer_input(layer);
+    case 1:
+      return gate_rows() * shape.out();
+    case 4:
+      return shape.proj * shape.hidden;
+    default:
+      return gate_rows();
+  }
+}
+
+int64_t RecurrentCall::cost() const {
+  int64_t cost = 0;
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    const int64_t columns = shape.layer_input(layer) + shape.out() + shape.proj;
+    cost +=
+        shape.directions * (shape.steps * cost::kCall + cost::functions(shape.rows * gate_rows()) +
+                            cost::product(shape.rows, gate_rows(), columns));
+  }
+  return cost;
+}
+
+RnnInput RecurrentCall::input() const {
+  const auto* one_hot = x.deferred<DeferredOneHot>();
+  if (one_hot != nullptr && one_hot->classes() == shape.input) return {nullptr, one_hot->index()};
+  return {x.f32(), nullptr};
+}
+
+std::vector<RnnWeights> RecurrentCall::pointers() const {
+  std::vector<RnnWeights> result(static_cast<size_t>(stacks()));
+  for (size_t i = 0; i < result.size(); ++i) {
+    const Buffer* b = &weights[i * kPerStack];
+    result[i] = {b[0].f32(), b[1].f32(), b[2].f32(), b[3].f32(), b[4].f32()};
+  }
+  return result;
+}
+
+RecurrentOutput recurrent_forward(Place& place, const RecurrentCall& call, const Buffer& h0,
+                                  const Buffer& c0, bool keep) {
+  const Buffer y = call.x.beside(call.y_floats());
+  const Buffer hn = call.x.beside(call.h_floats());
+  const Buffer cn = call.has_c() ? call.x.beside(call.c_floats()) : Buffer{};
+  const Buffer workspace =
+      keep ? call.x.beside(place.backend.rnn_workspace_floats(call.shape)) : Buffer{};
+  std::vector<Buffer> reads = {call.x, h0, c0};
+  append(reads, call.weights);
+  place.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
+                [=](const Backend& backend, Context& context) {
+                  const auto weights = call.pointers();
+                  backend.rnn_forward({.shape = call.shape,
+                                       .weights = weights.data(),
+                                       .x = call.input(),
+                                       .h0 = h0.f32(),
+                                       .c0 = c0.f32(),
+                                       .dropout = call.dropout,
+                                       .y = y.f32(),
+                                       .hn = hn.f32(),
+                                       .cn = cn.f32(),
+                                       .workspace = workspace.f32()},
+                                      context);
+                });
+  return {y, hn, cn, workspace};
+}
+
+std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
+                                       const Buffer& workspace, const Buffer& dy, const Buffer& dhn,
+                                       const Buffer& dcn, const std::vector<bool>& needed) {
+  constexpr size_t kPerStack = RecurrentCall::kPerStack;
+  const Buffer dx = needed[0] ? call.x.beside(call.shape.rows * call.shape.input) : Buffer{};
+  const Buffer dh0 = needed[1] ? call.x.beside(call.h_floats()) : Buffer{};
+  const Buffer dc0 = call.has_c() && needed[2] ? call.x.beside(call.c_floats()) : Buffer{};
+
+  std::vector<Buffer> grads(call.weights.size());
+  int64_t total = 0;
+  for (size_t i = 0; i < grads.size(); ++i) {
+    if (!call.weights[i] || !needed[3 + i]) continue;
+    grads[i] = Buffer{nullptr, total, call.weight_floats(i)};
+    total += grads[i].length;
+  }
+  const Buffer block = call.x.beside(total);
+  for (Buffer& grad : grads) {
+    if (grad.length > 0) grad.storage = block.storage;
+  }
+
+  std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
+  append(reads, call.weights);
+  place.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
+                [=](const Backend& backend, Context& context) {
+                  const auto weights = call.pointers();
+                  const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
+                  std::vector<RnnWeightGrads> gradients(weights.size());
+                  for (size_t i = 0; i < gradients.size(); ++i) {
+                    const Buffer* b = &grads[i * kPerStack];
+                    gradients[i] = {b[0].f32(), b[1].f32(), b[2].f32(), b[3].f32(), b[4].f32()};
+                  }
+                  backend.rnn_backward({.shape = call.shape,
+                                        .weights = weights.data(),
+                                        .x = x,
+                                        .dropout = call.dropout,
+                                        .workspace = workspace.f32(),
+                                        .dy = dy.f32(),
+                                        .dhn = dhn.f32(),
+                                        .dcn = dcn.f32(),
+                                        .dx = dx.f32(),
+                                        .dh0 = dh0.f32(),
+                                        .dc0 = dc0.f32(),
+                                        .grads = gradients.data()},
+                                       context);
+                });
+  std::vector<Buffer> results = {dx, dh0, dc0};
+  results.insert(results.end(), grads.begin(), grads.end());
+  return results;
+}
+
+}  // namespace fused_rnn

@@ -1,0 +1,58 @@
+// A recurrent call on a queue: its arguments, what it costs, its two passes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/place.h"
+
+namespace fused_rnn {
+
+struct RecurrentCall {
+  static constexpr size_t kPerStack = 5;  // w_ih, w_hh, b_ih, b_hh, w_hr
+
+  RnnShape shape{};
+  std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
+  std::vector<Buffer> weights;                        // kPerStack per layer and direction
+  Buffer x;                                           // [rows, I]
+  RnnDropout dropout{};
+
+  // The active sequences of every step; also sets shape.steps and shape.rows.
+  void set_sizes(std::vector<int32_t> batch_sizes);
+  // Whether sizes, weights and x are of the sizes that the shape says.
+  bool fits() const;
+
+  int64_t stacks() const { return shape.layers * shape.directions; }
+  int64_t gate_rows() const;
+  bool has_c() const { return shape.cell == CellKind::lstm; }
+  int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
+  int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
+  int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
+  // Elements of weight `i` of the flat list.
+  int64_t weight_floats(size_t i) const;
+  // Of the forward pass; backward takes some three times as much.
+  int64_t cost() const;
+
+  // On the queue's thread: one-hot rows are looked up where nothing has written them out.
+  RnnInput input() const;
+  std::vector<RnnWeights> pointers() const;
+};
+
+struct RecurrentOutput {
+  Buffer y, hn;
+  Buffer cn;         // LSTM only
+  Buffer workspace;  // where a gradient is wanted
+};
+
+// h0, c0: absent for zeros. `keep`: whether a gradient will be wanted.
+RecurrentOutput recurrent_forward(Place& place, const RecurrentCall& call, const Buffer& h0,
+                                  const Buffer& c0, bool keep);
+
+// → dx, dh0, dc0, then the weights' gradients, absent where `needed`, in the same order, says no;
+// those of the weights are windows of one block. The workspace is used up.
+std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
+                                       const Buffer& workspace, const Buffer& dy, const Buffer& dhn,
+                                       const Buffer& dcn, const std::vector<bool>& needed);
+
+}  // namespace fused_rnn
