@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -30,6 +31,9 @@ class Device {
   // On any thread.
   virtual void free(void* data, size_t bytes) noexcept = 0;
   virtual MemoryStats memory_stats() const = 0;
+  // Gives `owner` up, on any thread, once what has been queued so far, which may use its memory,
+  // has run: at the next wait(). On any thread.
+  virtual void release_later(std::shared_ptr<void> owner) noexcept = 0;
 
   // Copies in stream order, on the queue's thread. `from` may change as soon as upload returns.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;

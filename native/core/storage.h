@@ -10,10 +10,9 @@
 
 #include "core/allocator.h"
 #include "core/device.h"
+#include "fused_rnn/dtype.h"
 
 namespace fused_rnn {
-
-enum class DType : uint8_t { float32, int32 };
 
 // Contents that are cheaper to use as what they are made of than to write down: one-hot rows, the
 // gradient of a cross entropy. Operations that know better ask for deferred(); all others get the
@@ -29,9 +28,14 @@ class Storage {
   // `device`: null for the host.
   explicit Storage(size_t bytes, std::shared_ptr<Device> device = nullptr)
       : bytes_(bytes), device_(std::move(device)) {}
+  // Somebody else's memory, with values in it; `owner` is given up when nobody needs it any more.
+  Storage(std::shared_ptr<void> owner, void* data, size_t bytes, std::shared_ptr<Device> device)
+      : data_(data), bytes_(bytes), device_(std::move(device)), owner_(std::move(owner)) {}
   ~Storage() {
     if (data_ == nullptr) return;
-    if (device_ == nullptr) {
+    if (owner_ != nullptr) {
+      if (device_ != nullptr) device_->release_later(std::move(owner_));
+    } else if (device_ == nullptr) {
       host_free(data_, bytes_);
     } else {
       device_->free(data_, bytes_);
@@ -65,6 +69,7 @@ class Storage {
   void* data_ = nullptr;
   size_t bytes_;
   std::shared_ptr<Device> device_;
+  std::shared_ptr<void> owner_;
   std::shared_ptr<const Deferred> deferred_;
   std::unique_ptr<std::string> poison_;
 };

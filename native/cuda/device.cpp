@@ -104,6 +104,7 @@ struct CudaDevice::Garbage {
   std::atomic<bool> any{false};
   std::mutex mutex;
   std::vector<void*> blocks;
+  std::vector<std::shared_ptr<void>> owners;  // of memory that is not from the pool
 };
 
 // Who may report a fault, each with a record of its own, since the last wait.
@@ -260,6 +261,11 @@ void CudaDevice::free_garbage() noexcept {
   garbage_->any = false;
 }
 
+void CudaDevice::release_later(std::shared_ptr<void> owner) noexcept {
+  std::lock_guard lock(garbage_->mutex);
+  garbage_->owners.push_back(std::move(owner));
+}
+
 MemoryStats CudaDevice::memory_stats() const {
   const Use& use = uses[static_cast<size_t>(index_)];
   const size_t live = use.live;
@@ -322,6 +328,11 @@ void CudaDevice::leave_thread() noexcept {
 
 void CudaDevice::wait() {
   free_garbage();
+  std::vector<std::shared_ptr<void>> owners;  // given up at the end
+  {
+    std::lock_guard lock(garbage_->mutex);
+    owners.swap(garbage_->owners);
+  }
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   // Nobody reports any more, so without a fault all sites are free again.
   if (faults_->shared->any == 0) faults_->sites.clear();

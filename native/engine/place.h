@@ -2,7 +2,9 @@
 // the queue on which they run in order.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "core/queue.h"
@@ -37,5 +39,19 @@ struct Place {
     queue.push(std::move(job));
   }
 };
+
+// All cores.
+int default_threads();
+
+// A copy of values of the host, where the place's device is.
+Buffer upload(Place& place, const void* from, int64_t length, DType dtype);
+
+// For the thread that the queue's jobs run on, or when it is idle: the queue's first error since
+// the last report, or the one that poisoned one of `reads`, or that of work(), which is called if
+// there is no other; empty if none.
+std::string report(Queue& queue, Buffers reads, const std::function<void()>& work);
+
+// On the same: the values, to host memory.
+void copy_out(const Buffer& buffer, void* to);
 
 }  // namespace fused_rnn

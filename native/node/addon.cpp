@@ -2,17 +2,11 @@
 
 #include <memory>
 #include <stdexcept>
-#include <thread>
 
 #include "core/allocator.h"
 
 namespace fused_rnn::node {
 namespace {
-
-int default_threads() {
-  const unsigned cores = std::thread::hardware_concurrency();
-  return cores == 0 ? 1 : static_cast<int>(cores);
-}
 
 const Backend& chosen_backend(Napi::Env env) {
   try {
@@ -196,22 +190,6 @@ uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {
   if (value.IsObject()) pending.value = Napi::Persistent(value.As<Napi::Object>());
   pending_.emplace(id, std::move(pending));
   return id;
-}
-
-// The first error since the last report, or the one that poisoned one of `reads`, or that of
-// work(), which is called if there is no other.
-std::string Addon::report(Queue& queue, Buffers reads, const std::function<void()>& work) {
-  std::string error = queue.take_error();
-  for (const Buffer& buffer : reads) {
-    if (error.empty() && buffer.storage->poisoned()) error = *buffer.storage->poisoned();
-  }
-  if (!error.empty()) return error;
-  try {
-    work();
-  } catch (const std::exception& e) {
-    error = e.what();
-  }
-  return error;
 }
 
 // A loop of awaits that are answered at once would never let the event loop turn.

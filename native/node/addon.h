@@ -104,7 +104,6 @@ class Addon : public Napi::Addon<Addon> {
   [[noreturn]] void refuse();
   Place& find_place(Buffers reads, Buffers writes);
   bool loop_waits() const;
-  static std::string report(Queue& queue, Buffers reads, const std::function<void()>& work);
   uint64_t add_pending(Napi::Env env, Napi::Value value);
   bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker

@@ -1,6 +1,4 @@
 // Buffers and reading back.
-#include <cstring>
-
 #include "core/allocator.h"
 #include "node/addon.h"
 
@@ -14,21 +12,13 @@ Napi::Value upload(Addon& addon, Args& args) {
   if (!is_int && array.TypedArrayType() != napi_float32_array) {
     throw Napi::TypeError::New(args.env(), "internal: upload takes a Float32Array or Int32Array");
   }
-  const std::shared_ptr<Device>& device = addon.place(args.integer()).device;
+  Place& place = addon.place(args.integer());
   const auto length = static_cast<int64_t>(array.ElementLength());
-  const DType dtype = is_int ? DType::int32 : DType::float32;
-  const size_t bytes = array.ByteLength();
   // Not through array.ArrayBuffer(), which refuses shared memory.
   const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
                             : static_cast<void*>(array.As<Napi::Float32Array>().Data());
-  Buffer values = Buffer::make(length, dtype);
-  if (bytes > 0) std::memcpy(values.raw(), from, bytes);
-  if (device == nullptr) return addon.wrap(std::move(values));
-  Buffer out = Buffer::make(length, dtype, device);
-  addon.enqueue("upload", cost::elements(length), {}, {out}, [=](const Backend&, Context& context) {
-    context.device->upload(out.raw(), values.raw(), bytes);
-  });
-  return addon.wrap(std::move(out));
+  const DType dtype = is_int ? DType::int32 : DType::float32;
+  return addon.wrap(fused_rnn::upload(place, from, length, dtype));
 }
 
 // clone(buffer) → a buffer of its own with the same values
@@ -90,18 +80,8 @@ Napi::Value read(Addon& addon, Args& args) {
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
   Place& place = addon.place_of({buffer}, {});
-  return addon.when_done(args.env(), place, cost, {buffer}, array, [buffer, to] {
-    const size_t bytes = static_cast<size_t>(buffer.length) * 4;
-    if (bytes == 0) return;
-    const void* from = buffer.raw();
-    host_check_available(bytes);  // the array's pages are taken only now, as they are written
-    const std::shared_ptr<Device>& device = buffer.storage->device();
-    if (device == nullptr) {
-      std::memcpy(to, from, bytes);
-    } else {
-      device->download(to, from, bytes);
-    }
-  });
+  return addon.when_done(args.env(), place, cost, {buffer}, array,
+                         [buffer, to] { copy_out(buffer, to); });
 }
 
 }  // namespace

@@ -1,0 +1,185 @@
+// The format: eight bytes with the header's length, a JSON header with dtype, shape and offsets of
+// every tensor, then the values. What is refused, and how, is as in ts/io/safetensors.ts.
+#include "fused_rnn/safetensors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "api/files.h"
+#include "api/internal.h"
+#include "api/json.h"
+
+namespace fused_rnn {
+namespace {
+
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr const char* kMetadata = "__metadata__";
+
+struct Entry {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  size_t begin, end;
+};
+
+[[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
+
+// A whole number that a double counts exactly; -1 for anything else.
+int64_t size_in(const Json& json) {
+  const double* number = json.as<double>();
+  if (number == nullptr || !(*number >= 0) || *number > 9007199254740991.0 ||
+      *number != std::floor(*number)) {
+    return -1;
+  }
+  return static_cast<int64_t>(*number);
+}
+
+Entry entry_of(const std::string& name, const Json& json, size_t data_bytes) {
+  const std::string quoted = "'" + name + "'";
+  const auto* members = json.as<Json::Object>();
+  if (members == nullptr) fail(quoted + " is not an object");
+  for (const auto& [key, _] : *members) {
+    if (key != "dtype" && key != "shape" && key != "data_offsets") {
+      fail(quoted + " has an unknown key '" + key + "'");
+    }
+  }
+  Entry entry{name, DType::float32, {}, 0, 0};
+  const Json* dtype = json.find("dtype");
+  const std::string* type = dtype == nullptr ? nullptr : dtype->as<std::string>();
+  if (type == nullptr) fail(quoted + " has no dtype");
+  if (*type == "I32") {
+    entry.dtype = DType::int32;
+  } else if (*type != "F32") {
+    fail(quoted + " has the dtype '" + *type + "'; known here are F32, I32");
+  }
+  const Json* shape = json.find("shape");
+  const auto* sizes = shape == nullptr ? nullptr : shape->as<Json::Array>();
+  if (sizes == nullptr) fail(quoted + " has no shape of whole numbers");
+  for (const Json& size : *sizes) {
+    entry.shape.push_back(size_in(size));
+    if (entry.shape.back() < 0) fail(quoted + " has no shape of whole numbers");
+  }
+  const Json* offsets = json.find("data_offsets");
+  const auto* pair = offsets == nullptr ? nullptr : offsets->as<Json::Array>();
+  if (pair == nullptr || pair->size() != 2 || size_in((*pair)[0]) < 0 || size_in((*pair)[1]) < 0) {
+    fail(quoted + " has no data_offsets of two whole numbers");
+  }
+  entry.begin = static_cast<size_t>(size_in((*pair)[0]));
+  entry.end = static_cast<size_t>(size_in((*pair)[1]));
+  if (entry.begin > entry.end || entry.end > data_bytes) {
+    fail(quoted + " lies at bytes " + std::to_string(entry.begin) + " to " +
+         std::to_string(entry.end) + " of " + std::to_string(data_bytes) + " bytes of data");
+  }
+  const auto bytes = static_cast<size_t>(elements_of(quoted, entry.shape)) * 4;
+  if (bytes != entry.end - entry.begin) {
+    fail(quoted + " of shape " + text_of(entry.shape) + " needs " + std::to_string(bytes) +
+         " bytes, and has " + std::to_string(entry.end - entry.begin));
+  }
+  return entry;
+}
+
+// Every byte of the data belongs to exactly one tensor.
+void check_cover(std::vector<Entry> entries, size_t data_bytes) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
+  size_t at = 0;
+  for (const Entry& entry : entries) {
+    if (entry.begin < at) {
+      fail("'" + entry.name + "' overlaps another tensor at byte " + std::to_string(entry.begin));
+    }
+    if (entry.begin > at) break;
+    at = entry.end;
+  }
+  if (at != data_bytes) fail("the data after byte " + std::to_string(at) + " belong to no tensor");
+}
+
+SafetensorsFile parse(const Engine& engine, const std::string& bytes) {
+  if (bytes.size() < 8) {
+    fail("a file of " + std::to_string(bytes.size()) + " bytes is too short");
+  }
+  uint64_t length = 0;
+  for (size_t i = 8; i-- > 0;) length = length << 8 | static_cast<uint8_t>(bytes[i]);
+  if (length > kMaxHeaderBytes || length > bytes.size() - 8) {
+    fail("a header of " + std::to_string(length) + " bytes in a file of " +
+         std::to_string(bytes.size()) + " bytes");
+  }
+  const std::string_view header = std::string_view(bytes).substr(8, length);
+  if (header.empty() || header[0] != '{') fail("the header does not begin with {");
+  const Json json = parse_json(header);
+  const std::string_view data = std::string_view(bytes).substr(8 + length);
+  SafetensorsFile file;
+  std::vector<Entry> entries;
+  for (const auto& [name, member] : *json.as<Json::Object>()) {
+    if (name != kMetadata) {
+      entries.push_back(entry_of(name, member, data.size()));
+      continue;
+    }
+    const auto* texts = member.as<Json::Object>();
+    if (texts == nullptr) fail(std::string(kMetadata) + " is not an object of texts");
+    for (const auto& [key, text] : *texts) {
+      if (text.as<std::string>() == nullptr) {
+        fail(std::string(kMetadata) + " is not an object of texts");
+      }
+      file.metadata.emplace(key, *text.as<std::string>());
+    }
+  }
+  check_cover(entries, data.size());
+  for (const Entry& entry : entries) {
+    const auto length = static_cast<int64_t>((entry.end - entry.begin) / 4);
+    Buffer values = upload(engine.impl().place, data.data() + entry.begin, length, entry.dtype);
+    file.tensors.emplace(entry.name, wrap(engine.shared(), std::move(values), entry.shape));
+  }
+  return file;
+}
+
+std::string serialize(const SafetensorsFile& file) {
+  std::string header = "{", data;
+  const auto comma = [&] { header += header.size() > 1 ? "," : ""; };
+  if (!file.metadata.empty()) {
+    std::string texts;
+    for (const auto& [key, text] : file.metadata) {
+      texts += (texts.empty() ? "" : ",") + json_string(key) + ":" + json_string(text);
+    }
+    header += json_string(kMetadata) + ":{" + texts + "}";
+  }
+  for (const auto& [name, tensor] : file.tensors) {
+    const Buffer buffer = tensor.impl().buffer;
+    const size_t begin = data.size(), end = begin + static_cast<size_t>(buffer.length) * 4;
+    data.resize(end);
+    tensor.impl().engine->wait({buffer}, [&] { copy_out(buffer, data.data() + begin); });
+    std::string sizes;
+    for (int64_t size : tensor.shape()) sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
+    comma();
+    header += json_string(name) + ":{\"dtype\":\"" +
+              (buffer.dtype == DType::int32 ? "I32" : "F32") + "\",\"shape\":[" + sizes +
+              "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]}";
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the data are aligned
+  std::string bytes(8, '\0');
+  for (size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(header.size() >> (8 * i) & 0xFF);
+  return bytes + header + data;
+}
+
+}  // namespace
+
+SafetensorsFile load_safetensors(const Engine& engine, const std::filesystem::path& path) {
+  try {
+    return parse(engine, read_file(path));
+  } catch (const std::exception& e) {
+    throw std::runtime_error("[load_safetensors] " + path.string() + ": " + e.what());
+  }
+}
+
+void save_safetensors(const std::filesystem::path& path, const SafetensorsFile& file) {
+  try {
+    write_file(path, serialize(file));
+  } catch (const std::exception& e) {
+    throw std::runtime_error("[save_safetensors] " + path.string() + ": " + e.what());
+  }
+}
+
+}  // namespace fused_rnn

@@ -1,0 +1,55 @@
+#include "engine/place.h"
+
+#include <cstring>
+#include <exception>
+#include <thread>
+
+#include "core/allocator.h"
+
+namespace fused_rnn {
+
+int default_threads() {
+  const unsigned cores = std::thread::hardware_concurrency();
+  return cores == 0 ? 1 : static_cast<int>(cores);
+}
+
+Buffer upload(Place& place, const void* from, int64_t length, DType dtype) {
+  const Buffer values = Buffer::make(length, dtype);
+  const size_t bytes = values.storage->bytes();
+  if (bytes > 0) std::memcpy(values.raw(), from, bytes);
+  if (place.device == nullptr) return values;
+  const Buffer out = Buffer::make(length, dtype, place.device);
+  place.enqueue("upload", cost::elements(length), {}, {out}, [=](const Backend&, Context& context) {
+    context.device->upload(out.raw(), values.raw(), bytes);
+  });
+  return out;
+}
+
+std::string report(Queue& queue, Buffers reads, const std::function<void()>& work) {
+  std::string error = queue.take_error();
+  for (const Buffer& buffer : reads) {
+    if (error.empty() && buffer.storage->poisoned()) error = *buffer.storage->poisoned();
+  }
+  if (!error.empty()) return error;
+  try {
+    work();
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  return error;
+}
+
+void copy_out(const Buffer& buffer, void* to) {
+  const size_t bytes = static_cast<size_t>(buffer.length) * 4;
+  if (bytes == 0) return;
+  const void* from = buffer.raw();
+  host_check_available(bytes);  // the receiver's pages are taken only now, as they are written
+  const std::shared_ptr<Device>& device = buffer.storage->device();
+  if (device == nullptr) {
+    std::memcpy(to, from, bytes);
+  } else {
+    device->download(to, from, bytes);
+  }
+}
+
+}  // namespace fused_rnn

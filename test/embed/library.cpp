@@ -1,0 +1,253 @@
+// What test/embed.test.ts asks of an installed library:
+//
+//   library layers IN OUT     runs layers on the tensors of IN, writes what comes out to OUT
+//   library files FILE…       says what is wrong with each file of tensors
+//   library models FOLDER…    and with each model
+//   library arguments         says what wrong arguments are answered
+//   library memory            whether memory is shared and given back
+#include <fused_rnn/fused_rnn.h>
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using namespace fused_rnn;
+
+extern "C" int plain_c_works(void);
+
+namespace {
+
+void tell(const std::function<void()>& f) {
+  try {
+    f();
+    std::printf("fine\n");
+  } catch (const std::invalid_argument& e) {
+    std::printf("argument: %s\n", e.what());
+  } catch (const std::exception& e) {
+    std::printf("error: %s\n", e.what());
+  }
+}
+
+// ---- Layers -----------------------------------------------------------------------------------
+
+struct Case {
+  const std::string name;
+  std::map<std::string, Tensor>&in, &out;
+
+  Tensor get(const std::string& key) const {
+    const auto found = in.find(name + "." + key);
+    return found == in.end() ? Tensor() : found->second;
+  }
+  void put(const std::string& key, const Tensor& tensor) const {
+    if (tensor) out[name + "." + key] = tensor;
+  }
+  void load(const Parameters& parameters) const {
+    for (const auto& [key, parameter] : parameters) parameter->value = get(key);
+  }
+  // The gradients, then the parameters after two steps with them.
+  void train(const Parameters& parameters) const {
+    for (const auto& [key, parameter] : parameters) put("grad." + key, parameter->grad);
+    SGDOptions options;
+    options.lr = 0.1;
+    options.momentum = 0.9;
+    options.weight_decay = 0.01;
+    options.nesterov = true;
+    options.max_grad_norm = 0.5;
+    options.max_grad_value = 0.1;
+    SGD optimizer(parameters, options);
+    optimizer.step();
+    optimizer.step();
+    for (const auto& [key, parameter] : parameters) put(key, parameter->value);
+  }
+};
+
+void recurrent(const Case& c, Recurrent layer) {
+  c.load(layer.parameters());
+  const RecurrentState state = {c.get("h0"), c.get("c0")};
+  Recurrent::Saved saved;
+  const auto [output, next] = layer.forward(c.get("x"), state, &saved);
+  c.put("output", output);
+  c.put("hn", next.h);
+  c.put("cn", next.c);
+  c.put("again", layer.forward(c.get("x"), state).output);
+  const auto [dx, dstate] = layer.backward(saved, c.get("doutput"), {c.get("dhn"), c.get("dcn")});
+  c.put("dx", dx);
+  c.put("dh0", dstate.h);
+  c.put("dc0", dstate.c);
+  c.train(layer.parameters());
+}
+
+// Embedding, linear layer, cross entropy: the loss and all gradients, twice, which add up.
+void classifier(const Engine& engine, const Case& c) {
+  Embedding embedding(engine, 7, 5);
+  Linear linear(engine, 5, 7);
+  c.load(embedding.parameters());
+  c.load({{"linear", linear.parameters()[0].second}, {"bias", linear.parameters()[1].second}});
+  CrossEntropyOptions options;
+  options.ignore_index = 3;
+  options.label_smoothing = 0.1F;
+  const CrossEntropyLoss loss(options);
+  for (int i = 0; i < 2; ++i) {
+    const Tensor x = embedding.forward(c.get("indices"));
+    CrossEntropyLoss::Saved saved;
+    c.put("loss", loss.forward(linear.forward(x), c.get("target"), &saved));
+    const Tensor dlogits = loss.backward(saved);
+    embedding.backward(c.get("indices"), linear.backward(x, dlogits));
+    c.put("dlogits", dlogits);
+  }
+  Parameters all = embedding.parameters();
+  all.emplace_back("linear", linear.parameters()[0].second);
+  all.emplace_back("bias", linear.parameters()[1].second);
+  c.train(all);
+}
+
+void layers(const std::string& from, const std::string& to) {
+  const Engine engine("cpu", 2);
+  SafetensorsFile in = load_safetensors(engine, from), out;
+  out.metadata["text"] = "\"quoted\"\n";
+  const RecurrentOptions both = {.num_layers = 2, .bidirectional = true};
+  recurrent({"lstm", in.tensors, out.tensors}, LSTM(engine, 3, 6, both, 4));
+  recurrent({"gru", in.tensors, out.tensors}, GRU(engine, 3, 6, {.num_layers = 2, .bias = false}));
+  recurrent({"rnn", in.tensors, out.tensors}, RNN(engine, 3, 6, {}, RNN::Nonlinearity::relu));
+  classifier(engine, {"classifier", in.tensors, out.tensors});
+  save_safetensors(to, out);
+}
+
+// ---- Errors -----------------------------------------------------------------------------------
+
+void arguments() {
+  Engine engine("cpu", 1), other("cpu", 1);
+  const std::vector<float> six = {1, 2, 3, 4, 5, 6};
+  const std::vector<int32_t> far = {9};
+  const Tensor x(engine, {2, 3}, six);
+  const Tensor index(engine, {1}, far);
+  LSTM lstm(engine, 3, 4);
+  tell([] { Engine("gpu"); });
+  tell([] { Engine("cuda:99"); });
+  tell([&] { Tensor(engine, {2, 2}, six); });
+  tell([&] { x.reshape({4}); });
+  tell([&] { x.rows(1, 3); });
+  tell([&] { x.item(); });
+  tell([&] { x.integers(); });
+  tell([] { Tensor().shape(); });
+  tell([&] { LSTM(engine, 3, 0); });
+  tell([&] { LSTM(engine, 3, 4, {}, 4); });
+  tell([&] { lstm.forward(x); });
+  tell([&] { lstm.forward(x.reshape({2, 1, 3}), {x, {}}); });
+  tell([&] { GRU(engine, 3, 4).forward(x.reshape({2, 1, 3}), {{}, x}); });
+  tell([&] { lstm.forward(Tensor(other, {2, 1, 3}, six)); });
+  tell([&] {
+    Recurrent::Saved saved;
+    const Tensor y = lstm.forward(x.reshape({2, 1, 3}), {}, &saved).output;
+    lstm.backward(saved, y);
+    lstm.backward(saved, y);
+  });
+  tell([&] { Linear(engine, 4, 2).forward(x); });
+  tell([&] { CrossEntropyLoss().forward(x, index); });
+  tell([&] { SGD({}, {}); });
+  tell([&] { Embedding(engine, 5, 2).forward(index).floats(); });
+  tell([&] { x.floats(); });  // the failure has been told
+  tell([&] {
+    SGDOptions options;
+    options.nesterov = true;
+    auto parameter = std::make_shared<Parameter>(Parameter{x, x});
+    SGD({{"x", parameter}}, options).step();
+  });
+}
+
+// ---- Memory -----------------------------------------------------------------------------------
+
+void expect(bool holds, const char* what) {
+  if (!holds) throw std::runtime_error(std::string("not so: ") + what);
+}
+
+int deleted = 0;
+
+void memory() {
+  expect(plain_c_works() == 1, "c.h works in C");
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  DLManagedTensor* shared;
+  {
+    const Engine engine("cpu", 1);
+    shared = Tensor(engine, {2, 3}, values).to_dlpack();
+  }
+  // The engine has gone, the memory has not.
+  const DLTensor& t = shared->dl_tensor;
+  expect(t.ndim == 2 && t.shape[0] == 2 && t.shape[1] == 3, "the shape");
+  expect(t.strides[0] == 3 && t.strides[1] == 1 && t.byte_offset == 0, "the strides");
+  expect(t.dtype.code == kDLFloat && t.dtype.bits == 32 && t.dtype.lanes == 1, "the type");
+  expect(t.device.device_type == kDLCPU && t.device.device_id == 0, "the device");
+  expect(std::memcmp(t.data, values.data(), sizeof(float) * 6) == 0, "the values");
+  const Engine engine("cpu", 1);
+  const Tensor back = Tensor::from_dlpack(engine, shared);
+  static_cast<float*>(t.data)[5] = 60;
+  expect(back.floats() == std::vector<float>{1, 2, 3, 4, 5, 60}, "one memory");
+
+  float own[] = {0, 1, 2, 3, 4};
+  int64_t shape[] = {2, 2}, strides[] = {2, 1};
+  DLManagedTensor managed{};
+  managed.deleter = [](DLManagedTensor*) { deleted += 1; };
+  managed.dl_tensor = {own, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, strides, 4};
+  {
+    const Tensor tensor = Tensor::from_dlpack(engine, &managed);
+    expect(tensor.floats() == std::vector<float>{1, 2, 3, 4}, "the offset");
+    const Tensor row = tensor.rows(1, 2);
+    expect(row.floats() == std::vector<float>{3, 4}, "a row of it");
+    expect(deleted == 0, "not given back too early");
+  }
+  expect(deleted == 1, "given back once");
+  tell([&] { Tensor::from_dlpack(engine, nullptr); });
+  const auto refused = [&](const std::function<void(DLTensor&)>& change) {
+    DLManagedTensor wrong = managed;
+    change(wrong.dl_tensor);
+    tell([&] { Tensor::from_dlpack(engine, &wrong); });
+  };
+  refused([](DLTensor& w) { w.dtype.bits = 64; });
+  refused([](DLTensor& w) { w.dtype.code = kDLUInt; });
+  refused([](DLTensor& w) { w.device.device_type = 8; });
+  refused([](DLTensor& w) { w.device.device_type = kDLCUDA; });
+  refused([](DLTensor& w) { w.ndim = 9; });
+  refused([&](DLTensor& w) {
+    static int64_t columns[] = {1, 2};
+    w.strides = columns;
+  });
+  refused([](DLTensor& w) { w.data = nullptr; });
+  refused([](DLTensor& w) { w.byte_offset = 2; });
+  refused([](DLTensor& w) {
+    static int64_t negative[] = {-1, 2};
+    w.shape = negative;
+  });
+  expect(deleted == 1, "what was refused stays its owner's");
+  std::printf("memory is shared\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  try {
+    if (mode == "layers" && argc == 4) {
+      layers(argv[2], argv[3]);
+    } else if (mode == "files") {
+      const Engine engine("cpu", 1);
+      for (int i = 2; i < argc; ++i) tell([&] { load_safetensors(engine, argv[i]); });
+    } else if (mode == "models") {
+      const Engine engine("cpu", 1);
+      for (int i = 2; i < argc; ++i) tell([&] { LanguageModel::load(engine, argv[i]); });
+    } else if (mode == "arguments") {
+      arguments();
+    } else if (mode == "memory") {
+      memory();
+    } else {
+      return 2;
+    }
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
