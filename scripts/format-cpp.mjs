@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const folders = ['native', 'examples/cpp', 'test/embed']
+const folders = ['native', 'examples/cpp', 'examples/addon', 'test/embed']
 const files = folders
   .flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, withFileTypes: true })

@@ -4,14 +4,26 @@
  */
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
-import { data, io, manualSeed, models, nn, optim, type Tensor, tensor } from 'fused-rnn'
-import { closeTo, onCpu, projected, randomTensor } from './helpers.js'
+import {
+  data,
+  io,
+  manualSeed,
+  models,
+  nn,
+  optim,
+  synchronize,
+  type Tensor,
+  tensor,
+  utils,
+} from 'fused-rnn'
+import { closeTo, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const exec = promisify(execFile)
@@ -456,4 +468,63 @@ native(title('memory is shared through DLPack, and given back'), async (t) => {
     t.true(lines[i]?.startsWith('argument: [Tensor.from_dlpack] tensor: expected '))
     t.regex(lines[i] ?? '', message)
   }
+})
+
+// ---- Somebody else's addon -------------------------------------------------------------------------
+
+native(title('another addon takes a tensor and gives one, without a copy'), async (t) => {
+  const addon = at('addon')
+  await cp(join(root, 'examples/addon'), addon, { recursive: true })
+  await mkdir(join(addon, 'node_modules'))
+  for (const name of ['node-addon-api', 'node-api-headers'])
+    await symlink(join(root, 'node_modules', name), join(addon, 'node_modules', name))
+  await symlink(root, join(addon, 'node_modules/fused-rnn'))
+  const program = join(root, 'node_modules/cmake-js/bin/cmake-js')
+  await exec(process.execPath, [program, 'compile', '--directory', addon]).catch((error) => {
+    throw new Error(`${error.stdout}\n${error.stderr}`)
+  })
+  const { stdout } = await exec(process.execPath, [join(addon, 'demo.mjs')])
+  t.regex(stdout, /a GRU of it: \[ 12, 1, 4 \]/)
+  t.regex(stdout, /still there: 12 values, 1 array/)
+
+  type Capsule = utils.dlpack.DlpackCapsule
+  const waves = createRequire(import.meta.url)(join(addon, 'build/Release/waves.node')) as {
+    sine(n: number): Capsule
+    rectify(capsule: Capsule): Capsule
+    live(): number
+  }
+  const { fromDlpack, toDlpack } = utils.dlpack
+  // Ours, changed by the addon.
+  const values = tensor([
+    [1, -2],
+    [-3, 4],
+  ])
+  const shared = waves.rectify(await toDlpack(values))
+  t.deepEqual([...(await values.data())], [1, 2, 3, 4])
+  values[Symbol.dispose]()
+  t.deepEqual([...(await fromDlpack(shared).data())], [1, 2, 3, 4], 'outlives the tensor')
+  // The addon's, given back when nobody needs it.
+  const wave = fromDlpack(waves.sine(1000))
+  await closeTo(
+    t,
+    wave,
+    Float32Array.from({ length: 1000 }, (_, i) => Math.sin(i)),
+    1e-6,
+  )
+  const half = wave.slice(0, 0, 500)
+  wave[Symbol.dispose]()
+  t.is(waves.live(), 1)
+  t.is((await half.data()).length, 500)
+  half[Symbol.dispose]()
+  await synchronize()
+  t.is(waves.live(), 0)
+  // Whose turn it is.
+  const taken = waves.sine(3)
+  const own = fromDlpack(taken)
+  throwsWith(t, () => waves.rectify(taken), TypeError, /somebody has emptied this capsule/)
+  throwsWith(t, () => fromDlpack(taken), TypeError, /one that somebody has emptied/)
+  throwsWith(t, () => waves.rectify({} as Capsule), TypeError, /expected a capsule/)
+  own[Symbol.dispose]()
+  const integers = await toDlpack(tensor(Int32Array.of(1)))
+  throwsWith(t, () => waves.rectify(integers), TypeError, /expected float32 on the CPU/)
 })

@@ -68,6 +68,9 @@ export interface CudaInfo {
   driver: string
 }
 
+/** A tensor on its way to or from another library; see FusedRnnCapsule in native/include/fused_rnn/c.h. */
+export type DlpackCapsule = { readonly __dlpackCapsule: unique symbol }
+
 /** What the two recurrent calls share; see RnnShape in native/include/fused_rnn/ops.h. */
 export type RecurrentShared = readonly [
   cell: number,
@@ -99,6 +102,16 @@ export interface Binding {
   copyInto(to: Buffer, from: Buffer): void
   /** The values, or a promise of them while the queue is busy. Throws, or rejects, as `data()`. */
   read(buffer: Buffer): Float32Array | Int32Array | Promise<Float32Array | Int32Array>
+  /** A share of the memory, or a promise of it while the queue is busy. Throws, or rejects, as `read`. */
+  toDlpack(
+    buffer: Buffer,
+    shape: readonly number[],
+    device: number,
+  ): DlpackCapsule | Promise<DlpackCapsule>
+  /** The device; null of a capsule that has been emptied; undefined of anything else. */
+  dlpackDevice(value: unknown): number | null | undefined
+  /** Empties a full capsule. @throws RangeError when it is no contiguous array of a known type */
+  fromDlpack(capsule: DlpackCapsule): [buffer: Buffer, shape: number[], integer: boolean]
   /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
   synchronize(device: number): void | Promise<void>
   /** A promise for room in the queues, or null when there is room now. */

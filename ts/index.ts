@@ -25,3 +25,4 @@ export { manualSeed, type RandomState, randomState, setRandomState } from './ran
 export type { Shape } from './shape.js'
 export { type DType, type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
 export * from './train/index.js'
+export * as utils from './utils/index.js'

@@ -72,6 +72,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_random(env, exports, this);
   register_loss(env, exports, this);
   register_optim(env, exports, this);
+  register_dlpack(env, exports, this);
 }
 
 void Addon::shut_down() {
@@ -187,7 +188,8 @@ uint64_t Addon::add_pending(Napi::Env env, Napi::Value value) {
   if (pending_.empty()) wake_script_.Ref(env);
   const uint64_t id = next_pending_++;
   Pending pending{Napi::Promise::Deferred::New(env), {}};
-  if (value.IsObject()) pending.value = Napi::Persistent(value.As<Napi::Object>());
+  if (value.IsObject() || value.IsExternal())
+    pending.value = Napi::Persistent(value.As<Napi::Object>());
   pending_.emplace(id, std::move(pending));
   return id;
 }

@@ -80,10 +80,10 @@ class Addon : public Napi::Addon<Addon> {
     place_of(reads, writes).enqueue(op, cost, reads, writes, std::move(run));
   }
 
-  // What `value` (an object or undefined) becomes when the place's queue has come here and work(),
-  // of `cost`, has run: the value itself if that can be now, else a promise of it. Throws, or
-  // rejects, with the place's first error since the last report, or the one that poisoned one of
-  // `reads`.
+  // What `value` (an object, an external or undefined) becomes when the place's queue has come here
+  // and work(), of `cost`, has run: the value itself if that can be now, else a promise of it.
+  // Throws, or rejects, with the place's first error since the last report, or the one that
+  // poisoned one of `reads`.
   Napi::Value when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads, Napi::Value value,
                         std::function<void()> work);
 
@@ -143,6 +143,7 @@ void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_loss(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_optim(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_dlpack(Napi::Env env, Napi::Object exports, Addon* addon);
 
 }  // namespace fused_rnn::node
 

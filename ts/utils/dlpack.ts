@@ -1,0 +1,55 @@
+/** Tensors shared with other libraries without a copy; as `torch.utils.dlpack`. */
+import { binding, type DlpackCapsule } from '../binding.js'
+import { checkDevice, deviceNumber } from '../device.js'
+import { typeError } from '../errors.js'
+import { checkTensor } from '../ops/common.js'
+import { Tensor } from '../tensor.js'
+
+export type { DlpackCapsule } from '../binding.js'
+
+/**
+ * A capsule with a share of the tensor's memory, for another addon (native/include/fused_rnn/c.h
+ * says how it takes it) or for {@link fromDlpack}; as `torch.utils.dlpack.to_dlpack`. The values are
+ * there when the promise settles. The memory lasts until the receiver gives it back, also when the
+ * tensor is disposed; a capsule that nobody has emptied gives it back when it is collected.
+ *
+ * Whoever writes there changes the tensor, and operations that are queued meanwhile see the one or
+ * the other.
+ * @param tensor float32 or int32, on any device, without gradient: `tensor.detach()`
+ * @throws (rejects) TypeError for anything else and for a disposed tensor, or with the first failure
+ *   among the operations queued so far
+ */
+export async function toDlpack(tensor: Tensor): Promise<DlpackCapsule> {
+  checkTensor('toDlpack', 'tensor', tensor)
+  if (tensor.requiresGrad) {
+    throw new TypeError(
+      '[toDlpack] tensor: expected one that requires no gradient (share tensor.detach()), got one that does',
+    )
+  }
+  const { buffer } = tensor
+  tensor.aliased = true
+  return binding.toDlpack(buffer, tensor.shape, deviceNumber(tensor.device))
+}
+
+/**
+ * A tensor over the memory in a capsule, which is empty afterwards; as
+ * `torch.utils.dlpack.from_dlpack`. The values have to be there: whoever fills the memory on a
+ * stream of a GPU waits for it first.
+ * @param capsule from {@link toDlpack} or another addon: contiguous float32 or int32 on the CPU or a
+ *   GPU
+ * @throws TypeError for anything else and for a capsule that somebody has emptied; RangeError for
+ *   another type, layout or device, which leaves the capsule full
+ */
+export function fromDlpack(capsule: DlpackCapsule): Tensor {
+  const fn = 'fromDlpack'
+  const number = binding.dlpackDevice(capsule)
+  if (number === undefined) throw typeError(fn, 'capsule', 'a capsule of toDlpack()', capsule)
+  if (number === null) {
+    throw new TypeError(`[${fn}] capsule: expected a full one, got one that somebody has emptied`)
+  }
+  const device = checkDevice(fn, 'capsule', number < 0 ? 'cpu' : `cuda:${number}`).toString()
+  const [buffer, shape, integer] = binding.fromDlpack(capsule)
+  const tensor = Tensor.wrap(buffer, shape, device, integer ? 'int32' : 'float32')
+  tensor.aliased = true
+  return tensor
+}

@@ -1,0 +1,2 @@
+/** As `torch.utils`. */
+export * as dlpack from './dlpack.js'
