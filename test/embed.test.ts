@@ -23,7 +23,7 @@ import {
   tensor,
   utils,
 } from 'fused-rnn'
-import { closeTo, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
+import { closeTo, emulated, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const exec = promisify(execFile)
@@ -38,6 +38,10 @@ function missing(): string {
 const why = missing()
 const title = (text: string): string => (why === '' ? text : `${text} (left out: ${why})`)
 const native = why === '' ? test.serial : test.serial.skip
+/** test/embed/library.cpp over native/cuda_host; made by `npm run build:cuda-host`. */
+const onHost = join(root, 'build/cuda-host/library_on_host')
+const emulation = emulated && existsSync(onHost)
+const anywhere = why === '' || emulation ? test.serial : test.serial.skip
 
 let folder = ''
 const at = (...names: string[]): string => join(folder, ...names)
@@ -54,10 +58,11 @@ async function build(source: string, into: string): Promise<void> {
   await cmake('--build', into)
 }
 
-if (why === '') {
+if (why === '' || emulation) {
   test.before(async (t) => {
     t.timeout(300_000)
     folder = await mkdtemp(join(tmpdir(), 'fused-rnn-embed-'))
+    if (emulation) return
     await cmake('--build', join(root, 'build'), '--target', 'fused_rnn_library', '--parallel', '2')
     await cmake(
       ...['--install', join(root, 'build'), '--prefix', at('prefix'), '--component', 'library'],
@@ -70,7 +75,7 @@ if (why === '') {
 
 /** The lines that test/embed/library.cpp writes. */
 async function library(...args: string[]): Promise<string[]> {
-  const { stdout } = await exec(at('test/library'), args)
+  const { stdout } = await exec(emulation ? onHost : at('test/library'), args)
   return stdout.trimEnd().split('\n')
 }
 
@@ -312,7 +317,7 @@ native(title('files of tensors: JSON and layout are read strictly'), async (t) =
 
 // ---- Layers, arguments, memory ---------------------------------------------------------------------
 
-native(title('layers, loss and optimiser give what TypeScript gives'), async (t) => {
+anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
   const inputs = new Map<string, Tensor>()
   const wanted = new Map<string, Tensor>()
   /** As Case::train in test/embed/library.cpp. */
@@ -468,6 +473,14 @@ native(title('memory is shared through DLPack, and given back'), async (t) => {
     t.true(lines[i]?.startsWith('argument: [Tensor.from_dlpack] tensor: expected '))
     t.regex(lines[i] ?? '', message)
   }
+})
+
+const onGpu = emulation ? test.serial : test.serial.skip
+onGpu('memory of a GPU is shared through DLPack, and given back', async (t) => {
+  t.deepEqual(await library('gpu'), [
+    'argument: [Tensor.from_dlpack] tensor: expected memory of cpu, got that of cuda:0',
+    'memory is shared',
+  ])
 })
 
 // ---- Somebody else's addon -------------------------------------------------------------------------

@@ -96,6 +96,14 @@ void Engine::set_threads(int threads) {
   check_size("Engine.set_threads", "threads", threads, 1);
   impl_->place.queue.set_threads(threads_of(impl_->number, threads));
 }
+void Engine::set_precision(Precision matmul, Precision rnn) {
+  if (impl_->place.device == nullptr) return;
+  const CudaPrecision precision{static_cast<Fp32Precision>(matmul),
+                                static_cast<Fp32Precision>(rnn)};
+  impl_->place.enqueue("setPrecision", 0, {}, {}, [=](const Backend&, Context& context) {
+    set_cuda_precision(*context.device, precision);
+  });
+}
 void Engine::manual_seed(uint64_t seed) {
   impl_->seed = seed;
   impl_->counter = 0;

@@ -5,9 +5,13 @@
 //   library models FOLDER…    and with each model
 //   library arguments         says what wrong arguments are answered
 //   library memory            whether memory is shared and given back
+//   library gpu               the same on a GPU
+//
+// `layers` and `gpu` run on FUSED_RNN_TEST_DEVICE.
 #include <fused_rnn/fused_rnn.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -31,6 +35,13 @@ void tell(const std::function<void()>& f) {
   } catch (const std::exception& e) {
     std::printf("error: %s\n", e.what());
   }
+}
+
+Engine test_engine() {
+  const char* device = std::getenv("FUSED_RNN_TEST_DEVICE");
+  Engine engine(device == nullptr ? "cpu" : device, 2);
+  engine.set_precision(Precision::ieee, Precision::ieee);
+  return engine;
 }
 
 // ---- Layers -----------------------------------------------------------------------------------
@@ -107,7 +118,7 @@ void classifier(const Engine& engine, const Case& c) {
 }
 
 void layers(const std::string& from, const std::string& to) {
-  const Engine engine("cpu", 2);
+  const Engine engine = test_engine();
   SafetensorsFile in = load_safetensors(engine, from), out;
   out.metadata["text"] = "\"quoted\"\n";
   const RecurrentOptions both = {.num_layers = 2, .bidirectional = true};
@@ -226,6 +237,31 @@ void memory() {
   std::printf("memory is shared\n");
 }
 
+void gpu() {
+  const Engine engine = test_engine();
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  const Tensor tensor(engine, {2, 3}, values);
+  DLManagedTensor* shared = tensor.to_dlpack();
+  const DLTensor& t = shared->dl_tensor;
+  expect(t.device.device_type == kDLCUDA && t.device.device_id == 0, "the device");
+  tell([&] { Tensor::from_dlpack(Engine("cpu", 1), shared); });
+  // The same memory once more, as if it were somebody else's.
+  DLManagedTensor other = *shared;
+  other.deleter = [](DLManagedTensor*) { deleted += 1; };
+  {
+    const Tensor back = Tensor::from_dlpack(engine, &other);
+    expect(back.floats() == values, "the values");
+    Linear linear(engine, 3, 1, false);
+    linear.forward(back);
+  }
+  engine.synchronize();
+  engine.synchronize();  // the first may have begun while the memory was still in use
+  expect(deleted == 1, "given back once");
+  fused_rnn_delete(shared);
+  expect(tensor.floats() == values, "ours is still there");
+  std::printf("memory is shared\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -243,6 +279,8 @@ int main(int argc, char** argv) {
       arguments();
     } else if (mode == "memory") {
       memory();
+    } else if (mode == "gpu") {
+      gpu();
     } else {
       return 2;
     }

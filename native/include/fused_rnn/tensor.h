@@ -24,6 +24,9 @@ namespace fused_rnn {
 
 using Shape = std::vector<int64_t>;
 
+// What a GPU computes products of float32 in; sums are float32 always.
+enum class Precision { ieee, tf32, bf16 };
+
 // A handle; copies are the same engine. It lives as long as the last handle or tensor of it.
 class FUSED_RNN_API Engine {
  public:
@@ -35,6 +38,8 @@ class FUSED_RNN_API Engine {
   const std::string& device() const;
   int threads() const;
   void set_threads(int threads);
+  // On a GPU, from the operations that follow on; by default ieee, and tf32 in recurrent layers.
+  void set_precision(Precision matmul, Precision rnn);
   // Starts the random numbers (initial values, dropout) anew. The numbers are those that
   // manualSeed(seed) of the npm package gives.
   void manual_seed(uint64_t seed);
