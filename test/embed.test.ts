@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
@@ -78,6 +78,15 @@ async function library(...args: string[]): Promise<string[]> {
   const { stdout } = await exec(emulation ? onHost : at('test/library'), args)
   return stdout.trimEnd().split('\n')
 }
+
+native(title('a plain cmake asks for no Node'), async (t) => {
+  // A `node` that fails comes first on PATH.
+  await mkdir(at('bin'))
+  await writeFile(at('bin/node'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+  const env = { ...process.env, PATH: `${at('bin')}${delimiter}${process.env.PATH}` }
+  const { stdout } = await exec('cmake', ['-S', root, '-B', at('plain')], { env })
+  t.regex(stdout, /Generating done/)
+})
 
 // ---- Models ----------------------------------------------------------------------------------------
 

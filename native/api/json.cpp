@@ -1,7 +1,8 @@
 #include "api/json.h"
 
-#include <charconv>
 #include <cstdint>
+#include <locale>
+#include <sstream>
 #include <stdexcept>
 #include <unordered_set>
 
@@ -119,10 +120,11 @@ class Parser {
       if (!take('+')) take('-');
       if (!digits()) fail("a digit");
     }
+    // Not strtod, which reads numbers as the program's locale writes them.
+    std::istringstream stream{std::string(text_.substr(begin, at_ - begin))};
+    stream.imbue(std::locale::classic());
     double result = 0;
-    const char* end = text_.data() + at_;
-    const auto [stop, error] = std::from_chars(text_.data() + begin, end, result);
-    if (stop != end || error != std::errc{}) fail("a number within a double's range before");
+    if (!(stream >> result)) fail("a number within a double's range before");
     return result;
   }
 

@@ -23,11 +23,6 @@ Recurrent::Saved& Recurrent::Saved::operator=(Saved&&) noexcept = default;
 
 namespace {
 
-int64_t gates_of(int cell) {
-  const auto kind = static_cast<CellKind>(cell);
-  return kind == CellKind::lstm ? 4 : kind == CellKind::gru ? 3 : 1;
-}
-
 Shape state_shape(const RnnShape& s, int64_t width) {
   return {s.layers * s.directions, s.batch, width};
 }
@@ -54,7 +49,7 @@ Recurrent::Recurrent(const Engine& engine, const char* name, int cell, int64_t i
   }
   const int64_t directions = options.bidirectional ? 2 : 1;
   const int64_t out = proj_size > 0 ? proj_size : hidden_size;
-  const int64_t rows = gates_of(cell) * hidden_size;
+  const int64_t rows = gates_of(static_cast<CellKind>(cell)) * hidden_size;
   const double bound = 1 / std::sqrt(static_cast<double>(hidden_size));
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     for (int64_t direction = 0; direction < directions; ++direction) {

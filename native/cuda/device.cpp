@@ -262,8 +262,16 @@ void CudaDevice::free_garbage() noexcept {
 }
 
 void CudaDevice::release_later(std::shared_ptr<void> owner) noexcept {
-  std::lock_guard lock(garbage_->mutex);
-  garbage_->owners.push_back(std::move(owner));
+  {
+    std::lock_guard lock(garbage_->mutex);
+    if (garbage_->worker.load() != std::thread::id{}) {
+      garbage_->owners.push_back(std::move(owner));
+      return;
+    }
+  }
+  // Nobody will wait any more. What the owner keeps may be memory of this device.
+  const OnDevice here(index_);
+  if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
 }
 
 MemoryStats CudaDevice::memory_stats() const {
@@ -321,7 +329,12 @@ void CudaDevice::enter_thread() {
   garbage_->worker = std::this_thread::get_id();
 }
 void CudaDevice::leave_thread() noexcept {
-  garbage_->worker = std::thread::id{};
+  std::vector<std::shared_ptr<void>> owners;  // given up at the end
+  {
+    std::lock_guard lock(garbage_->mutex);
+    garbage_->worker = std::thread::id{};
+    owners.swap(garbage_->owners);
+  }
   free_garbage();
   if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
 }

@@ -42,11 +42,6 @@ bool RecurrentCall::fits() const {
   return ok && has(x, shape.rows * shape.input);
 }
 
-int64_t RecurrentCall::gate_rows() const {
-  const int64_t gates = shape.cell == CellKind::lstm ? 4 : shape.cell == CellKind::gru ? 3 : 1;
-  return gates * shape.hidden;
-}
-
 int64_t RecurrentCall::weight_floats(size_t i) const {
   const auto layer = static_cast<int64_t>(i / kPerStack) / shape.directions;
   switch (i % kPerStack) {

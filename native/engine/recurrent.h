@@ -9,6 +9,11 @@
 
 namespace fused_rnn {
 
+// G of ops.h.
+inline int64_t gates_of(CellKind cell) {
+  return cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+}
+
 struct RecurrentCall {
   static constexpr size_t kPerStack = 5;  // w_ih, w_hh, b_ih, b_hh, w_hr
 
@@ -24,7 +29,7 @@ struct RecurrentCall {
   bool fits() const;
 
   int64_t stacks() const { return shape.layers * shape.directions; }
-  int64_t gate_rows() const;
+  int64_t gate_rows() const { return gates_of(shape.cell) * shape.hidden; }
   bool has_c() const { return shape.cell == CellKind::lstm; }
   int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
   int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }

@@ -15,6 +15,7 @@ import {
   Tensor,
   Trainer,
   tensor,
+  utils,
   zeros,
 } from 'fused-rnn'
 
@@ -174,3 +175,12 @@ new Trainer().fit(net, batches)
 // @ts-expect-error
 new Trainer({ gradientClipAlgorithm: 'l2' })
 same<ReturnType<typeof io.safetensors.load>, Promise<Map<string, Tensor>>>()
+
+// ---- Other addons ----------------------------------------------------------------------------------
+
+same<ReturnType<typeof utils.dlpack.toDlpack>, Promise<utils.dlpack.DlpackCapsule>>()
+same<ReturnType<typeof utils.dlpack.fromDlpack>, Tensor>()
+// @ts-expect-error
+utils.dlpack.fromDlpack(x)
+// @ts-expect-error
+utils.dlpack.fromDlpack({})
