@@ -179,8 +179,8 @@ bool host_exhausted() {
   if (!exhausted.load(std::memory_order_relaxed)) return false;
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  const size_t held = c.stats.live_bytes + c.stats.cached_bytes;
-  const bool below_limit = host_memory_limit() >= held && host_memory_limit() - held >= kCheckEvery;
+  const size_t live = c.stats.live_bytes;  // what is cached would be given back for it
+  const bool below_limit = host_memory_limit() >= live && host_memory_limit() - live >= kCheckEvery;
   if (below_limit && available(kCheckEvery)) exhausted = false;
   return exhausted;
 }
