@@ -484,6 +484,10 @@ native(title('memory is shared through DLPack, and given back'), async (t) => {
   }
 })
 
+native(title('a program’s threads, each with an engine of its own'), async (t) => {
+  t.deepEqual(await library('threads'), ['the same numbers'])
+})
+
 const onGpu = emulation ? test.serial : test.serial.skip
 onGpu('memory of a GPU is shared through DLPack, and given back', async (t) => {
   t.deepEqual(await library('gpu'), [

@@ -6,6 +6,7 @@
 //   library arguments         says what wrong arguments are answered
 //   library memory            whether memory is shared and given back
 //   library gpu               the same on a GPU
+//   library threads           whether engines side by side disturb each other
 //
 // `layers` and `gpu` run on FUSED_RNN_TEST_DEVICE.
 #include <fused_rnn/fused_rnn.h>
@@ -18,6 +19,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace fused_rnn;
@@ -262,6 +264,47 @@ void gpu() {
   std::printf("memory is shared\n");
 }
 
+// A training on an engine of its own: the last loss.
+float train_a_little() {
+  Engine engine("cpu", 1);
+  engine.manual_seed(5);
+  Embedding embedding(engine, 7, 8);
+  GRU gru(engine, 8, 8);
+  Linear linear(engine, 8, 7);
+  Parameters all = embedding.parameters();
+  for (const Parameters& more : {gru.parameters(), linear.parameters()}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  SGD optimizer(all, {.lr = 0.5, .max_grad_norm = 1});
+  const std::vector<int32_t> from = {0, 1, 2, 3, 4, 5}, to = {1, 2, 3, 4, 5, 6};
+  const Tensor input(engine, {6, 1}, from), target(engine, {6}, to);
+  Tensor loss;
+  for (int step = 0; step < 100; ++step) {
+    optimizer.zero_grad();
+    const Tensor x = embedding.forward(input);
+    Recurrent::Saved saved;
+    const Tensor y = gru.forward(x, {}, &saved).output.reshape({6, 8});
+    const CrossEntropyLoss cross_entropy;
+    CrossEntropyLoss::Saved saved_loss;
+    loss = cross_entropy.forward(linear.forward(y), target, &saved_loss);
+    const Tensor dy = linear.backward(y, cross_entropy.backward(saved_loss));
+    embedding.backward(input, gru.backward(saved, dy.reshape({6, 1, 8})).input);
+    optimizer.step();
+  }
+  return loss.item();
+}
+
+void threads() {
+  const float alone = train_a_little();
+  float losses[4] = {};
+  std::vector<std::thread> all;
+  for (float& loss : losses) all.emplace_back([&loss] { loss = train_a_little(); });
+  for (std::thread& thread : all) thread.join();
+  for (float loss : losses) expect(loss == alone, "the same numbers in every thread");
+  expect(alone < 0.1F, "it has learnt");
+  std::printf("the same numbers\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -281,6 +324,8 @@ int main(int argc, char** argv) {
       memory();
     } else if (mode == "gpu") {
       gpu();
+    } else if (mode == "threads") {
+      threads();
     } else {
       return 2;
     }
