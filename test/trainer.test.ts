@@ -400,6 +400,7 @@ test.serial('loggers receive every record', async (t) => {
     [2, 3, 3],
   )
   t.true(seen[0]?.[1].includes('trainLoss') && seen[1]?.[1].includes('valLoss'))
+  t.deepEqual(seen[2]?.[1], ['epoch', 'trainLossEpoch', 'lr', 'tokensPerSecond'])
   t.is(finished, 1)
 })
 

@@ -1,6 +1,10 @@
 /** Training: the loop, what hangs on to it, what it leaves behind. */
 export { EarlyStopping, type EarlyStoppingOptions } from './early_stopping.js'
 export { History, type HistoryRecord } from './history.js'
+export { CSVLogger } from './loggers/csv_logger.js'
+export type { LoggerOptions } from './loggers/file_logger.js'
+export { JSONLLogger } from './loggers/jsonl_logger.js'
+export { TensorBoardLogger } from './loggers/tensorboard_logger.js'
 export { ModelCheckpoint, type ModelCheckpointOptions } from './model_checkpoint.js'
 export type { FitOptions, FitResult, TrainerOptions } from './options.js'
 export type { PlotOptions } from './plot.js'

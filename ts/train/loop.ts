@@ -19,7 +19,7 @@ import {
 import { FiniteCheck, finiteCarried } from './finite.js'
 import { History } from './history.js'
 import { addTo, emptyTotals, Meter, meansOf, type Totals } from './meter.js'
-import { monitored, prefixed } from './monitor.js'
+import { monitored, ofEpoch, prefixed } from './monitor.js'
 import type { LoopState } from './state.js'
 import type { Trainer } from './trainer.js'
 import type {
@@ -300,7 +300,8 @@ export class FitLoop<B> {
     metrics: Record<string, number>,
   ): void {
     this.#trainer.history.add({ kind, epoch, step, metrics })
-    for (const logger of this.#trainer.loggers) logger.logMetrics({ epoch, ...metrics }, step)
+    const named = kind === 'epoch' ? ofEpoch(metrics) : metrics
+    for (const logger of this.#trainer.loggers) logger.logMetrics({ epoch, ...named }, step)
   }
 
   #stepScheduler(schedule: SchedulerConfig): void {

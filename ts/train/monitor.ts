@@ -37,3 +37,15 @@ export function prefixed(
     ]),
   )
 }
+
+/**
+ * The metrics of an epoch's record as loggers get them: trainLossEpoch from trainLoss, whose name the
+ * steps have; without those of validations, which have records of their own.
+ */
+export function ofEpoch(metrics: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(metrics)
+      .filter(([name]) => !name.startsWith('val'))
+      .map(([name, value]) => [name.startsWith('train') ? `${name}Epoch` : name, value]),
+  )
+}

@@ -31,6 +31,7 @@ export interface TrainerOptions {
    */
   nonFinite?: 'error' | 'skip'
   callbacks?: readonly Callback[]
+  /** Where the metrics go, beside the history. Default: nowhere. */
   logger?: Logger | readonly Logger[]
   /**
    * Show progress on standard error: a bar on a terminal, plain lines elsewhere. Default: unless the

@@ -162,7 +162,8 @@ export class Trainer {
       const stopped = await loop.run()
       if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.call('onAbort')
       await loop.call('onFitEnd')
-      for (const logger of this.loggers) await logger.finalize?.()
+      const status = stopped === 'aborted' ? 'aborted' : 'success'
+      for (const logger of this.loggers) await logger.finalize?.(status)
       const checkpoint =
         this.callbacks.find((callback) => callback instanceof ModelCheckpoint)?.lastModelPath ??
         null
@@ -177,6 +178,7 @@ export class Trainer {
     } catch (thrown) {
       const error = loop.explain(thrown)
       for (const callback of this.callbacks) await callback.onException?.(this, model, error)
+      await Promise.allSettled(this.loggers.map(async (logger) => logger.finalize?.('failed')))
       throw error
     } finally {
       Object.assign(optimizer, clip)

@@ -83,11 +83,18 @@ export interface SeekableSource<B> {
 /** Training or validation data: iterated once per epoch. */
 export type DataSource<B> = SeekableSource<B> | Iterable<B> | AsyncIterable<B>
 
-/** Receives the metrics; as Lightning's `Logger`. */
+/**
+ * Receives the metrics; as Lightning's `Logger`. {@link CSVLogger}, {@link JSONLLogger} and
+ * {@link TensorBoardLogger} write them to files.
+ */
 export interface Logger {
+  /**
+   * Called for each record of the history. A name always means the same: trainLoss is the mean since
+   * the record before, trainLossEpoch that of a whole epoch.
+   */
   logMetrics(metrics: Readonly<Record<string, number>>, step: number): void
-  /** After training. */
-  finalize?(): Awaitable<void>
+  /** After training, however it ended. */
+  finalize?(status: 'success' | 'aborted' | 'failed'): Awaitable<void>
 }
 
 /**

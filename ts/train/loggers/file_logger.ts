@@ -1,0 +1,100 @@
+/** What the loggers that write files share: where the files go, and writing without waiting. */
+import { mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { checkInteger, checkOptions, typeError } from '../../errors.js'
+import { makeFolders } from '../../io/folders.js'
+import type { Logger } from '../types.js'
+
+export interface LoggerOptions {
+  /** A folder in saveDir for runs that belong together. Default: saveDir itself. */
+  name?: string
+  /**
+   * The run's own folder: a number for `version_N`, or its name. Files that are there are continued.
+   * Default: the next number that is free.
+   */
+  version?: number | string
+}
+
+/** Base of the loggers: records go to a queue that one write at a time works off. */
+export abstract class FileLogger implements Logger {
+  readonly saveDir: string
+  readonly name: string
+  /** `saveDir/name/version_N`; null before the first record. */
+  logDir: string | null = null
+  readonly #title: string
+  readonly #version: number | string | null
+  #queue: Promise<void> = Promise.resolve()
+  #failure: Error | null = null
+
+  /** @throws TypeError, RangeError */
+  protected constructor(title: string, saveDir: string, options: LoggerOptions) {
+    this.#title = title
+    if (typeof saveDir !== 'string' || saveDir === '')
+      throw typeError(title, 'saveDir', 'the path of a folder', saveDir)
+    checkOptions(title, options, ['name', 'version'])
+    const { name = '', version = null } = options
+    if (typeof name !== 'string') throw typeError(title, 'name', 'the name of a folder', name)
+    if (typeof version === 'number') checkInteger(title, 'version', version, 0)
+    else if (version !== null && (typeof version !== 'string' || version === ''))
+      throw typeError(title, 'version', 'a number or the name of a folder', version)
+    this.saveDir = saveDir
+    this.name = name
+    this.#version = version
+  }
+
+  /** Writes a record, in the background. @throws what an earlier record met with */
+  logMetrics(metrics: Readonly<Record<string, number>>, step: number): void {
+    if (this.#failure !== null) throw this.#failure
+    const record = { ...metrics }
+    this.#queue = this.#queue.then(async () => {
+      if (this.#failure !== null) return
+      try {
+        this.logDir ??= await this.#makeFolder()
+        await this.write(this.logDir, record, step)
+      } catch (error) {
+        const { message } = error as Error
+        const folder = this.logDir ?? join(this.saveDir, this.name)
+        this.#failure = new Error(`[${this.#title}] cannot write into '${folder}': ${message}`, {
+          cause: error,
+        })
+      }
+    })
+  }
+
+  /** Settles when every record is in the file. @throws (rejects) Error when one could not be written */
+  async finalize(): Promise<void> {
+    await this.#queue
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  /** Writes one record into its file in a folder that is there. */
+  protected abstract write(
+    folder: string,
+    metrics: Readonly<Record<string, number>>,
+    step: number,
+  ): Promise<void>
+
+  async #makeFolder(): Promise<string> {
+    const parent = join(this.saveDir, this.name)
+    await makeFolders(parent)
+    if (this.#version !== null) {
+      const version = this.#version
+      const folder = join(parent, typeof version === 'number' ? `version_${version}` : version)
+      await makeFolders(folder)
+      return folder
+    }
+    const taken = (await readdir(parent)).map((file) => Number(/^version_(\d+)$/.exec(file)?.[1]))
+    let next = Math.max(-1, ...taken.filter((number) => !Number.isNaN(number))) + 1
+    for (;;) {
+      const folder = join(parent, `version_${next}`)
+      try {
+        await mkdir(folder)
+        return folder
+      } catch (error) {
+        // Another run began at the same moment.
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+        next++
+      }
+    }
+  }
+}
