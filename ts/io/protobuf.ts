@@ -39,6 +39,11 @@ export class Message {
     return this
   }
 
+  /** All of it, in pieces; to be read only. */
+  get parts(): readonly Uint8Array[] {
+    return this.#parts
+  }
+
   /** All of it, in one piece. */
   toBytes(): Uint8Array {
     return Buffer.concat(this.#parts, this.length)

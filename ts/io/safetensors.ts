@@ -3,15 +3,14 @@
  * offsets of every tensor, then the raw values. Files of PyTorch's `safetensors.torch.save_file`
  * load here, and the other way round.
  */
-import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { type FileHandle, open } from 'node:fs/promises'
 import { binding } from '../binding.js'
 import { checkDevice, type Device, deviceNumber } from '../device.js'
 import { checkOptions, describe, typeError } from '../errors.js'
 import { checkShape, Tensor } from '../tensor.js'
 import { DTYPES, type FileDType } from './dtypes.js'
 import { parseJson } from './json.js'
+import { bytesOf, reason, writeWhole } from './whole_file.js'
 
 /** The format's own limit; a longer header is taken for damage. */
 const MAX_HEADER_BYTES = 100_000_000
@@ -119,20 +118,10 @@ export async function save(
   const layout = plan('safetensors.save', tensors, options)
   // The values as they are now, whatever the caller does with the tensors while the file is written.
   const values = layout.order.map((tensor) => tensor.data())
-  const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
-  let file: FileHandle | null = null
   try {
     const arrays = await Promise.all(values)
-    file = await open(beside, 'wx')
-    await writeAll(file, layout.header)
-    for (const array of arrays) await writeAll(file, bytesOf(array))
-    await file.sync()
-    await file.close()
-    file = null
-    await rename(beside, path)
+    await writeWhole(path, [layout.header, ...arrays.map(bytesOf)])
   } catch (error) {
-    await file?.close().catch(() => {})
-    await rm(beside, { force: true }).catch(() => {})
     throw new Error(`[safetensors.save] ${path}: ${reason(error)}`, { cause: error })
   }
 }
@@ -333,24 +322,4 @@ function checkMetadata(fn: string, metadata: SaveOptions['metadata']): [string, 
     if (typeof text !== 'string') throw typeError(fn, `metadata['${key}']`, 'a text', text)
   }
   return entries
-}
-
-function bytesOf(array: Float32Array | Int32Array): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
-}
-
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.byteLength; ) {
-    const { bytesWritten } = await file.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 30))
-    at += bytesWritten
-  }
-}
-
-/** An error in words, without the system's jargon where there is a plain word for it. */
-function reason(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException)?.code
-  if (code === 'ENOENT') return 'no such file or folder'
-  if (code === 'EISDIR') return 'is a folder'
-  if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
-  return error instanceof Error ? error.message : String(error)
 }

@@ -5,7 +5,7 @@ import { BucketBatches } from '../data/buckets.js'
 import type { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
 import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
-import { zeros } from '../factories.js'
+import { tensor, zeros } from '../factories.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { crossEntropy, oneHot } from '../nn/functional.js'
@@ -13,6 +13,9 @@ import { zeros as fillZeros, uniform } from '../nn/init.js'
 import { Linear } from '../nn/linear.js'
 import { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { OnnxModule } from '../onnx/export.js'
+import type { Graph, Value } from '../onnx/graph.js'
+import { DataType } from '../onnx/proto.js'
 import { Adam } from '../optim/adam.js'
 import { Tensor } from '../tensor.js'
 import type { DataSource, StepContext, StepResult, TrainingModule } from '../train/types.js'
@@ -35,7 +38,7 @@ export type LanguageModelState = Tensor | [Tensor, Tensor]
  * PyTorch's example word_language_model (`encoder.weight`, `rnn.weight_ih_l0`, …, `decoder.bias`)
  * and started like there. `new Trainer().fit(model, batches)` trains it.
  */
-export class LanguageModel extends Module implements TrainingModule<Batch> {
+export class LanguageModel extends Module implements TrainingModule<Batch>, OnnxModule {
   readonly config: Readonly<LanguageModelConfig>
   readonly vocabulary: Vocabulary | null
   readonly drop: Dropout
@@ -126,6 +129,29 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
     return this.rnn instanceof LSTM
       ? this.rnn.forward(input, state as [Tensor, Tensor] | undefined)
       : this.rnn.forward(input, state as Tensor | undefined)
+  }
+
+  /**
+   * For `onnx.export`: inputs `tokens` int32 (T, B), `h0` and, for an LSTM, `c0` as in
+   * {@link initialState}; outputs `logits` (T·B, V), `hn`, `cn`.
+   */
+  toOnnx(graph: Graph): void {
+    const { vocabSize, hiddenSize, numLayers } = this.config
+    const shape = [numLayers, 'batch', hiddenSize]
+    const tokens = graph.input('tokens', 'int32', ['sequence', 'batch'])
+    const input =
+      this.encoder === null ? oneHotOf(graph, tokens, vocabSize) : graph.call(this.encoder, tokens)
+    const h0 = graph.input('h0', 'float32', shape)
+    let output: Value
+    let hn: Value
+    let cn: Value | null = null
+    if (this.rnn instanceof LSTM)
+      [output, [hn, cn]] = graph.call(this.rnn, input, [h0, graph.input('c0', 'float32', shape)])
+    else [output, hn] = graph.call(this.rnn, input, h0)
+    const rows = graph.node('Reshape', [output, graph.ints(-1, hiddenSize)])
+    graph.output('logits', graph.call(this.decoder, rows), 'float32', ['rows', vocabSize])
+    graph.output('hn', hn, 'float32', shape)
+    if (cn !== null) graph.output('cn', cn, 'float32', shape)
   }
 
   /** Mean cross entropy of a batch; the state goes on from the batch before, unless it says reset. */
@@ -232,6 +258,14 @@ export class LanguageModel extends Module implements TrainingModule<Batch> {
   override extraRepr(): string {
     return this.config.tieWeights ? 'tieWeights=true' : ''
   }
+}
+
+/** nn.functional.oneHot in ONNX: whether a token is this one. */
+function oneHotOf(graph: Graph, tokens: Value, vocabSize: number): Value {
+  const each = tensor(Int32Array.from({ length: vocabSize }, (_, i) => i))
+  const column = graph.node('Unsqueeze', [tokens, graph.ints(-1)])
+  const same = graph.node('Equal', [column, graph.weight(each, 'vocabulary')])
+  return graph.node('Cast', [same], { to: DataType.float32 })
 }
 
 /** Options for the constructor from a saved configuration. */

@@ -1,0 +1,64 @@
+/** Models as ONNX files; as `torch.onnx.export`. */
+import { readFileSync } from 'node:fs'
+import { typeError } from '../errors.js'
+import type { Message } from '../io/protobuf.js'
+import { reason, writeWhole } from '../io/whole_file.js'
+import { Module } from '../nn/module.js'
+import { Graph } from './graph.js'
+import { exportLayer } from './layers.js'
+
+/** A model that can be exported: one that says what it is made of. LanguageModel is one. */
+export interface OnnxModule extends Module {
+  /** Declares inputs and outputs, and what is between them; not asynchronous. */
+  toOnnx(graph: Graph): void
+}
+
+/** What a file of protocol buffers can have. */
+const MAX_BYTES = 2 ** 31 - 1
+
+const packageFile = new URL('../../package.json', import.meta.url)
+
+/**
+ * Writes a model as an ONNX file (opset 17), as it computes in evaluation mode, with its weights as
+ * they are at the call.
+ *
+ * Lengths and batch sizes vary. Layers that recur have the inputs `input`, `h0` and, for an LSTM,
+ * `c0`, and the outputs `output`, `hn`, `cn`, shaped as those of forward; other layers `input` and
+ * `output`; a LanguageModel `tokens`, `h0`, `c0` and `logits`, `hn`, `cn`. Indices are int32. A model
+ * of one's own has a method `toOnnx`.
+ *
+ * @param model an LSTM, GRU or RNN without projection, an Embedding, a Linear, a Sequential of such,
+ *   or a module with `toOnnx`
+ * @throws (rejects) TypeError, RangeError for what ONNX does not have; Error when the file cannot be
+ *   written
+ */
+export async function exportModel(model: Module | OnnxModule, path: string): Promise<void> {
+  const fn = 'onnx.export'
+  if (typeof path !== 'string' || path === '')
+    throw typeError(fn, 'path', 'the path of a file', path)
+  const { parts } = await build(fn, model)
+  try {
+    await writeWhole(path, parts)
+  } catch (error) {
+    throw new Error(`[${fn}] ${path}: ${reason(error)}`, { cause: error })
+  }
+}
+
+/** The bytes that {@link exportModel} writes. */
+export async function serialize(model: Module | OnnxModule): Promise<Uint8Array> {
+  return (await build('onnx.serialize', model)).toBytes()
+}
+
+async function build(fn: string, model: Module | OnnxModule): Promise<Message> {
+  if (!(model instanceof Module)) throw typeError(fn, 'model', 'a module', model)
+  const graph = new Graph(fn, model)
+  if ('toOnnx' in model) model.toOnnx(graph)
+  else exportLayer(graph, fn, model)
+  const { version } = JSON.parse(readFileSync(packageFile, 'utf8'))
+  const message = await graph.finish(model.constructor.name, version)
+  if (message.length > MAX_BYTES) {
+    const limit = 'weights of less than 2 GiB, as the format has it'
+    throw new RangeError(`[${fn}] model: expected ${limit}, got ${message.length} bytes`)
+  }
+  return message
+}

@@ -1,0 +1,195 @@
+/** What an ONNX model is built with: inputs, operators, weights, outputs. */
+import { checkInteger, checkOneOf, rangeError, typeError } from '../errors.js'
+import type { Message } from '../io/protobuf.js'
+import { bytesOf } from '../io/whole_file.js'
+import type { Dropout } from '../nn/dropout.js'
+import type { Embedding } from '../nn/embedding.js'
+import type { Linear } from '../nn/linear.js'
+import type { Module, Sequential } from '../nn/module.js'
+import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import { type DType, type Shape, Tensor } from '../tensor.js'
+import { applyLayer } from './layers.js'
+import {
+  type Attribute,
+  DataType,
+  modelProto,
+  nodeProto,
+  type OnnxDType,
+  tensorProto,
+  valueProto,
+} from './proto.js'
+
+/** A tensor of the graph: an input, a weight, or what an operator gives. */
+export interface Value {
+  readonly name: string
+}
+
+/** Sizes; a name is a size that whoever runs the model chooses. */
+export type OnnxShape = readonly (number | string)[]
+
+/** Layers that have one output. */
+export type PlainLayer = Embedding | Linear | Dropout | Sequential
+
+/**
+ * A graph of ONNX operators (https://onnx.ai/onnx/operators, opset 17). A model's `toOnnx(graph)`
+ * builds it; see {@link OnnxModule}.
+ */
+export class Graph {
+  readonly #fn: string
+  readonly #nodes: Message[] = []
+  readonly #inputs: Message[] = []
+  readonly #outputs: Message[] = []
+  readonly #constants: Message[] = []
+  /** The weights as they are when they are asked for; their bytes arrive later. */
+  readonly #initializers: {
+    name: string
+    dtype: DType
+    shape: Shape
+    data: ReturnType<Tensor['data']>
+  }[] = []
+  readonly #names = new Set<string>()
+  readonly #paths: ReadonlyMap<Module, string>
+  readonly #parameters: ReadonlyMap<Tensor, string>
+  readonly #weights = new Map<Tensor, Value>()
+
+  /** @param model whose names for layers and parameters are used */
+  constructor(fn: string, model: Module) {
+    this.#fn = fn
+    this.#paths = new Map(model.namedModules().map(([name, module]) => [module, name]))
+    this.#parameters = new Map(model.namedParameters().map(([name, value]) => [value, name]))
+  }
+
+  /** Declares an input of the model. @param shape null: any @throws TypeError, RangeError */
+  input(name: string, dtype: OnnxDType, shape: OnnxShape | null): Value {
+    this.#inputs.push(valueProto(this.#newName(name), this.#dtype(dtype), shape))
+    return { name }
+  }
+
+  /** Declares an output of the model. @throws TypeError, RangeError */
+  output(name: string, value: Value, dtype: OnnxDType, shape: OnnxShape | null): void {
+    const inputs = [this.#nameOf('value', value)]
+    const own = this.#newName(name)
+    this.#nodes.push(nodeProto(own, 'Identity', inputs, [own], {}))
+    this.#outputs.push(valueProto(own, this.#dtype(dtype), shape))
+  }
+
+  /**
+   * What a layer computes in evaluation mode: dropout does nothing. Layers that recur give output and
+   * state, as their forward does; without a state they begin with zeros.
+   * @throws TypeError for what is not one of the layers; RangeError for an LSTM with a projection,
+   *   which ONNX does not have
+   */
+  call(layer: LSTM, input: Value, state?: readonly [h0: Value, c0: Value]): [Value, [Value, Value]]
+  call(layer: GRU | RNN, input: Value, h0?: Value): [output: Value, hn: Value]
+  call(layer: PlainLayer, input: Value): Value
+  call(layer: Module, input: Value, state?: Value | readonly [Value, Value]): unknown {
+    return applyLayer(this, this.#fn, layer, input, state)
+  }
+
+  /**
+   * One operator.
+   * @param inputs null: an optional one that is left out
+   * @returns its first output
+   */
+  node(
+    op: string,
+    inputs: readonly (Value | null)[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): Value {
+    return this.nodes(op, inputs, 1, attributes)[0] as Value
+  }
+
+  /** As {@link node}, for an operator with several outputs. */
+  nodes(
+    op: string,
+    inputs: readonly (Value | null)[],
+    outputs: number,
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): Value[] {
+    const names = inputs.map((value, i) => {
+      return value === null ? '' : this.#nameOf(`inputs[${i}] of ${op}`, value)
+    })
+    this.#checkAttributes(op, attributes)
+    const results = Array.from({ length: outputs }, () => this.#freeName(op))
+    this.#nodes.push(nodeProto(results[0] as string, op, names, results, attributes))
+    return results.map((name) => ({ name }))
+  }
+
+  /** Whole numbers, as operators take shapes, axes and positions: int64, one dimension. */
+  ints(...values: number[]): Value {
+    const name = this.#freeName('ints')
+    const raw = bytesOf(BigInt64Array.from(values, BigInt))
+    this.#constants.push(tensorProto(name, 'int64', [values.length], raw))
+    return { name }
+  }
+
+  /**
+   * A tensor with the values that it has now, under the name that the model has for it.
+   * @param name for one that is no parameter of the model
+   */
+  weight(tensor: Tensor, name?: string): Value {
+    if (!(tensor instanceof Tensor)) throw typeError(this.#fn, 'weight', 'a tensor', tensor)
+    const known = this.#weights.get(tensor)
+    if (known !== undefined) return known
+    const wanted = name ?? this.#parameters.get(tensor) ?? 'weight'
+    const own = this.#names.has(wanted) ? this.#freeName(wanted) : this.#newName(wanted)
+    const value = { name: own }
+    const data = tensor.data()
+    data.catch(() => {}) // told by finish, which may not be reached
+    this.#weights.set(tensor, value)
+    this.#initializers.push({ name: own, dtype: tensor.dtype, shape: tensor.shape, data })
+    return value
+  }
+
+  /** The name that the model has for a layer, with a dot behind; '' for the model itself. */
+  prefixOf(layer: Module): string {
+    const path = this.#paths.get(layer) ?? ''
+    return path === '' ? '' : `${path}.`
+  }
+
+  /** The whole model. */
+  async finish(name: string, version: string): Promise<Message> {
+    const arrays = await Promise.all(this.#initializers.map(({ data }) => data))
+    const weights = this.#initializers.map(({ name, dtype, shape }, i) =>
+      tensorProto(name, dtype, shape, bytesOf(arrays[i] as Float32Array | Int32Array)),
+    )
+    return modelProto(name, version, {
+      nodes: this.#nodes,
+      initializers: [...weights, ...this.#constants],
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+    })
+  }
+
+  #nameOf(what: string, value: Value): string {
+    const name: unknown = value?.name
+    if (typeof name !== 'string' || !this.#names.has(name))
+      throw typeError(this.#fn, what, 'a value of this graph', value)
+    return name
+  }
+
+  #newName(name: string): string {
+    if (typeof name !== 'string' || name === '') throw typeError(this.#fn, 'name', 'a name', name)
+    if (this.#names.has(name))
+      throw rangeError(this.#fn, 'name', 'one that the graph does not have', `'${name}'`)
+    this.#names.add(name)
+    return name
+  }
+
+  #freeName(base: string): string {
+    let number = 1
+    while (this.#names.has(`${base}_${number}`)) number++
+    return this.#newName(`${base}_${number}`)
+  }
+
+  #dtype(dtype: OnnxDType): OnnxDType {
+    return checkOneOf(this.#fn, 'dtype', dtype, Object.keys(DataType) as OnnxDType[])
+  }
+
+  #checkAttributes(op: string, attributes: Readonly<Record<string, Attribute>>): void {
+    for (const [name, value] of Object.entries(attributes)) {
+      for (const item of [value].flat())
+        if (typeof item === 'number') checkInteger(this.#fn, `${op}.${name}`, item, -(2 ** 53))
+    }
+  }
+}

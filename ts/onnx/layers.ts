@@ -1,0 +1,89 @@
+/** The layers of nn as ONNX operators: inside a graph, and as models of their own. */
+import { typeError } from '../errors.js'
+import { Dropout } from '../nn/dropout.js'
+import { Embedding } from '../nn/embedding.js'
+import { Linear } from '../nn/linear.js'
+import { type Module, Sequential } from '../nn/module.js'
+import { GRU, LSTM, RecurrentLayer, RNN } from '../nn/recurrent.js'
+import type { Graph, Value } from './graph.js'
+import { recurrent } from './recurrent.js'
+
+const LAYERS = 'an LSTM, GRU, RNN, Embedding, Linear, Dropout, a Sequential of the last three'
+
+/** A recurrent layer that ONNX has. */
+export function isRecurrent(layer: unknown): layer is LSTM | GRU | RNN {
+  return layer instanceof LSTM || layer instanceof GRU || layer instanceof RNN
+}
+
+/** See {@link Graph.call}. */
+export function applyLayer(
+  graph: Graph,
+  fn: string,
+  layer: Module,
+  input: Value,
+  state?: Value | readonly [Value, Value],
+): Value | [Value, Value | [Value, Value]] {
+  if (layer instanceof LSTM) {
+    const pair = state as readonly [Value, Value] | undefined
+    if (pair !== undefined && !(Array.isArray(pair) && pair.length === 2))
+      throw typeError(fn, 'state', 'a pair [h0, c0]', state)
+    return recurrent(graph, fn, layer, input, pair ?? [null, null])
+  }
+  if (isRecurrent(layer))
+    return recurrent(graph, fn, layer, input, [(state as Value | undefined) ?? null, null])
+  if (layer instanceof Dropout) return input
+  if (layer instanceof Embedding)
+    return graph.node('Gather', [graph.weight(layer.weight), input], { axis: 0 })
+  if (layer instanceof Linear) {
+    // Not Gemm, which takes matrices only.
+    const weight = graph.node('Transpose', [graph.weight(layer.weight)], { perm: [1, 0] })
+    const product = graph.node('MatMul', [input, weight])
+    return layer.bias === null ? product : graph.node('Add', [product, graph.weight(layer.bias)])
+  }
+  if (layer instanceof Sequential) {
+    let value = input
+    for (const inner of layer) {
+      if (inner instanceof RecurrentLayer)
+        throw typeError(fn, 'Sequential', 'layers with one output', inner)
+      value = applyLayer(graph, fn, inner, value) as Value
+    }
+    return value
+  }
+  throw typeError(fn, 'layer', LAYERS, layer)
+}
+
+/** A model that is one layer: its inputs and outputs, named as in PyTorch's documentation. */
+export function exportLayer(graph: Graph, fn: string, layer: Module): void {
+  if (!isRecurrent(layer)) {
+    const plain = [Embedding, Linear, Dropout, Sequential].some((kind) => layer instanceof kind)
+    if (!plain) throw typeError(fn, 'model', `${LAYERS}, or a module with toOnnx`, layer)
+    const input = graph.input('input', takesIndices(layer) ? 'int32' : 'float32', null)
+    graph.output('output', graph.call(layer as Linear, input), 'float32', null)
+    return
+  }
+  const { batchFirst, hiddenSize, inputSize, numLayers } = layer
+  const directions = layer.bidirectional ? 2 : 1
+  const rows = batchFirst ? ['batch', 'sequence'] : ['sequence', 'batch']
+  const state = [directions * numLayers, 'batch', hiddenSize]
+  const input = graph.input('input', 'float32', [...rows, inputSize])
+  const h0 = graph.input('h0', 'float32', state)
+  const output = [...rows, directions * hiddenSize]
+  if (layer instanceof LSTM) {
+    const c0 = graph.input('c0', 'float32', state)
+    const [y, [hn, cn]] = graph.call(layer, input, [h0, c0])
+    graph.output('output', y, 'float32', output)
+    graph.output('hn', hn, 'float32', state)
+    graph.output('cn', cn, 'float32', state)
+  } else {
+    const [y, hn] = graph.call(layer, input, h0)
+    graph.output('output', y, 'float32', output)
+    graph.output('hn', hn, 'float32', state)
+  }
+}
+
+/** Whether the first thing a layer does is a lookup. */
+function takesIndices(layer: Module): boolean {
+  if (layer instanceof Embedding) return true
+  const first = layer.children().find((inner) => !(inner instanceof Dropout))
+  return layer instanceof Sequential && first !== undefined && takesIndices(first)
+}
