@@ -176,3 +176,16 @@ long('word-model-large: Ctrl-C leaves a checkpoint, --resume goes on from it', a
   t.true((found[3] as number) < (found[0] as number) * 0.8, String(found))
   t.regex(second.stdout, /^test perplexity [\d.]+$/m)
 })
+
+long(
+  'worker: perplexity falls, and the main thread writes with the weights of each epoch',
+  async (t) => {
+    const { stdout } = await succeed(t, 'worker', '--epochs', '3')
+    const lines = [...stdout.matchAll(/^epoch \d, perplexity (\S+): "Shall I ([^"]+)/gm)]
+    const found = lines.map(([, perplexity]) => Number(perplexity))
+    t.is(found.length, 3)
+    t.true((found[2] as number) < 9 && (found[0] as number) > 12, String(found))
+    t.is(new Set(lines.map(([, , text]) => text)).size, 3)
+    t.regex(stdout, /^the main thread's event loop never waited longer than \d+ ms$/m)
+  },
+)
