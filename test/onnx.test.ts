@@ -216,6 +216,90 @@ run(`a model of one's own says what it is made of; without a state, zeros${why}`
     t.true(text.includes(name), name)
 })
 
+/** Sequences of several lengths, padded. */
+class Padded extends nn.Module {
+  readonly rnn: nn.LSTM | nn.GRU
+
+  constructor(rnn: nn.LSTM | nn.GRU) {
+    super()
+    this.rnn = rnn
+  }
+
+  override forward(): void {}
+
+  toOnnx(graph: onnx.Graph): void {
+    const x = graph.input('x', 'float32', ['batch', 'sequence', 3])
+    const lengths = graph.input('lengths', 'int32', ['batch'])
+    const { rnn } = this
+    const [output, state] =
+      rnn instanceof nn.LSTM ? graph.call(rnn, x, null, lengths) : graph.call(rnn, x, null, lengths)
+    graph.output('output', output, 'float32', null)
+    for (const [i, part] of [state].flat().entries()) graph.output(`end${i}`, part, 'float32', null)
+  }
+}
+
+run(`lengths: as packed sequences${why}`, async (t) => {
+  manualSeed(6)
+  const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
+  const options = { bidirectional: true, numLayers: 2, batchFirst: true }
+  for (const rnn of [new nn.LSTM(3, 5, options), new nn.GRU(3, 5, options)]) {
+    const lengths = Int32Array.of(2, 7, 1, 4)
+    const x = randn([4, 7, 3])
+    const packed = packPaddedSequence(x, lengths, { batchFirst: true, enforceSorted: false })
+    const [y, state] = rnn instanceof nn.LSTM ? rnn.forward(packed) : rnn.forward(packed)
+    const [output] = padPackedSequence(y, { batchFirst: true })
+    const ends = [state].flat().map((part, i) => [`end${i}`, part] as const)
+    const inputs = { x, lengths: tensor(lengths) }
+    const expected = { output, ...Object.fromEntries(ends) }
+    await same(t, await session(new Padded(rnn)), inputs, expected, rnn.constructor.name)
+  }
+})
+
+/** Two steps of a cell, the second from the first one's state. */
+class Steps extends nn.Module {
+  readonly cell: nn.LSTMCell | nn.GRUCell | nn.RNNCell
+
+  constructor(cell: nn.LSTMCell | nn.GRUCell | nn.RNNCell) {
+    super()
+    this.cell = cell
+  }
+
+  override forward(x: Tensor): Tensor {
+    const { cell } = this
+    if (cell instanceof nn.LSTMCell) return cell.forward(x, cell.forward(x))[0]
+    return cell.forward(x, cell.forward(x))
+  }
+
+  toOnnx(graph: onnx.Graph): void {
+    const x = graph.input('x', 'float32', ['batch', 3])
+    const { cell } = this
+    const h =
+      cell instanceof nn.LSTMCell
+        ? graph.call(cell, x, graph.call(cell, x))[0]
+        : graph.call(cell, x, graph.call(cell, x))
+    graph.output('h', h, 'float32', ['batch', 5])
+  }
+}
+
+run(`the cells${why}`, async (t) => {
+  manualSeed(7)
+  const cells = [
+    new nn.LSTMCell(3, 5),
+    new nn.GRUCell(3, 5),
+    new nn.RNNCell(3, 5, { bias: false }),
+    new nn.RNNCell(3, 5, { nonlinearity: 'relu' }),
+  ]
+  const large = new Steps(new nn.GRUCell(3, 100))
+  const numbers = large.parameters().reduce((sum, { numel }) => sum + numel, 0)
+  t.true((await onnx.serialize(large)).length < 4.5 * numbers, 'the weights are there once')
+  for (const cell of cells) {
+    const model = new Steps(cell)
+    const exported = await session(model)
+    for (const x of [randn([1, 3]), randn([4, 3])])
+      await same(t, exported, { x }, { h: model.forward(x) }, String(cell))
+  }
+})
+
 test.serial('errors: what ONNX does not have, what is no model, what is no value', async (t) => {
   const projected = new nn.LSTM(3, 5, { projSize: 2 })
   await rejectsWith(
@@ -239,9 +323,10 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
     await rejectsWith(t, onnx.export(model, 'never.onnx'), kind, message)
   }
   await failing(RangeError, /^\[onnx\.export\] inner\.projSize: expected 0/)
-  const layers = /expected an LSTM, GRU, RNN, Embedding, Linear, Dropout, a Sequential of the last/
+  const layers =
+    /expected one of the cells, an LSTM, GRU, RNN, Embedding, Linear, Dropout, a Sequential of/
   await failing(TypeError, layers, (graph) => {
-    graph.call(new nn.LSTMCell(2, 2) as never, graph.input('x', 'float32', null))
+    graph.call(new nn.ModuleList() as never, graph.input('x', 'float32', null))
   })
   await failing(TypeError, /Sequential: expected layers with one output, got an/, (graph) => {
     const inside = new nn.Sequential(new nn.GRU(2, 2))
@@ -252,7 +337,7 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
     /inputs\[0\] of Relu: expected a value of this graph, got und/,
     (graph) => graph.node('Relu', [undefined as never]),
   )
-  await failing(TypeError, /state: expected a pair \[h0, c0\], got/, (graph) => {
+  await failing(TypeError, /state: expected a pair \[h, c\], got/, (graph) => {
     const x = graph.input('x', 'float32', null)
     graph.call(new nn.LSTM(2, 2), x, x as never)
   })
@@ -266,6 +351,7 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
   await failing(RangeError, /Softmax\.axis: expected a whole number, got 0\.5/, (graph) =>
     graph.node('Softmax', [graph.input('x', 'float32', null)], { axis: 0.5 }),
   )
+  await failing(RangeError, /model\.toOnnx: expected at least one output, declared at/, () => {})
   await failing(TypeError, /weight: expected a tensor, got 1/, (graph) => graph.weight(1 as never))
   await rejectsWith(t, onnx.serialize(new nn.LSTMCell(2, 2)), TypeError, /or a module with toOnnx/)
   await rejectsWith(t, onnx.serialize({} as never), TypeError, /model: expected a module/)

@@ -3,6 +3,7 @@
  * must be an error; `same` compares two types exactly, `is` asks whether a value has a type.
  */
 import {
+  CSVLogger,
   type DType,
   data,
   type FitResult,
@@ -10,9 +11,11 @@ import {
   models,
   nn,
   noGrad,
+  type onnx,
   optim,
   type Shape,
   Tensor,
+  TensorBoardLogger,
   Trainer,
   tensor,
   utils,
@@ -175,6 +178,27 @@ new Trainer().fit(net, batches)
 // @ts-expect-error
 new Trainer({ gradientClipAlgorithm: 'l2' })
 same<ReturnType<typeof io.safetensors.load>, Promise<Map<string, Tensor>>>()
+new Trainer({ logger: [new CSVLogger('logs'), new TensorBoardLogger('logs', { version: 3 })] })
+// @ts-expect-error
+new Trainer({ logger: 'csv' })
+
+// ---- ONNX ------------------------------------------------------------------------------------------------
+
+declare const graph: onnx.Graph
+const input = graph.input('input', 'float32', ['sequence', 'batch', 2])
+same<ReturnType<typeof onnx.serialize>, Promise<Uint8Array>>()
+const afterLstm = graph.call(new nn.LSTM(2, 3), input, [input, input])
+same<typeof afterLstm, [onnx.Value, [onnx.Value, onnx.Value]]>()
+const afterGru = graph.call(new nn.GRU(2, 3), input, input)
+same<typeof afterGru, [onnx.Value, onnx.Value]>()
+const afterLinear = graph.call(new nn.Linear(2, 3), input)
+same<typeof afterLinear, onnx.Value>()
+// @ts-expect-error an LSTM's state is a pair
+graph.call(new nn.LSTM(2, 3), input, input)
+// @ts-expect-error a GRU's is not
+graph.call(new nn.GRU(2, 3), input, [input, input])
+// @ts-expect-error
+graph.input('input', 'float64', null)
 
 // ---- Other addons ----------------------------------------------------------------------------------
 

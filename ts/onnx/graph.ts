@@ -1,7 +1,9 @@
 /** What an ONNX model is built with: inputs, operators, weights, outputs. */
+import { noGrad } from '../autograd.js'
 import { checkInteger, checkOneOf, rangeError, typeError } from '../errors.js'
 import type { Message } from '../io/protobuf.js'
 import { bytesOf } from '../io/whole_file.js'
+import type { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
 import type { Dropout } from '../nn/dropout.js'
 import type { Embedding } from '../nn/embedding.js'
 import type { Linear } from '../nn/linear.js'
@@ -23,6 +25,8 @@ import {
 export interface Value {
   readonly name: string
 }
+
+type Pair = readonly [h: Value, c: Value]
 
 /** Sizes; a name is a size that whoever runs the model chooses. */
 export type OnnxShape = readonly (number | string)[]
@@ -51,6 +55,7 @@ export class Graph {
   readonly #paths: ReadonlyMap<Module, string>
   readonly #parameters: ReadonlyMap<Tensor, string>
   readonly #weights = new Map<Tensor, Value>()
+  readonly #derived = new Map<Module, Map<string, Value>>()
 
   /** @param model whose names for layers and parameters are used */
   constructor(fn: string, model: Module) {
@@ -74,16 +79,20 @@ export class Graph {
   }
 
   /**
-   * What a layer computes in evaluation mode: dropout does nothing. Layers that recur give output and
-   * state, as their forward does; without a state they begin with zeros.
+   * What a layer or cell computes in evaluation mode: dropout does nothing. Layers that recur give
+   * output and state, as their forward does; without a state, or with null, they begin with zeros.
+   * @param lengths of the sequences, int32 (N), as for packPaddedSequence: a layer reads no further,
+   *   its output is zero there, and its state is the one after each sequence's last step
    * @throws TypeError for what is not one of the layers; RangeError for an LSTM with a projection,
    *   which ONNX does not have
    */
-  call(layer: LSTM, input: Value, state?: readonly [h0: Value, c0: Value]): [Value, [Value, Value]]
-  call(layer: GRU | RNN, input: Value, h0?: Value): [output: Value, hn: Value]
+  call(layer: LSTM, input: Value, state?: Pair | null, lengths?: Value): [Value, [Value, Value]]
+  call(layer: GRU | RNN, input: Value, h0?: Value | null, lengths?: Value): [Value, Value]
+  call(layer: LSTMCell, input: Value, state?: Pair | null): [h: Value, c: Value]
+  call(layer: GRUCell | RNNCell, input: Value, h?: Value | null): Value
   call(layer: PlainLayer, input: Value): Value
-  call(layer: Module, input: Value, state?: Value | readonly [Value, Value]): unknown {
-    return applyLayer(this, this.#fn, layer, input, state)
+  call(layer: Module, input: Value, state?: Value | Pair | null, lengths?: Value): unknown {
+    return applyLayer(this, this.#fn, layer, input, state, lengths)
   }
 
   /**
@@ -141,14 +150,37 @@ export class Graph {
     return value
   }
 
-  /** The name that the model has for a layer, with a dot behind; '' for the model itself. */
-  prefixOf(layer: Module): string {
+  /**
+   * What a layer needs in another form than its parameters have: computed once, however often the
+   * layer is called, and freed.
+   */
+  derived(layer: Module, name: string, make: () => Tensor): Value {
+    const own = this.#derived.get(layer) ?? new Map<string, Value>()
+    this.#derived.set(layer, own)
+    let value = own.get(name)
+    if (value === undefined) {
+      using tensor = noGrad(make)
+      value = this.weight(tensor, this.nameIn(layer, name))
+      own.set(name, value)
+    }
+    return value
+  }
+
+  /** A name with that of the layer before it: 'rnn.W_l0'; alone where the model is the layer. */
+  nameIn(layer: Module, name: string): string {
     const path = this.#paths.get(layer) ?? ''
-    return path === '' ? '' : `${path}.`
+    return path === '' ? name : `${path}.${name}`
   }
 
   /** The whole model. */
   async finish(name: string, version: string): Promise<Message> {
+    if (this.#outputs.length === 0)
+      throw rangeError(
+        this.#fn,
+        'model.toOnnx',
+        'at least one output, declared at the call',
+        'none',
+      )
     const arrays = await Promise.all(this.#initializers.map(({ data }) => data))
     const weights = this.#initializers.map(({ name, dtype, shape }, i) =>
       tensorProto(name, dtype, shape, bytesOf(arrays[i] as Float32Array | Int32Array)),

@@ -1,19 +1,26 @@
 /** The layers of nn as ONNX operators: inside a graph, and as models of their own. */
 import { typeError } from '../errors.js'
+import { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { Linear } from '../nn/linear.js'
 import { type Module, Sequential } from '../nn/module.js'
 import { GRU, LSTM, RecurrentLayer, RNN } from '../nn/recurrent.js'
 import type { Graph, Value } from './graph.js'
-import { recurrent } from './recurrent.js'
+import { cell, recurrent } from './recurrent.js'
 
 const LAYERS = 'an LSTM, GRU, RNN, Embedding, Linear, Dropout, a Sequential of the last three'
 
 /** A recurrent layer that ONNX has. */
-export function isRecurrent(layer: unknown): layer is LSTM | GRU | RNN {
+function isRecurrent(layer: unknown): layer is LSTM | GRU | RNN {
   return layer instanceof LSTM || layer instanceof GRU || layer instanceof RNN
 }
+
+function isCell(layer: unknown): layer is LSTMCell | GRUCell | RNNCell {
+  return layer instanceof LSTMCell || layer instanceof GRUCell || layer instanceof RNNCell
+}
+
+type State = Value | readonly [Value, Value] | null
 
 /** See {@link Graph.call}. */
 export function applyLayer(
@@ -21,16 +28,12 @@ export function applyLayer(
   fn: string,
   layer: Module,
   input: Value,
-  state?: Value | readonly [Value, Value],
+  state: State = null,
+  lengths: Value | null = null,
 ): Value | [Value, Value | [Value, Value]] {
-  if (layer instanceof LSTM) {
-    const pair = state as readonly [Value, Value] | undefined
-    if (pair !== undefined && !(Array.isArray(pair) && pair.length === 2))
-      throw typeError(fn, 'state', 'a pair [h0, c0]', state)
-    return recurrent(graph, fn, layer, input, pair ?? [null, null])
-  }
   if (isRecurrent(layer))
-    return recurrent(graph, fn, layer, input, [(state as Value | undefined) ?? null, null])
+    return recurrent(graph, fn, layer, input, parts(fn, layer, state), lengths)
+  if (isCell(layer)) return cell(graph, layer, input, parts(fn, layer, state))
   if (layer instanceof Dropout) return input
   if (layer instanceof Embedding)
     return graph.node('Gather', [graph.weight(layer.weight), input], { axis: 0 })
@@ -49,7 +52,16 @@ export function applyLayer(
     }
     return value
   }
-  throw typeError(fn, 'layer', LAYERS, layer)
+  throw typeError(fn, 'layer', `one of the cells, ${LAYERS}`, layer)
+}
+
+/** The state h or [h, c] as a pair. */
+function parts(fn: string, layer: Module, state: State): readonly [Value | null, Value | null] {
+  if (!(layer instanceof LSTM || layer instanceof LSTMCell)) return [state as Value | null, null]
+  if (state === null) return [null, null]
+  if (!Array.isArray(state) || state.length !== 2)
+    throw typeError(fn, 'state', 'a pair [h, c]', state)
+  return state as unknown as [Value, Value]
 }
 
 /** A model that is one layer: its inputs and outputs, named as in PyTorch's documentation. */

@@ -3,8 +3,9 @@
  * weights W [D, G·H, I] and R [D, G·H, H], biases B [D, 2·G·H] (input's, then state's), states
  * [D, N, H]; output Y [T, D, N, H].
  */
-import { noGrad } from '../autograd.js'
 import { rangeError } from '../errors.js'
+import { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
+import type { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { cat, stack } from '../ops/shape.js'
 import type { Tensor } from '../tensor.js'
@@ -18,7 +19,16 @@ const GATES = {
   RNN: [0],
 } as const
 
-type Kind = 'weight_ih' | 'weight_hh' | 'bias_ih' | 'bias_hh'
+type Op = keyof typeof GATES
+
+/** A layer's parameters in one direction, or those of a cell. */
+interface Weights {
+  weight_ih: Tensor
+  weight_hh: Tensor
+  /** Undefined without bias. */
+  bias_ih: Tensor | undefined
+  bias_hh: Tensor | undefined
+}
 
 /** Output and state of a stack of layers; see {@link Graph.call}. */
 export function recurrent(
@@ -27,25 +37,16 @@ export function recurrent(
   layer: LSTM | GRU | RNN,
   input: Value,
   [h0, c0]: readonly [h0: Value | null, c0: Value | null],
+  lengths: Value | null,
 ): [Value, Value | [Value, Value]] {
-  const prefix = graph.prefixOf(layer)
   if (layer.projSize > 0) {
     const expected = "0, as ONNX's LSTM has no projection"
-    throw rangeError(fn, `${prefix}projSize`, expected, String(layer.projSize))
+    throw rangeError(fn, graph.nameIn(layer, 'projSize'), expected, String(layer.projSize))
   }
-  const { numLayers, hiddenSize, bidirectional } = layer
+  const { numLayers, hiddenSize } = layer
   const op = layer instanceof LSTM ? 'LSTM' : layer instanceof GRU ? 'GRU' : 'RNN'
-  const directions = bidirectional ? 2 : 1
-  const attributes: Record<string, Attribute> = {
-    hidden_size: hiddenSize,
-    direction: bidirectional ? 'bidirectional' : 'forward',
-  }
-  // The reset gate works on the product, as in cuDNN.
-  if (op === 'GRU') attributes.linear_before_reset = 1
-  if (layer instanceof RNN) {
-    const activation = layer.nonlinearity === 'relu' ? 'Relu' : 'Tanh'
-    attributes.activations = Array.from({ length: directions }, () => activation)
-  }
+  const directions = layer.bidirectional ? 2 : 1
+  const attributes = attributesOf(layer, op, directions)
   const h = perLayer(graph, h0, numLayers, directions)
   const c = perLayer(graph, c0, numLayers, directions)
   const swap = (value: Value): Value =>
@@ -54,8 +55,11 @@ export function recurrent(
   const hEnds: Value[] = []
   const cEnds: Value[] = []
   for (let l = 0; l < numLayers; l++) {
-    const none = null // the lengths of the sequences: all are whole
-    const inputs = [x, ...weightsOf(graph, layer, op, l), none, h[l] ?? null]
+    const weights = ['', '_reverse']
+      .slice(0, directions)
+      .map((suffix) => weightsOf(layer, l, suffix))
+    const own = weightValues(graph, layer, op, weights, `_l${l}`)
+    const inputs = [x, ...own, lengths, h[l] ?? null]
     if (op === 'LSTM') inputs.push(c[l] ?? null)
     const [y, hn, cn] = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributes)
     hEnds.push(hn as Value)
@@ -66,13 +70,56 @@ export function recurrent(
   return [swap(x), op === 'LSTM' ? [hn, together(graph, cEnds)] : hn]
 }
 
+/** The new state of a cell: a sequence of one step. */
+export function cell(
+  graph: Graph,
+  layer: LSTMCell | GRUCell | RNNCell,
+  input: Value,
+  state: readonly [h: Value | null, c: Value | null],
+): Value | [Value, Value] {
+  const op = layer instanceof LSTMCell ? 'LSTM' : layer instanceof GRUCell ? 'GRU' : 'RNN'
+  const own = weightValues(graph, layer, op, [layer], '')
+  const first = graph.ints(0)
+  const [x, h, c] = [input, ...state].map((value) => {
+    return value === null ? null : graph.node('Unsqueeze', [value, first])
+  })
+  const inputs = [x as Value, ...own, null, h as Value | null]
+  if (op === 'LSTM') inputs.push(c as Value | null)
+  const outputs = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributesOf(layer, op, 1))
+  const [hn, cn] = outputs.slice(1).map((value) => graph.node('Squeeze', [value, first]))
+  return op === 'LSTM' ? [hn as Value, cn as Value] : (hn as Value)
+}
+
+function attributesOf(
+  layer: { hiddenSize: number },
+  op: Op,
+  directions: number,
+): Record<string, Attribute> {
+  const attributes: Record<string, Attribute> = {
+    hidden_size: layer.hiddenSize,
+    direction: directions === 2 ? 'bidirectional' : 'forward',
+  }
+  // The reset gate works on the product, as in cuDNN.
+  if (op === 'GRU') attributes.linear_before_reset = 1
+  if (layer instanceof RNN || layer instanceof RNNCell) {
+    const activation = layer.nonlinearity === 'relu' ? 'Relu' : 'Tanh'
+    attributes.activations = Array.from({ length: directions }, () => activation)
+  }
+  return attributes
+}
+
 /** The state [L·D, N, H] of the layers'. */
 function together(graph: Graph, states: readonly Value[]): Value {
   return states.length === 1 ? (states[0] as Value) : graph.node('Concat', states, { axis: 0 })
 }
 
 /** The parts of a state [L·D, N, H] that are the layers'. */
-function perLayer(graph: Graph, state: Value | null, layers: number, directions: number): Value[] {
+function perLayer(
+  graph: Graph,
+  state: Value | null,
+  layers: number,
+  directions: number,
+): readonly Value[] {
   if (state === null) return []
   if (layers === 1) return [state]
   const sizes = graph.ints(...Array.from({ length: layers }, () => directions))
@@ -86,32 +133,41 @@ function sideBySide(graph: Graph, y: Value, directions: number, hiddenSize: numb
   return graph.node('Reshape', [turned, graph.ints(0, 0, directions * hiddenSize)])
 }
 
-/** W, R and B of a layer. */
-function weightsOf(
-  graph: Graph,
-  layer: LSTM | GRU | RNN,
-  op: keyof typeof GATES,
-  l: number,
-): [Value, Value, Value | null] {
-  const suffixes = layer.bidirectional ? [`${l}`, `${l}_reverse`] : [`${l}`]
-  const make = (letter: string, kinds: readonly Kind[]): Value => {
-    using made = noGrad(() => {
-      const perDirection = suffixes.map((suffix) =>
-        cat(kinds.flatMap((kind) => reordered(layer[`${kind}_l${suffix}`] as Tensor, op))),
-      )
-      return stack(perDirection)
-    })
-    return graph.weight(made, `${graph.prefixOf(layer)}${letter}_l${l}`)
+function weightsOf(layer: LSTM | GRU | RNN, l: number, suffix: string): Weights {
+  const of = (kind: keyof Weights): Tensor => layer[`${kind}_l${l}${suffix}`] as Tensor
+  return {
+    weight_ih: of('weight_ih'),
+    weight_hh: of('weight_hh'),
+    bias_ih: layer.bias ? of('bias_ih') : undefined,
+    bias_hh: layer.bias ? of('bias_hh') : undefined,
   }
+}
+
+/** W, R and B of both directions. @param suffix of their names */
+function weightValues(
+  graph: Graph,
+  layer: Module,
+  op: Op,
+  directions: readonly Weights[],
+  suffix: string,
+): [Value, Value, Value | null] {
+  const make = (letter: string, ...kinds: (keyof Weights)[]): Value =>
+    graph.derived(layer, `${letter}${suffix}`, () =>
+      stack(
+        directions.map((weights) =>
+          cat(kinds.flatMap((kind) => reordered(weights[kind] as Tensor, op))),
+        ),
+      ),
+    )
   return [
-    make('W', ['weight_ih']),
-    make('R', ['weight_hh']),
-    layer.bias ? make('B', ['bias_ih', 'bias_hh']) : null,
+    make('W', 'weight_ih'),
+    make('R', 'weight_hh'),
+    directions[0]?.bias_ih === undefined ? null : make('B', 'bias_ih', 'bias_hh'),
   ]
 }
 
-/** Rows of all gates, in ONNX's order. */
-function reordered(weight: Tensor, op: keyof typeof GATES): Tensor[] {
+/** The rows of all gates, in ONNX's order. */
+function reordered(weight: Tensor, op: Op): Tensor[] {
   const order = GATES[op]
   const rows = (weight.shape[0] as number) / order.length
   return order.map((gate) => weight.slice(0, gate * rows, (gate + 1) * rows))
