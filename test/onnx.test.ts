@@ -318,7 +318,7 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
     }
   }
   const model = new Wrapped()
-  const failing = async (kind: typeof RangeError, message: RegExp, build?: typeof model.build) => {
+  const failing = async (kind: ErrorConstructor, message: RegExp, build?: typeof model.build) => {
     if (build !== undefined) model.build = build
     await rejectsWith(t, onnx.export(model, 'never.onnx'), kind, message)
   }
@@ -347,6 +347,15 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
   })
   await failing(TypeError, /dtype: expected one of 'float32', 'int32', 'int64'/, (graph) =>
     graph.input('x', 'float64' as never, null),
+  )
+  for (const [shape, message] of [
+    [[1, -1], /shape\[1\]: expected a whole number of at least 0, got -1/],
+    [[null], /shape\[0\]: expected a size or the name of one, got null/],
+    [3, /shape: expected an array of sizes, or null, got 3/],
+  ] as const)
+    await failing(Error, message, (graph) => graph.input('x', 'float32', shape as never))
+  await failing(RangeError, /ints\[1\]: expected a whole number, got 0\.5/, (graph) =>
+    graph.ints(1, 0.5),
   )
   await failing(RangeError, /Softmax\.axis: expected a whole number, got 0\.5/, (graph) =>
     graph.node('Softmax', [graph.input('x', 'float32', null)], { axis: 0.5 }),

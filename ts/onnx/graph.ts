@@ -66,7 +66,7 @@ export class Graph {
 
   /** Declares an input of the model. @param shape null: any @throws TypeError, RangeError */
   input(name: string, dtype: OnnxDType, shape: OnnxShape | null): Value {
-    this.#inputs.push(valueProto(this.#newName(name), this.#dtype(dtype), shape))
+    this.#inputs.push(valueProto(this.#newName(name), this.#dtype(dtype), this.#shape(shape)))
     return { name }
   }
 
@@ -75,7 +75,7 @@ export class Graph {
     const inputs = [this.#nameOf('value', value)]
     const own = this.#newName(name)
     this.#nodes.push(nodeProto(own, 'Identity', inputs, [own], {}))
-    this.#outputs.push(valueProto(own, this.#dtype(dtype), shape))
+    this.#outputs.push(valueProto(own, this.#dtype(dtype), this.#shape(shape)))
   }
 
   /**
@@ -126,6 +126,8 @@ export class Graph {
 
   /** Whole numbers, as operators take shapes, axes and positions: int64, one dimension. */
   ints(...values: number[]): Value {
+    for (const [i, value] of values.entries())
+      checkInteger(this.#fn, `ints[${i}]`, value, -(2 ** 53))
     const name = this.#freeName('ints')
     const raw = bytesOf(BigInt64Array.from(values, BigInt))
     this.#constants.push(tensorProto(name, 'int64', [values.length], raw))
@@ -216,6 +218,18 @@ export class Graph {
 
   #dtype(dtype: OnnxDType): OnnxDType {
     return checkOneOf(this.#fn, 'dtype', dtype, Object.keys(DataType) as OnnxDType[])
+  }
+
+  #shape(shape: OnnxShape | null): OnnxShape | null {
+    if (shape === null) return null
+    if (!Array.isArray(shape))
+      throw typeError(this.#fn, 'shape', 'an array of sizes, or null', shape)
+    for (const [i, size] of shape.entries()) {
+      if (typeof size === 'number') checkInteger(this.#fn, `shape[${i}]`, size, 0)
+      else if (typeof size !== 'string' || size === '')
+        throw typeError(this.#fn, `shape[${i}]`, 'a size or the name of one', size)
+    }
+    return shape
   }
 
   #checkAttributes(op: string, attributes: Readonly<Record<string, Attribute>>): void {
