@@ -151,6 +151,7 @@ browse(`in a browser: the curve moves, what is typed goes on${why}`, async (t) =
   t.teardown(() => browser.close())
   const page = await browser.newPage()
   const { url } = await start(t, '--epochs', '3')
+  page.setDefaultTimeout(90_000)
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(String(error)))
   await page.goto(url)
