@@ -83,7 +83,7 @@ test('orders, and going on where a state was taken', async (t) => {
     () =>
       new data.BucketBatches(sentences, { batchSize: 2, buckets: [5, 9] }).restore(other.state()),
     RangeError,
-    /\[restore\] buckets: expected 5 9, .* got 4 9/,
+    /\[restore\] buckets: expected '5 9', .* got '4 9'/,
   )
 })
 

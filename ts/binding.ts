@@ -91,7 +91,8 @@ export type RecurrentShared = readonly [
 
 export interface Binding {
   // memory
-  upload(values: Float32Array | Int32Array, device: number): Buffer
+  /** Throws when there are not `length` values, whatever the array says of itself. */
+  upload(values: Float32Array | Int32Array, device: number, length: number): Buffer
   /** The same values on another device. */
   toDevice(buffer: Buffer, device: number): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
@@ -120,6 +121,11 @@ export interface Binding {
   takeError(): string | null
   /** Stops the queues and drops what is outstanding; once, when the script ends. */
   shutDown(): void
+  /**
+   * Throws when the system has no room for so many bytes that script is about to allocate; `fn` is
+   * the function to name.
+   */
+  checkAvailable(fn: string, bytes: number): void
   setThreads(threads: number): void
   /** In the values of Fp32Precision. */
   setPrecision(matmul: number, rnn: number): void

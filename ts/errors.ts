@@ -44,6 +44,7 @@ function pictured(value: unknown, depth: number): string {
       return `a tensor of shape ${formatShape(shape)}${foreign}`
     }
     const name: unknown = value.constructor?.name
+    if (ArrayBuffer.isView(value) && isDetached(value)) return `a ${name} that has lost its memory`
     return `an object of type ${typeof name === 'string' ? cut(name) : 'Object'}`
   }
   return typeof value
@@ -111,6 +112,30 @@ export function checkNumber(
 
 export function checkBoolean(fn: string, name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') throw typeError(fn, name, 'a boolean', value)
+  return value
+}
+
+/** Whether an array has lost its memory: by a transfer, or because that has become too short for it. */
+export function isDetached(view: ArrayBufferView): boolean {
+  try {
+    if (view.byteLength === 0 && !(view instanceof DataView)) (view as Uint8Array).values()
+    return false
+  } catch {
+    return true
+  }
+}
+
+/** Checks what is to be iterated over. */
+export function checkIterable(fn: string, name: string, value: unknown, expected: string): void {
+  const iterates =
+    typeof (value as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] ===
+    'function'
+  if (!iterates || (ArrayBuffer.isView(value) && isDetached(value)))
+    throw typeError(fn, name, expected, value)
+}
+
+export function checkString(fn: string, name: string, value: unknown): string {
+  if (typeof value !== 'string') throw typeError(fn, name, 'a string', value)
   return value
 }
 

@@ -1,5 +1,5 @@
 /** Functions that make tensors. */
-import { binding, RandomKind } from './binding.js'
+import { type Buffer, binding, RandomKind } from './binding.js'
 import { deviceNumber, deviceOption } from './device.js'
 import {
   checkBoolean,
@@ -7,9 +7,11 @@ import {
   checkOneOf,
   checkOptions,
   formatShape,
+  isDetached,
   rangeError,
   typeError,
 } from './errors.js'
+import { expandValues } from './ops/common.js'
 import { nextRandom } from './random.js'
 import { checkShape, MAX_DIMS, numelOf, type Shape } from './shape.js'
 import { type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
@@ -35,9 +37,23 @@ function finish(
 ): Tensor {
   const dtype = values instanceof Int32Array ? 'int32' : 'float32'
   checkShape(fn, shape)
-  const result = Tensor.wrap(binding.upload(values, deviceNumber(device)), shape, device, dtype)
+  const buffer = uploaded(fn, values, device, numelOf(shape))
+  const result = Tensor.wrap(buffer, shape, device, dtype)
   if (options.requiresGrad) result.requiresGrad = true
   return result
+}
+
+function uploaded(
+  fn: string,
+  values: Float32Array | Int32Array,
+  device: string,
+  length: number,
+): Buffer {
+  try {
+    return binding.upload(values, deviceNumber(device), length)
+  } catch (cause) {
+    throw new RangeError(`[${fn}] ${(cause as Error).message}`, { cause })
+  }
 }
 
 /**
@@ -67,6 +83,8 @@ export function tensor(
       )
     }
     flat = values as unknown as ArrayLike<number>
+    if (isDetached(values))
+      throw typeError('tensor', 'values', 'an array that has its memory', values)
     shape = options.shape ?? [flat.length]
     dtype ??= values instanceof Int32Array ? 'int32' : 'float32'
   } else {
@@ -163,8 +181,13 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   checkShape(fn, shape)
   const device = checkTensorOptions(fn, options)
   if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
-  if (options.dtype === 'int32')
-    return finish(fn, new Int32Array(numelOf(shape)).fill(value), shape, device, options)
+  if (options.dtype === 'int32') {
+    if ((value | 0) !== value)
+      throw rangeError(fn, 'value', 'a whole number that fits int32', String(value))
+    // Not an array of script's, which would be filled here and now.
+    using one = finish(fn, Int32Array.of(value), [], device, options)
+    return expandValues(one, shape)
+  }
   const buffer = binding.fill(numelOf(shape), value, deviceNumber(device))
   const result = Tensor.wrap(buffer, shape, device)
   if (options.requiresGrad) result.requiresGrad = true

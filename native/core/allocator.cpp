@@ -100,8 +100,8 @@ void release_cached(Cache& c) {
   c.stats.cached_bytes = 0;
 }
 
-[[noreturn]] void out_of_memory(size_t bytes, size_t live) {
-  throw std::runtime_error("out of memory: could not allocate " + std::to_string(bytes) +
+[[noreturn]] void out_of_memory(size_t bytes, size_t live, const std::string& prefix = "") {
+  throw std::runtime_error(prefix + "out of memory: could not allocate " + std::to_string(bytes) +
                            " bytes (" + std::to_string(live) + " in use)");
 }
 
@@ -122,9 +122,9 @@ size_t host_memory_limit() {
   return limit;
 }
 
-void host_check_available(size_t bytes) {
+void host_check_available(const char* op, size_t bytes) {
   if (bytes >= kCheckEvery && !available(bytes)) {
-    out_of_memory(bytes, host_memory_stats().live_bytes);
+    out_of_memory(bytes, host_memory_stats().live_bytes, "[" + std::string(op) + "] ");
   }
 }
 
@@ -179,9 +179,11 @@ bool host_exhausted() {
   if (!exhausted.load(std::memory_order_relaxed)) return false;
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  const size_t live = c.stats.live_bytes;  // what is cached would be given back for it
-  const bool below_limit = host_memory_limit() >= live && host_memory_limit() - live >= kCheckEvery;
-  if (below_limit && available(kCheckEvery)) exhausted = false;
+  // What the cache holds is there to be used again, or to be given back.
+  const size_t limit = host_memory_limit();
+  const size_t room = std::min(kCheckEvery, limit / 4);
+  const bool below_limit = limit >= c.stats.live_bytes && limit - c.stats.live_bytes >= room;
+  if (below_limit && (c.stats.cached_bytes >= room || available(room))) exhausted = false;
   return exhausted;
 }
 

@@ -22,8 +22,9 @@ void host_free(void* data, size_t bytes) noexcept;
 // FUSED_RNN_MEMORY_LIMIT: how much may be held at most. Throws when it is no number of bytes.
 size_t host_memory_limit();
 
-// Throws as host_allocate would for memory that somebody else is about to allocate.
-void host_check_available(size_t bytes);
+// Throws as host_allocate would for memory that somebody else is about to allocate; `op` is whose
+// failure it is.
+void host_check_available(const char* op, size_t bytes);
 
 // Whether there was no memory even for a small request, and there would be none now.
 bool host_exhausted();

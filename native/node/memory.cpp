@@ -5,7 +5,8 @@
 namespace fused_rnn::node {
 namespace {
 
-// upload(typedArray, device): copies now, so that the caller may change the array afterwards.
+// upload(typedArray, device, length): copies now, so that the caller may change the array
+// afterwards.
 Napi::Value upload(Addon& addon, Args& args) {
   auto array = args.value().As<Napi::TypedArray>();
   const bool is_int = array.TypedArrayType() == napi_int32_array;
@@ -14,6 +15,11 @@ Napi::Value upload(Addon& addon, Args& args) {
   }
   Place& place = addon.place(args.integer());
   const auto length = static_cast<int64_t>(array.ElementLength());
+  const int64_t expected = args.size();
+  if (length != expected) {
+    throw std::runtime_error("values: expected " + std::to_string(expected) +
+                             " numbers, got an array of " + std::to_string(length));
+  }
   // Not through array.ArrayBuffer(), which refuses shared memory.
   const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
                             : static_cast<void*>(array.As<Napi::Float32Array>().Data());
@@ -68,11 +74,18 @@ Napi::Value release(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
+// checkAvailable(fn, bytes): throws when there is no room for an array that script will make.
+Napi::Value check_available(Addon&, Args& args) {
+  const std::string fn = args.text();
+  host_check_available(fn.c_str(), static_cast<size_t>(args.size()));
+  return args.env().Undefined();
+}
+
 // read(buffer): a new typed array, or a promise of one.
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
   const auto length = static_cast<size_t>(buffer.length);
-  host_check_available(length * 4);
+  host_check_available("data", length * 4);
   Napi::TypedArray array = buffer.dtype == DType::int32
                                ? Napi::TypedArray(Napi::Int32Array::New(args.env(), length))
                                : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
@@ -80,8 +93,19 @@ Napi::Value read(Addon& addon, Args& args) {
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
   Place& place = addon.place_of({buffer}, {});
-  return addon.when_done(args.env(), place, cost, {buffer}, array,
-                         [buffer, to] { copy_out(buffer, to); });
+  return addon.when_done(args.env(), place, cost, {buffer}, array, [buffer, to] {
+    const size_t bytes = static_cast<size_t>(buffer.length) * 4;
+    if (bytes == 0) return;
+    const void* from = buffer.raw();
+    host_check_available("data",
+                         bytes);  // the array's pages are taken only now, as they are written
+    const std::shared_ptr<Device>& device = buffer.storage->device();
+    if (device == nullptr) {
+      std::memcpy(to, from, bytes);
+    } else {
+      device->download(to, from, bytes);
+    }
+  });
 }
 
 }  // namespace
@@ -92,6 +116,7 @@ void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<view>(env, exports, "view", addon);
   add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);
+  add_entry<check_available>(env, exports, "checkAvailable", addon);
   add_entry<read>(env, exports, "read", addon);
 }
 

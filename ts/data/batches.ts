@@ -1,6 +1,7 @@
 /** Batches of text: windows of tokens with the same windows one token later as targets. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
+import { int32s } from '../script_memory.js'
 import type { Tensor } from '../tensor.js'
 import { EpochBatches } from './epochs.js'
 import { drawSeed, permutation, uniformInteger } from './shuffle.js'
@@ -101,7 +102,8 @@ export class SequentialBatches extends TextBatches {
     this.length = this.dropLast ? Math.floor(windows) : Math.ceil(windows)
   }
 
-  override *batches(_epoch: number, start = 0): Generator<Batch, void> {
+  override *batches(epoch: number, start = 0): Generator<Batch, void> {
+    this.checkPlace(epoch, start)
     for (let i = start; i < this.length; i++) {
       const from = i * this.sequenceLength
       const steps = Math.min(this.sequenceLength, this.#rowLength - 1 - from)
@@ -148,6 +150,7 @@ export class RandomWindows extends TextBatches {
   }
 
   override *batches(epoch: number, start = 0): Generator<Batch, void> {
+    this.checkPlace(epoch, start)
     const { tokens, sequenceLength, stride, batchSize, seed } = this
     const spare = tokens.length - 1 - sequenceLength - (this.#windows - 1) * stride
     const first = uniformInteger(Math.min(spare + 1, stride), seed, epoch)
@@ -172,8 +175,8 @@ function makeBatch(
   reset: boolean,
 ): Batch {
   const columns = offsets.length
-  const input = new Int32Array(steps * columns)
-  const target = new Int32Array(steps * columns)
+  const input = int32s('batches', steps * columns)
+  const target = int32s('batches', steps * columns)
   for (let b = 0; b < columns; b++) {
     const offset = offsets[b] as number
     for (let t = 0; t < steps; t++) {

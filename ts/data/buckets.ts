@@ -1,6 +1,7 @@
 /** Batches of sentences of about the same length. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
+import { int32s } from '../script_memory.js'
 import type { Batch } from './batches.js'
 import { EpochBatches } from './epochs.js'
 import { drawSeed, permutation } from './shuffle.js'
@@ -52,10 +53,11 @@ export class BucketBatches extends EpochBatches<Batch> {
     checkOptions(fn, options, OPTIONS)
     if (!Array.isArray(sentences))
       throw typeError(fn, 'sentences', 'an array of Int32Arrays', sentences)
-    sentences.forEach((sentence, i) => {
-      if (!(sentence instanceof Int32Array))
-        throw typeError(fn, `sentences[${i}]`, 'an Int32Array', sentence)
-    })
+    // By index: a hole is no sentence either.
+    for (let i = 0; i < sentences.length; i++) {
+      if (!(sentences[i] instanceof Int32Array))
+        throw typeError(fn, `sentences[${i}]`, 'an Int32Array', sentences[i])
+    }
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)
     this.paddingIdx = checkInteger(fn, 'paddingIdx', options.paddingIdx ?? 0, 0)
     const dropLast = checkBoolean(fn, 'dropLast', options.dropLast ?? false)
@@ -94,6 +96,7 @@ export class BucketBatches extends EpochBatches<Batch> {
   }
 
   override *batches(epoch: number, start = 0): Generator<Batch, void> {
+    this.checkPlace(epoch, start)
     const order = permutation(this.#plan.length, this.seed, epoch)
     const within = this.#sentences.map(({ length }, bucket) =>
       permutation(length, this.seed + bucket + 1, epoch),
@@ -115,8 +118,8 @@ export class BucketBatches extends EpochBatches<Batch> {
   /** A column per sentence; time-major. */
   #batch(steps: number, sentences: readonly Int32Array[]): Batch {
     const columns = sentences.length
-    const input = new Int32Array(steps * columns).fill(this.paddingIdx)
-    const target = new Int32Array(steps * columns).fill(this.paddingIdx)
+    const input = int32s('batches', steps * columns).fill(this.paddingIdx)
+    const target = int32s('batches', steps * columns).fill(this.paddingIdx)
     let tokens = 0
     sentences.forEach((sentence, b) => {
       sentence.forEach((token, t) => {

@@ -1,5 +1,5 @@
 /** What all kinds of batches share: epochs that depend on a seed, and going on from a position. */
-import { checkInteger, rangeError } from '../errors.js'
+import { checkInteger, describe, rangeError, typeError } from '../errors.js'
 
 /** Where an iteration stands; what {@link EpochBatches.restore} needs to go on from there. */
 export interface BatchesState {
@@ -46,6 +46,12 @@ export abstract class EpochBatches<B> implements Iterable<B> {
     }
   }
 
+  /** Checks what {@link batches} was given. */
+  protected checkPlace(epoch: number, start: number): void {
+    checkInteger('batches', 'epoch', epoch, 0)
+    checkInteger('batches', 'start', start, 0)
+  }
+
   state(): BatchesState {
     const { seed } = this
     return { epoch: this.#epoch, position: this.#position, seed, ...this.arrangement() }
@@ -53,13 +59,15 @@ export abstract class EpochBatches<B> implements Iterable<B> {
 
   /** Goes on where {@link state} was taken. @throws RangeError when that was over other data */
   restore(state: BatchesState): void {
+    if (typeof state !== 'object' || state === null)
+      throw typeError('restore', 'state', 'what state() gave', state)
     for (const [key, value] of Object.entries(this.arrangement())) {
-      if (state?.[key] !== value) {
+      if (state[key] !== value) {
         throw rangeError(
           'restore',
           key,
-          `${value}, as these batches have`,
-          `${state?.[key]} in the saved state`,
+          `${describe(value)}, as these batches have`,
+          `${describe(state[key])} in the saved state`,
         )
       }
     }

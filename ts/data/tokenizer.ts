@@ -1,5 +1,12 @@
 /** From a text to tokens and back. */
-import { checkBoolean, checkOneOf, checkOptions, typeError } from '../errors.js'
+import {
+  checkBoolean,
+  checkIterable,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  typeError,
+} from '../errors.js'
 
 /** What one token is: a Unicode code point, or a word. */
 export type TokenLevel = 'char' | 'word'
@@ -59,6 +66,7 @@ export class Tokenizer {
 
   /** Calls `visit` with each token of the text, in order. */
   forEach(text: string, visit: (token: string) => void): void {
+    if (typeof visit !== 'function') throw typeError('Tokenizer', 'visit', 'a function', visit)
     const clean = this.clean(text)
     if (this.level === 'char') {
       for (const character of clean) visit(character)
@@ -92,6 +100,8 @@ export class Tokenizer {
    * space where words need one; a newline for `<eos>`.
    */
   textAfter(previous: string | null, token: string): string {
+    checkString('Tokenizer', 'token', token)
+    if (previous !== null) checkString('Tokenizer', 'previous', previous)
     if (this.level === 'char') return token
     if (token === END_OF_SENTENCE) return '\n'
     return previous === null || previous === END_OF_SENTENCE ? token : ` ${token}`
@@ -99,6 +109,7 @@ export class Tokenizer {
 
   /** The text that the tokens stand for. */
   join(tokens: Iterable<string>): string {
+    checkIterable('Tokenizer', 'tokens', tokens, 'an iterable of tokens')
     let text = ''
     let previous: string | null = null
     for (const token of tokens) {

@@ -1,5 +1,13 @@
 /** Tokens and their numbers. */
-import { checkInteger, checkOptions, describe, rangeError, typeError } from '../errors.js'
+import {
+  checkInteger,
+  checkIterable,
+  checkOptions,
+  checkString,
+  describe,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { Tokenizer, type TokenizerOptions } from './tokenizer.js'
 
 export interface VocabularyOptions {
@@ -80,16 +88,15 @@ export class Vocabulary {
   /** Counts tokens and numbers them. */
   static fromTokens(tokens: Iterable<string>, options: VocabularyOptions = {}): Vocabulary {
     checkOptions('Vocabulary.fromTokens', options, OPTIONS)
-    if (typeof tokens === 'string' || typeof tokens?.[Symbol.iterator] !== 'function') {
-      throw typeError(
-        'Vocabulary.fromTokens',
-        'tokens',
-        'an array or other iterable of tokens',
-        tokens,
-      )
-    }
+    const expected = 'an array or other iterable of tokens'
+    if (typeof tokens === 'string')
+      throw typeError('Vocabulary.fromTokens', 'tokens', expected, tokens)
+    checkIterable('Vocabulary.fromTokens', 'tokens', tokens, expected)
     const counts = new Map<string, number>()
-    for (const token of tokens) counts.set(token, (counts.get(token) ?? 0) + 1)
+    for (const token of tokens) {
+      checkString('Vocabulary.fromTokens', 'tokens', token)
+      counts.set(token, (counts.get(token) ?? 0) + 1)
+    }
     return Vocabulary.#fromCounts('Vocabulary.fromTokens', counts, options)
   }
 
@@ -127,10 +134,10 @@ export class Vocabulary {
   ): Vocabulary {
     const minFrequency = checkInteger(fn, 'minFrequency', options.minFrequency ?? 1, 1)
     const unknownToken = options.unknownToken === undefined ? '<unk>' : options.unknownToken
-    const special = new Set([
-      ...(unknownToken === null ? [] : [unknownToken]),
-      ...(options.specialTokens ?? []),
-    ])
+    const { specialTokens = [] } = options
+    if (!Array.isArray(specialTokens))
+      throw typeError(fn, 'specialTokens', 'an array of tokens', specialTokens)
+    const special = new Set([...(unknownToken === null ? [] : [unknownToken]), ...specialTokens])
     const maxSize =
       options.maxSize === undefined
         ? Infinity
@@ -188,10 +195,9 @@ export class Vocabulary {
     }
     if (typeof source === 'string') {
       this.tokenizer.forEach(source, push)
-    } else if (typeof source?.[Symbol.iterator] === 'function') {
-      for (const token of source) push(token)
     } else {
-      throw typeError('Vocabulary.encode', 'source', 'a string or an iterable of tokens', source)
+      checkIterable('Vocabulary.encode', 'source', source, 'a string or an iterable of tokens')
+      for (const token of source) push(token)
     }
     return indices.slice(0, length)
   }
@@ -203,6 +209,7 @@ export class Vocabulary {
 
   /** The text that numbers stand for. @throws RangeError for a number outside the vocabulary */
   decode(indices: Iterable<number>): string {
+    checkIterable('Vocabulary.decode', 'indices', indices, 'an iterable of token numbers')
     return this.tokenizer.join(Array.from(indices, (index) => this.token(index)))
   }
 

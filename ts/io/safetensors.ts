@@ -267,7 +267,8 @@ function checkCover(entries: readonly Entry[], dataBytes: number): void {
 function decode(entry: Entry, bytes: Uint8Array, device: string): Tensor {
   const values = DTYPES[entry.dtype].decode(bytes, entry.name)
   const dtype = values instanceof Int32Array ? 'int32' : 'float32'
-  return Tensor.wrap(binding.upload(values, deviceNumber(device)), entry.shape, device, dtype)
+  const buffer = binding.upload(values, deviceNumber(device), values.length)
+  return Tensor.wrap(buffer, entry.shape, device, dtype)
 }
 
 // ---- Writing ---------------------------------------------------------------------------------------

@@ -1,10 +1,18 @@
 /** Writing on where a text ends. */
 import { noGrad } from '../autograd.js'
-import { checkInteger, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+import {
+  checkInteger,
+  checkIterable,
+  checkNumber,
+  checkOptions,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { tensor } from '../factories.js'
 import { sample } from '../nn/functional.js'
 import { evalMode } from '../nn/module.js'
 import { nextRandom, type RandomState, randomState, setRandomState } from '../random.js'
+import { int32s } from '../script_memory.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
 
@@ -43,9 +51,10 @@ export function generate(
       throw typeError(fn, 'prefix', 'token numbers, as the model has no vocabulary', prefix)
     tokens = model.vocabulary.encode(prefix)
   } else if (typeof prefix?.length === 'number') {
-    tokens = Int32Array.from(prefix, (token, i) =>
-      checkInteger(fn, `prefix[${i}]`, token, 0, vocabSize - 1),
-    )
+    if (ArrayBuffer.isView(prefix)) checkIterable(fn, 'prefix', prefix, 'token numbers')
+    tokens = int32s(fn, checkInteger(fn, 'prefix.length', prefix.length, 0))
+    for (let i = 0; i < tokens.length; i++)
+      tokens[i] = checkInteger(fn, `prefix[${i}]`, prefix[i], 0, vocabSize - 1)
   } else {
     throw typeError(fn, 'prefix', 'a text or an array of token numbers', prefix)
   }

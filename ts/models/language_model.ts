@@ -50,8 +50,8 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   /** @throws TypeError, RangeError for wrong or unknown options, a vocabulary of another size */
   constructor(options: LanguageModelOptions) {
     super()
-    const { vocabulary } = options
     const config = checkConfig(options)
+    const { vocabulary } = options
     const { vocabSize, embeddingSize, hiddenSize, numLayers, dropout, cell } = config
     this.config = Object.freeze(config)
     this.vocabulary = vocabulary ?? null
@@ -85,6 +85,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
 
   /** The same state without history, so that backward stops there. */
   detachState(state: LanguageModelState): LanguageModelState {
+    this.#checkState('detachState', state)
     return Array.isArray(state) ? [state[0].detach(), state[1].detach()] : state.detach()
   }
 
@@ -117,15 +118,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   }
 
   #recur(input: Tensor, state: LanguageModelState | undefined): [Tensor, LanguageModelState] {
-    const expected = this.config.cell === 'lstm' ? 'the pair [h, c]' : 'the tensor h'
-    if (state !== undefined && Array.isArray(state) !== this.rnn instanceof LSTM) {
-      throw typeError(
-        'LanguageModel.forward',
-        'state',
-        `${expected}, for cell '${this.config.cell}'`,
-        state,
-      )
-    }
+    if (state !== undefined) this.#checkState('LanguageModel.forward', state)
     return this.rnn instanceof LSTM
       ? this.rnn.forward(input, state as [Tensor, Tensor] | undefined)
       : this.rnn.forward(input, state as Tensor | undefined)
@@ -154,17 +147,32 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     if (cn !== null) graph.output('cn', cn, 'float32', shape)
   }
 
+  #checkState(fn: string, state: unknown): void {
+    const pair = this.rnn instanceof LSTM
+    const parts: readonly unknown[] = Array.isArray(state) ? state : [state]
+    const fits = Array.isArray(state) === pair && parts.length === (pair ? 2 : 1)
+    if (fits && parts.every((part) => part instanceof Tensor)) return
+    const expected = pair ? 'the pair [h, c]' : 'the tensor h'
+    throw typeError(fn, 'state', `${expected}, for cell '${this.config.cell}'`, state)
+  }
+
   /** Mean cross entropy of a batch; the state goes on from the batch before, unless it says reset. */
   trainingStep(batch: Batch, context: StepContext): StepResult {
+    const fn = 'LanguageModel.trainingStep'
+    if (typeof batch !== 'object' || batch === null) throw typeError(fn, 'batch', 'a batch', batch)
+    if (typeof context !== 'object' || context === null)
+      throw typeError(fn, 'context', 'a step context', context)
     const { input, target, reset } = batch
-    const before = reset ? null : (context.carried as LanguageModelState | null)
+    if (!(target instanceof Tensor)) throw typeError(fn, 'batch.target', 'a tensor', target)
+    const carried = context.carried as LanguageModelState | null
+    if (carried !== null) this.#checkState(fn, carried)
+    const before = reset ? null : carried
     const [logits, after] = this.forward(input, before)
     const targets = target.reshape([-1])
     const loss = crossEntropy(logits, targets)
     logits[Symbol.dispose]()
     targets[Symbol.dispose]()
-    for (const tensor of tensorsOf(context.carried as LanguageModelState | null))
-      tensor[Symbol.dispose]()
+    for (const tensor of tensorsOf(carried)) tensor[Symbol.dispose]()
     context.carried = this.detachState(after)
     for (const tensor of tensorsOf(after)) tensor[Symbol.dispose]()
     return { loss, count: target.numel }
@@ -180,7 +188,12 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   }
 
   /** Perplexity from the mean loss. */
-  deriveMetrics({ loss }: Readonly<Record<string, number>>): Record<string, number> {
+  deriveMetrics(means: Readonly<Record<string, number>>): Record<string, number> {
+    const fn = 'LanguageModel.deriveMetrics'
+    if (typeof means !== 'object' || means === null) throw typeError(fn, 'means', 'averages', means)
+    const { loss } = means
+    if (loss !== undefined && typeof loss !== 'number')
+      throw typeError(fn, 'means.loss', 'a number', loss)
     return loss === undefined ? {} : { perplexity: Math.exp(loss) }
   }
 

@@ -1,7 +1,7 @@
 /** Clipping gradients in place; as `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`. */
 import { binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
-import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+import { checkIterable, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
 export interface ClipGradNormOptions {
@@ -43,10 +43,8 @@ export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: 
 }
 
 function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {
-  const isList =
-    typeof parameters === 'object' && parameters !== null && Symbol.iterator in parameters
-  if (!(parameters instanceof Tensor) && !isList)
-    throw typeError(fn, 'parameters', 'a tensor or an iterable of tensors', parameters)
+  if (!(parameters instanceof Tensor))
+    checkIterable(fn, 'parameters', parameters, 'a tensor or an iterable of tensors')
   const list = parameters instanceof Tensor ? [parameters] : [...parameters]
   list.forEach((parameter, i) => {
     if (!(parameter instanceof Tensor))

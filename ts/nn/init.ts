@@ -95,6 +95,7 @@ export function calculateGain(
   nonlinearity: NonNullable<KaimingOptions['nonlinearity']>,
   slope = 0.01,
 ): number {
+  checkNumber('calculateGain', 'slope', slope)
   const gains = {
     linear: 1,
     sigmoid: 1,
@@ -104,7 +105,6 @@ export function calculateGain(
     selu: 3 / 4,
   }
   const names = Object.keys(gains) as (keyof typeof gains)[]
-  checkNumber('calculateGain', 'slope', slope)
   return gains[checkOneOf('calculateGain', 'nonlinearity', nonlinearity, names)]
 }
 
@@ -112,7 +112,8 @@ function kaimingStd(fn: string, tensor: Tensor, options: KaimingOptions): number
   const both = fans(fn, tensor)
   checkOptions(fn, options, ['a', 'mode', 'nonlinearity'])
   const mode = checkOneOf(fn, 'mode', options.mode ?? 'fanIn', ['fanIn', 'fanOut'])
-  const gain = calculateGain(options.nonlinearity ?? 'leakyRelu', options.a ?? 0)
+  const slope = checkNumber(fn, 'a', options.a ?? 0)
+  const gain = calculateGain(options.nonlinearity ?? 'leakyRelu', slope)
   return gain / Math.sqrt(both[mode])
 }
 

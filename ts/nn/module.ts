@@ -1,7 +1,7 @@
 /** Modules: parameters and other modules held in fields, found by name as PyTorch finds them. */
 import { binding } from '../binding.js'
 import { checkDevice, type Device } from '../device.js'
-import { checkBoolean, checkOptions, describe, formatShape, typeError } from '../errors.js'
+import { checkBoolean, checkIterable, checkOptions, formatShape, typeError } from '../errors.js'
 import { movedValues } from '../ops/transfer.js'
 import { Tensor } from '../tensor.js'
 
@@ -335,11 +335,7 @@ abstract class Numbered<M extends Module = Module> extends Module {
 
   /** Adds modules at the end. */
   extend(modules: Iterable<M>): this {
-    if (modules === null || typeof modules !== 'object' || !(Symbol.iterator in modules)) {
-      throw new TypeError(
-        `[${this.constructor.name}] modules: expected modules, got ${describe(modules)}`,
-      )
-    }
+    checkIterable(this.constructor.name, 'modules', modules, 'modules')
     for (const module of modules) this.append(module)
     return this
   }

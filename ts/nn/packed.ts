@@ -11,9 +11,11 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { full } from '../factories.js'
 import { gatherOfPairs, gatherRows } from '../ops/gather.js'
 import { cat } from '../ops/shape.js'
-import { Tensor } from '../tensor.js'
+import { int32s } from '../script_memory.js'
+import { checkShape, Tensor } from '../tensor.js'
 import { indexTensor, PackedSequence, Packing } from './packed_sequence.js'
 
 export { PackedSequence } from './packed_sequence.js'
@@ -35,7 +37,7 @@ function packingOf(fn: string, lengths: readonly number[], enforceSorted: boolea
   const order = enforceSorted ? null : lengths.map((_, n) => n)
   order?.sort((a, b) => (lengths[b] as number) - (lengths[a] as number))
   const longest = lengths[order?.[0] ?? 0] as number
-  const batchSizes = new Int32Array(longest)
+  const batchSizes = int32s(fn, longest)
   for (const length of lengths) for (let t = 0; t < length; t++) (batchSizes[t] as number)++
   return new Packing(batchSizes, order)
 }
@@ -88,7 +90,10 @@ export function packPaddedSequence(
   const packing = packingOf(fn, list, enforceSorted)
   const { order, batchSizes } = packing
   const [perStep, perSequence] = batchFirst ? [1, steps] : [batch, 1]
-  const index = new Int32Array(list.reduce((sum, length) => sum + length, 0))
+  const index = int32s(
+    fn,
+    list.reduce((sum, length) => sum + length, 0),
+  )
   let row = 0
   for (let t = 0; t < batchSizes.length; t++) {
     for (let i = 0; i < (batchSizes[t] as number); i++) {
@@ -123,18 +128,17 @@ export function padPackedSequence(
   const batchFirst = checkBoolean(fn, 'batchFirst', options.batchFirst ?? false)
   const fill = checkNumber(fn, 'paddingValue', options.paddingValue ?? 0)
   const { batchSizes, places, lengths } = sequence
-  const longest = batchSizes.length
-  let steps = longest
-  if (options.totalLength !== undefined) {
-    checkInteger(fn, 'totalLength', options.totalLength, 0)
-    steps = options.totalLength
-    if (steps < longest) {
-      throw rangeError(fn, 'totalLength', `at least the longest length ${longest}`, `${steps}`)
-    }
-  }
+  const steps = batchSizes.length
+  const total = checkInteger(fn, 'totalLength', options.totalLength ?? steps, 0)
+  if (total < steps)
+    throw rangeError(fn, 'totalLength', `at least the longest length ${steps}`, `${total}`)
   const starts = stepStarts(batchSizes)
   const batch = lengths.length
-  const index = new Int32Array(steps * batch).fill(-1)
+  const width = sequence.data.shape.slice(1)
+  const shapeOf = (n: number): number[] =>
+    batchFirst ? [batch, n, ...width] : [n, batch, ...width]
+  checkShape(fn, shapeOf(total))
+  const index = int32s(fn, steps * batch).fill(-1)
   for (let n = 0; n < batch; n++) {
     for (let t = 0; t < (lengths[n] as number); t++) {
       const row = (starts[t] as number) + (places[n] as number)
@@ -143,8 +147,12 @@ export function padPackedSequence(
   }
   using source = indexTensor(index, sequence.data.device)
   using rows = gatherRows(fn, sequence.data, source, { fill })
-  const outer = batchFirst ? [batch, steps] : [steps, batch]
-  return [rows.reshape([...outer, ...sequence.data.shape.slice(1)]), lengths]
+  const padded = rows.reshape(shapeOf(steps))
+  if (total === steps) return [padded, lengths]
+  using shorter = padded
+  const { device, dtype } = sequence.data
+  using rest = full(shapeOf(total - steps), fill, { device, dtype })
+  return [cat([shorter, rest], batchFirst ? 1 : 0), lengths]
 }
 
 /** The first row of every step. */
@@ -213,7 +221,7 @@ export function padSequence(
   const side = checkOneOf(fn, 'paddingSide', options.paddingSide ?? 'right', ['right', 'left'])
   const steps = Math.max(...lengths)
   const batch = lengths.length
-  const index = new Int32Array(steps * batch).fill(-1)
+  const index = int32s(fn, steps * batch).fill(-1)
   let row = 0
   lengths.forEach((length, n) => {
     const from = side === 'left' ? steps - length : 0

@@ -1,6 +1,6 @@
 /** A batch of sequences of unequal lengths, without padding. */
 import type { Device } from '../device.js'
-import { describe, formatShape, rangeError, typeError } from '../errors.js'
+import { checkInteger, describe, formatShape, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { Tensor } from '../tensor.js'
 
@@ -68,16 +68,15 @@ export class PackedSequence {
       this.#packing = batchSizes
       return
     }
-    const packing = new Packing(Int32Array.from(batchSizes), order ? [...order] : null)
-    checkBatchSizes(packing.batchSizes)
+    const packing = new Packing(checkBatchSizes(batchSizes), checkOrder(order ?? null))
     checkRows(packing.batchSizes, data)
     packing.inverse // is there only for a permutation
     this.#packing = packing
   }
 
-  /** Sequences still running at each step, never increasing. */
+  /** Sequences still running at each step, never increasing; a copy. */
   get batchSizes(): Int32Array {
-    return this.#packing.batchSizes
+    return this.#packing.batchSizes.slice()
   }
 
   /** Where the sequences stood in the caller's order; null when they were given sorted. int32 */
@@ -105,23 +104,28 @@ export class PackedSequence {
 
   /** Lengths in the caller's order. */
   get lengths(): number[] {
-    const sorted = lengthsOf(this.batchSizes)
+    const sorted = lengthsOf(this.#packing.batchSizes)
     return this.#packing.inverse?.map((n) => sorted[n] as number) ?? sorted
   }
 
   /** For each of the caller's sequences, its place among the sorted ones. */
   get places(): readonly number[] {
-    const batch = this.batchSizes[0] as number
+    const batch = this.#packing.batchSizes[0] as number
     return this.#packing.inverse ?? Array.from({ length: batch }, (_, n) => n)
   }
 }
 
-function checkBatchSizes(sizes: Int32Array): void {
+/** A copy, when they are legal. */
+function checkBatchSizes(batchSizes: unknown): Int32Array {
   const fn = 'PackedSequence'
+  if (!Array.isArray(batchSizes) && !(batchSizes instanceof Int32Array))
+    throw typeError(fn, 'batchSizes', 'an array of whole numbers', batchSizes)
+  const sizes = Int32Array.from(batchSizes as ArrayLike<unknown>, (size, t) =>
+    checkInteger(fn, `batchSizes[${t}]`, size, 1, 2 ** 31 - 1),
+  )
   if (sizes.length === 0) throw rangeError(fn, 'batchSizes', 'at least one step', 'none')
   sizes.forEach((size, t) => {
-    const before = t === 0 ? Number.MAX_SAFE_INTEGER : (sizes[t - 1] as number)
-    if (size < 1 || size > before) {
+    if (t > 0 && size > (sizes[t - 1] as number)) {
       throw rangeError(
         fn,
         'batchSizes',
@@ -130,6 +134,13 @@ function checkBatchSizes(sizes: Int32Array): void {
       )
     }
   })
+  return sizes
+}
+
+function checkOrder(order: readonly number[] | null): readonly number[] | null {
+  if (order !== null && !Array.isArray(order))
+    throw typeError('PackedSequence', 'order', 'an array of positions, or null', order)
+  return order && [...order]
 }
 
 function checkRows(sizes: Int32Array, data: Tensor): void {

@@ -92,7 +92,8 @@ export function sumValues(x: Tensor, reduced: readonly boolean[], scale = 1): Te
     const inner = numelOf(shape.slice(end))
     shape.fill(1, begin, end)
     const before: Tensor = out ?? x
-    const factor = out === null ? scale : 1
+    // In the last call: a mean of nothing is 0 · ∞ there, and in an earlier one nothing at all.
+    const factor = reduced.indexOf(true) >= begin ? scale : 1
     const sum = Tensor.wrap(
       binding.sum(before.buffer, outer, n, inner, factor),
       shape,

@@ -78,7 +78,9 @@ function gathered(
   options: GatherOptions,
 ): Tensor {
   checkSameDevice(fn, 'index', index, x.device)
-  const fill = checkNumber(fn, 'fill', options.fill ?? 0)
+  const fill = checkNumber(fn, 'paddingValue', options.fill ?? 0)
+  if (x.dtype === 'int32' && (fill | 0) !== fill)
+    throw rangeError(fn, 'paddingValue', 'a whole number that fits int32', String(fill))
   const skip = options.paddingIdx ?? -1
   const out = Tensor.wrap(
     binding.gatherRows(

@@ -3,7 +3,14 @@
 import { copyValues } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
-import { checkNumber, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
+import {
+  checkIterable,
+  checkNumber,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { movedValues } from '../ops/transfer.js'
 import { Tensor } from '../tensor.js'
 
@@ -88,9 +95,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     this.#defaults = { ...defaults, ...this.#checked(own as Partial<G>) }
     this.maxGradNorm = maxGradNorm
     this.maxGradValue = maxGradValue
-    if (typeof params !== 'object' || params === null || !(Symbol.iterator in params)) {
-      throw typeError(name, 'params', 'an iterable of parameters or of groups', params)
-    }
+    checkIterable(name, 'params', params, 'an iterable of parameters or of groups')
     const list = [...params] as (Tensor | ParamGroupInput<G>)[]
     if (list.length === 0) throw rangeError(name, 'params', 'at least one parameter', 'none')
     if (list.some((item) => item instanceof Tensor)) {
@@ -141,10 +146,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
       throw typeError(name, 'params', 'tensors, or groups { params, … }', group)
     }
     const { params, ...own } = given(group)
-    const isList = typeof params === 'object' && params !== null && Symbol.iterator in params
-    if (!(params instanceof Tensor) && !isList) {
-      throw typeError(name, 'params', 'an iterable of tensors', params)
-    }
+    if (!(params instanceof Tensor)) checkIterable(name, 'params', params, 'an iterable of tensors')
     const list = params instanceof Tensor ? [params] : [...params]
     if (list.length === 0) throw rangeError(name, 'params', 'at least one parameter', 'none')
     const known = new Set(this.paramGroups.flatMap((other) => other.params))

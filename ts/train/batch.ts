@@ -1,4 +1,5 @@
 /** Batches of any kind, where the model is. */
+import { typeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { PackedSequence } from '../nn/packed_sequence.js'
 import { Tensor } from '../tensor.js'
@@ -13,23 +14,27 @@ export function deviceOf(model: Module): string | null {
  * sequences. The batch itself when nothing has to move.
  */
 export function batchOn<B>(batch: B, device: string | null): B {
-  return device === null ? batch : (on(batch, device) as B)
+  return device === null ? batch : (on(batch, device, []) as B)
 }
 
-function on(value: unknown, device: string): unknown {
+/** @param around the objects that the value is in */
+function on(value: unknown, device: string, around: readonly object[]): unknown {
   if (value instanceof Tensor || value instanceof PackedSequence) return value.to(device)
   if (typeof value !== 'object' || value === null) return value
+  if (around.includes(value))
+    throw typeError('fit', 'batch', 'a batch that does not contain itself', value)
+  const inside = [...around, value]
   if (Array.isArray(value)) {
-    const moved = value.map((item) => on(item, device))
+    const moved = value.map((item) => on(item, device, inside))
     return moved.some((item, i) => item !== value[i]) ? moved : value
   }
   if (value instanceof Map) {
-    const moved = new Map([...value].map(([key, item]) => [key, on(item, device)]))
+    const moved = new Map([...value].map(([key, item]) => [key, on(item, device, inside)]))
     return [...moved].some(([key, item]) => item !== value.get(key)) ? moved : value
   }
   const prototype = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) return value
   const entries = Object.entries(value)
-  const moved = entries.map(([key, item]) => [key, on(item, device)] as const)
+  const moved = entries.map(([key, item]) => [key, on(item, device, inside)] as const)
   return moved.some(([, item], i) => item !== entries[i]?.[1]) ? Object.fromEntries(moved) : value
 }

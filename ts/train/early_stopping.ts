@@ -67,7 +67,12 @@ export class EarlyStopping implements Callback {
     return { bestScore: this.bestScore, waitCount: this.waitCount }
   }
 
+  /** @throws TypeError, RangeError */
   loadStateDict(state: { bestScore: number | null; waitCount: number }): void {
+    const fn = 'EarlyStopping.loadStateDict'
+    checkOptions(fn, state, ['bestScore', 'waitCount'])
+    if (state.bestScore !== null) checkNumber(fn, 'bestScore', state.bestScore)
+    checkInteger(fn, 'waitCount', state.waitCount, 0)
     this.bestScore = state.bestScore
     this.waitCount = state.waitCount
   }

@@ -1,6 +1,6 @@
 /** One pass over data without learning. */
 import { noGrad } from '../autograd.js'
-import { typeError } from '../errors.js'
+import { checkIterable, typeError } from '../errors.js'
 import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
@@ -29,17 +29,9 @@ export function lengthOf(data: DataSource<unknown>): number | null {
 
 /** @throws TypeError when `data` cannot be iterated */
 export function checkSource(fn: string, name: string, data: unknown): void {
-  const iterable =
-    typeof data === 'object' &&
-    data !== null &&
-    (Symbol.iterator in data || Symbol.asyncIterator in data)
-  if (!iterable)
-    throw typeError(
-      fn,
-      name,
-      'batches: an array, SequentialBatches, RandomWindows or another iterable',
-      data,
-    )
+  const expected = 'batches: an array, SequentialBatches, RandomWindows or another iterable'
+  if (typeof data !== 'object' || data === null) throw typeError(fn, name, expected, data)
+  if (!(Symbol.asyncIterator in data)) checkIterable(fn, name, data, expected)
 }
 
 /** The batches of an epoch from number `start` on. */

@@ -1,7 +1,8 @@
 /** What happened during training, number by number. */
 import { writeFile } from 'node:fs/promises'
-import { typeError } from '../errors.js'
+import { checkIterable, checkString, typeError } from '../errors.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
+import { isRecord } from './state.js'
 
 export interface HistoryRecord {
   /** After some steps of training ('step'), after a validation, or at the end of an epoch. */
@@ -20,6 +21,7 @@ export class History {
 
   /** Adds a record; one about the same epoch as an earlier 'epoch' record takes its place. */
   add(record: HistoryRecord): void {
+    if (!isRecord(record)) throw typeError('History.add', 'record', 'a record', record)
     const same =
       record.kind === 'epoch'
         ? this.records.findIndex((r) => r.kind === 'epoch' && r.epoch === record.epoch)
@@ -30,6 +32,7 @@ export class History {
 
   /** The values of a metric with the steps at which they were taken. */
   series(metric: string, kind: HistoryRecord['kind']): { step: number; value: number }[] {
+    checkString('History.series', 'metric', metric)
     return this.records
       .filter((record) => record.kind === kind && record.metrics[metric] !== undefined)
       .map((record) => ({ step: record.step, value: record.metrics[metric] as number }))
@@ -45,7 +48,7 @@ export class History {
   }
 
   async writeCSV(path: string): Promise<void> {
-    await writeFile(path, this.toCSV())
+    await write('History.writeCSV', path, this.toCSV())
   }
 
   /**
@@ -53,6 +56,8 @@ export class History {
    * @param options.metric 'loss' (default), 'perplexity' or another that the model reports
    */
   toSVG(options: { metric?: string } & PlotOptions = {}): string {
+    if (typeof options !== 'object' || options === null)
+      throw typeError('History.toSVG', 'options', 'an object', options)
     const { metric = 'loss', ...rest } = options
     if (typeof metric !== 'string')
       throw typeError('History.toSVG', 'metric', 'the name of a metric', metric)
@@ -75,7 +80,7 @@ export class History {
   }
 
   async writeSVG(path: string, options?: { metric?: string } & PlotOptions): Promise<void> {
-    await writeFile(path, this.toSVG(options))
+    await write('History.writeSVG', path, this.toSVG(options))
   }
 
   toJSON(): HistoryRecord[] {
@@ -83,8 +88,20 @@ export class History {
   }
 
   static fromJSON(records: HistoryRecord[]): History {
+    checkIterable('History.fromJSON', 'records', records, 'an array of records')
     const history = new History()
     for (const record of records) history.add(record)
     return history
+  }
+}
+
+/** @throws (rejects) Error that names the file */
+async function write(fn: string, path: string, text: string): Promise<void> {
+  if (typeof path !== 'string' || path === '')
+    throw typeError(fn, 'path', 'the path of a file', path)
+  try {
+    await writeFile(path, text)
+  } catch (error) {
+    throw new Error(`[${fn}] cannot write '${path}': ${(error as Error).message}`, { cause: error })
   }
 }

@@ -1,6 +1,14 @@
 /** Keeps the last and the best state of training in a folder. */
 import { join } from 'node:path'
-import { checkBoolean, checkInteger, checkOneOf, checkOptions, typeError } from '../errors.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  typeError,
+} from '../errors.js'
 import { isBetter, monitored } from './monitor.js'
 import type { Trainer } from './trainer.js'
 import type { Callback } from './types.js'
@@ -105,7 +113,12 @@ export class ModelCheckpoint implements Callback {
     return { bestModelPath: this.bestModelPath, bestModelScore: this.bestModelScore }
   }
 
+  /** @throws TypeError, RangeError */
   loadStateDict(state: { bestModelPath: string | null; bestModelScore: number | null }): void {
+    const fn = 'ModelCheckpoint.loadStateDict'
+    checkOptions(fn, state, ['bestModelPath', 'bestModelScore'])
+    if (state.bestModelPath !== null) checkString(fn, 'bestModelPath', state.bestModelPath)
+    if (state.bestModelScore !== null) checkNumber(fn, 'bestModelScore', state.bestModelScore)
     this.bestModelPath = state.bestModelPath
     this.bestModelScore = state.bestModelScore
   }

@@ -1,6 +1,6 @@
 /** Curves as an SVG picture. */
 import { scaleLinear, scaleLog } from 'd3-scale'
-import { checkBoolean, checkInteger, checkOptions } from '../errors.js'
+import { checkBoolean, checkInteger, checkOptions, checkString } from '../errors.js'
 
 export interface Series {
   name: string
@@ -28,6 +28,8 @@ const round = (x: number): string => String(Math.round(x * 100) / 100)
 /** Axes with ticks, one line per series, a legend. Points that are not finite are left out. */
 export function plot(series: readonly Series[], options: PlotOptions = {}): string {
   checkOptions('plot', options, ['title', 'xLabel', 'yLabel', 'width', 'height', 'log'])
+  for (const key of ['title', 'xLabel', 'yLabel'] as const)
+    if (options[key] !== undefined) checkString('plot', key, options[key])
   const width = checkInteger('plot', 'width', options.width ?? 720, 200)
   const height = checkInteger('plot', 'height', options.height ?? 420, 150)
   const log = checkBoolean('plot', 'log', options.log ?? false)

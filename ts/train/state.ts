@@ -39,7 +39,8 @@ function isTotals(value: unknown): value is Totals {
   return isObject(value) && typeof value.count === 'number' && isNumbers(value.sums)
 }
 
-function isRecord(value: unknown): value is HistoryRecord {
+/** Whether it is a record of {@link History}. */
+export function isRecord(value: unknown): value is HistoryRecord {
   return (
     isObject(value) &&
     ['step', 'validation', 'epoch'].includes(value.kind as string) &&

@@ -1,5 +1,5 @@
 /** The training loop for everybody; as Lightning's `Trainer`. */
-import { checkBoolean, checkOneOf, checkOptions, typeError } from '../errors.js'
+import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '../errors.js'
 import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
@@ -272,10 +272,13 @@ function isOptimizer(value: unknown): value is TrainableOptimizer {
 
 function checkSchedule(schedule: Scheduler | SchedulerConfig | undefined): SchedulerConfig | null {
   if (schedule === undefined) return null
+  if (typeof schedule !== 'object' || schedule === null)
+    throw typeError('fit', 'scheduler', 'a scheduler', schedule)
   const config: SchedulerConfig = 'scheduler' in schedule ? schedule : { scheduler: schedule }
   checkOptions('fit', config, ['scheduler', 'interval', 'monitor'])
   if (typeof config.scheduler?.step !== 'function')
     throw typeError('fit', 'scheduler', 'a scheduler', config.scheduler)
+  if (config.monitor !== undefined) checkString('fit', 'scheduler.monitor', config.monitor)
   if (config.interval !== undefined)
     checkOneOf('fit', 'scheduler.interval', config.interval, ['epoch', 'step'])
   return config

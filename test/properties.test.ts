@@ -1,0 +1,38 @@
+/**
+ * Properties (fast-check): every operation beside a plain one in double precision, layers and
+ * optimisers beside their formulas, wrong arguments of every exported function, arrays of every
+ * kind. Each area runs in a process of its own, whose memory is limited and which may not survive.
+ *
+ * FUSED_RNN_PROPERTY_RUNS=1000000 checks each property so often; FUSED_RNN_SEED repeats a run.
+ */
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { emulated } from './helpers.js'
+
+const runs = process.env.FUSED_RNN_PROPERTY_RUNS
+const seed = process.env.FUSED_RNN_SEED ?? String(Date.now() % 1e6)
+
+/** How often each property of an area is checked in every run of the tests: one or two seconds. */
+const AREAS = { values: 80, gradients: 60, training: 120, arguments: 12, arrays: 100 }
+
+for (const [area, usual] of Object.entries(AREAS)) {
+  test.serial(`properties: ${area}`, async (t) => {
+    t.timeout(2 ** 31 - 1)
+    const times = runs ?? String(emulated ? Math.ceil(usual / 4) : usual)
+    const path = fileURLToPath(new URL('./properties/main.js', import.meta.url))
+    const child = spawn(process.execPath, [path, area, times, seed], {
+      env: { ...process.env, FUSED_RNN_MEMORY_LIMIT: String(2 ** 29) },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let said = ''
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      said += text
+    })
+    const ended = await new Promise((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', (code, signal) => resolve(code ?? signal))
+    })
+    t.is(ended, 0, `seed ${seed}, ${times} runs: ${said.slice(0, 20_000)}`)
+  })
+}

@@ -1,0 +1,50 @@
+/** A right call of every function that the package exports, to be made wrong; see arguments.ts. */
+import * as library from 'fused-rnn'
+import { layers, modules, sequences } from './recipes/layers.js'
+import { context, factories, tensors } from './recipes/tensors.js'
+import { texts, wholeModels } from './recipes/texts.js'
+import type { Recipe } from './recipes/tools.js'
+import { optimisers, training } from './recipes/training.js'
+
+export const recipes: Record<string, Recipe> = {
+  ...factories,
+  ...context,
+  ...tensors,
+  ...layers,
+  ...modules,
+  ...sequences,
+  ...optimisers,
+  ...texts,
+  ...training,
+  ...wholeModels,
+}
+
+/** What is exported and needs no recipe: what only subclasses and the trainer call, and bases. */
+const NOT_CALLED = [
+  /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
+  /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
+  /^nn\.init\.uniformParameter$/,
+]
+
+/** The exported functions, constructors and methods that have no recipe. */
+export function forgotten(): string[] {
+  const names: string[] = []
+  const visit = (value: unknown, name: string): void => {
+    if (typeof value === 'function') {
+      names.push(name)
+      const own = [value, value.prototype].filter(Boolean)
+      if (!/^class/.test(Function.prototype.toString.call(value))) return
+      for (const object of own)
+        for (const [key, { value: member }] of Object.entries(
+          Object.getOwnPropertyDescriptors(object),
+        ))
+          if (typeof member === 'function' && key !== 'constructor') names.push(`${name}.${key}`)
+    } else if (typeof value === 'object' && value !== null) {
+      for (const [key, member] of Object.entries(value))
+        visit(member, name ? `${name}.${key}` : key)
+    }
+  }
+  visit(library, '')
+  return names.filter((name) => !(name in recipes) && !NOT_CALLED.some((rule) => rule.test(name)))
+}

@@ -1,0 +1,245 @@
+/** Layers, functions, modules and packed sequences. */
+import { nn } from 'fused-rnn'
+import { testDevice } from '../../helpers.js'
+import {
+  call,
+  f,
+  gru,
+  i,
+  layerOptions,
+  linear,
+  lstm,
+  make,
+  method,
+  packed,
+  type Recipe,
+  rnn,
+  short,
+  trained,
+  x,
+} from './tools.js'
+
+const { functional, init } = nn
+export const layers: Record<string, Recipe> = {
+  'nn.LSTM': make(nn.LSTM, 3, 4, { ...layerOptions, projSize: 2, device: testDevice }),
+  'nn.GRU': make(nn.GRU, 3, 4, { ...layerOptions, device: testDevice }),
+  'nn.RNN': make(nn.RNN, 3, 4, { ...layerOptions, nonlinearity: 'relu', device: testDevice }),
+  'nn.LSTM.forward': method(lstm, 'forward', () => [f(2, 2, 3), [f(4, 2, 2), f(4, 2, 4)]]),
+  'nn.GRU.forward': method(gru, 'forward', () => [f(2, 2, 3), f(1, 2, 4)]),
+  'nn.RNN.forward': method(rnn, 'forward', () => [f(2, 3), f(1, 4)]),
+  'nn.LSTM.forward packed': method(lstm, 'forward', () => [packed(), [f(4, 3, 2), f(4, 3, 4)]]),
+  'nn.RNN.extraRepr': method(rnn, 'extraRepr'),
+  'nn.RecurrentLayer.extraRepr': method(lstm, 'extraRepr'),
+  'nn.RecurrentLayer.resetParameters': method(lstm, 'resetParameters'),
+  'nn.LSTM weight=': () => {
+    const layer = rnn()
+    const run = (weight: unknown): unknown => {
+      Reflect.set(layer, 'weight_hh_l0', weight)
+      return layer.forward(f(2, 2, 3))
+    }
+    return [run as never, [f(4, 4)]]
+  },
+  'nn.LSTMCell': make(nn.LSTMCell, 3, 4, { bias: true, device: testDevice }),
+  'nn.GRUCell': make(nn.GRUCell, 3, 4, { bias: true, device: testDevice }),
+  'nn.RNNCell': make(nn.RNNCell, 3, 4, { bias: true, nonlinearity: 'relu', device: testDevice }),
+  'nn.LSTMCell.forward': method(
+    () => new nn.LSTMCell(3, 4),
+    'forward',
+    () => [f(2, 3), [f(2, 4), f(2, 4)]],
+  ),
+  'nn.GRUCell.forward': method(
+    () => new nn.GRUCell(3, 4),
+    'forward',
+    () => [f(2, 3), f(2, 4)],
+  ),
+  'nn.RNNCell.forward': method(
+    () => new nn.RNNCell(3, 4),
+    'forward',
+    () => [f(3), f(4)],
+  ),
+  'nn.RNNCell.extraRepr': method(() => new nn.RNNCell(3, 4), 'extraRepr'),
+  'nn.RecurrentCell.extraRepr': method(() => new nn.GRUCell(3, 4), 'extraRepr'),
+  'nn.RecurrentCell.resetParameters': method(() => new nn.GRUCell(3, 4), 'resetParameters'),
+  'nn.Linear': make(nn.Linear, 3, 4, { bias: true, device: testDevice }),
+  'nn.Linear.forward': method(linear, 'forward', () => [f(2, 3)]),
+  'nn.Linear.resetParameters': method(linear, 'resetParameters'),
+  'nn.Linear.extraRepr': method(linear, 'extraRepr'),
+  'nn.Embedding': make(nn.Embedding, 5, 3, { paddingIdx: 0, device: testDevice }),
+  'nn.Embedding.fromPretrained': call(nn.Embedding.fromPretrained, () => [
+    f(5, 3),
+    { paddingIdx: 0, freeze: false },
+  ]),
+  'nn.Embedding.forward': method(
+    () => new nn.Embedding(5, 3),
+    'forward',
+    () => [i(2, 2)],
+  ),
+  'nn.Embedding.resetParameters': method(() => new nn.Embedding(5, 3), 'resetParameters'),
+  'nn.Embedding.extraRepr': method(() => new nn.Embedding(5, 3), 'extraRepr'),
+  'nn.Dropout': make(nn.Dropout, 0.5),
+  'nn.Dropout.forward': method(
+    () => new nn.Dropout(0.5),
+    'forward',
+    () => [x()],
+  ),
+  'nn.Dropout.extraRepr': method(() => new nn.Dropout(0.5), 'extraRepr'),
+  'nn.CrossEntropyLoss': make(nn.CrossEntropyLoss, {
+    ignoreIndex: 1,
+    reduction: 'sum',
+    labelSmoothing: 0.1,
+  }),
+  'nn.CrossEntropyLoss.forward': method(
+    () => new nn.CrossEntropyLoss(),
+    'forward',
+    () => [x(), i(2)],
+  ),
+  'nn.NLLLoss': make(nn.NLLLoss, { ignoreIndex: 1, reduction: 'none' }),
+  'nn.NLLLoss.forward': method(
+    () => new nn.NLLLoss(),
+    'forward',
+    () => [x(), i(2)],
+  ),
+  'nn.MSELoss': make(nn.MSELoss, { reduction: 'sum' }),
+  'nn.MSELoss.forward': method(
+    () => new nn.MSELoss(),
+    'forward',
+    () => [x(), f(2, 3)],
+  ),
+  'nn.BCEWithLogitsLoss': () => [
+    (options) => new nn.BCEWithLogitsLoss(options).forward(x(), f(2, 3)),
+    [{ reduction: 'sum', weight: f(3), posWeight: f(3) }],
+  ],
+  'nn.BCEWithLogitsLoss.forward': method(
+    () => new nn.BCEWithLogitsLoss(),
+    'forward',
+    () => [x(), f(2, 3)],
+  ),
+  'nn.functional.linear': call(functional.linear, () => [x(), f(2, 3), f(2)]),
+  'nn.functional.embedding': call(functional.embedding, () => [i(2), f(5, 3), { paddingIdx: 0 }]),
+  'nn.functional.oneHot': call(functional.oneHot, () => [i(2), 3]),
+  'nn.functional.dropout': call(functional.dropout, () => [x(), { p: 0.5, training: true }]),
+  'nn.functional.sample': call(functional.sample, () => [f(2, 3), { temperature: 1, topK: 2 }]),
+  'nn.functional.relu': call(functional.relu, () => [x()]),
+  'nn.functional.sigmoid': call(functional.sigmoid, () => [x()]),
+  'nn.functional.tanh': call(functional.tanh, () => [x()]),
+  'nn.functional.softmax': call(functional.softmax, () => [x(), 1]),
+  'nn.functional.logSoftmax': call(functional.logSoftmax, () => [x(), 1]),
+  'nn.functional.crossEntropy': call(functional.crossEntropy, () => [
+    x(),
+    i(2),
+    { ignoreIndex: 1, reduction: 'sum', labelSmoothing: 0.1 },
+  ]),
+  'nn.functional.nllLoss': call(functional.nllLoss, () => [
+    x(),
+    i(2),
+    { ignoreIndex: 1, reduction: 'none' },
+  ]),
+  'nn.functional.mseLoss': call(functional.mseLoss, () => [x(), f(2, 3), { reduction: 'none' }]),
+  'nn.functional.binaryCrossEntropyWithLogits': call(
+    functional.binaryCrossEntropyWithLogits,
+    () => [x(), f(2, 3), { reduction: 'none', weight: f(3), posWeight: f(2, 1) }],
+  ),
+  'nn.init.zeros': call(init.zeros, () => [x()]),
+  'nn.init.ones': call(init.ones, () => [x()]),
+  'nn.init.constant': call(init.constant, () => [x(), 2]),
+  'nn.init.uniform': call(init.uniform, () => [x(), 0, 1]),
+  'nn.init.normal': call(init.normal, () => [x(), 0, 1]),
+  'nn.init.xavierUniform': call(init.xavierUniform, () => [x(), 1]),
+  'nn.init.xavierNormal': call(init.xavierNormal, () => [x(), 1]),
+  'nn.init.kaimingUniform': call(init.kaimingUniform, () => [
+    x(),
+    { a: 1, mode: 'fanIn', nonlinearity: 'relu' },
+  ]),
+  'nn.init.kaimingNormal': call(init.kaimingNormal, () => [
+    x(),
+    { a: 1, mode: 'fanOut', nonlinearity: 'selu' },
+  ]),
+  'nn.init.calculateGain': call(init.calculateGain, () => ['leakyRelu', 0.1]),
+  'nn.Parameter': call(nn.Parameter as never, () => [f(2, 3), true]),
+}
+
+export const modules: Record<string, Recipe> = {
+  ...Object.fromEntries(
+    (
+      [
+        'parameters',
+        'namedParameters',
+        'children',
+        'namedChildren',
+        'modules',
+        'namedModules',
+        'stateDict',
+        'eval',
+        'zeroGrad',
+        'extraRepr',
+        'toString',
+      ] as const
+    ).map((name) => [`nn.Module.${name}`, method(short, name)]),
+  ),
+  'nn.Module.loadStateDict': method(linear, 'loadStateDict', () => [
+    new Map([
+      ['weight', f(2, 3)],
+      ['bias', f(2)],
+    ]),
+    { strict: false },
+  ]),
+  'nn.Module.train': method(short, 'train', () => [true]),
+  'nn.Module.to': method(short, 'to', () => [testDevice]),
+  'nn.Module.requiresGrad': method(short, 'requiresGrad', () => [true]),
+  'nn.Module.apply': method(short, 'apply', () => [() => {}]),
+  'nn.ModuleList': () => [(list) => new nn.ModuleList(list), [[linear(), linear()]]],
+  'nn.ModuleList.forward': method(() => new nn.ModuleList([]), 'forward'),
+  'nn.ModuleList.append': method(
+    () => new nn.ModuleList(),
+    'append',
+    () => [linear()],
+  ),
+  'nn.ModuleList.extend': method(
+    () => new nn.ModuleList(),
+    'extend',
+    () => [[linear()]],
+  ),
+  'nn.Sequential': () => [(...list) => new nn.Sequential(...list), [linear(), linear()]],
+  'nn.Sequential.forward': method(
+    () => new nn.Sequential(linear()),
+    'forward',
+    () => [f(2, 3)],
+  ),
+  'nn.utils.clipGradNorm': call(nn.utils.clipGradNorm, () => [trained(), 1, { normType: 2 }]),
+  'nn.utils.clipGradValue': call(nn.utils.clipGradValue, () => [trained(), 1]),
+}
+
+export const sequences: Record<string, Recipe> = {
+  'nn.utils.rnn.PackedSequence': () => [
+    (...args) => {
+      const made: nn.utils.rnn.PackedSequence = Reflect.construct(nn.utils.rnn.PackedSequence, args)
+      return [made.lengths, made.places, made.sortedIndices, made.unsortedIndices, made]
+    },
+    [f(7, 3), [3, 2, 1, 1], [1, 2, 0]],
+  ],
+  'nn.utils.rnn.PackedSequence.withData': method(packed, 'withData', () => [f(7, 5)]),
+  'nn.utils.rnn.PackedSequence.to': method(packed, 'to', () => [testDevice]),
+  'nn.utils.rnn.packPaddedSequence': call(nn.utils.rnn.packPaddedSequence, () => [
+    f(3, 4, 3),
+    [2, 4, 1],
+    { batchFirst: true, enforceSorted: false },
+  ]),
+  'nn.utils.rnn.padPackedSequence': call(nn.utils.rnn.padPackedSequence, () => [
+    packed(),
+    { batchFirst: true, paddingValue: 1, totalLength: 6 },
+  ]),
+  'nn.utils.rnn.padSequence': call(nn.utils.rnn.padSequence, () => [
+    [f(2, 3), f(4, 3)],
+    { batchFirst: true, paddingValue: 1, paddingSide: 'left' },
+  ]),
+  'nn.utils.rnn.unpadSequence': call(nn.utils.rnn.unpadSequence, () => [
+    f(2, 4, 3),
+    [4, 1],
+    { batchFirst: true },
+  ]),
+  'nn.utils.rnn.packSequence': call(nn.utils.rnn.packSequence, () => [
+    [f(4, 3), f(2, 3)],
+    { enforceSorted: true },
+  ]),
+  'nn.utils.rnn.unpackSequence': call(nn.utils.rnn.unpackSequence, () => [packed()]),
+}

@@ -1,0 +1,174 @@
+/** Texts, batches, whole models and files. */
+import { data, io, models } from 'fused-rnn'
+import { testDevice } from '../../helpers.js'
+import {
+  batches,
+  call,
+  f,
+  i,
+  make,
+  method,
+  model,
+  type Recipe,
+  sizes,
+  state,
+  tokens,
+  vocabulary,
+} from './tools.js'
+
+export const texts: Record<string, Recipe> = {
+  'data.Vocabulary': make(data.Vocabulary, ['a', 'b', '<unk>'], {
+    unknownToken: '<unk>',
+    tokenizer: { level: 'char', lowerCase: true, lettersOnly: false },
+  }),
+  'data.Vocabulary.fromTokens': call(data.Vocabulary.fromTokens, () => [
+    ['a', 'b', 'a'],
+    {
+      minFrequency: 1,
+      maxSize: 5,
+      unknownToken: '<unk>',
+      specialTokens: ['<s>'],
+      tokenizer: { level: 'word' },
+    },
+  ]),
+  'data.Vocabulary.fromText': call(data.Vocabulary.fromText, () => [
+    'to be',
+    {
+      minFrequency: 1,
+      maxSize: 5,
+      unknownToken: '<unk>',
+      specialTokens: ['<s>'],
+      tokenizer: { level: 'word' },
+    },
+  ]),
+  'data.Vocabulary.fromJSON': call(data.Vocabulary.fromJSON, () => [vocabulary().toJSON()]),
+  'data.Vocabulary.has': method(vocabulary, 'has', () => ['t']),
+  'data.Vocabulary.indexOf': method(vocabulary, 'indexOf', () => ['t']),
+  'data.Vocabulary.encode': method(vocabulary, 'encode', () => [['t', 'o']]),
+  'data.Vocabulary.token': method(vocabulary, 'token', () => [1]),
+  'data.Vocabulary.decode': method(vocabulary, 'decode', () => [[1, 2]]),
+  'data.Vocabulary.toJSON': method(vocabulary, 'toJSON'),
+  'data.Tokenizer': make(data.Tokenizer, { level: 'word', lowerCase: true, lettersOnly: true }),
+  'data.Tokenizer.clean': method(
+    () => new data.Tokenizer(),
+    'clean',
+    () => ['a B'],
+  ),
+  'data.Tokenizer.forEach': method(
+    () => new data.Tokenizer(),
+    'forEach',
+    () => ['a B', () => {}],
+  ),
+  'data.Tokenizer.tokenize': method(
+    () => new data.Tokenizer(),
+    'tokenize',
+    () => ['a B'],
+  ),
+  'data.Tokenizer.textAfter': method(
+    () => new data.Tokenizer({ level: 'word' }),
+    'textAfter',
+    () => ['a', 'b'],
+  ),
+  'data.Tokenizer.join': method(
+    () => new data.Tokenizer({ level: 'word' }),
+    'join',
+    () => [['a', 'b']],
+  ),
+  'data.Tokenizer.toJSON': method(() => new data.Tokenizer(), 'toJSON'),
+  'data.loadText': call(data.loadText, () => ['text.txt']),
+  'data.split': call(data.split, () => [tokens(20), 0.2]),
+  'data.SequentialBatches': () => [
+    (...args) => [...Reflect.construct(data.SequentialBatches, args)].length,
+    [tokens(60), { batchSize: 2, sequenceLength: 5, dropLast: true }],
+  ],
+  'data.RandomWindows': () => [
+    (...args) => [...Reflect.construct(data.RandomWindows, args)].length,
+    [tokens(60), { batchSize: 2, sequenceLength: 5, dropLast: true, stride: 3, seed: 1 }],
+  ],
+  'data.BucketBatches': () => [
+    (...args) => [...Reflect.construct(data.BucketBatches, args)].length,
+    [
+      [tokens(3), tokens(5), tokens(3)],
+      { batchSize: 2, buckets: [3, 6], paddingIdx: 0, dropLast: false, seed: 1 },
+    ],
+  ],
+  'data.SequentialBatches.batches': method(batches, 'batches', () => [0, 2]),
+  'data.RandomWindows.batches': method(
+    () => new data.RandomWindows(tokens(60), { batchSize: 2, sequenceLength: 5 }),
+    'batches',
+    () => [0, 2],
+  ),
+  'data.BucketBatches.batches': method(
+    () => new data.BucketBatches([tokens(3), tokens(3)], { batchSize: 1 }),
+    'batches',
+    () => [0, 1],
+  ),
+  'data.EpochBatches.state': method(batches, 'state'),
+  'data.EpochBatches.restore': method(batches, 'restore', () => [batches().state()]),
+}
+
+export const wholeModels: Record<string, Recipe> = {
+  'models.LanguageModel': () => [
+    (options) => new models.LanguageModel(options),
+    [
+      {
+        ...sizes,
+        vocabSize: 8,
+        vocabulary: vocabulary(),
+        cell: 'rnn',
+        nonlinearity: 'relu',
+        tieWeights: false,
+        device: testDevice,
+      },
+    ],
+  ],
+  'models.LanguageModel.load': call(models.LanguageModel.load, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+  'models.LanguageModel.save': method(model, 'save', () => ['model']),
+  'models.LanguageModel.initialState': method(model, 'initialState', () => [2]),
+  'models.LanguageModel.detachState': method(model, 'detachState', () => [
+    [f(1, 2, 4), f(1, 2, 4)],
+  ]),
+  'models.LanguageModel.forward': method(model, 'forward', () => [
+    i(3, 2),
+    [f(1, 2, 4), f(1, 2, 4)],
+  ]),
+  'models.LanguageModel.trainingStep': method(model, 'trainingStep', () => [
+    { input: i(3, 2), target: i(3, 2), tokens: 6, reset: true },
+    { epoch: 0, batchIdx: 0, globalStep: 0, carried: null },
+  ]),
+  'models.LanguageModel.validationStep': method(model, 'validationStep', () => [
+    { input: i(3, 2), target: i(3, 2), tokens: 6, reset: true },
+    { epoch: 0, batchIdx: 0, globalStep: 0, carried: null },
+  ]),
+  'models.LanguageModel.configureOptimizers': method(model, 'configureOptimizers'),
+  'models.LanguageModel.deriveMetrics': method(model, 'deriveMetrics', () => [{ loss: 1 }]),
+  'models.LanguageModel.checkData': method(model, 'checkData', () => [
+    new data.BucketBatches([tokens(1), Int32Array.of(1, 2)], { batchSize: 1 }),
+  ]),
+  'models.LanguageModel.generate': method(model, 'generate', () => [
+    [1, 2],
+    { length: 2, temperature: 1, topK: 2, seed: 1 },
+  ]),
+  'models.LanguageModel.extraRepr': method(model, 'extraRepr'),
+  'io.safetensors.save': call(io.safetensors.save, () => [
+    'file.safetensors',
+    state(),
+    { metadata: { a: 'b' } },
+  ]),
+  'io.safetensors.serialize': call(io.safetensors.serialize, () => [
+    state(),
+    { metadata: new Map([['a', 'b']]) },
+  ]),
+  'io.safetensors.parse': call(io.safetensors.parse, () => [
+    Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 123, 125),
+    { device: testDevice },
+  ]),
+  'io.safetensors.load': call(io.safetensors.load, () => ['nothing', { device: testDevice }]),
+  'io.safetensors.loadWithMetadata': call(io.safetensors.loadWithMetadata, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+}

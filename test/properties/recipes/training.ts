@@ -1,0 +1,238 @@
+/** Optimisers, schedules and the trainer. */
+import * as library from 'fused-rnn'
+import { optim } from 'fused-rnn'
+import {
+  adam,
+  adamOptions,
+  assign,
+  call,
+  copied,
+  f,
+  g,
+  type Made,
+  make,
+  method,
+  type Recipe,
+  scheduled,
+  sgd,
+  sgdOptions,
+  short,
+  trained,
+} from './tools.js'
+
+const fitted =
+  (options: () => object, given: () => object = () => ({})): Recipe =>
+  () => {
+    const module = short()
+    const settings = {
+      optimizer: new optim.SGD(module.parameters()),
+      scheduler: new optim.lrScheduler.StepLR(scheduled, 2),
+      ...given(),
+    }
+    return [
+      (made, batches, valid, rest) => new library.Trainer(made).fit(module, batches, valid, rest),
+      [{ progressBar: false, maxSteps: 2, ...options() }, [f(2, 2), f(3, 2)], [f(1, 2)], settings],
+    ]
+  }
+const trainerOptions = {
+  maxEpochs: 2,
+  maxSteps: 3,
+  gradientClipVal: 1,
+  gradientClipAlgorithm: 'value',
+  nonFinite: 'skip',
+  callbacks: [],
+  logger: [],
+  progressBar: false,
+  logEveryNSteps: 1,
+  valCheckInterval: 0.5,
+  checkValEveryNEpoch: 1,
+  seed: 3,
+}
+
+const { lrScheduler } = optim
+export const optimisers: Record<string, Recipe> = {
+  'optim.SGD': () => [(...args) => stepped(optim.SGD, args), [trained(), { ...sgdOptions }]],
+  'optim.Adam': () => [
+    (...args) => stepped(optim.Adam, args),
+    [trained(), structuredClone(adamOptions)],
+  ],
+  'optim.AdamW': () => [
+    (...args) => stepped(optim.AdamW, args),
+    [[{ params: trained(), lr: 0.1 }], structuredClone(adamOptions)],
+  ],
+  'optim.Optimizer.lr=': assign(sgd, 'lr', () => 0.1),
+  'optim.Optimizer.maxGradNorm=': assign(sgd, 'maxGradNorm', () => 1),
+  'optim.Optimizer.maxGradValue=': assign(sgd, 'maxGradValue', () => 1),
+  'optim.Optimizer.addParamGroup': method(sgd, 'addParamGroup', () => [
+    { params: [g(2)], lr: 0.1 },
+  ]),
+  'optim.Optimizer.zeroGrad': method(sgd, 'zeroGrad'),
+  'optim.Optimizer.step': method(sgd, 'step'),
+  'optim.Optimizer.stateDict': method(adam, 'stateDict'),
+  'optim.Optimizer.loadStateDict': () => {
+    const optimizer = adam()
+    void optimizer.step()
+    return [(saved) => optimizer.loadStateDict(saved), [optimizer.stateDict()]]
+  },
+  'optim.Optimizer group=': () => {
+    const optimizer = adam()
+    const run = (group: object): unknown => {
+      Object.assign(optimizer.paramGroups[0] as object, group)
+      return optimizer.step()
+    }
+    return [
+      run as never,
+      [structuredClone({ lr: 1, betas: [0.9, 0.99], eps: 1e-8, amsgrad: false })],
+    ]
+  },
+  'optim.lrScheduler.StepLR': scheduler(lrScheduler.StepLR, 2, { gamma: 0.1 }),
+  'optim.lrScheduler.MultiStepLR': scheduler(lrScheduler.MultiStepLR, [1, 3], { gamma: 0.1 }),
+  'optim.lrScheduler.ExponentialLR': scheduler(lrScheduler.ExponentialLR, 0.5),
+  'optim.lrScheduler.CosineAnnealingLR': scheduler(lrScheduler.CosineAnnealingLR, 5, {
+    etaMin: 0.01,
+  }),
+  'optim.lrScheduler.LambdaLR': () => [
+    (...args) => Reflect.construct(lrScheduler.LambdaLR, args),
+    [sgd(), [(epoch: number) => 1 / (epoch + 1)]],
+  ],
+  'optim.lrScheduler.ReduceLROnPlateau': scheduler(lrScheduler.ReduceLROnPlateau, {
+    mode: 'max',
+    factor: 0.5,
+    patience: 1,
+    threshold: 0.1,
+    thresholdMode: 'abs',
+    cooldown: 1,
+    minLr: 0.1,
+    eps: 0.1,
+  }),
+  'optim.lrScheduler.LRScheduler.step': method(() => new lrScheduler.StepLR(sgd(), 1), 'step'),
+  'optim.lrScheduler.LRScheduler.getLastLr': method(
+    () => new lrScheduler.StepLR(sgd(), 1),
+    'getLastLr',
+  ),
+  'optim.lrScheduler.LRScheduler.stateDict': method(
+    () => new lrScheduler.StepLR(sgd(), 1),
+    'stateDict',
+  ),
+  'optim.lrScheduler.LRScheduler.loadStateDict': method(
+    () => new lrScheduler.StepLR(sgd(), 1),
+    'loadStateDict',
+    () => [{ baseLrs: [1], lastEpoch: 3, lastLr: [1] }],
+  ),
+  'optim.lrScheduler.ReduceLROnPlateau.step': method(
+    () => new lrScheduler.ReduceLROnPlateau(sgd()),
+    'step',
+    () => [1],
+  ),
+  'optim.lrScheduler.ReduceLROnPlateau.getLastLr': method(
+    () => new lrScheduler.ReduceLROnPlateau(sgd()),
+    'getLastLr',
+  ),
+  'optim.lrScheduler.ReduceLROnPlateau.stateDict': method(
+    () => new lrScheduler.ReduceLROnPlateau(sgd()),
+    'stateDict',
+  ),
+  'optim.lrScheduler.ReduceLROnPlateau.loadStateDict': method(
+    () => new lrScheduler.ReduceLROnPlateau(sgd()),
+    'loadStateDict',
+    () => [{ best: null, numBadEpochs: 0, cooldownCounter: 0, lastEpoch: 1, lastLr: [1] }],
+  ),
+}
+
+/** An optimiser, and a step of it. */
+function stepped(type: Made, args: unknown[]): unknown {
+  const optimizer: optim.Optimizer = Reflect.construct(type as never, args)
+  return optimizer.step()
+}
+
+function scheduler(type: Made, ...args: unknown[]): Recipe {
+  return () => [
+    (...given) => {
+      const made: optim.lrScheduler.Scheduler = Reflect.construct(type as never, given)
+      made.step(1)
+      return made.getLastLr()
+    },
+    [sgd(), ...copied(args)],
+  ]
+}
+
+export const training: Record<string, Recipe> = {
+  Trainer: make(library.Trainer, trainerOptions),
+  'Trainer.fit': fitted(() => structuredClone(trainerOptions)),
+  'Trainer.fit callbacks': fitted(
+    () => ({
+      callbacks: [new library.EarlyStopping({ monitor: 'trainLoss' }), new library.History()],
+    }),
+    () => ({
+      scheduler: {
+        scheduler: new optim.lrScheduler.ReduceLROnPlateau(scheduled),
+        interval: 'epoch',
+        monitor: 'trainLoss',
+      },
+    }),
+  ),
+  'Trainer.validate': method(
+    () => new library.Trainer({ progressBar: false }),
+    'validate',
+    () => [short(), [f(2, 2)]],
+  ),
+  'Trainer.saveCheckpoint': method(
+    () => new library.Trainer(),
+    'saveCheckpoint',
+    () => ['checkpoint'],
+  ),
+  EarlyStopping: make(library.EarlyStopping, {
+    monitor: 'valLoss',
+    minDelta: 0,
+    patience: 1,
+    mode: 'max',
+  }),
+  'EarlyStopping.stateDict': method(() => new library.EarlyStopping(), 'stateDict'),
+  'EarlyStopping.loadStateDict': method(
+    () => new library.EarlyStopping(),
+    'loadStateDict',
+    () => [{ bestScore: 1, waitCount: 1 }],
+  ),
+  ModelCheckpoint: make(library.ModelCheckpoint, {
+    dirpath: 'x',
+    monitor: 'a',
+    mode: 'max',
+    saveLast: true,
+    everyNTrainSteps: 1,
+    everyNEpochs: 1,
+  }),
+  'ModelCheckpoint.stateDict': method(
+    () => new library.ModelCheckpoint({ dirpath: 'x' }),
+    'stateDict',
+  ),
+  'ModelCheckpoint.loadStateDict': method(
+    () => new library.ModelCheckpoint({ dirpath: 'x' }),
+    'loadStateDict',
+    () => [{ bestModelPath: 'x', bestModelScore: 1 }],
+  ),
+  ProgressBar: make(library.ProgressBar, { everyNEpochs: 1 }),
+  'ProgressBar.stop': method(() => new library.ProgressBar(), 'stop'),
+  History: make(library.History),
+  'History.fromJSON': call(library.History.fromJSON, () => [
+    [{ kind: 'step', epoch: 0, step: 1, metrics: { trainLoss: 1 } }],
+  ]),
+  'History.add': method(
+    () => new library.History(),
+    'add',
+    () => [{ kind: 'epoch', epoch: 0, step: 1, metrics: { trainLoss: 1 } }],
+  ),
+  'History.series': method(history, 'series', () => ['trainLoss', 'step']),
+  'History.toCSV': method(history, 'toCSV'),
+  'History.toSVG': method(history, 'toSVG', () => [
+    { metric: 'loss', width: 200, height: 200, title: 'x' },
+  ]),
+  'History.toJSON': method(history, 'toJSON'),
+  'History.writeCSV': method(history, 'writeCSV', () => ['history.csv']),
+  'History.writeSVG': method(history, 'writeSVG', () => ['history.svg', { metric: 'loss' }]),
+}
+
+function history(): library.History {
+  const made = new library.History()
+  made.add({ kind: 'step', epoch: 0, step: 1, metrics: { trainLoss: 1 } })
+  return made
+}

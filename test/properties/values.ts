@@ -1,0 +1,102 @@
+/** Values and gradients of every operation, beside the reference's. */
+import fc from 'fast-check'
+import { synchronize, type Tensor, zeros } from 'fused-rnn'
+import { randomValues } from '../helpers.js'
+import * as draw from './arbitraries.js'
+import { layouts, products } from './layouts.js'
+import { losses } from './losses.js'
+import { type Call, elementwise, type Operation, reductions } from './operations.js'
+import { difference, numel, Refused, type Values } from './reference.js'
+import { isRefusal, type Property } from './run.js'
+
+const operations: Operation[] = [...elementwise, ...reductions, ...layouts, ...products, ...losses]
+const TOLERANCE = 2e-5
+
+/** What the reference gives, or null where the library has to refuse. */
+function expected(call: Call): Values | null {
+  try {
+    return call.theirs(...call.inputs)
+  } catch (error) {
+    if (error instanceof Refused) return null
+    throw error
+  }
+}
+
+function text({ text, inputs }: Call): string {
+  const arrays = inputs.map(({ shape, dtype, data }) => `${dtype} [${shape}]: ${data.join(' ')}`)
+  return `${text} of ${arrays.join('; ')}`
+}
+
+/** The library's result, or null if it refused. */
+function called(call: Call, tensors: Tensor[]): Tensor | null {
+  try {
+    return call.ours(...tensors)
+  } catch (error) {
+    if (isRefusal(error)) return null
+    throw error
+  }
+}
+
+async function sameValues(call: Call): Promise<void> {
+  const wanted = expected(call)
+  const result = called(
+    call,
+    call.inputs.map((values) => draw.toTensor(values)),
+  )
+  if (wanted === null || result === null) {
+    if (wanted === null && result === null) return
+    throw new Error(`${wanted === null ? 'not refused' : 'refused'}: ${text(call)}`)
+  }
+  const found = difference(await draw.fromTensor(result), wanted, TOLERANCE)
+  if (found !== null) throw new Error(`${found}: ${text(call)}`)
+}
+
+const STEP = 1e-4
+
+/** Central differences of the reference, which is exact enough for such a step. */
+function slope(call: Call, weights: Float32Array, input: number, element: number): number {
+  const at = (by: number): number => {
+    const moved = call.inputs.map((values, i) =>
+      i === input
+        ? { ...values, data: values.data.with(element, (values.data[element] as number) + by) }
+        : values,
+    )
+    return call.theirs(...moved).data.reduce((total, y, k) => total + y * (weights[k] as number), 0)
+  }
+  return (at(STEP) - at(-STEP)) / (2 * STEP)
+}
+
+async function sameGradients(call: Call, seed: number): Promise<void> {
+  const wanted = expected(call)
+  if (wanted === null || !wanted.data.every(Number.isFinite)) return
+  const weights = randomValues(numel(wanted.shape), seed)
+  const inputs = call.inputs.map((values) => draw.toTensor(values, true))
+  const result = call.ours(...inputs)
+  result.backward(draw.toTensor({ shape: result.shape, dtype: 'float32', data: [...weights] }))
+  await synchronize()
+  for (const [i, input] of inputs.entries()) {
+    const exact = Float32Array.from((call.inputs[i] as Values).data, (_, k) =>
+      slope(call, weights, i, k),
+    )
+    const gradient = await draw.fromTensor(input.grad ?? zeros(input.shape))
+    const found = difference(gradient, { ...gradient, data: [...exact] }, 1e-3)
+    if (found !== null) throw new Error(`gradient ${i}: ${found}: ${text(call)}`)
+  }
+}
+
+export const valueProperties: Property[] = operations.map(({ name, calls }) => ({
+  name,
+  property: fc.asyncProperty(calls, sameValues),
+}))
+
+export const gradientProperties: Property[] = operations.flatMap(({ name, smooth }) =>
+  smooth === undefined
+    ? []
+    : [
+        {
+          name: `gradient of ${name}`,
+          share: 0.5,
+          property: fc.asyncProperty(smooth, fc.nat(), sameGradients),
+        },
+      ],
+)
