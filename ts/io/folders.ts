@@ -1,6 +1,7 @@
 /** Making folders, and writing into them so that nothing is lost. */
-import { mkdir, open, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 
 /**
  * Makes a folder and those above it, where they are missing. Node's own `recursive` never ends on
@@ -42,6 +43,22 @@ export async function writeSynced(path: string, text: string): Promise<void> {
     await file.sync()
   } finally {
     await file.close()
+  }
+}
+
+/** Gives a file new contents, or leaves it as it is. */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const target = await realpath(path).catch(() => path) // a link stays one
+  const info = await stat(target).catch(() => null)
+  if (info !== null && !info.isFile()) return writeFile(target, text) // a pipe, for example
+  const hidden = `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`
+  const temporary = join(dirname(target), hidden)
+  try {
+    await writeSynced(temporary, text)
+    await rename(temporary, target)
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {})
+    throw error
   }
 }
 

@@ -49,16 +49,19 @@ export async function writeModelFiles(folder: string, model: LanguageModel): Pro
   ]
   if (vocabulary !== null) files.push([VOCABULARY, vocabulary])
   const temporary = `${id}${randomBytes(6).toString('hex')}`
+  const own: string[] = []
   try {
     for (const [name, value] of files) {
       // One of the same content may already be needed there.
-      await writeSynced(beside(folder, name, temporary), `${JSON.stringify(value, null, 1)}\n`)
-      await rename(beside(folder, name, temporary), beside(folder, name, id))
+      const named = beside(folder, name, id)
+      const first = beside(folder, name, temporary)
+      own.push(...((await exists(named)) ? [first] : [first, named]))
+      await writeSynced(first, `${JSON.stringify(value, null, 1)}\n`)
+      await rename(first, named)
     }
     await save(join(folder, WEIGHTS), model.stateDict(), { metadata: { [ID]: id } })
   } catch (error) {
-    for (const [name] of files)
-      await rm(beside(folder, name, temporary), { force: true }).catch(() => {})
+    for (const path of own) await rm(path, { force: true }).catch(() => {})
     throw error
   }
   if (vocabulary !== null) await rename(beside(folder, VOCABULARY, id), join(folder, VOCABULARY))

@@ -1,6 +1,6 @@
 /** What happened during training, number by number. */
-import { writeFile } from 'node:fs/promises'
 import { checkIterable, checkString, typeError } from '../errors.js'
+import { replaceFile } from '../io/folders.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
 import { isRecord } from './state.js'
 
@@ -95,12 +95,12 @@ export class History {
   }
 }
 
-/** @throws (rejects) Error that names the file */
+/** @throws (rejects) Error that names the file; the one that was there is then as it was */
 async function write(fn: string, path: string, text: string): Promise<void> {
   if (typeof path !== 'string' || path === '')
     throw typeError(fn, 'path', 'the path of a file', path)
   try {
-    await writeFile(path, text)
+    await replaceFile(path, text)
   } catch (error) {
     throw new Error(`[${fn}] cannot write '${path}': ${(error as Error).message}`, { cause: error })
   }
