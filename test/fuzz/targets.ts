@@ -1,0 +1,216 @@
+/** Readers of files that somebody else wrote: each takes them, or says in a clear error why not. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  data,
+  EarlyStopping,
+  io,
+  ModelCheckpoint,
+  manualSeed,
+  models,
+  optim,
+  synchronize,
+  Trainer,
+} from 'fused-rnn'
+
+export interface Target {
+  /** Inputs to begin with. @param folder an empty one, to make them in */
+  seeds(folder: string): Promise<Uint8Array[]>
+  /** @throws (rejects) only what is a mistake of the library's */
+  run(input: Uint8Array, folder: string): Promise<void>
+  /** The input with its lengths put right, so that not all changes end at the first check. */
+  repair(input: Uint8Array): Uint8Array
+}
+
+/** Rethrows what is no error of the library's that begins as it should. */
+function expectClear(error: unknown, expected: RegExp): void {
+  const { message } = error as Error
+  if (error instanceof Error && expected.test(message) && !message.includes('internal:')) return
+  throw error
+}
+
+// ---- safetensors -----------------------------------------------------------------------------------
+
+/** The eight bytes with the header's length as the closing bracket says. */
+function withHeaderLength(input: Uint8Array): Uint8Array {
+  const bytes = Buffer.from(input)
+  let depth = 0
+  for (let i = 8; i < bytes.length; i++) {
+    if (bytes[i] === 0x7b) depth++
+    if (bytes[i] !== 0x7d || --depth > 0) continue
+    bytes.writeBigUInt64LE(BigInt(i - 7))
+    return bytes
+  }
+  return bytes
+}
+
+function header(entries: object, values = 0): Uint8Array {
+  const text = Buffer.from(JSON.stringify(entries))
+  return withHeaderLength(Buffer.concat([Buffer.alloc(8), text, Buffer.alloc(values, 63)]))
+}
+
+const DTYPES = 'F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL'.split(' ')
+
+const safetensors: Target = {
+  async seeds() {
+    const of = (dtype: string, shape: number[], bytes: number): object => ({
+      dtype,
+      shape,
+      data_offsets: [0, bytes],
+    })
+    return [
+      header({}),
+      header({ __metadata__: { format: 'pt', ä: '\n' }, a: of('F32', [2, 2], 16) }, 16),
+      ...DTYPES.map((dtype) => header({ a: of(dtype, [0], 0) })),
+      ...DTYPES.map((dtype) => {
+        const width = Number(/\d+/.exec(dtype) ?? 8) / 8
+        return header({ a: of(dtype, [1], width) }, width)
+      }),
+    ]
+  },
+  async run(input) {
+    let contents: io.safetensors.Contents
+    try {
+      contents = io.safetensors.parse(input)
+    } catch (error) {
+      return expectClear(error, /^\[safetensors\.parse\] /)
+    }
+    // What was read is written and read again as the same.
+    const { tensors, metadata } = contents
+    const again = io.safetensors.parse(await io.safetensors.serialize(tensors, { metadata }))
+    if (again.tensors.size !== tensors.size || again.metadata.size !== metadata.size)
+      throw new Error('other contents after writing and reading')
+    for (const [name, tensor] of tensors) {
+      const other = again.tensors.get(name)
+      if (String(other?.shape) !== String(tensor.shape)) throw new Error(`another shape of ${name}`)
+      const [a, b] = [await tensor.data(), await other?.data()]
+      if (b === undefined || !a.every((v, i) => Object.is(v, b[i])))
+        throw new Error(`other values of ${name}`)
+      tensor[Symbol.dispose]()
+      other?.[Symbol.dispose]()
+    }
+  },
+  repair: withHeaderLength,
+}
+
+// ---- Models and checkpoints: texts and a file of tensors, with zero bytes in between ------------------
+
+const NUL = Buffer.of(0)
+
+/** So many texts up to a byte of value 0 each, and the rest. */
+function parts(input: Uint8Array, texts: number): Buffer[] {
+  let rest = Buffer.from(input)
+  const found: Buffer[] = []
+  for (let i = 0; i < texts; i++) {
+    const end = rest.indexOf(0)
+    found.push(end < 0 ? rest : rest.subarray(0, end))
+    rest = end < 0 ? Buffer.alloc(0) : rest.subarray(end + 1)
+  }
+  return [...found, rest]
+}
+
+const join0 = (list: readonly Uint8Array[]): Buffer =>
+  Buffer.concat(list.flatMap((part, i) => (i === 0 ? [part] : [NUL, part])))
+
+const repairLast =
+  (texts: number) =>
+  (input: Uint8Array): Uint8Array => {
+    const list = parts(input, texts)
+    return join0([...list.slice(0, -1), withHeaderLength(list.at(-1) as Buffer)])
+  }
+
+const text = 'to be or not to be, that is the question'
+const vocabulary = data.Vocabulary.fromText(text)
+const tokens = vocabulary.encode(text)
+const SIZES = { embeddingSize: 2, hiddenSize: 2, numLayers: 1, dropout: 0.5 }
+
+const write = (folder: string, files: Record<string, Uint8Array>): void => {
+  mkdirSync(folder, { recursive: true })
+  for (const [name, bytes] of Object.entries(files)) writeFileSync(join(folder, name), bytes)
+}
+
+const read = async (folder: string, names: readonly string[]): Promise<Buffer> => {
+  const { readFile } = await import('node:fs/promises')
+  return join0(await Promise.all(names.map((name) => readFile(join(folder, name)))))
+}
+
+const MODEL = ['config.json', 'vocabulary.json', 'model.safetensors']
+
+const model: Target = {
+  async seeds(folder) {
+    const kinds = [
+      { ...SIZES, vocabulary },
+      { ...SIZES, vocabulary, cell: 'rnn' as const, nonlinearity: 'relu' as const },
+      { ...SIZES, vocabulary, cell: 'gru' as const, tieWeights: true },
+      { ...SIZES, vocabulary, embeddingSize: 0, numLayers: 2 },
+    ]
+    const made: Uint8Array[] = []
+    for (const [i, options] of kinds.entries()) {
+      await new models.LanguageModel(options).save(join(folder, String(i)))
+      made.push(await read(join(folder, String(i)), MODEL))
+    }
+    return made
+  },
+  async run(input, folder) {
+    const files = parts(input, 2)
+    write(folder, Object.fromEntries(MODEL.map((name, i) => [name, files[i] as Buffer])))
+    try {
+      const loaded = await models.LanguageModel.load(folder)
+      const generator = loaded.generate([0], { length: 2, seed: 1 })
+      for await (const token of generator) loaded.vocabulary?.token(token)
+    } catch (error) {
+      // Weights that are NaN are weights; drawing from them is not possible.
+      expectClear(error, /^\[(LanguageModel\.load|sample)\] /)
+    }
+    await synchronize().catch((error) => expectClear(error, /^\[sample\] /))
+  },
+  repair: repairLast(2),
+}
+
+const STATE = ['trainer.json', 'trainer.safetensors']
+
+/** A training with everything that a checkpoint keeps. */
+async function train(maxSteps: number, folder: string, from: string | null): Promise<void> {
+  manualSeed(1)
+  const made = new models.LanguageModel({ ...SIZES, vocabulary })
+  const batches = new data.RandomWindows(tokens, { batchSize: 2, sequenceLength: 4, seed: 1 })
+  const optimizer = new optim.Adam(made.parameters(), { lr: 0.01, amsgrad: true })
+  const scheduler = new optim.lrScheduler.ReduceLROnPlateau(optimizer)
+  const callbacks =
+    from === null
+      ? [new ModelCheckpoint({ dirpath: folder, monitor: 'trainLoss' })]
+      : [new ModelCheckpoint({ dirpath: folder, saveLast: false })]
+  const trainer = new Trainer({
+    maxSteps,
+    progressBar: false,
+    logEveryNSteps: 1,
+    callbacks: [new EarlyStopping({ monitor: 'trainLoss', patience: 100 }), ...callbacks],
+  })
+  await trainer.fit(made, batches, null, { optimizer, scheduler, ...(from && { ckptPath: from }) })
+}
+
+const checkpoint: Target = {
+  async seeds(folder) {
+    const made: Uint8Array[] = []
+    for (const steps of [1, 6]) {
+      await train(steps, join(folder, String(steps)), null)
+      made.push(await read(join(folder, String(steps), 'last'), STATE))
+    }
+    const weights = new models.LanguageModel({ ...SIZES, vocabulary }).stateDict()
+    await io.safetensors.save(join(folder, 'model.safetensors'), weights)
+    return made
+  },
+  async run(input, folder) {
+    const files = parts(input, 1)
+    write(folder, Object.fromEntries(STATE.map((name, i) => [name, files[i] as Buffer])))
+    try {
+      await train(8, folder, folder)
+    } catch (error) {
+      expectClear(error, /^\[[\w. ]+\] /)
+    }
+    await synchronize().catch((error) => expectClear(error, /^\[[\w. ]+\] /))
+  },
+  repair: repairLast(1),
+}
+
+export const targets: Record<string, Target> = { safetensors, model, checkpoint }
