@@ -60,6 +60,59 @@ cpuTest('a step that needs more than there is rejects, and the next one works', 
   t.is(code, 0, stderr)
 })
 
+cpuTest(
+  'out of memory anywhere in a step: it rejects, changes nothing, and others go on',
+  async (t) => {
+    const { code, stdout, stderr } = await limited(`
+    const sgd = new optim.SGD(layer.parameters(), { lr: 0.01, momentum: 0.9 })
+    const head = new nn.Linear(64, 40)
+    const settled = async () => {
+      await synchronize().catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    /** The message of the error, or null. */
+    const stepOf = async (batch) => {
+      try {
+        sgd.zeroGrad()
+        const x = zeros([40, batch, 32]).add(0.5)
+        const [y] = layer.forward(x)
+        const logits = head.forward(y).logSoftmax(2)
+        logits.mul(logits).mean().backward()
+        await sgd.step()
+        await synchronize()
+        return null
+      } catch (error) {
+        return error.message
+      }
+    }
+    const weights = async () => {
+      const values = await Promise.all(layer.parameters().map((p) => p.data()))
+      return Buffer.concat(values.map((v) => Buffer.from(v.buffer))).toString('base64')
+    }
+    const where = new Set()
+    let fitted = 0
+    for (let batch = 100; batch < 40000; batch = Math.ceil(batch * 1.03)) {
+      const before = await weights()
+      const message = await stepOf(batch)
+      await settled()
+      if (message === null) {
+        fitted++
+        continue
+      }
+      assert(/out of memory/.test(message), message)
+      where.add(/^\\[\\w+\\]/.exec(message)?.[0] ?? 'at the call')
+      assert(before === await weights(), 'a step that failed has changed a weight: ' + message)
+      const next = await stepOf(4)
+      assert(next === null, 'the next step failed: ' + next + ' after ' + message + JSON.stringify(memoryStats()))
+      assert(before !== await weights(), 'the next step did nothing')
+    }
+    console.log(fitted, [...where].join(' '))`)
+    t.is(code, 0, stderr)
+    t.log(`steps that fitted, and who had no memory in the others: ${stdout.trim()}`)
+    t.regex(stdout, /^\d\d+ .*\[\w+\] .*\[\w+\]/)
+  },
+)
+
 test('a limit that is no number is an error at import', async (t) => {
   const env = { FUSED_RNN_MEMORY_LIMIT: '1 GB' }
   const { code, stderr } = await runScript(`import 'fused-rnn'`, { env })

@@ -91,6 +91,7 @@ bool may_take(Cache& c, size_t bytes) {
 
 // Set when not even a request below kCheckEvery could be met.
 std::atomic<bool> exhausted{false};
+std::atomic<uint64_t> failures{0};
 
 void release_cached(Cache& c) {
   for (auto& blocks : c.free_blocks) {
@@ -146,6 +147,7 @@ void* host_allocate(size_t bytes) {
     }
     if (block == nullptr) {
       if (size < kCheckEvery) exhausted = true;
+      failures += 1;
       out_of_memory(bytes, c.stats.live_bytes);
     }
   }
@@ -174,6 +176,8 @@ void host_free(void* data, size_t bytes) noexcept {
     std::free(data);
   }
 }
+
+uint64_t host_failures() { return failures.load(std::memory_order_relaxed); }
 
 bool host_exhausted() {
   if (!exhausted.load(std::memory_order_relaxed)) return false;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace fused_rnn {
 
@@ -25,6 +26,9 @@ size_t host_memory_limit();
 // Throws as host_allocate would for memory that somebody else is about to allocate; `op` is whose
 // failure it is.
 void host_check_available(const char* op, size_t bytes);
+
+// How often there was no memory.
+uint64_t host_failures();
 
 // Whether there was no memory even for a small request, and there would be none now.
 bool host_exhausted();

@@ -50,6 +50,14 @@ void ScriptMemory::tell(napi_env env, int64_t at_least) {
   Napi::MemoryManagement::AdjustExternalMemory(env, change);
 }
 
+void ScriptMemory::collect(napi_env env) {
+  tell(env, 0);
+  // V8 does so when told of more than it would ever let a script have.
+  constexpr int64_t kTooMuch = int64_t{1} << 46;
+  Napi::MemoryManagement::AdjustExternalMemory(env, kTooMuch);
+  Napi::MemoryManagement::AdjustExternalMemory(env, -kTooMuch);
+}
+
 Addon::Addon(Napi::Env env, Napi::Object exports)
     : env_(env), cpu_(chosen_backend(env), default_threads()) {
   wake_script_ = Napi::ThreadSafeFunction::New(
@@ -155,7 +163,7 @@ Napi::Value Addon::wrap(Buffer buffer) {
 // Tensors that a script drops are only given back by way of the event loop. One that never gets
 // there has to hear of it at the call: it awaits no promise.
 void Addon::refuse() {
-  memory_->tell(env_, 0);
+  memory_->collect(env_);
   throw std::runtime_error(
       "out of memory: " + std::to_string(host_memory_stats().live_bytes) +
       " bytes in use; what tensors that were dropped take comes back when the script awaits "
@@ -199,10 +207,18 @@ bool Addon::loop_waits() const {
   return std::chrono::steady_clock::now() - last_turn_ > kLongestTurn;
 }
 
+// Where the script waits. After a failure, dropped tensors are in the way of whatever comes next.
+void Addon::tell_between_steps(Napi::Env env) {
+  const uint64_t failures = host_failures();
+  if (failures == failures_seen_) return memory_->tell(env, ScriptMemory::kBetweenSteps);
+  failures_seen_ = failures;
+  memory_->collect(env);
+}
+
 Napi::Value Addon::when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads,
                              Napi::Value value, std::function<void()> work) {
   Queue& queue = place.queue;
-  memory_->tell(env, ScriptMemory::kBetweenSteps);
+  tell_between_steps(env);
   if (Queue::small(cost) && queue.idle()) {
     std::string error = report(queue, reads, work);
     // Promises settle in order.
@@ -228,7 +244,7 @@ Napi::Value Addon::when_done(Napi::Env env, Place& place, int64_t cost, Buffers 
 }
 
 Napi::Value Addon::when_room(Napi::Env env) {
-  memory_->tell(env, ScriptMemory::kBetweenSteps);
+  tell_between_steps(env);
   Queue* full = cpu_.queue.has_room() ? nullptr : &cpu_.queue;
   for (const auto& gpu : gpus_) {
     if (gpu != nullptr && !gpu->queue.has_room()) full = &gpu->queue;

@@ -36,6 +36,8 @@ class ScriptMemory {
   // A storage's number of handles changes by one.
   void count(Storage& storage, int change);
   void tell(napi_env env, int64_t at_least);
+  // Has V8 look for all garbage now. What it finds is given back when the event loop turns.
+  void collect(napi_env env);
 
  private:
   int64_t live_ = 0;
@@ -102,6 +104,7 @@ class Addon : public Napi::Addon<Addon> {
   };
 
   [[noreturn]] void refuse();
+  void tell_between_steps(Napi::Env env);
   Place& find_place(Buffers reads, Buffers writes);
   bool loop_waits() const;
   uint64_t add_pending(Napi::Env env, Napi::Value value);
@@ -114,6 +117,7 @@ class Addon : public Napi::Addon<Addon> {
   std::vector<std::unique_ptr<Place>> gpus_;  // by index, null where none is open
   CudaPrecision precision_;
   const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
+  uint64_t failures_seen_ = 0;
   std::vector<Handle*> spare_handles_;
   std::chrono::steady_clock::time_point last_turn_{};
   Napi::ThreadSafeFunction wake_script_;
