@@ -324,6 +324,9 @@ export interface Finished {
   stderr: string
 }
 
+/** scripts/sanitize.mjs runs the tests with an addon that is many times slower. */
+const patience = process.env.FUSED_RNN_SANITIZER ? 10 : 1
+
 /** Runs an ES module in a Node process of its own, in the package's folder, on the tests' device. */
 export function runScript(
   source: string,
@@ -337,7 +340,7 @@ export function runScript(
       cwd: new URL('..', import.meta.url),
       env: { ...process.env, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: options.timeout ?? 60_000,
+      timeout: patience * (options.timeout ?? 60_000),
     },
   )
   let stdout = ''

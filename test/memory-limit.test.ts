@@ -91,7 +91,7 @@ cpuTest(
     }
     const where = new Set()
     let fitted = 0
-    for (let batch = 100; batch < 40000; batch = Math.ceil(batch * 1.03)) {
+    for (let batch = 100; batch < 40000; batch = Math.ceil(batch * 1.07)) {
       const before = await weights()
       const message = await stepOf(batch)
       await settled()

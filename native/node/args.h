@@ -90,7 +90,7 @@ class Args {
     if (!value.IsNumber()) fail("a number");
     return value.As<Napi::Number>().DoubleValue();
   }
-  int64_t integer() { return static_cast<int64_t>(number()); }
+  int64_t integer() { return whole(number()); }
   bool boolean() {
     Napi::Value value = next();
     if (!value.IsBoolean()) fail("a boolean");
@@ -107,7 +107,7 @@ class Args {
     auto array = value.As<Napi::Array>();
     std::vector<int64_t> result(array.Length());
     for (uint32_t i = 0; i < array.Length(); ++i) {
-      result[i] = static_cast<int64_t>(Napi::Value(array[i]).ToNumber().DoubleValue());
+      result[i] = whole(Napi::Value(array[i]).ToNumber().DoubleValue());
     }
     return result;
   }
@@ -141,6 +141,10 @@ class Args {
   }
 
  private:
+  int64_t whole(double number) const {
+    if (!(std::abs(number) <= 9007199254740991.0)) fail("a whole number");
+    return static_cast<int64_t>(number);
+  }
   Napi::Value next() { return info_[next_++]; }
   void expect_left(size_t count) const {
     if (count > left()) throw Napi::TypeError::New(env(), "internal: arguments are missing");
