@@ -172,8 +172,8 @@ backends() { logged backends.log 180 "$(program)" -v; }
 bench() {  # NAME SECONDS ARGUMENT…
   local name=$1 limit=$2
   shift 2
-  lines=60 logged "$name.txt" "$limit" node dist-bench/run.js --device cuda:0 --peers pytorch \
-    --rounds 3 "$@"
+  lines=60 logged "$name.txt" "$limit" node dist-bench/run.js --device cuda:0 \
+    --peers pytorch,pytorch-lookup --rounds 3 "$@"
 }
 
 tests() { FUSED_RNN_TEST_DEVICE=cuda:0 lines=15 logged tests.log 400 node scripts/test.mjs; }
