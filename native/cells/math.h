@@ -37,7 +37,11 @@ FUSED_RNN_HD inline F power_of_two(F n) {
   } else
 #endif
   {
-    const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+    // Added to 1.5 * 2^23, n is in the last bits; so there is no cast, which NaN does not have.
+    const float shifted = n + 12582912.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
     float scale;
     std::memcpy(&scale, &bits, sizeof scale);
     return scale;
