@@ -176,7 +176,14 @@ bench() {  # NAME SECONDS ARGUMENT…
     --peers pytorch,pytorch-lookup --rounds 3 "$@"
 }
 
-tests() { FUSED_RNN_TEST_DEVICE=cuda:0 lines=15 logged tests.log 400 node scripts/test.mjs; }
+tests() {
+  export FUSED_RNN_TEST_DEVICE=cuda:0
+  lines=15 logged tests.log 400 node scripts/test.mjs
+  # Alone, as it takes all of the GPU's memory.
+  FUSED_RNN_TEST_FILL=1 lines=2 logged fill.log 60 node scripts/test.mjs dist-test/device.test.js \
+    --match='out of memory*'
+  unset FUSED_RNN_TEST_DEVICE
+}
 
 exits() {
   lines=6 logged exit.log 240 node --input-type=module -e '
