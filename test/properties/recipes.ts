@@ -2,9 +2,9 @@
 import * as library from 'fused-rnn'
 import { layers, modules, sequences } from './recipes/layers.js'
 import { context, factories, tensors } from './recipes/tensors.js'
-import { texts, wholeModels } from './recipes/texts.js'
+import { exchange, texts, wholeModels } from './recipes/texts.js'
 import type { Recipe } from './recipes/tools.js'
-import { optimisers, training } from './recipes/training.js'
+import { loggers, optimisers, training } from './recipes/training.js'
 
 export const recipes: Record<string, Recipe> = {
   ...factories,
@@ -14,6 +14,8 @@ export const recipes: Record<string, Recipe> = {
   ...modules,
   ...sequences,
   ...optimisers,
+  ...loggers,
+  ...exchange,
   ...texts,
   ...training,
   ...wholeModels,
@@ -24,6 +26,8 @@ const NOT_CALLED = [
   /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
   /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
+  /^\w+Logger\.(write|logMetrics)$/,
+  /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,
 ]
 

@@ -1,5 +1,5 @@
 /** Texts, batches, whole models and files. */
-import { data, io, models } from 'fused-rnn'
+import { data, io, models, nn, onnx, utils } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
 import {
   batches,
@@ -15,6 +15,20 @@ import {
   tokens,
   vocabulary,
 } from './tools.js'
+
+const { toDlpack, fromDlpack } = utils.dlpack
+const full = {}
+/** To other programs. */
+export const exchange: Record<string, Recipe> = {
+  'onnx.serialize': call(onnx.serialize, () => [new nn.LSTM(2, 3)]),
+  'onnx.export': call(onnx.export, () => [new nn.Linear(2, 3), 'x.onnx']),
+  'utils.dlpack.toDlpack': call(toDlpack, () => [f(2, 3)]),
+  // A capsule comes by a promise.
+  'utils.dlpack.fromDlpack': () => [
+    (given) => (given === full ? toDlpack(f(2, 3)).then(fromDlpack) : fromDlpack(given)),
+    [full],
+  ],
+}
 
 export const texts: Record<string, Recipe> = {
   'data.Vocabulary': make(data.Vocabulary, ['a', 'b', '<unk>'], {

@@ -50,6 +50,14 @@ const trainerOptions = {
 }
 
 const { lrScheduler } = optim
+/** Nothing is written before the first record. */
+const logged = ['logs', { name: 'a', version: 1 }] as const
+export const loggers: Record<string, Recipe> = {
+  CSVLogger: make(library.CSVLogger, ...logged),
+  JSONLLogger: make(library.JSONLLogger, ...logged),
+  TensorBoardLogger: make(library.TensorBoardLogger, ...logged),
+}
+
 export const optimisers: Record<string, Recipe> = {
   'optim.SGD': () => [(...args) => stepped(optim.SGD, args), [trained(), { ...sgdOptions }]],
   'optim.Adam': () => [
