@@ -94,10 +94,16 @@ export function binary(name: BinaryName, a: Values, other: Values | number): Val
       : other
   const whole = name !== 'div' && a.dtype === 'int32' && b.dtype === 'int32'
   const shape = broadcastShape(a.shape, b.shape)
+  // What becomes float32 is rounded before, not after.
+  const value = (of: Values, index: number[]): number => {
+    const exact = broadcastAt(of, index)
+    const rounds = of.dtype === 'int32' || (of === b && typeof other === 'number')
+    return rounds && !whole ? Math.fround(exact) : exact
+  }
   return build(
     shape,
     (index) => {
-      const [x, y] = [broadcastAt(a, index), broadcastAt(b, index)]
+      const [x, y] = [value(a, index), value(b, index)]
       if (!whole) return BINARY[name](x, y)
       return name === 'mul' ? Math.imul(x, y) : BINARY[name](x, y) | 0
     },
