@@ -104,6 +104,7 @@ struct CudaDevice::Garbage {
   std::atomic<bool> any{false};
   std::mutex mutex;
   std::vector<void*> blocks;
+  std::vector<std::shared_ptr<void>> owners;  // of memory that is not from the pool
 };
 
 // Who may report a fault, each with a record of its own, since the last wait.
@@ -260,6 +261,19 @@ void CudaDevice::free_garbage() noexcept {
   garbage_->any = false;
 }
 
+void CudaDevice::release_later(std::shared_ptr<void> owner) noexcept {
+  {
+    std::lock_guard lock(garbage_->mutex);
+    if (garbage_->worker.load() != std::thread::id{}) {
+      garbage_->owners.push_back(std::move(owner));
+      return;
+    }
+  }
+  // Nobody will wait any more. What the owner keeps may be memory of this device.
+  const OnDevice here(index_);
+  if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
+}
+
 MemoryStats CudaDevice::memory_stats() const {
   const Use& use = uses[static_cast<size_t>(index_)];
   const size_t live = use.live;
@@ -315,13 +329,23 @@ void CudaDevice::enter_thread() {
   garbage_->worker = std::this_thread::get_id();
 }
 void CudaDevice::leave_thread() noexcept {
-  garbage_->worker = std::thread::id{};
+  std::vector<std::shared_ptr<void>> owners;  // given up at the end
+  {
+    std::lock_guard lock(garbage_->mutex);
+    garbage_->worker = std::thread::id{};
+    owners.swap(garbage_->owners);
+  }
   free_garbage();
   if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
 }
 
 void CudaDevice::wait() {
   free_garbage();
+  std::vector<std::shared_ptr<void>> owners;  // given up at the end
+  {
+    std::lock_guard lock(garbage_->mutex);
+    owners.swap(garbage_->owners);
+  }
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   // Nobody reports any more, so without a fault all sites are free again.
   if (faults_->shared->any == 0) faults_->sites.clear();

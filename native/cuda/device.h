@@ -23,6 +23,7 @@ class CudaDevice : public Device {
   void* allocate(size_t bytes) override;
   void free(void* data, size_t bytes) noexcept override;
   MemoryStats memory_stats() const override;
+  void release_later(std::shared_ptr<void> owner) noexcept override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
   void begin_job(uint64_t number) override;
