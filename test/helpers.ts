@@ -325,7 +325,8 @@ export interface Finished {
 }
 
 /** scripts/sanitize.mjs runs the tests with an addon that is many times slower. */
-const patience = process.env.FUSED_RNN_SANITIZER ? 10 : 1
+export const sanitized = Boolean(process.env.FUSED_RNN_SANITIZER)
+const patience = sanitized ? 10 : 1
 
 /** Runs an ES module in a Node process of its own, in the package's folder, on the tests' device. */
 export function runScript(

@@ -1,7 +1,7 @@
 /** Small operations, which the script's thread runs itself when the worker has nothing to do. */
 import test from 'ava'
 import { nn, ones, optim, setNumThreads, synchronize, Tensor, tensor, zeros } from 'fused-rnn'
-import { emulated, randomTensor, rejectsWith, throwsWith } from './helpers.js'
+import { emulated, randomTensor, rejectsWith, sanitized, throwsWith } from './helpers.js'
 
 const large = ones([2_000_000])
 
@@ -137,7 +137,7 @@ test.serial('a loop that reads results all the time lets timers run', async (t) 
     await synchronize()
   }
   clearInterval(timer)
-  t.true(turns >= 10, `${turns} turns in 300 ms`)
+  t.true(turns >= (sanitized ? 2 : 10), `${turns} turns in 300 ms`)
 })
 
 test.serial('promises settle in order, whoever computed the values', async (t) => {
