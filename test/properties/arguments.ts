@@ -144,7 +144,8 @@ async function settled(result: unknown, depth = 0): Promise<void> {
 }
 
 /** What comes later: an index inside a tensor, or memory. */
-const FILES = /^(io\.|onnx\.export|data\.loadText|models\.LanguageModel\.(load|save)|History\.write)/
+const FILES =
+  /^(io\.|onnx\.export|data\.loadText|models\.LanguageModel\.(load|save)|History\.write)/
 
 async function refusedOrDone(name: string, call: () => unknown, said: () => string): Promise<void> {
   const fail = (when: string, error: unknown): never => {
