@@ -39,7 +39,8 @@ __device__ inline float float_of(uint32_t bits) {
 // one that stands for nothing.
 __device__ inline float present(float x) { return x == x ? x : float_of(0x7fc00000u); }
 
-// Where a thread asks again and again for what another one writes.
+// Where a thread asks again and again for what another one writes. A GPU runs the other one
+// meanwhile by itself.
 __device__ inline void ask_again() {
 #if !defined(__CUDACC__)
   __nanosleep(0);

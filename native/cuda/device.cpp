@@ -162,8 +162,13 @@ CudaDevice::~CudaDevice() {
 
 void CudaDevice::open() {
   check(cudaSetDevice(index_), "cudaSetDevice");
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_),
+  int together = 0;
+  check(cudaDeviceGetAttribute(&together, cudaDevAttrCooperativeLaunch, index_),
         "cudaDeviceGetAttribute");
+  if (together != 0) {
+    check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_),
+          "cudaDeviceGetAttribute");
+  }
   // The pool keeps what it has: a training step asks for the same sizes again.
   cudaMemPool_t pool;
   check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");

@@ -32,6 +32,7 @@ class CudaDevice : public Device {
   void enter_thread() override;
   void leave_thread() noexcept override;
 
+  // Where blocks may wait for each other (grid.h); 0 if they may not.
   int multiprocessors() const { return multiprocessors_; }
 
   // ---- For the operations, on the queue's thread ----

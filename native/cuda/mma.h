@@ -14,7 +14,7 @@
 namespace fused_rnn::cuda {
 
 // The nearest number with 10 bits behind the binary point, in the bits that the tensor cores look
-// at. Not for NaNs other than present()'s.
+// at. Of NaNs only present()'s stays one. In two parts an infinity becomes a NaN.
 __device__ inline uint32_t round_to_tf32(float x) { return bits_of(x) + 0x1000u; }
 
 // A number in kParts parts whose sum it is, nearly: one part is TF32, two have float's precision.

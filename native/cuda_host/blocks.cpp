@@ -142,7 +142,8 @@ void run_threads(void*) {
 
 void wait_as(State state) {
   Thread& thread = thread_of(current);
-  if (state != State::ready) idle = 0;
+  // Lanes that ask again and again may vote on it.
+  if (state == State::at_barrier || state == State::at_grid_barrier) idle = 0;
   thread.state = state;
   thread.fiber->leave();
 }

@@ -302,7 +302,7 @@ struct cudaDeviceProp {
   size_t sharedMemPerBlockOptin;
   int memoryPoolsSupported;
 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrCooperativeLaunch = 95 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaGraphExecUpdateResultInfo {
   int result;

@@ -19,7 +19,12 @@ namespace {
 #else
 [[maybe_unused]] constexpr int kAddressBits = 48;
 #endif
-constexpr size_t kMultiprocessors = 4;
+// FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: for launches of more blocks at once than fit these.
+size_t multiprocessors() {
+  static const char* text = std::getenv("FUSED_RNN_CUDA_HOST_MULTIPROCESSORS");
+  static const size_t count = text != nullptr ? std::strtoul(text, nullptr, 10) : 4;
+  return count;
+}
 
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int current_device = 0;
@@ -166,7 +171,7 @@ bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* 
     set_error(cudaErrorInvalidConfiguration);
     return false;
   }
-  const size_t at_once = kMultiprocessors * blocks_at_once(threads, shared);
+  const size_t at_once = multiprocessors() * blocks_at_once(threads, shared);
   if (whole && size_t{grid.x} * grid.y * grid.z > at_once) {
     set_error(cudaErrorCooperativeLaunchTooLarge);
     return false;
@@ -246,9 +251,9 @@ cudaError_t cudaSetDevice(int device) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int device) {
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
-  *value = kMultiprocessors;
+  *value = attribute == cudaDevAttrCooperativeLaunch ? 1 : static_cast<int>(multiprocessors());
   return cudaSuccess;
 }
 
@@ -263,7 +268,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = number / 10;
   properties->minor = number % 10;
   properties->memoryPoolsSupported = std::getenv("FUSED_RNN_CUDA_HOST_NO_POOLS") == nullptr;
-  properties->multiProcessorCount = kMultiprocessors;
+  properties->multiProcessorCount = static_cast<int>(multiprocessors());
   properties->sharedMemPerBlock = kMostStaticShared;
   properties->sharedMemPerBlockOptin = kMostShared;
   return cudaSuccess;
