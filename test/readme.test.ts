@@ -1,45 +1,31 @@
 /** What README.md shows works as it is written. */
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { codeBlocks, compile } from './document.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const exec = promisify(execFile)
 
 test('the program in TypeScript: its types, and a short run of it', async (t) => {
-  const readme = await readFile(join(root, 'README.md'), 'utf8')
-  const program = /^```ts\n(.*?)^```$/ms.exec(readme)?.[1]
-  t.truthy(program)
-  // Inside the package, so that it finds the package by its name.
-  const folder = join(root, 'dist-test/readme')
-  await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'sonnets.ts'), program as string)
-  const config = {
-    extends: '../../tsconfig.json',
-    compilerOptions: { rootDir: '.', noEmit: true },
-    include: ['.'],
-  }
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config))
-  // bench/gpu/run.sh may have been given what TypeScript makes instead.
-  const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  if (existsSync(tsc)) {
-    const checked = exec(process.execPath, [tsc, '-p', folder])
-    await t.notThrowsAsync(checked.catch((error) => Promise.reject(new Error(error.stdout))))
-  }
+  const [program = ''] = await codeBlocks('README.md', 'ts')
+  t.not(program, '')
+  await t.notThrowsAsync(compile('readme', 'sonnets', program))
 
-  const short = (program as string)
+  const short = program
     .replace(/maxEpochs: \d+/, 'maxEpochs: 1')
     .replace(/hiddenSize: \d+/, 'hiddenSize: 16')
   t.not(short, program)
-  await writeFile(join(folder, 'sonnets.mjs'), short)
+  // As it is, without a compiler.
+  const script = join(root, 'dist-test/readme/sonnets.mjs')
+  await writeFile(script, short)
   const cwd = await mkdtemp(join(tmpdir(), 'fused-rnn-readme-'))
   t.teardown(() => rm(cwd, { recursive: true, force: true }))
-  const { stdout } = await exec(process.execPath, [join(folder, 'sonnets.mjs')], { cwd })
+  const { stdout } = await exec(process.execPath, [script], { cwd })
   t.true(stdout.startsWith('Shall I '))
   // Of a model that has seen the text once; it may still say that a token is unknown to it.
   t.is([...stdout.replaceAll('<unk>', '?')].length, 'Shall I '.length + 300)
