@@ -13,6 +13,7 @@
 #   exit         process.exit() in the middle of training, again and again
 #   memcheck racecheck synccheck initcheck
 #                compute-sanitizer over the native test (memcheck: and over a short training)
+#   layers       recurrent layers alone, each way, beside PyTorch and its kernels alone
 #   bench-ieee bench-bf16 bench-deepbench
 #
 # What a step has built or written stays for the next call, in build/gpu and the folders of
@@ -33,7 +34,7 @@ set -uo pipefail
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 2; }
 
 all_steps='build smoke backends bench-tf32 tests exit memcheck racecheck synccheck initcheck
-  bench-ieee bench-bf16 bench-deepbench'
+  layers bench-ieee bench-bf16 bench-deepbench'
 all_steps=$(echo $all_steps)
 [ $# -ge 1 ] && [ -n "$1" ] || fail "usage: bench/gpu/run.sh OUT [STEP…], steps: $all_steps"
 mkdir -p "$1" || exit 2
@@ -185,6 +186,14 @@ tests() {
   unset FUSED_RNN_TEST_DEVICE
 }
 
+layers() {
+  local way
+  for way in persistent graph; do
+    FUSED_RNN_CUDA_PATH=$way lines=15 logged "layers-$way.txt" 60 node dist-bench/gpu/layers.js
+  done
+  lines=15 logged layers-pytorch.txt 90 python3 bench/gpu/layers.py
+}
+
 exits() {
   lines=6 logged exit.log 240 node --input-type=module -e '
     import { spawnSync } from "node:child_process"
@@ -257,6 +266,7 @@ for name in $steps; do
       bench "$name" 240 --list deepbench --precision tf32 --budget 8000 ;;
     tests) tests ;;
     exit) exits ;;
+    layers) layers ;;
     memcheck) memcheck ;;
     *) filtered "$name" ;;
   esac
