@@ -250,14 +250,6 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
-template <class T>
-T __ldcg(const T* address) {
-  return *address;
-}
-template <class T>
-void __stcg(T* address, T value) {
-  *address = value;
-}
 using std::max;
 using std::min;
 

@@ -43,8 +43,8 @@ void copy_out(const Buffer& buffer, void* to) {
   const size_t bytes = static_cast<size_t>(buffer.length) * 4;
   if (bytes == 0) return;
   const void* from = buffer.raw();
-  host_check_available("data",
-                       bytes);  // the receiver's pages are taken only now, as they are written
+  // The receiver's pages are taken only now, as they are written.
+  host_check_available("data", bytes);
   const std::shared_ptr<Device>& device = buffer.storage->device();
   if (device == nullptr) {
     std::memcpy(to, from, bytes);

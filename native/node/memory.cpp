@@ -93,19 +93,8 @@ Napi::Value read(Addon& addon, Args& args) {
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
   Place& place = addon.place_of({buffer}, {});
-  return addon.when_done(args.env(), place, cost, {buffer}, array, [buffer, to] {
-    const size_t bytes = static_cast<size_t>(buffer.length) * 4;
-    if (bytes == 0) return;
-    const void* from = buffer.raw();
-    host_check_available("data",
-                         bytes);  // the array's pages are taken only now, as they are written
-    const std::shared_ptr<Device>& device = buffer.storage->device();
-    if (device == nullptr) {
-      std::memcpy(to, from, bytes);
-    } else {
-      device->download(to, from, bytes);
-    }
-  });
+  return addon.when_done(args.env(), place, cost, {buffer}, array,
+                         [buffer, to] { copy_out(buffer, to); });
 }
 
 }  // namespace
