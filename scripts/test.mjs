@@ -5,6 +5,9 @@
 // once, where FUSED_RNN_TEST_DEVICE says:
 //   node scripts/test.mjs dist-test/packed.test.js --match='*total*'
 //
+// What failed is printed again, with its diagnostics, just before that line: a reader of a log sees its
+// end first.
+//
 // The counts come from AVA's TAP stream. A test file that crashes, times out or has no tests is a
 // failed entry there; whatever else makes AVA itself fail, or end before it has said how many tests
 // there were, counts as one failure too.
@@ -18,6 +21,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const ava = join(root, 'scripts/ava.mjs')
 const onHost = join(root, 'build/cuda-host/fused_rnn.node')
 
+/** The lines of failed tests, their diagnostics below them. */
+const failures = []
+
 /** All tests, or those that the arguments name; `label` is what every line begins with. */
 async function run(args, env, label) {
   const child = spawn(process.execPath, [ava, '--tap', ...args], {
@@ -27,20 +33,29 @@ async function run(args, env, label) {
   })
   const count = { passed: 0, failed: 0, skipped: 0 }
   let whole = false
+  let failing = false
+  const failed = (line) => {
+    console.log(line)
+    failures.push(line)
+  }
   for await (const line of createInterface({ input: child.stdout })) {
     const result = /^(not )?ok \d+ - (.*?)(?: # (SKIP|TODO).*)?$/.exec(line)
     if (result === null) {
       whole ||= /^1\.\.\d+$/.test(line)
       // Diagnostics of a failure, or what a test printed; the frame of the TAP format is left out.
-      if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line))
-        console.log(`    ${line}`)
+      if (!/^(TAP version|\d+\.\.\d+$|# (tests|pass|fail|skip|todo) |$)/.test(line)) {
+        if (failing) failed(`    ${line}`)
+        else console.log(`    ${line}`)
+      }
       continue
     }
     const [, not, title, directive] = result
     if (directive !== undefined) count.skipped++
     else if (not) count.failed++
     else count.passed++
-    console.log(`${directive !== undefined ? '-' : not ? '✘' : '✔'} ${label}${title}`)
+    failing = not !== undefined && directive === undefined
+    if (failing) failed(`✘ ${label}${title}`)
+    else console.log(`${directive !== undefined ? '-' : '✔'} ${label}${title}`)
   }
   const code = await new Promise((resolve) => {
     if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode)
@@ -48,9 +63,10 @@ async function run(args, env, label) {
   })
   if (!whole) {
     count.failed++
-    console.log(`✘ ${label}AVA ended before its report did: ${child.signalCode ?? `code ${code}`}`)
+    failed(`✘ ${label}AVA ended before its report did: ${child.signalCode ?? `code ${code}`}`)
   } else if (count.failed === 0 && (code !== 0 || count.passed === 0)) {
     count.failed = 1
+    failed(`✘ ${label}AVA ended with code ${code} after ${count.passed} tests that passed`)
   }
   return count
 }
@@ -65,6 +81,7 @@ if (args.length === 0 && process.env.FUSED_RNN_TEST_DEVICE === undefined && exis
 }
 const sum = (name) => counts.reduce((total, count) => total + count[name], 0)
 const skipped = sum('skipped')
+if (failures.length > 0) console.log(`\nFailed:\n${failures.join('\n')}`)
 process.exitCode = sum('failed') === 0 ? 0 : 1
 console.log(
   `\n${sum('passed')} passed, ${sum('failed')} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`,
