@@ -2,6 +2,7 @@
 
 #include "cpu/rnn_parts.h"
 #include "cpu/tile.h"
+#include "cpu/transpose.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
@@ -11,6 +12,9 @@ namespace {
 bool worth_a_table(int64_t rows, int64_t classes) { return rows * 4 >= classes && rows >= 32; }
 
 constexpr int64_t kUnit = 16;  // columns of a cache line
+
+// Of sums that stay in the second-level cache.
+constexpr int64_t kTableFloats = int64_t{1} << 16;
 
 // Elements per row of the table: an odd number of lines, so that its rows spread over the cache.
 int64_t table_width(int64_t n) { return round_up(n, 2 * kUnit) + kUnit; }
@@ -47,27 +51,30 @@ void OneHotProduct::write(int32_t index, int64_t from, int64_t count, float* out
 void sum_into_columns(const float* dc, int64_t ld, int64_t n, int64_t classes, const int32_t* index,
                       int64_t rows, float* dw, Context& context) {
   const bool table_first = worth_a_table(rows, classes);
-  Scratch table(table_first ? classes * table_width(n) : 1);
-  const int64_t width = table_width(n);
   const int64_t work = rows + 2 * classes;
   context.pool.parallel_for((n + kUnit - 1) / kUnit, grain(n, work), [&](int64_t a, int64_t b) {
-    const int64_t from = a * kUnit, to = std::min(b * kUnit, n);
+    const int64_t begin = a * kUnit, end = std::min(b * kUnit, n);
     if (!table_first) {
-      copy_or_zero(dw + from * classes, nullptr, (to - from) * classes);
+      copy_or_zero(dw + begin * classes, nullptr, (end - begin) * classes);
       for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t j = from; j < to; ++j) dw[j * classes + index[row]] += dc[row * ld + j];
+        for (int64_t j = begin; j < end; ++j) dw[j * classes + index[row]] += dc[row * ld + j];
       }
       return;
     }
-    for (int64_t k = 0; k < classes; ++k) {
-      copy_or_zero(table.data() + k * width + from, nullptr, to - from);
+    // Transposed first, so many of the columns of dc at a time that their sums stay in the cache.
+    const int64_t width =
+        std::clamp(kTableFloats / classes / kUnit, int64_t{1}, int64_t{8}) * kUnit;
+    Scratch table(classes * width);
+    for (int64_t from = begin; from < end; from += width) {
+      const int64_t count = std::min(width, end - from);
+      copy_or_zero(table.data(), nullptr, classes * width);
+      for (int64_t row = 0; row < rows; ++row) {
+        float* entry = table.data() + index[row] * width;
+        const float* add = dc + row * ld + from;
+        for (int64_t j = 0; j < count; ++j) entry[j] += add[j];
+      }
+      transpose(table.data(), classes, count, width, dw + from * classes, classes);
     }
-    for (int64_t row = 0; row < rows; ++row) {
-      float* entry = table.data() + index[row] * width;
-      const float* add = dc + row * ld;
-      for (int64_t j = from; j < to; ++j) entry[j] += add[j];
-    }
-    transpose(table.data() + from, classes, to - from, width, dw + from * classes, classes);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "cpu/tile.h"
 
+#include "cpu/transpose.h"
+
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
@@ -130,26 +132,6 @@ const Tile* tiles(int64_t vectors) {
 
 // ---- Packing ----------------------------------------------------------------------------------
 
-typedef float Quad __attribute__((vector_size(16)));
-typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4), may_alias));
-
-// out[i * out_ld + j] = in[j * in_ld + i] for 4 x 4 elements.
-inline void transpose_4x4(const float* in, int64_t in_ld, float* out, int64_t out_ld) {
-  const auto row = [&](int j) -> Quad {
-    return *reinterpret_cast<const UnalignedQuad*>(in + j * in_ld);
-  };
-  const Quad r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3);
-  const Quad a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
-  const Quad b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-  const Quad c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-  const Quad d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-  const auto put = [&](int i, Quad q) { *reinterpret_cast<UnalignedQuad*>(out + i * out_ld) = q; };
-  put(0, __builtin_shufflevector(a, b, 0, 1, 4, 5));
-  put(1, __builtin_shufflevector(a, b, 2, 3, 6, 7));
-  put(2, __builtin_shufflevector(c, d, 0, 1, 4, 5));
-  put(3, __builtin_shufflevector(c, d, 2, 3, 6, 7));
-}
-
 // One panel of `columns` columns, `width` with the padding.
 void pack_rows(const float* b, int64_t ldb, int64_t k, int64_t columns, int64_t width, float* out) {
   for (int64_t i = 0; i < k; ++i) {
@@ -203,27 +185,6 @@ void pack_panel_rows(const Panels& panels, int64_t k0, int64_t k, const float* b
                     out + panels.offset(p) + k0 * width);
         }
       });
-}
-
-void transpose(const float* in, int64_t rows, int64_t columns, int64_t in_ld, float* out,
-               int64_t out_ld) {
-  constexpr int64_t kLine = 16;  // rows that fill a cache line of `out`
-  for (int64_t begin = 0; begin < rows; begin += kLine) {
-    const int64_t end = std::min(begin + kLine, rows);
-    int64_t i = 0;
-    for (; i + 4 <= columns; i += 4) {
-      int64_t j = begin;
-      for (; j + 4 <= end; j += 4) {
-        transpose_4x4(in + j * in_ld + i, in_ld, out + i * out_ld + j, out_ld);
-      }
-      for (; j < end; ++j) {
-        for (int64_t c = 0; c < 4; ++c) out[(i + c) * out_ld + j] = in[j * in_ld + i + c];
-      }
-    }
-    for (; i < columns; ++i) {
-      for (int64_t j = begin; j < end; ++j) out[i * out_ld + j] = in[j * in_ld + i];
-    }
-  }
 }
 
 void multiply_panel(const Panels& panels, int64_t panel, int64_t m, const TileA& a, float* c,

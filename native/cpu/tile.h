@@ -70,10 +70,6 @@ void pack_panels(const Panels& panels, Trans trans, const float* b, int64_t ldb,
 void pack_panel_rows(const Panels& panels, int64_t k0, int64_t k, const float* b, int64_t ldb,
                      float* out, Context& context);
 
-// out[i * out_ld + j] = in[j * in_ld + i] for [rows, columns] elements of `in`.
-void transpose(const float* in, int64_t rows, int64_t columns, int64_t in_ld, float* out,
-               int64_t out_ld);
-
 // How A lies in memory: row-major with lda elements per row, or, k_major, its transpose with lda
 // elements per k.
 struct TileA {

@@ -1,5 +1,6 @@
 #include "node/addon.h"
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 
@@ -41,6 +42,13 @@ void ScriptMemory::count(Storage& storage, int change) {
   if (before == 0 || storage.handles == 0) {
     live_ += change * static_cast<int64_t>(storage.bytes());
   }
+}
+
+int64_t ScriptMemory::between_steps() {
+  constexpr size_t kLeast = size_t{64} << 20, kMost = size_t{128} << 20;
+  static const auto bytes =
+      static_cast<int64_t>(std::clamp(host_memory_limit() / 16, kLeast, kMost));
+  return bytes;
 }
 
 void ScriptMemory::tell(napi_env env, int64_t at_least) {
@@ -210,7 +218,7 @@ bool Addon::loop_waits() const {
 // Where the script waits. After a failure, dropped tensors are in the way of whatever comes next.
 void Addon::tell_between_steps(Napi::Env env) {
   const uint64_t failures = host_failures();
-  if (failures == failures_seen_) return memory_->tell(env, ScriptMemory::kBetweenSteps);
+  if (failures == failures_seen_) return memory_->tell(env, ScriptMemory::between_steps());
   failures_seen_ = failures;
   memory_->collect(env);
 }

@@ -30,7 +30,9 @@ struct Handle;
 class ScriptMemory {
  public:
   // So much more (or less) than V8 knows of is told where the script waits, and so much anywhere.
-  static constexpr int64_t kBetweenSteps = int64_t{64} << 20;
+  // V8 looks for garbage when it hears of 64 MB: some ten milliseconds, with threads of its own
+  // that take the cores from training. The allocator's cache keeps as much for the next steps.
+  static int64_t between_steps();
   static constexpr int64_t kAtOnce = int64_t{1} << 30;
 
   // A storage's number of handles changes by one.
