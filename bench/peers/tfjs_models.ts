@@ -1,5 +1,5 @@
 /**
- * TensorFlow.js's side of the benchmark (optional); protocol.md says what a peer is.
+ * A workload in TensorFlow.js, for the benchmark's peer and for the event loop's delay beside it.
  *
  * With @tensorflow/tfjs-node if it is installed, which uses all processors whatever is asked for;
  * otherwise with @tensorflow/tfjs, which runs in JavaScript on one thread. One-hot input is given as
@@ -8,7 +8,7 @@
 import { cpus } from 'node:os'
 import type { Workload } from '../workloads.js'
 import { indices } from './models.js'
-import { microseconds, missing, optional, seconds, serve, Unable } from './serve.js'
+import { microseconds, missing, optional, type Requests, seconds, Unable } from './serve.js'
 
 interface Tensor {
   data(): Promise<Float32Array>
@@ -116,9 +116,11 @@ function clipped(gradients: Gradients): Gradients {
   return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, g.mul(scale)]))
 }
 
-await tf.ready()
-const title = `TensorFlow.js ${tf.version['tfjs-core']}${native ? ' (tfjs-node)' : ' (JavaScript)'}`
-await serve(title, (w) => {
+/** Which of its packages, and its version. */
+export const title = `TensorFlow.js ${tf.version['tfjs-core']}${native ? ' (tfjs-node)' : ' (JavaScript)'}`
+
+export async function setUp(w: Workload): Promise<Requests> {
+  await tf.ready()
   const run = model(w, false)
   const { x, loss } = dataOf(w)
   const optimizer = tf.train.sgd(0.1)
@@ -162,4 +164,4 @@ await serve(title, (w) => {
       },
     }),
   }
-})
+}

@@ -1,7 +1,8 @@
 /**
  * Trains a workload of the benchmark for some seconds while the event loop is watched:
- * event_loop.js WORKLOAD|nothing|spin loop|trainer|sparse SECONDS. "spin" keeps all cores busy with
- * threads that have nothing to do with this library; "sparse" awaits every 32nd step only.
+ * event_loop.js WORKLOAD|nothing|spin loop|trainer|sparse|tfjs SECONDS. "spin" keeps all cores busy
+ * with threads that have nothing to do with this library; "sparse" awaits every 32nd step only; "tfjs"
+ * trains with TensorFlow.js and lets the event loop turn after every step.
  *
  * Meanwhile the process answers HTTP requests, which another thread makes, and reads a file again
  * and again. Prints a line of JSON at the end.
@@ -12,7 +13,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { cpus } from 'node:os'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { nn, optim, type Tensor, Trainer } from 'fused-rnn'
@@ -27,6 +28,15 @@ let steps = 0
 async function train(): Promise<void> {
   const workload = workloads.find((one) => one.name === name)
   if (workload === undefined) return
+  if (by === 'tfjs') {
+    const { setUp } = await import('../../peers/tfjs_models.js')
+    const requests = await setUp(workload)
+    for (; !finished; steps++) {
+      await requests.train(1)
+      await nextTurn()
+    }
+    return
+  }
   const { model, forward, backward } = build(workload)
   const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, maxGradNorm: 1 })
   if (by === 'trainer') {
