@@ -46,7 +46,7 @@ export class Handwritten {
   }
 }
 
-const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200)
+const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(2000)
 
 /** A language model of the library's own and its batches. */
 export function languageModel(hiddenSize: number): {
