@@ -24,6 +24,7 @@ export interface Engine {
 
 const python = process.env.PYTHON ?? 'python3'
 const always = (): boolean => true
+const withoutNorms = (w: Workload): boolean => !w.norms
 const isPacked = (w: Workload): boolean => w.kind === 'packed'
 const isOneHot = (w: Workload): boolean =>
   w.embedding === 0 && (w.kind === 'lm' || w.kind === 'seq2seq')
@@ -63,28 +64,28 @@ const all = {
     command: python,
     program: join(sources, 'jax_scan.py'),
     install: `${python} -m pip install jax`,
-    suits: always,
+    suits: withoutNorms,
   },
   keras: {
     title: 'Keras',
     command: python,
     program: join(sources, 'keras_model.py'),
     install: `${python} -m pip install tensorflow`,
-    suits: always,
+    suits: withoutNorms,
   },
   tfjs: {
     title: 'TensorFlow.js',
     command: process.execPath,
     program: join(compiled, 'tfjs.js'),
     install: intoFolder('@tensorflow/tfjs-node (or @tensorflow/tfjs)'),
-    suits: always,
+    suits: withoutNorms,
   },
   brain: {
     title: 'brain.js',
     command: process.execPath,
     program: join(compiled, 'brain.js'),
     install: intoFolder('brain.js'),
-    suits: always,
+    suits: withoutNorms,
   },
 } satisfies Record<string, Engine>
 

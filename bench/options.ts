@@ -7,7 +7,7 @@ import { type ListName, lists, type Workload } from './workloads.js'
 
 export const HELP = `npm run bench -- [options]
 
-  --list NAME        training (default), deepbench, packed, or all of them
+  --list NAME        training (default), deepbench, packed, norms, or all of them
   --only NAME,NAME   these workloads only, of any list
   --inference        forward only, and one token at a time at batch 1, instead of training
   --peers NAME,NAME  ${peerNames.join(', ')}

@@ -156,6 +156,7 @@ export function scalingTable(rows: readonly Row[], threads: readonly number[]): 
 const HEADINGS: Readonly<Record<ListName, string>> = {
   training: '',
   deepbench: ': DeepBench’s layers',
+  norms: ': layers with norms and without',
   packed: ': packed sequences',
 }
 

@@ -13,6 +13,8 @@ export interface Workload {
    */
   kind: 'lm' | 'tagger' | 'seq2seq' | 'layer' | 'packed'
   cell: 'rnn' | 'gru' | 'lstm'
+  /** An LSTM with layer norms. */
+  norms?: boolean
   /** Vocabulary, or the number of inputs of a tagger. */
   vocabulary: number
   /** Width of the embedding; 0: one-hot input. */
@@ -127,8 +129,31 @@ export const packed: readonly Workload[] = [
   packedWorkload('packed-rnn-small', 'rnn', [30, 16, 32, 1, 8, 20]),
 ]
 
+/** Layers with layer norms, and the same without: what the norms cost. */
+export const norms: readonly Workload[] = [
+  ...[true, false].flatMap((norms) =>
+    (
+      [
+        [128, 32, 50],
+        [256, 32, 35],
+        [512, 64, 50],
+      ] as const
+    ).map(([hidden, batch, steps]) =>
+      workload(
+        `${norms ? 'ln' : 'plain'}-lstm${hidden}`,
+        'lstm',
+        [0, hidden, hidden, 1, batch, steps],
+        {
+          kind: 'layer',
+          norms,
+        },
+      ),
+    ),
+  ),
+]
+
 /** The lists that the benchmark runs, by name. */
-export const lists = { training: workloads, deepbench, packed } as const
+export const lists = { training: workloads, deepbench, packed, norms } as const
 
 /** The name of a list. */
 export type ListName = keyof typeof lists

@@ -23,7 +23,7 @@ interface Recurrent extends nn.Module {
 }
 
 function recurrent(w: Workload, inputs: number): Recurrent {
-  const Layer = { rnn: nn.RNN, gru: nn.GRU, lstm: nn.LSTM }[w.cell]
+  const Layer = w.norms ? nn.LayerNormLSTM : { rnn: nn.RNN, gru: nn.GRU, lstm: nn.LSTM }[w.cell]
   return new Layer(inputs, w.hidden, {
     numLayers: w.layers,
     bidirectional: w.bidirectional,

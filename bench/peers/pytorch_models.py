@@ -1,6 +1,7 @@
 """The models of the workloads in PyTorch, as models.ts has them; the tests' fixture uses them too."""
 import contextlib
 import time
+from typing import List, Optional, Tuple
 
 import torch
 from torch import nn
@@ -16,7 +17,36 @@ def indices(count, n):
     return out
 
 
+class LayerNormLSTM(nn.Module):
+    """PyTorch has none: what a user writes, compiled; the input's norm once for all steps."""
+
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        bound = hidden ** -0.5
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden, inputs).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        self.norm_ih, self.norm_hh = nn.LayerNorm(4 * hidden), nn.LayerNorm(4 * hidden)
+        self.norm_c = nn.LayerNorm(hidden)
+
+    def forward(self, x: torch.Tensor, state: Optional[Tuple[torch.Tensor, torch.Tensor]] = None):
+        from_x = self.norm_ih(x @ self.weight_ih.t())
+        if state is None:
+            h = torch.zeros(x.size(1), self.weight_hh.size(1), dtype=x.dtype, device=x.device)
+            c = h
+        else:
+            h, c = state
+        outputs: List[torch.Tensor] = []
+        for step in from_x.unbind(0):
+            i, f, g, o = (step + self.norm_hh(h @ self.weight_hh.t())).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(self.norm_c(c))
+            outputs.append(h)
+        return torch.stack(outputs), (h, c)
+
+
 def recurrent(w, inputs):
+    if w.get('norms'):
+        return torch.jit.script(LayerNormLSTM(inputs, w['hidden']))
     layer = {'rnn': nn.RNN, 'gru': nn.GRU, 'lstm': nn.LSTM}[w['cell']]
     return layer(inputs, w['hidden'], num_layers=w['layers'], bidirectional=w['bidirectional'],
                  dropout=w['dropout'] if w['layers'] > 1 else 0)

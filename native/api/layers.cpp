@@ -97,9 +97,9 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
   // Per layer and direction, absent where there is none.
   size_t at = 0;
   for (int64_t stack = 0; stack < call.stacks(); ++stack) {
-    for (size_t kind = 0; kind < RecurrentCall::kPerStack; ++kind) {
-      const bool there = kind < 2 || (kind < 4 ? options_.bias : proj_size_ > 0);
-      call.weights.push_back(there ? buffer_of(parameters_[at++].second->value) : Buffer{});
+    for (size_t kind = 0; kind < call.per_stack(); ++kind) {
+      call.weights.push_back(call.wants(kind) ? buffer_of(parameters_[at++].second->value)
+                                              : Buffer{});
     }
   }
   if (saved != nullptr && options_.dropout > 0) {

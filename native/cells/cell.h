@@ -12,11 +12,17 @@
 //   static constexpr int kInputBlock;  // first block that the input product fills
 //   static constexpr bool kHasC;       // whether there is a cell state besides h
 //   static constexpr bool kDirectH;    // whether h(t-1) reaches h(t) past the gates
+//   static constexpr bool kNorms;      // whether rows are normalised: see below
 //   static constexpr HiddenRun kHiddenRuns[];
 //   static void forward(F (&s)[kBlocks], F h_prev, F c_prev, F& h, F& c);
 //   static void backward(F (&s)[kBlocks], F h_prev, F c_prev, F dh, F dc, F& dh_prev, F& dc_prev);
 //
 // F is float or a vector of floats, for so many units at once.
+//
+// A cell with layer norms needs means over all units before it can go on with one of them. So its
+// equations come in two parts, with the norm of c between them, and both products stay in blocks of
+// their own, as they are: the loops (cpu/rnn_norms.h, cuda/norms.cu) keep the moments of their rows
+// and hand over normalised numbers. layer_norm_lstm.h has the four functions.
 #pragma once
 
 #include "cells/math.h"

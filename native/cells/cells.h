@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cells/gru.h"
+#include "cells/layer_norm_lstm.h"
 #include "cells/lstm.h"
 #include "cells/rnn.h"
 #include "fused_rnn/ops.h"
@@ -21,6 +22,8 @@ auto with_cell(CellKind kind, F&& f) {
       return f(RnnReluCell{});
     case CellKind::gru:
       return f(GruCell{});
+    case CellKind::layer_norm_lstm:
+      return f(LayerNormLstmCell{});
     case CellKind::lstm:
       break;
   }

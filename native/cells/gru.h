@@ -17,6 +17,7 @@ struct GruCell {
   static constexpr int kInputBlock = 1;
   static constexpr bool kHasC = false;
   static constexpr bool kDirectH = true;
+  static constexpr bool kNorms = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 2, 1}, {1, 0, 2}};
 
   template <class F>

@@ -16,6 +16,7 @@ struct LstmCell {
   static constexpr int kInputBlock = 0;
   static constexpr bool kHasC = true;
   static constexpr bool kDirectH = false;
+  static constexpr bool kNorms = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
 
   template <class F>

@@ -14,6 +14,7 @@ struct ElmanCell {
   static constexpr int kInputBlock = 0;
   static constexpr bool kHasC = false;
   static constexpr bool kDirectH = false;
+  static constexpr bool kNorms = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 1}};
 };
 

@@ -5,10 +5,7 @@
 namespace fused_rnn {
 
 int64_t rnn_workspace_floats(const RnnShape& shape) {
-  return with_cell(shape.cell, [&](auto cell) {
-    using Cell = decltype(cell);
-    return RnnWorkspace(shape, Cell::kBlocks, Cell::kHasC, nullptr).floats();
-  });
+  return with_cell(shape.cell, [&](auto cell) { return RnnWorkspace(cell, shape).floats(); });
 }
 
 }  // namespace fused_rnn

@@ -16,23 +16,31 @@ constexpr int64_t gate_row(int64_t blocks, int64_t hidden) {
   return floats >= 512 && floats % 256 == 0 ? floats + 16 : floats;
 }
 
+constexpr int kMomentsFloats = 6;  // of a row: RowMoments in cells/norm.h
+
 // The saved arrays of one layer and direction. Rows are those of the packed input.
 struct RnnStackSaved {
-  float* gates;   // [rows, B*H], gate_row() apart: pre-activations, then activations, then their
-                  // gradients
-  float* h_prev;  // [rows, P]: the state each row started from
-  float* c_prev;  // [rows, H], cells with a cell state
-  float* u;       // [rows, H], with projection: h before it is projected
+  float* gates;    // [rows, B*H], gate_row() apart: pre-activations, then activations, then their
+                   // gradients
+  float* h_prev;   // [rows, P]: the state each row started from
+  float* c_prev;   // [rows, H], cells with a cell state
+  float* u;        // [rows, H], with projection: h before it is projected
+  float* moments;  // [rows, 6], cells with norms
 };
 
 class RnnWorkspace {
  public:
-  RnnWorkspace(const RnnShape& shape, int blocks, bool has_c, float* memory)
-      : s_(shape), blocks_(blocks), has_c_(has_c), memory_(memory) {}
+  template <class Cell>
+  RnnWorkspace(Cell, const RnnShape& shape, float* memory = nullptr)
+      : s_(shape),
+        blocks_(Cell::kBlocks),
+        has_c_(Cell::kHasC),
+        moments_(Cell::kNorms ? kMomentsFloats : 0),
+        memory_(memory) {}
 
   int64_t stack_floats() const {
     return s_.rows * (gate_row(blocks_, s_.hidden) + s_.out() + (has_c_ ? s_.hidden : 0) +
-                      (s_.proj > 0 ? s_.hidden : 0));
+                      (s_.proj > 0 ? s_.hidden : 0) + moments_);
   }
   // The output of a layer below the last, after dropout: [rows, D*P].
   int64_t layer_output_floats() const { return s_.rows * s_.directions * s_.out(); }
@@ -51,7 +59,11 @@ class RnnWorkspace {
       saved.c_prev = at;
       at += s_.rows * s_.hidden;
     }
-    if (s_.proj > 0) saved.u = at;
+    if (s_.proj > 0) {
+      saved.u = at;
+      at += s_.rows * s_.hidden;
+    }
+    if (moments_ > 0) saved.moments = at;
     return saved;
   }
   float* layer_output(int64_t layer) const {
@@ -62,6 +74,7 @@ class RnnWorkspace {
   const RnnShape& s_;
   int blocks_;
   bool has_c_;
+  int moments_;  // floats a row
   float* memory_;
 };
 

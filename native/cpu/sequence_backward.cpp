@@ -11,6 +11,7 @@
 #include "cpu/isa.h"
 #include "cpu/one_hot_rows.h"
 #include "cpu/reduce.h"
+#include "cpu/rnn_norms.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
 #include "cpu/rnn_team.h"
@@ -59,6 +60,10 @@ struct BackwardLoop {
   int member;
   int members;
   Barrier& barrier;
+  const NormWeights* norms;  // cells with norms
+  float* norm_sums;          // their NormTeam's
+  float* norm_scratch;       // [N, G*H]
+  float* norm_grads;         // of this slice, NormGrads
 
   void run(const BatchSlice& slice, Context& context) const {
     // Against the direction that forward took.
@@ -104,17 +109,25 @@ struct BackwardLoop {
         }
         if (s.proj > 0) copy_floats(dh_total + (now.row + r) * p + column, to, count);
       }
-      if (s.proj == 0) cells(slice, before, now, column, count, dh);
+      if constexpr (!Cell::kNorms) {
+        if (s.proj == 0) cells(slice, before, now, column, count, dh);
+      }
     }
-    if (s.proj == 0) return;
+    if (s.proj == 0) {
+      if constexpr (Cell::kNorms) normed(slice, before, now, hidden, dh, context);
+      return;
+    }
     barrier.wait(members, context);
     const PanelRange units = share_of(projection.count(), member, members);
     for (int64_t panel = units.begin; panel < units.end; ++panel) {
       const int64_t unit = panel * projection.width();
       multiply_panel(projection, panel, now.active, {dh_total + now.row * p, p},
                      du + slice.begin * s.hidden + unit, s.hidden, nullptr, 0);
-      cells(slice, before, now, unit, projection.columns(panel), du);
+      if constexpr (!Cell::kNorms) {
+        cells(slice, before, now, unit, projection.columns(panel), du);
+      }
     }
+    if constexpr (Cell::kNorms) normed(slice, before, now, projection, du, context);
   }
 
   // dh of a panel of columns through the gates of the step before, for all sequences it had.
@@ -126,15 +139,38 @@ struct BackwardLoop {
                    Cell::kDirectH ? to : nullptr, p);
   }
 
+  // dc of `count` units of row r where its sequence has its last step.
+  void start_c(int64_t r, const Step& before, int64_t at, int64_t count) const {
+    if (!Cell::kHasC || r < before.active) return;
+    copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
+  }
+
+  // The cells with norms of this member's units, whose panels are those of `shared`.
+  void normed(const BatchSlice& slice, const Step& before, const Step& now, const Panels& shared,
+              float* gradient, const Context& context) const {
+    const int64_t h = s.hidden, g = Cell::kGates;
+    const NormTeam team{member, members, h, shared.width(), shared.count(), s.batch, norm_sums};
+    const Units own = team.units(member);
+    for (int64_t r = 0; r < now.active; ++r) {
+      start_c(r, before, (slice.begin + r) * h + own.begin, own.count);
+    }
+    const auto row_of = [&](int64_t r) -> NormRowBackward {
+      const int64_t row = now.row + r, at = (slice.begin + r) * h;
+      return {saved.gates + row * gate_row(Cell::kBlocks, h), row_moments(saved, row),
+              saved.c_prev + row * h, gradient + at, dc + at};
+    };
+    norm_backward<Cell>(team, *norms, NormGrads(norm_grads, g, h),
+                        norm_scratch + slice.begin * g * h, slice.begin, now.active, row_of,
+                        barrier, context);
+  }
+
   // The cells of `count` units from `unit` on, with their gradients of h in `gradient` [N, H].
   void cells(const BatchSlice& slice, const Step& before, const Step& now, int64_t unit,
              int64_t count, float* gradient) const {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int64_t r = 0; r < now.active; ++r) {
       const int64_t n = slice.begin + r, at = n * s.hidden + unit;
-      if (Cell::kHasC && r >= before.active) {
-        copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
-      }
+      start_c(r, before, at, count);
       cell_row_backward<Cell>(
           s.hidden, count, saved.gates + (now.row + r) * width + unit,
           Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
@@ -157,6 +193,7 @@ class BackwardWeights {
       pack_panel_rows(hidden, run.block * s.hidden, run.count * s.hidden,
                       w.w_hh + run.gate * s.hidden * p, p, packed_.data(), context);
     }
+    if constexpr (Cell::kNorms) norms.emplace(s, w, Cell::kGates);
     if (s.proj == 0) return;
     projection = {s.proj, s.hidden, grid.vectors, packed_hr_.data()};
     pack_panels(projection, Trans::no, w.w_hr, s.hidden, packed_hr_.data(), context);
@@ -164,6 +201,7 @@ class BackwardWeights {
 
   Panels hidden;
   Panels projection;
+  std::optional<NormWeights> norms;
 
  private:
   Scratch packed_, packed_hr_;
@@ -217,7 +255,7 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
           .ldc = h},
          context);
   }
-  if (g.db_ih == nullptr && g.db_hh == nullptr) return;
+  if (Cell::kNorms || (g.db_ih == nullptr && g.db_hh == nullptr)) return;
   Scratch sums(Cell::kBlocks * h);
   column_sum(saved.gates, 1, s.rows, Cell::kBlocks * h, width, 1, sums.data(), context);
   if (g.db_ih != nullptr) {
@@ -230,11 +268,29 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
   }
 }
 
+// From what the slices have added up.
+void norm_gradients(const RnnWeightGrads& g, const float* slices, int64_t count, int64_t gates,
+                    int64_t hidden, Context& context) {
+  const int64_t floats = NormGrads::floats(gates, hidden), n = gates * hidden;
+  Scratch sums(floats);
+  column_sum(slices, 1, count, floats, floats, 1, sums.data(), context);
+  const NormGrads sum(sums.data(), gates, hidden);
+  const auto copy = [](float* to, const float* from, int64_t floats) {
+    if (to != nullptr) copy_floats(to, from, floats);
+  };
+  copy(g.db_ih, sum.shift, n);
+  copy(g.db_hh, sum.shift, n);
+  copy(g.db_c, sum.shift_c, hidden);
+  copy(g.dg_ih, sum.g_ih, n);
+  copy(g.dg_hh, sum.g_hh, n);
+  copy(g.dg_c, sum.g_c, hidden);
+}
+
 template <class Cell>
 void backward(const RnnBackwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
   const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
-  const RnnWorkspace workspace(s, Cell::kBlocks, Cell::kHasC, args.workspace);
+  const RnnWorkspace workspace(Cell{}, s, args.workspace);
   const bool projected = s.proj > 0;
   Scratch dh(s.directions * s.batch * p);
   Scratch dc(Cell::kHasC ? s.directions * s.batch * h : 1);
@@ -243,6 +299,11 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  const int64_t norm_sums_floats = Cell::kNorms ? NormTeam::kSums * grid.members * s.batch : 0;
+  const int64_t norm_floats = Cell::kNorms ? NormGrads::floats(Cell::kGates, h) : 0;
+  Scratch norm_sums(std::max<int64_t>(s.directions * norm_sums_floats, 1));
+  Scratch norm_scratch(Cell::kNorms ? s.directions * s.batch * Cell::kGates * h : 1);
+  Scratch norm_grads(std::max<int64_t>(s.directions * grid.slices * norm_floats, 1));
   const float* dy = args.dy;
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
     std::optional<BackwardWeights<Cell>> weights[2];
@@ -250,25 +311,31 @@ void backward(const RnnBackwardArgs& args, Context& context) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], grid, context);
     }
     Barriers barriers(s.directions * grid.slices);
+    copy_or_zero(norm_grads.data(), nullptr, s.directions * grid.slices * norm_floats);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
       const int slice = task % grid.per_direction() / grid.members;
-      const BackwardLoop<Cell> loop{.s = s,
-                                    .hidden = weights[d]->hidden,
-                                    .projection = weights[d]->projection,
-                                    .saved = workspace.stack(layer, d),
-                                    .dy = dy ? dy + d * p : nullptr,
-                                    .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
-                                    .dcn = args.dcn ? args.dcn + stack * s.batch * h : nullptr,
-                                    .dh = dh.data() + d * s.batch * p,
-                                    .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
-                                    .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
-                                    .du = du.data() + (projected ? d * s.batch * h : 0),
-                                    .reverse = d == 1,
-                                    .needs_dh0 = args.dh0 != nullptr,
-                                    .member = task % grid.members,
-                                    .members = grid.members,
-                                    .barrier = barriers[task / grid.members]};
+      const BackwardLoop<Cell> loop{
+          .s = s,
+          .hidden = weights[d]->hidden,
+          .projection = weights[d]->projection,
+          .saved = workspace.stack(layer, d),
+          .dy = dy ? dy + d * p : nullptr,
+          .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
+          .dcn = args.dcn ? args.dcn + stack * s.batch * h : nullptr,
+          .dh = dh.data() + d * s.batch * p,
+          .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
+          .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
+          .du = du.data() + (projected ? d * s.batch * h : 0),
+          .reverse = d == 1,
+          .needs_dh0 = args.dh0 != nullptr,
+          .member = task % grid.members,
+          .members = grid.members,
+          .barrier = barriers[task / grid.members],
+          .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
+          .norm_sums = norm_sums.data() + d * norm_sums_floats,
+          .norm_scratch = norm_scratch.data() + (Cell::kNorms ? d * s.batch * Cell::kGates * h : 0),
+          .norm_grads = norm_grads.data() + task / grid.members * norm_floats};
       loop.run(batch_slice(s, slice, grid.slices), context);
     });
 
@@ -280,6 +347,10 @@ void backward(const RnnBackwardArgs& args, Context& context) {
       const RnnStackSaved saved = workspace.stack(layer, d);
       weight_gradients<Cell>(s, args.grads[stack], saved, x, inputs,
                              dh_total.data() + (projected ? d * s.rows * p : 0), context);
+      if (Cell::kNorms) {
+        norm_gradients(args.grads[stack], norm_grads.data() + d * grid.slices * norm_floats,
+                       grid.slices, Cell::kGates, h, context);
+      }
       if (dx != nullptr) {
         gemm({.m = s.rows,
               .n = inputs,

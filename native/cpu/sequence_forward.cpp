@@ -7,39 +7,15 @@
 #include <optional>
 
 #include "cells/cells.h"
-#include "cpu/gemm.h"
 #include "cpu/isa.h"
-#include "cpu/one_hot_rows.h"
+#include "cpu/rnn_forward_weights.h"
+#include "cpu/rnn_norms.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
 #include "cpu/rnn_team.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
-
-// The biases by block of the gate matrix: those of both products where they meet.
-template <class Cell>
-void block_biases(const RnnShape& s, const RnnWeights& w, float* bias) {
-  copy_or_zero(bias, nullptr, Cell::kBlocks * s.hidden);
-  if (!s.bias) return;
-  copy_floats(bias + Cell::kInputBlock * s.hidden, w.b_ih, Cell::kGates * s.hidden);
-  for (const HiddenRun& run : Cell::kHiddenRuns) {
-    float* to = bias + run.block * s.hidden;
-    const float* from = w.b_hh + run.gate * s.hidden;
-    for (int64_t i = 0; i < run.count * s.hidden; ++i) to[i] += from[i];
-  }
-}
-
-// How the input product gets into its blocks of the gate matrix.
-struct StepInput {
-  // Of one-hot rows: a lookup in each step.
-  const OneHotProduct* lookup = nullptr;
-  const int32_t* index = nullptr;
-  // With small weights, a product in each step with W_ih^T, by gate.
-  const Panels* panels = nullptr;
-  const float* x = nullptr;
-  // Otherwise one product for all steps has filled them.
-};
 
 // `count` units of one row of gates through the cell; the pointers are to the first unit's.
 template <class Cell>
@@ -78,6 +54,8 @@ struct ForwardLoop {
   int member;
   int members;
   Barrier& barrier;
+  const NormWeights* norms;  // cells with norms
+  float* norm_sums;          // and their NormTeam's
 
   void run(const BatchSlice& slice, Context& context) const {
     int64_t first_row = reverse ? s.rows - s.batch_sizes[s.steps - 1] : 0;
@@ -120,7 +98,7 @@ struct ForwardLoop {
     for (int64_t begin = 0; begin < active; begin += at_once) {
       const BatchSlice part{slice.begin + begin,
                             slice.begin + (active - begin > at_once ? begin + at_once : active)};
-      units(part, first_row, next_row, next_active - begin);
+      units(part, first_row, next_row, next_active - begin, context);
     }
     if (s.proj == 0 || active == 0) return;
     barrier.wait(members, context);
@@ -132,30 +110,45 @@ struct ForwardLoop {
     return goes_on ? saved.h_prev + (next_row + n) * s.out() : hn + n * s.out();
   }
 
+  // From unit `unit` on, of the row `row` of sequence n.
+  CellRow place(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit) const {
+    const int64_t p = s.out(), h = s.hidden;
+    CellRow at{.gates = saved.gates + row * gate_row(Cell::kBlocks, h) + unit,
+               .moments = Cell::kNorms ? &row_moments(saved, row) : nullptr,
+               .h_prev = saved.h_prev + row * p + unit};
+    if (Cell::kHasC) {
+      at.c_prev = saved.c_prev + row * h + unit;
+      at.c = (goes_on ? saved.c_prev + (next_row + n) * h : cn + n * h) + unit;
+    }
+    at.h = (s.proj > 0 ? saved.u + row * h : y + row * s.directions * p) + unit;
+    if (s.proj == 0) at.h_next = next_h(n, goes_on, next_row) + unit;
+    return at;
+  }
+
   // This member's units of the sequences `part`, all of which are active; the first `going_on` of
   // them have a next step.
-  void units(const BatchSlice& part, int64_t first_row, int64_t next_row, int64_t going_on) const {
+  void units(const BatchSlice& part, int64_t first_row, int64_t next_row, int64_t going_on,
+             Context& context) const {
     const int64_t row = first_row + part.begin, active = part.end - part.begin;
-    const int64_t p = s.out(), y_width = s.directions * p;
     const PanelRange share = share_of(hidden[0].count(), member, members);
+    const auto row_of = [&](int64_t r, int64_t unit = 0) {
+      return place(row + r, part.begin + r, r < going_on, next_row, unit);
+    };
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
       multiply(panel, row, active, unit, count);
-      for (int64_t r = 0; r < active; ++r) {
-        const int64_t n = part.begin + r;
-        float* gates = saved.gates + (row + r) * gate_row(Cell::kBlocks, s.hidden) + unit;
-        const float* h_prev = saved.h_prev + (row + r) * p + unit;
-        const float* c_prev = nullptr;
-        float* c_next = nullptr;
-        if (Cell::kHasC) {
-          c_prev = saved.c_prev + (row + r) * s.hidden + unit;
-          c_next =
-              (r < going_on ? saved.c_prev + (next_row + n) * s.hidden : cn + n * s.hidden) + unit;
+      if constexpr (!Cell::kNorms) {
+        for (int64_t r = 0; r < active; ++r) {
+          const CellRow at = row_of(r, unit);
+          cell_row<Cell>(s.hidden, count, at.gates, at.h_prev, at.c_prev, at.h, at.c);
+          if (at.h_next) copy_floats(at.h_next, at.h, count);
         }
-        float* h = s.proj > 0 ? saved.u + (row + r) * s.hidden : y + (row + r) * y_width;
-        cell_row<Cell>(s.hidden, count, gates, h_prev, c_prev, h + unit, c_next);
-        if (s.proj == 0) copy_floats(next_h(n, r < going_on, next_row) + unit, h + unit, count);
       }
+    }
+    if constexpr (Cell::kNorms) {
+      const NormTeam team{member,  members,  s.hidden, hidden[0].width(), hidden[0].count(),
+                          s.batch, norm_sums};
+      norm_forward<Cell>(team, *norms, part.begin, active, row_of, barrier, context);
     }
   }
 
@@ -218,97 +211,6 @@ struct ForwardLoop {
   }
 };
 
-// What one direction of a layer needs besides its tensors.
-template <class Cell>
-class ForwardWeights {
- public:
-  ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                 const RnnGrid& grid, float* gates, Context& context)
-      : bias_(Cell::kBlocks * s.hidden),
-        packed_(Cell::kGates * Panels{s.out(), s.hidden}.floats()),
-        packed_hr_(s.proj > 0 ? Panels{s.hidden, s.proj}.floats() : 1),
-        packed_ih_(fits(s, inputs) ? Cell::kGates * Panels{inputs, s.hidden}.floats() : 1) {
-    block_biases<Cell>(s, w, bias_.data());
-    at_once = rows_at_once(weight_bytes(s, s.out()));
-    pack_hidden(s, w, grid, context);
-    if (s.proj > 0) {
-      projection = {s.hidden, s.proj, grid.vectors, packed_hr_.data()};
-      pack_panels(projection, Trans::yes, w.w_hr, s.hidden, packed_hr_.data(), context);
-    }
-    take_input(s, w, x, inputs, grid, gates, context);
-  }
-
-  const float* bias() const { return bias_.data(); }
-  Panels hidden[Cell::kBlocks];  // by block
-  Panels projection;
-  StepInput input;
-  int64_t at_once;
-
- private:
-  static int64_t weight_bytes(const RnnShape& s, int64_t k) {
-    return Cell::kGates * s.hidden * k * static_cast<int64_t>(sizeof(float));
-  }
-  // Whether both products go through the steps together: one pass over the gates less, where the
-  // weights of both stay in the nearest cache.
-  static bool fits(const RnnShape& s, int64_t inputs) {
-    return s.rows > kFewRows && rows_at_once(weight_bytes(s, s.out() + inputs)) < INT64_MAX;
-  }
-
-  void pack_hidden(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
-    // Packing costs as much as a few rows' products.
-    const bool pack = s.rows > kFewRows;
-    float* to = packed_.data();
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      for (int i = 0; i < run.count; ++i) {
-        Panels& panels = hidden[run.block + i];
-        panels = {s.out(), s.hidden, grid.vectors, nullptr};
-        if (!pack) continue;
-        panels.data = to;
-        pack_panels(panels, Trans::yes, w.w_hh + (run.gate + i) * s.hidden * s.out(), s.out(), to,
-                    context);
-        to += panels.floats();
-      }
-    }
-  }
-
-  void take_input(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                  const RnnGrid& grid, float* gates, Context& context) {
-    const float* start = bias_.data() + Cell::kInputBlock * s.hidden;
-    const int64_t n = Cell::kGates * s.hidden;
-    if (x.index != nullptr) {
-      input.lookup = &lookup_.emplace(w.w_ih, n, inputs, start, s.rows, context);
-      input.index = x.index;
-    } else if (fits(s, inputs)) {
-      input.panels = input_panels_;
-      input.x = x.values;
-      float* to = packed_ih_.data();
-      for (int gate = 0; gate < Cell::kGates; ++gate) {
-        input_panels_[gate] = {inputs, s.hidden, grid.vectors, to};
-        pack_panels(input_panels_[gate], Trans::yes, w.w_ih + gate * s.hidden * inputs, inputs, to,
-                    context);
-        to += input_panels_[gate].floats();
-      }
-    } else {
-      gemm({.trans_b = Trans::yes,
-            .m = s.rows,
-            .n = n,
-            .k = inputs,
-            .a = x.values,
-            .lda = inputs,
-            .b = w.w_ih,
-            .ldb = inputs,
-            .c = gates + Cell::kInputBlock * s.hidden,
-            .ldc = gate_row(Cell::kBlocks, s.hidden),
-            .start = start},
-           context);
-    }
-  }
-
-  Scratch bias_, packed_, packed_hr_, packed_ih_;
-  Panels input_panels_[Cell::kGates];
-  std::optional<OneHotProduct> lookup_;
-};
-
 template <class Cell>
 void forward(const RnnForwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
@@ -318,13 +220,15 @@ void forward(const RnnForwardArgs& args, Context& context) {
   one_layer.layers = 1;
   const bool keep = args.workspace != nullptr;
   const RnnShape& kept = keep ? s : one_layer;
-  Scratch unkept(keep ? 1 : RnnWorkspace(one_layer, Cell::kBlocks, Cell::kHasC, nullptr).floats());
-  RnnWorkspace workspace(kept, Cell::kBlocks, Cell::kHasC, keep ? args.workspace : unkept.data());
+  Scratch unkept(keep ? 1 : RnnWorkspace(Cell{}, one_layer).floats());
+  const RnnWorkspace workspace(Cell{}, kept, keep ? args.workspace : unkept.data());
   // And two outputs below the last layer's are read from and written to in turn.
   Scratch even_output(keep || s.layers < 2 ? 1 : workspace.layer_output_floats());
   Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  const int64_t norm_floats = Cell::kNorms ? NormTeam::kSums * grid.members * s.batch : 0;
+  Scratch norm_sums(std::max<int64_t>(s.directions * norm_floats, 1));
   RnnInput x = args.x;
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     const bool last = layer + 1 == s.layers;
@@ -336,7 +240,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
     std::optional<ForwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], x, s.layer_input(layer), grid,
-                         workspace.stack(kept_layer, d).gates, context);
+                         workspace.stack(kept_layer, d), context);
     }
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
@@ -359,7 +263,9 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .reverse = d == 1,
           .member = task % grid.members,
           .members = grid.members,
-          .barrier = barriers[task / grid.members]};
+          .barrier = barriers[task / grid.members],
+          .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
+          .norm_sums = norm_sums.data() + d * norm_floats};
       loop.run(batch_slice(s, slice, grid.slices), context);
     });
     if (!last) apply_dropout(y, s.rows * s.directions * p, args.dropout, layer, context);

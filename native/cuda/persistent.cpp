@@ -65,7 +65,9 @@ int64_t bytes_of_step(const RnnShape& s, Pass pass, const Division& d) {
 
 std::optional<Division> persistent_division(const RnnShape& s, Pass pass, CudaDevice& device) {
   static const Way way = way_asked_for();
-  if (way == Way::graph || s.proj > 0) return {};
+  // A norm would need a second meeting of all blocks in every step.
+  const bool norms = s.cell == CellKind::layer_norm_lstm;
+  if (way == Way::graph || s.proj > 0 || norms) return {};
   // The kernels count in 32 bits.
   if (s.rows * s.hidden * kMostBlocks > INT32_MAX) return {};
   Division d{};

@@ -265,10 +265,12 @@ using BackwardKernel = void (*)(PersistentBackward);
 template <class Cell>
 BackwardKernel backward_kernel(const Division& division) {
   BackwardKernel kernel = nullptr;
-  for_each_share<Cell>([&](auto share) {
-    using S = decltype(share);
-    if (is_share<S>(division)) kernel = persistent_backward_kernel<Cell, S>;
-  });
+  if constexpr (!Cell::kNorms) {
+    for_each_share<Cell>([&](auto share) {
+      using S = decltype(share);
+      if (is_share<S>(division)) kernel = persistent_backward_kernel<Cell, S>;
+    });
+  }
   return kernel;
 }
 

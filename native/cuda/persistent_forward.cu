@@ -245,10 +245,12 @@ using ForwardKernel = void (*)(PersistentForward);
 template <class Cell>
 ForwardKernel forward_kernel(const Division& division) {
   ForwardKernel kernel = nullptr;
-  for_each_share<Cell>([&](auto share) {
-    using S = decltype(share);
-    if (is_share<S>(division)) kernel = persistent_forward_kernel<Cell, S>;
-  });
+  if constexpr (!Cell::kNorms) {
+    for_each_share<Cell>([&](auto share) {
+      using S = decltype(share);
+      if (is_share<S>(division)) kernel = persistent_forward_kernel<Cell, S>;
+    });
+  }
   return kernel;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cells/norm.h"
 #include "cuda/device.h"
 #include "cuda/graphs.h"
 #include "fused_rnn/ops.h"
@@ -19,16 +20,22 @@ int64_t rnn_workspace_floats(const RnnShape& shape);
 
 // The saved arrays of one layer and direction. Rows are those of the packed input.
 struct StackSaved {
-  float* gates;   // [rows, B*H]: pre-activations, then activations, then their gradients
-  float* h_prev;  // [rows, P]: the state each row started from
-  float* c_prev;  // [rows, H], cells with a cell state
-  float* u;       // [rows, H], with projection: h before it is projected
+  float* gates;         // [rows, B*H]: pre-activations, then activations, then their gradients
+  float* h_prev;        // [rows, P]: the state each row started from
+  float* c_prev;        // [rows, H], cells with a cell state
+  float* u;             // [rows, H], with projection: h before it is projected
+  RowMoments* moments;  // [rows], cells with norms
 };
 
 class RnnWorkspace {
  public:
-  RnnWorkspace(const RnnShape& shape, int blocks, bool has_c, float* memory = nullptr)
-      : s_(shape), blocks_(blocks), has_c_(has_c), memory_(memory) {}
+  template <class Cell>
+  RnnWorkspace(Cell, const RnnShape& shape, float* memory = nullptr)
+      : s_(shape),
+        blocks_(Cell::kBlocks),
+        has_c_(Cell::kHasC),
+        norms_(Cell::kNorms),
+        memory_(memory) {}
 
   // The output of a layer below the last, after dropout: [rows, D*P].
   int64_t layer_output_floats() const { return aligned(s_.rows * s_.directions * s_.out()); }
@@ -47,6 +54,7 @@ class RnnWorkspace {
     saved.h_prev = take(s_.rows * s_.out());
     if (has_c_) saved.c_prev = take(s_.rows * s_.hidden);
     if (s_.proj > 0) saved.u = take(s_.rows * s_.hidden);
+    if (norms_) saved.moments = reinterpret_cast<RowMoments*>(take(s_.rows * kRowMoments));
     return saved;
   }
   float* layer_output(int64_t layer) const {
@@ -59,12 +67,14 @@ class RnnWorkspace {
   int64_t stack_floats() const {
     return aligned(s_.rows * blocks_ * s_.hidden) + aligned(s_.rows * s_.out()) +
            (has_c_ ? aligned(s_.rows * s_.hidden) : 0) +
-           (s_.proj > 0 ? aligned(s_.rows * s_.hidden) : 0);
+           (s_.proj > 0 ? aligned(s_.rows * s_.hidden) : 0) +
+           (norms_ ? aligned(s_.rows * kRowMoments) : 0);
   }
 
   const RnnShape& s_;
   int blocks_;
   bool has_c_;
+  bool norms_;
   float* memory_;
 };
 
@@ -108,6 +118,20 @@ struct StepInput {
   int64_t classes;       // limit of the indices
 };
 
+// Of cells with layer norms.
+struct NormLoop {
+  const float* g_hh;  // [G*H]
+  const float* g_ih;  // [G*H]
+  const float* g_c;   // [H]
+  const float* b_c;   // [H] or null
+  // Backward only:
+  const float* bias = nullptr;  // as ForwardLoop's
+  float* scratch = nullptr;     // [N, (G + 1) * H]
+  float* grads = nullptr;       // [N, norm_grads(G) * H], of gains and shifts, added up over time
+};
+// Blocks of [H]: the shifts of both products, their gains, c's shift and gain.
+FUSED_RNN_HD constexpr int norm_grads(int gates) { return 3 * gates + 2; }
+
 // Of one layer and direction; the arrays are in device memory. B, G: blocks and gates of the cell.
 struct ForwardLoop {
   const RnnShape& shape;
@@ -125,6 +149,7 @@ struct ForwardLoop {
   float* hn;        // [N, P]
   float* cn;        // [N, H]
   float* product;   // [N, G*H]: of one step
+  NormLoop norms;
 };
 
 struct BackwardLoop {
@@ -142,6 +167,7 @@ struct BackwardLoop {
   float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
   float* du;         // [N, H], with projection: of one step's h before it is projected
   bool needs_dh0;
+  NormLoop norms;
 };
 
 // What one loop is queued on.

@@ -6,7 +6,6 @@
 // layer_loop.cpp.
 #include <memory>
 
-#include "cells/cells.h"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
 #include "cuda/sequence_kernels.h"
@@ -125,6 +124,24 @@ void bias_gradients(CudaDevice& device, const RnnShape& s, const RnnWeightGrads&
   }
 }
 
+// The gradients of gains and shifts, which the loop has added up for each sequence.
+void norm_gradients(CudaDevice& device, const RnnShape& s, const RnnWeightGrads& g, int64_t gates,
+                    const float* sequences) {
+  const int64_t h = s.hidden, width = norm_grads(static_cast<int>(gates)) * h;
+  DeviceScratch sums(device, width);
+  column_sum(device, sequences, 1, s.batch, width, width, 1, sums.data());
+  const auto copy = [&](float* to, int64_t block, int64_t n) {
+    if (to == nullptr) return;
+    each(device, n, CopyColumns{to, sums.data() + block * h, n, n, small_numbers(n)});
+  };
+  copy(g.db_hh, 0, gates * h);
+  copy(g.db_ih, 0, gates * h);
+  copy(g.dg_hh, gates, gates * h);
+  copy(g.dg_ih, 2 * gates, gates * h);
+  copy(g.db_c, 3 * gates, h);
+  copy(g.dg_c, 3 * gates + 1, h);
+}
+
 // What a layer's gradients need besides its tensors.
 template <class Cell>
 struct BackwardMemory {
@@ -134,9 +151,16 @@ struct BackwardMemory {
         dh(device, dh0 ? 0 : s.batch * s.out()),
         dc(device, Cell::kHasC && !dc0 ? s.batch * s.hidden : 0),
         du(device, s.proj > 0 ? s.batch * s.hidden : 0),
-        dh_total(device, s.proj > 0 ? s.rows * s.out() : 0) {}
+        dh_total(device, s.proj > 0 ? s.rows * s.out() : 0),
+        norm_bias(device, kNorms && s.bias ? Cell::kBlocks * s.hidden : 0),
+        norm_scratch(device, kNorms ? s.batch * (Cell::kGates + 1) * s.hidden : 0),
+        norm_sums(device, kNorms ? s.batch * norm_grads(Cell::kGates) * s.hidden : 0) {
+    if (norm_bias.data() != nullptr) block_biases<Cell>(device, s, w, norm_bias.data());
+  }
+  static constexpr bool kNorms = Cell::kNorms;
   HiddenWeights<Cell> w_hh;
   DeviceScratch dh, dc, du, dh_total;
+  DeviceScratch norm_bias, norm_scratch, norm_sums;
 };
 
 template <class Cell>
@@ -147,7 +171,7 @@ class Backward {
         s_(args.shape),
         context_(context),
         device_(device_of(context)),
-        workspace_(s_, Cell::kBlocks, Cell::kHasC, args.workspace),
+        workspace_(Cell{}, s_, args.workspace),
         between_(device_, s_.layers > 1 ? workspace_.layer_output_floats() : 0),
         random_(device_, s_, args.dropout) {
     for (int64_t d = 0; d < s_.directions; ++d) plans_.emplace_back(s_, d == 1);
@@ -211,7 +235,14 @@ class Backward {
            .dc = Cell::kHasC && args_.dc0 ? args_.dc0 + stack * s_.batch * h : memory.dc.data(),
            .dh_total = memory.dh_total.data(),
            .du = memory.du.data(),
-           .needs_dh0 = args_.dh0 != nullptr});
+           .needs_dh0 = args_.dh0 != nullptr,
+           .norms = {.g_hh = w.g_hh,
+                     .g_ih = w.g_ih,
+                     .g_c = w.g_c,
+                     .b_c = w.b_c,
+                     .bias = memory.norm_bias.data(),
+                     .scratch = memory.norm_scratch.data(),
+                     .grads = memory.norm_sums.data()}});
     }
     feeds_.push_back(feed);
   }
@@ -244,7 +275,11 @@ class Backward {
       const StackSaved& saved = loops[d].saved;
       products_.fork();
       weight_products<Cell>(device_, s_, g, saved, x, inputs, loops[d].dh_total);
-      bias_gradients<Cell>(device_, s_, g, saved);
+      if constexpr (Cell::kNorms) {
+        norm_gradients(device_, s_, g, Cell::kGates, loops[d].norms.grads);
+      } else {
+        bias_gradients<Cell>(device_, s_, g, saved);
+      }
       if (g.dw_ih != nullptr && x.index != nullptr) {
         one_hot_gradient<Cell>(s_, g.dw_ih, saved, x.index, inputs, context_);
       }
@@ -281,6 +316,10 @@ void zero_gradients(const RnnBackwardArgs& args, int64_t gates, CudaDevice& devi
     zero(g.db_ih, n);
     zero(g.db_hh, n);
     zero(g.dw_hr, s.proj * s.hidden);
+    zero(g.dg_ih, n);
+    zero(g.dg_hh, n);
+    zero(g.dg_c, s.hidden);
+    zero(g.db_c, s.hidden);
   }
 }
 

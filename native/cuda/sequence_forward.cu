@@ -5,30 +5,11 @@
 // How the loops are run: layer_loop.cpp.
 #include <memory>
 
-#include "cells/cells.h"
-#include "cuda/elements.h"
 #include "cuda/ops.h"
-#include "cuda/sequence.h"
+#include "cuda/sequence_kernels.h"
 
 namespace fused_rnn::cuda {
 namespace {
-
-// The biases by block of the gate matrix: those of both products where they meet.
-struct BlockBiases {
-  const float *b_ih, *b_hh;  // [G*H]
-  float* out;                // [B*H]
-  int64_t input_begin, input_end;
-  HiddenRun runs[2];
-  int64_t hidden;
-  __device__ void operator()(int64_t i) const {
-    float sum = i >= input_begin && i < input_end ? b_ih[i - input_begin] : 0.0f;
-    for (const HiddenRun& run : runs) {
-      const int64_t at = i - run.block * hidden;
-      if (at >= 0 && at < run.count * hidden) sum += b_hh[run.gate * hidden + at];
-    }
-    out[i] = sum;
-  }
-};
 
 // With so many rows most columns of W_ih are wanted, and a transposed copy of all is faster.
 bool worth_a_table(int64_t rows, int64_t classes) { return rows * 4 >= classes && rows >= 32; }
@@ -45,18 +26,7 @@ class ForwardWeights {
                            ? inputs * Cell::kGates * s.hidden
                            : 0) {
     const int64_t h = s.hidden, n = Cell::kGates * h, width = Cell::kBlocks * h;
-    if (s.bias) {
-      BlockBiases biases{.b_ih = w.b_ih,
-                         .b_hh = w.b_hh,
-                         .out = bias_.data(),
-                         .input_begin = Cell::kInputBlock * h,
-                         .input_end = Cell::kInputBlock * h + n,
-                         .runs = {},
-                         .hidden = h};
-      static_assert(std::size(Cell::kHiddenRuns) <= std::size(decltype(biases.runs){}));
-      std::copy(std::begin(Cell::kHiddenRuns), std::end(Cell::kHiddenRuns), biases.runs);
-      each(device, width, biases);
-    }
+    if (s.bias) block_biases<Cell>(device, s, w, bias_.data());
     if (table_.data() != nullptr) {
       transpose(device, w.w_ih, n, inputs, inputs, table_.data());
       input = {table_.data(), n, 1, x.index, inputs};
@@ -97,14 +67,13 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const int64_t p = s.out();
   const bool keep = args.workspace != nullptr;
   const bool wave = wave_pays(s, Pass::forward, device) &&
-                    (keep || RnnWorkspace(s, Cell::kBlocks, Cell::kHasC).floats() <= kMostUnkept);
+                    (keep || RnnWorkspace(Cell{}, s).floats() <= kMostUnkept);
   // Without a workspace to keep, and layer by layer, one layer's worth serves them all.
   RnnShape one_layer = s;
   one_layer.layers = 1;
   const RnnShape& kept = keep || wave ? s : one_layer;
-  DeviceScratch unkept(device, keep ? 0 : RnnWorkspace(kept, Cell::kBlocks, Cell::kHasC).floats());
-  const RnnWorkspace workspace(kept, Cell::kBlocks, Cell::kHasC,
-                               keep ? args.workspace : unkept.data());
+  DeviceScratch unkept(device, keep ? 0 : RnnWorkspace(Cell{}, kept).floats());
+  const RnnWorkspace workspace(Cell{}, kept, keep ? args.workspace : unkept.data());
   // And two outputs below the last layer's are read from and written to in turn.
   const bool in_turn = kept.layers < s.layers;
   DeviceScratch even_output(device, in_turn ? workspace.layer_output_floats() : 0);
@@ -157,7 +126,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
                        .y = y + d * p,
                        .hn = args.hn + stack * s.batch * p,
                        .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
-                       .product = made.product()});
+                       .product = made.product(),
+                       .norms = {.g_hh = w.g_hh, .g_ih = w.g_ih, .g_c = w.g_c, .b_c = w.b_c}});
     }
     if (!wave || layer == 0) queue_feed(feed, 0, s.rows, main_lane(device));
     feeds.push_back(feed);

@@ -18,6 +18,45 @@ constexpr int hidden_gate(int block) {
 template <class Cell, int block>
 inline constexpr int kHiddenGate = hidden_gate<Cell>(block);
 
+// All rows of the steps [begin, end).
+inline Step rows_of(const StepPlan& plan, int64_t begin, int64_t end) {
+  const Step first = plan[begin], last = plan[end - 1];
+  const int64_t row = std::min(first.row, last.row);
+  return {row, std::max(first.row + first.active, last.row + last.active) - row};
+}
+
+// The pointers are to the step's first row.
+struct ForwardStep {
+  int64_t rows;
+  int64_t going_on;  // so many have a next step
+  int64_t hidden;
+  const float* bias;  // [B*H] or null
+  StepInput input;
+  const float* product;  // [rows, G*H]
+  float* gates;          // [rows, B*H], or null when the activations are not wanted
+  const float* h_prev;   // [rows, H], cells that use it
+  const float* c_prev;   // [rows, H]
+  float* h;              // [rows, H], h_ld apart
+  int64_t h_ld;
+  float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
+  float *c_next, *c_end;  // [rows, H]: and c
+};
+
+// The pointers are to the step's first row.
+struct BackwardStep {
+  int64_t rows;
+  int64_t dh_rows, dc_rows;  // so many have a gradient in dh, dc; the others begin with dhn, dcn
+  int64_t hidden;
+  float* gates;         // [rows, B*H]: activations, then gradients of the pre-activations
+  const float* h_prev;  // [rows, H], cells that use it
+  const float* c_prev;  // [rows, H]
+  const float* dy;      // [rows, H], dy_ld apart, or null for zeros
+  int64_t dy_ld;
+  const float *dhn, *dcn;  // [rows, H] or null for zeros
+  float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
+  float* dc;  // [rows, H]: of c(t), then of c(t-1)
+};
+
 // Threads of a kernel over the units of some rows: units along x, rows along y.
 struct StepGrid {
   dim3 grid, block;
@@ -50,5 +89,37 @@ struct CopyColumns {
     to[i] = from != nullptr ? from[row.quotient * from_ld + row.rest] : 0.0f;
   }
 };
+
+// The biases by block of the gate matrix: those of both products where they meet.
+struct BlockBiases {
+  const float *b_ih, *b_hh;  // [G*H]
+  float* out;                // [B*H]
+  int64_t input_begin, input_end;
+  HiddenRun runs[2];
+  int64_t hidden;
+  __device__ void operator()(int64_t i) const {
+    float sum = i >= input_begin && i < input_end ? b_ih[i - input_begin] : 0.0f;
+    for (const HiddenRun& run : runs) {
+      const int64_t at = i - run.block * hidden;
+      if (at >= 0 && at < run.count * hidden) sum += b_hh[run.gate * hidden + at];
+    }
+    out[i] = sum;
+  }
+};
+
+template <class Cell>
+void block_biases(CudaDevice& device, const RnnShape& s, const RnnWeights& w, float* out) {
+  const int64_t h = s.hidden;
+  BlockBiases biases{.b_ih = w.b_ih,
+                     .b_hh = w.b_hh,
+                     .out = out,
+                     .input_begin = Cell::kInputBlock * h,
+                     .input_end = (Cell::kInputBlock + Cell::kGates) * h,
+                     .runs = {},
+                     .hidden = h};
+  static_assert(std::size(Cell::kHiddenRuns) <= std::size(decltype(biases.runs){}));
+  std::copy(std::begin(Cell::kHiddenRuns), std::end(Cell::kHiddenRuns), biases.runs);
+  each(device, Cell::kBlocks * h, biases);
+}
 
 }  // namespace fused_rnn::cuda

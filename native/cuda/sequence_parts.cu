@@ -83,7 +83,13 @@ void describe_shape(const RnnShape& s, GraphKey& key) {
 }
 
 void describe_saved(const StackSaved& saved, GraphKey& key) {
-  key.addresses.insert(key.addresses.end(), {saved.gates, saved.h_prev, saved.c_prev, saved.u});
+  key.addresses.insert(key.addresses.end(),
+                       {saved.gates, saved.h_prev, saved.c_prev, saved.u, saved.moments});
+}
+
+void describe_norms(const NormLoop& n, GraphKey& key) {
+  key.addresses.insert(key.addresses.end(),
+                       {n.g_hh, n.g_ih, n.g_c, n.b_c, n.bias, n.scratch, n.grads});
 }
 
 int64_t number(const void* address) {
@@ -93,10 +99,7 @@ int64_t number(const void* address) {
 }  // namespace
 
 int64_t rnn_workspace_floats(const RnnShape& shape) {
-  return with_cell(shape.cell, [&](auto cell) {
-    using Cell = decltype(cell);
-    return RnnWorkspace(shape, Cell::kBlocks, Cell::kHasC).floats();
-  });
+  return with_cell(shape.cell, [&](auto cell) { return RnnWorkspace(cell, shape).floats(); });
 }
 
 void queue_feed(const Feed& feed, int64_t row, int64_t rows, const Lane& lane) {
@@ -135,6 +138,7 @@ void describe(const ForwardLoop& l, GraphKey& key) {
   describe_saved(l.saved, key);
   key.addresses.insert(key.addresses.end(), {l.w_hh, l.w_hr, l.bias, l.input.values, l.input.index,
                                              l.h0, l.c0, l.y, l.hn, l.cn, l.product});
+  describe_norms(l.norms, key);
 }
 
 void describe(const BackwardLoop& l, GraphKey& key) {
@@ -144,6 +148,7 @@ void describe(const BackwardLoop& l, GraphKey& key) {
   describe_saved(l.saved, key);
   key.addresses.insert(key.addresses.end(),
                        {l.w_hh, l.w_hr, l.dy, l.dhn, l.dcn, l.dh, l.dc, l.dh_total, l.du});
+  describe_norms(l.norms, key);
 }
 
 void describe(const Feed& feed, GraphKey& key) {

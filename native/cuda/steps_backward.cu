@@ -1,28 +1,13 @@
 // The time loop of the backward pass, which turns the saved activations into gradients of the
 // pre-activations: in each step one product with W_hh and one kernel for the cell, with projection
 // one product more.
-#include "cells/cells.h"
+#include "cuda/norm_kernels.h"
 #include "cuda/sequence_kernels.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
-
-// The pointers are to the step's first row.
-struct BackwardStep {
-  int64_t rows;
-  int64_t dh_rows, dc_rows;  // so many have a gradient in dh, dc; the others begin with dhn, dcn
-  int64_t hidden;
-  float* gates;         // [rows, B*H]: activations, then gradients of the pre-activations
-  const float* h_prev;  // [rows, H], cells that use it
-  const float* c_prev;  // [rows, H]
-  const float* dy;      // [rows, H], dy_ld apart, or null for zeros
-  int64_t dy_ld;
-  const float *dhn, *dcn;  // [rows, H] or null for zeros
-  float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
-  float* dc;  // [rows, H]: of c(t), then of c(t-1)
-};
 
 // A thread for each unit of each row.
 template <class Cell>
@@ -128,16 +113,19 @@ class BackwardSteps {
     a.dcn = l_.dcn;
     a.dh = gradient;
     a.dc = l_.dc;
-    const StepGrid grid(a.rows, h);
-    launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    if constexpr (Cell::kNorms) {
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+    } else {
+      const StepGrid grid(a.rows, h);
+      launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    }
   }
 
   // With projection, the gradients of all h are kept, and begin as what comes from outside.
   void start_projected(int64_t begin, int64_t end) const {
     if (begin == end) return;
-    const Step first = l_.plan[begin], last = l_.plan[end - 1];
-    const int64_t row = std::min(first.row, last.row);
-    const int64_t n = (std::max(first.row + first.active, last.row + last.active) - row) * p_;
+    const Step all = rows_of(l_.plan, begin, end);
+    const int64_t row = all.row, n = all.active * p_;
     const int64_t dy_ld = s_.directions * p_;
     each_on(lane_.stream, n,
             CopyColumns{.to = l_.dh_total + row * p_,

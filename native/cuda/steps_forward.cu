@@ -2,29 +2,13 @@
 // adds the two products and the biases and computes the cell; with projection one product more.
 #include "cells/cells.h"
 #include "cuda/arrivals.h"
+#include "cuda/norm_kernels.h"
 #include "cuda/sequence_kernels.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
-
-// The pointers are to the step's first row.
-struct ForwardStep {
-  int64_t rows;
-  int64_t going_on;  // so many have a next step
-  int64_t hidden;
-  const float* bias;  // [B*H] or null
-  StepInput input;
-  const float* product;  // [rows, G*H]
-  float* gates;          // [rows, B*H], or null when the activations are not wanted
-  const float* h_prev;   // [rows, H], cells that use it
-  const float* c_prev;   // [rows, H]
-  float* h;              // [rows, H], h_ld apart
-  int64_t h_ld;
-  float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
-  float *c_next, *c_end;  // [rows, H]: and c
-};
 
 template <class Cell, int block>
 __device__ void start_block(const ForwardStep& a, const float* input, const float* product,
@@ -117,6 +101,7 @@ class ForwardSteps {
 
   void queue(int64_t begin, int64_t end, Context& context) const {
     queue_starts(l_, begin, end, lane_);
+    if constexpr (Cell::kNorms) queue_input_moments<Cell>(l_, begin, end, lane_.stream);
     for (int64_t i = begin; i < end; ++i) {
       context.check_stop();
       const Step now = l_.plan[i], next = l_.plan[i + 1];
@@ -177,8 +162,12 @@ class ForwardSteps {
       a.h_next = l_.saved.h_prev + next.row * p_;
       a.h_end = l_.hn;
     }
-    const StepGrid grid(a.rows, h);
-    launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    if constexpr (Cell::kNorms) {
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+    } else {
+      const StepGrid grid(a.rows, h);
+      launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    }
   }
 
   // h = u W_hr^T goes to where it is needed next; y is collected from there after the steps.

@@ -31,26 +31,41 @@ bool RecurrentCall::fits() const {
   bool ok = shape.layers >= 1 && (shape.directions == 1 || shape.directions == 2) &&
             shape.hidden >= 1 && shape.input >= 1 && !sizes->empty() &&
             sizes->front() == shape.batch && sizes->back() >= 0 &&
-            weights.size() == static_cast<size_t>(stacks()) * kPerStack &&
+            weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
             (shape.proj == 0 || (has_c() && shape.proj < shape.hidden));
   for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
   for (size_t i = 0; ok && i < weights.size(); ++i) {
-    const size_t kind = i % kPerStack;
-    const bool wanted = kind < 2 || (kind < 4 ? shape.bias : shape.proj > 0);
+    const bool wanted = wants(i % per_stack());
     ok = static_cast<bool>(weights[i]) == wanted && (!wanted || has(weights[i], weight_floats(i)));
   }
   return ok && has(x, shape.rows * shape.input);
 }
 
+bool RecurrentCall::wants(size_t kind) const {
+  switch (kind) {
+    case 2:
+    case 3:
+    case 8:
+      return shape.bias;
+    case 4:
+      return shape.proj > 0;
+    default:
+      return true;
+  }
+}
+
 int64_t RecurrentCall::weight_floats(size_t i) const {
-  const auto layer = static_cast<int64_t>(i / kPerStack) / shape.directions;
-  switch (i % kPerStack) {
+  const auto layer = static_cast<int64_t>(i / per_stack()) / shape.directions;
+  switch (i % per_stack()) {
     case 0:
       return gate_rows() * shape.layer_input(layer);
     case 1:
       return gate_rows() * shape.out();
     case 4:
       return shape.proj * shape.hidden;
+    case 7:
+    case 8:
+      return shape.hidden;
     default:
       return gate_rows();
   }
@@ -76,8 +91,36 @@ RnnInput RecurrentCall::input() const {
 std::vector<RnnWeights> RecurrentCall::pointers() const {
   std::vector<RnnWeights> result(static_cast<size_t>(stacks()));
   for (size_t i = 0; i < result.size(); ++i) {
-    const Buffer* b = &weights[i * kPerStack];
-    result[i] = {b[0].f32(), b[1].f32(), b[2].f32(), b[3].f32(), b[4].f32()};
+    const Buffer* b = &weights[i * per_stack()];
+    result[i] = {.w_ih = b[0].f32(),
+                 .w_hh = b[1].f32(),
+                 .b_ih = b[2].f32(),
+                 .b_hh = b[3].f32(),
+                 .w_hr = b[4].f32()};
+    if (!has_norms()) continue;
+    result[i].g_ih = b[5].f32();
+    result[i].g_hh = b[6].f32();
+    result[i].g_c = b[7].f32();
+    result[i].b_c = b[8].f32();
+  }
+  return result;
+}
+
+std::vector<RnnWeightGrads> RecurrentCall::gradient_pointers(
+    const std::vector<Buffer>& gradients) const {
+  std::vector<RnnWeightGrads> result(static_cast<size_t>(stacks()));
+  for (size_t i = 0; i < result.size(); ++i) {
+    const Buffer* b = &gradients[i * per_stack()];
+    result[i] = {.dw_ih = b[0].f32(),
+                 .dw_hh = b[1].f32(),
+                 .db_ih = b[2].f32(),
+                 .db_hh = b[3].f32(),
+                 .dw_hr = b[4].f32()};
+    if (!has_norms()) continue;
+    result[i].dg_ih = b[5].f32();
+    result[i].dg_hh = b[6].f32();
+    result[i].dg_c = b[7].f32();
+    result[i].db_c = b[8].f32();
   }
   return result;
 }
@@ -112,7 +155,6 @@ RecurrentOutput recurrent_forward(Place& place, const RecurrentCall& call, const
 std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
                                        const Buffer& workspace, const Buffer& dy, const Buffer& dhn,
                                        const Buffer& dcn, const std::vector<bool>& needed) {
-  constexpr size_t kPerStack = RecurrentCall::kPerStack;
   const Buffer dx = needed[0] ? call.x.beside(call.shape.rows * call.shape.input) : Buffer{};
   const Buffer dh0 = needed[1] ? call.x.beside(call.h_floats()) : Buffer{};
   const Buffer dc0 = call.has_c() && needed[2] ? call.x.beside(call.c_floats()) : Buffer{};
@@ -135,11 +177,7 @@ std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
                 [=](const Backend& backend, Context& context) {
                   const auto weights = call.pointers();
                   const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
-                  std::vector<RnnWeightGrads> gradients(weights.size());
-                  for (size_t i = 0; i < gradients.size(); ++i) {
-                    const Buffer* b = &grads[i * kPerStack];
-                    gradients[i] = {b[0].f32(), b[1].f32(), b[2].f32(), b[3].f32(), b[4].f32()};
-                  }
+                  const std::vector<RnnWeightGrads> gradients = call.gradient_pointers(grads);
                   backend.rnn_backward({.shape = call.shape,
                                         .weights = weights.data(),
                                         .x = x,

@@ -11,15 +11,21 @@ namespace fused_rnn {
 
 // G of ops.h.
 inline int64_t gates_of(CellKind cell) {
-  return cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+  switch (cell) {
+    case CellKind::lstm:
+    case CellKind::layer_norm_lstm:
+      return 4;
+    case CellKind::gru:
+      return 3;
+    default:
+      return 1;
+  }
 }
 
 struct RecurrentCall {
-  static constexpr size_t kPerStack = 5;  // w_ih, w_hh, b_ih, b_hh, w_hr
-
   RnnShape shape{};
   std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
-  std::vector<Buffer> weights;                        // kPerStack per layer and direction
+  std::vector<Buffer> weights;                        // per_stack() per layer and direction
   Buffer x;                                           // [rows, I]
   RnnDropout dropout{};
 
@@ -29,11 +35,16 @@ struct RecurrentCall {
   bool fits() const;
 
   int64_t stacks() const { return shape.layers * shape.directions; }
+  // w_ih, w_hh, b_ih, b_hh, w_hr, with norms g_ih, g_hh, g_c and b_c, too.
+  size_t per_stack() const { return has_norms() ? 9 : 5; }
+  bool has_norms() const { return shape.cell == CellKind::layer_norm_lstm; }
   int64_t gate_rows() const { return gates_of(shape.cell) * shape.hidden; }
-  bool has_c() const { return shape.cell == CellKind::lstm; }
+  bool has_c() const { return shape.cell == CellKind::lstm || has_norms(); }
   int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
   int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
   int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
+  // Whether there is a weight of that kind, 0 to per_stack().
+  bool wants(size_t kind) const;
   // Elements of weight `i` of the flat list.
   int64_t weight_floats(size_t i) const;
   // Of the forward pass; backward takes some three times as much.
@@ -42,11 +53,13 @@ struct RecurrentCall {
   // On the queue's thread: one-hot rows are looked up where nothing has written them out.
   RnnInput input() const;
   std::vector<RnnWeights> pointers() const;
+  // Of the weights' gradients, in the same order.
+  std::vector<RnnWeightGrads> gradient_pointers(const std::vector<Buffer>& gradients) const;
 };
 
 struct RecurrentOutput {
   Buffer y, hn;
-  Buffer cn;         // LSTM only
+  Buffer cn;         // of cells with c
   Buffer workspace;  // where a gradient is wanted
 };
 

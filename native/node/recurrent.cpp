@@ -20,7 +20,8 @@ std::vector<int32_t> read_sizes(Args& args, int64_t batch) {
 // The arguments that forward and backward share:
 //   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
 //   seed, counter, …, weights
-// weights: five buffers per layer and direction, null where there is none, each an argument.
+// weights: as in RecurrentCall, five or nine buffers per layer and direction, null where there is
+// none, each an argument.
 RecurrentCall read_call(Args& args) {
   RecurrentCall call;
   call.shape.cell = static_cast<CellKind>(args.size());
@@ -36,7 +37,7 @@ RecurrentCall read_call(Args& args) {
   call.dropout.p = static_cast<float>(args.number());
   call.dropout.seed = static_cast<uint64_t>(args.size());
   call.dropout.counter = static_cast<uint64_t>(args.size());
-  call.weights = args.last_buffers(static_cast<size_t>(call.stacks()) * RecurrentCall::kPerStack);
+  call.weights = args.last_buffers(static_cast<size_t>(call.stacks()) * call.per_stack());
   if (!call.fits()) {
     throw Napi::TypeError::New(args.env(), "internal: recurrent call of a wrong shape");
   }

@@ -30,7 +30,8 @@ void add_recurrent(Cases& cases) {
   const Named cells[] = {{"RNN tanh", CellKind::rnn_tanh},
                          {"RNN relu", CellKind::rnn_relu},
                          {"GRU", CellKind::gru},
-                         {"LSTM", CellKind::lstm}};
+                         {"LSTM", CellKind::lstm},
+                         {"layer-normalised LSTM", CellKind::layer_norm_lstm}};
   struct Batch {
     const char* name;
     std::vector<int32_t> sizes;
@@ -47,7 +48,7 @@ void add_recurrent(Cases& cases) {
       for (int64_t layers = 1; layers <= 3; ++layers) {
         for (int64_t directions = 1; directions <= 2; ++directions) {
           for (const int64_t proj : {0, 3}) {
-            if (proj > 0 && cell != CellKind::lstm) continue;
+            if (proj > 0 && !has_c(cell)) continue;
             for (const bool bias : {false, true}) {
               for (const bool states : {false, true}) {
                 RnnCase c{.name = std::string(cell_name) + ", " + batch_name + ", layers " +
@@ -97,7 +98,7 @@ void add_recurrent(Cases& cases) {
                       .directions = 2,
                       .input = 30,
                       .hidden = 133,
-                      .proj = cell == CellKind::lstm ? 37 : 0,
+                      .proj = has_c(cell) ? 37 : 0,
                       .bias = true,
                       .sizes = {9, 9, 9, 8, 7, 3},
                       .states = true,
@@ -115,7 +116,7 @@ void add_recurrent(Cases& cases) {
                       .directions = 1,
                       .input = 3,
                       .hidden = 9,
-                      .proj = cell == CellKind::lstm && packed ? 5 : 0,
+                      .proj = has_c(cell) && packed ? 5 : 0,
                       .bias = true,
                       .sizes = sizes,
                       .states = true,

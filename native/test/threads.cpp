@@ -147,10 +147,12 @@ struct Layer {
   std::vector<std::vector<float>> weights;
   std::vector<float> x;
   int64_t gates;
+  bool norms;
 
   Layer(CellKind cell, int64_t hidden, int64_t batch, int64_t steps, int64_t directions)
       : sizes(static_cast<size_t>(steps), static_cast<int32_t>(batch)) {
-    gates = cell == CellKind::lstm ? 4 : cell == CellKind::gru ? 3 : 1;
+    norms = cell == CellKind::layer_norm_lstm;
+    gates = cell == CellKind::lstm || norms ? 4 : cell == CellKind::gru ? 3 : 1;
     shape = {.cell = cell,
              .layers = 2,
              .directions = directions,
@@ -168,6 +170,11 @@ struct Layer {
         weights.push_back(numbers(gates * hidden * hidden));
         weights.push_back(numbers(gates * hidden));
         weights.push_back(numbers(gates * hidden));
+        if (!norms) continue;
+        weights.push_back(numbers(gates * hidden));
+        weights.push_back(numbers(gates * hidden));
+        weights.push_back(numbers(hidden));
+        weights.push_back(numbers(hidden));
       }
     }
     x = numbers(shape.rows * shape.input);
@@ -193,10 +200,15 @@ struct Layer {
     std::vector<RnnWeightGrads> into;
     for (const auto& w : weights) grads.emplace_back(w.size());
     for (size_t i = 0; i < stacks; ++i) {
-      const auto* w = &weights[i * 4];
-      auto* g = &grads[i * 4];
+      const auto* w = &weights[i * (norms ? 8 : 4)];
+      auto* g = &grads[i * (norms ? 8 : 4)];
       pointers.push_back({w[0].data(), w[1].data(), w[2].data(), w[3].data(), nullptr});
       into.push_back({g[0].data(), g[1].data(), g[2].data(), g[3].data(), nullptr});
+      if (!norms) continue;
+      pointers.back() = {w[0].data(), w[1].data(), w[2].data(), w[3].data(), nullptr,
+                         w[4].data(), w[5].data(), w[6].data(), w[7].data()};
+      into.back() = {g[0].data(), g[1].data(), g[2].data(), g[3].data(), nullptr,
+                     g[4].data(), g[5].data(), g[6].data(), g[7].data()};
     }
     const auto states =
         static_cast<size_t>(shape.layers * shape.directions * shape.batch * shape.hidden);
@@ -240,7 +252,9 @@ void layers_on_many_threads() {
   } kCases[] = {{CellKind::lstm, 96, 24, 12, 1},  // slices of the batch
                 {CellKind::gru, 320, 8, 6, 1},    // members of one slice, which meet at a barrier
                 {CellKind::rnn_tanh, 64, 48, 20, 2},
-                {CellKind::lstm, 384, 16, 5, 2}};
+                {CellKind::lstm, 384, 16, 5, 2},
+                {CellKind::layer_norm_lstm, 96, 24, 12, 1},
+                {CellKind::layer_norm_lstm, 384, 16, 5, 2}};
   for (const auto& c : kCases) {
     const Layer layer(c.cell, c.hidden, c.batch, c.steps, c.directions);
     const std::vector<float> expected = layer.run(1);

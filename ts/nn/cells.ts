@@ -12,9 +12,18 @@ import {
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
-import { CellKind, disposeOther, GATES, lstmState, runRecurrent } from './recurrent_op.js'
-import { drawParameters, parameterBlock } from './recurrent_parameters.js'
+import {
+  CellKind,
+  disposeOther,
+  hasC,
+  hasNorms,
+  lstmState,
+  runRecurrent,
+  weightShapes,
+} from './recurrent_op.js'
+import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
 
+/** What every cell takes besides its sizes. */
 export interface CellOptions {
   /** Whether there are biases. Default true. */
   bias?: boolean
@@ -22,6 +31,7 @@ export interface CellOptions {
   device?: string | Device
 }
 
+/** What {@link RNNCell} takes. */
 export interface RNNCellOptions extends CellOptions {
   /** Default 'tanh'. */
   nonlinearity?: 'tanh' | 'relu'
@@ -57,7 +67,8 @@ export abstract class RecurrentCell extends Module {
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
     const device = deviceOption(name, options.device)
-    const parameters = parameterBlock(name, Object.entries(this.#shapes()), device)
+    const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
+    const parameters = parameterBlock(name, shapes, device)
     Object.assign(this, Object.fromEntries(parameters))
     this.resetParameters()
   }
@@ -66,15 +77,16 @@ export abstract class RecurrentCell extends Module {
     return `${this.inputSize}, ${this.hiddenSize}${this.bias ? '' : ', bias=false'}`
   }
 
-  /** Draws every parameter anew from U(−1/√H, 1/√H). */
+  /**
+   * Draws every parameter anew from U(−1/√H, 1/√H); with layer norms the weights alone: gains begin
+   * as 1, biases as 0.
+   */
   resetParameters(): void {
-    drawParameters(this.parameters(), this.hiddenSize)
+    drawParameters(this.namedParameters(), this.hiddenSize, hasNorms(this.#cell))
   }
 
-  #shapes(): Record<string, Shape> {
-    const gates = (GATES[this.#cell] as number) * this.hiddenSize
-    const weights = { weight_ih: [gates, this.inputSize], weight_hh: [gates, this.hiddenSize] }
-    return this.bias ? { ...weights, bias_ih: [gates], bias_hh: [gates] } : weights
+  #shapes(): [name: string, shape: Shape | null][] {
+    return weightShapes(this.#cell, this.inputSize, this.hiddenSize, 0, this.bias)
   }
 
   /** One step; `h` and `c` as the user gave them. Never broadcasts. */
@@ -100,7 +112,6 @@ export abstract class RecurrentCell extends Module {
       )
     }
     const batch = rank === 2 ? (input.shape[0] as number) : 1
-    const isLstm = this.#cell === CellKind.lstm
     const shape = rank === 2 ? [batch, this.hiddenSize] : [this.hiddenSize]
     const stacked = (name: string, state: Tensor | null): Tensor | null => {
       if (state === null) return null
@@ -112,7 +123,7 @@ export abstract class RecurrentCell extends Module {
       }
       return state.reshape([1, batch, this.hiddenSize])
     }
-    const h0 = stacked(isLstm ? 'state[0]' : 'state', h)
+    const h0 = stacked(hasC(this.#cell) ? 'state[0]' : 'state', h)
     const c0 = stacked('state[1]', c)
     const x = rank === 2 ? input : input.reshape([1, this.inputSize])
     const { y, hn, cn } = runRecurrent(
@@ -140,17 +151,12 @@ export abstract class RecurrentCell extends Module {
   }
 
   #weights(fn: string, device: string): (Tensor | null)[] {
-    const weights = Object.entries(this.#shapes()).map(([name, shape]) => {
-      const weight = this[name as 'weight_ih']
-      if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
-      if (weight.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', weight.dtype)
+    return this.#shapes().map(([name, shape]) => {
+      if (shape === null) return null
+      const weight = checkWeight(fn, name, this[name as 'weight_ih'], shape)
       checkSameDevice(fn, name, weight, device)
-      if (!sameShape(weight.shape, shape)) {
-        throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
-      }
       return weight
     })
-    return this.bias ? [...weights, null] : [...weights, null, null, null]
   }
 }
 

@@ -7,6 +7,7 @@ import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
 import { Module, Parameter } from './module.js'
 
+/** What {@link Embedding} takes. */
 export interface EmbeddingOptions {
   /** A row that starts as zeros and gets no gradient; negative counts from the end. */
   paddingIdx?: number | null

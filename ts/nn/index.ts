@@ -11,6 +11,7 @@ export { Dropout } from './dropout.js'
 export { Embedding, type EmbeddingOptions } from './embedding.js'
 export * as functional from './functional.js'
 export * as init from './init.js'
+export { LayerNormLSTM, LayerNormLSTMCell } from './layer_norm_lstm.js'
 export { Linear, type LinearOptions } from './linear.js'
 export { BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss } from './loss.js'
 export {

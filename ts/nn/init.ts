@@ -81,6 +81,7 @@ export function xavierNormal(tensor: Tensor, gain = 1): Tensor {
   return draw(tensor, RandomKind.normal, 0, gain * Math.sqrt(2 / (fanIn + fanOut)))
 }
 
+/** What the functions of He et al. 2015 take. */
 export interface KaimingOptions {
   /** Negative slope of the leaky ReLU behind. Default 0. */
   a?: number

@@ -5,6 +5,7 @@ import { checkShape, type Tensor } from '../tensor.js'
 import { uniform, uniformParameter } from './init.js'
 import { Module } from './module.js'
 
+/** What {@link Linear} takes. */
 export interface LinearOptions {
   /** Default true. */
   bias?: boolean

@@ -38,11 +38,13 @@ function isParameter(value: unknown): value is Tensor {
   return true
 }
 
+/** What {@link Module.loadStateDict} takes. */
 export interface LoadStateDictOptions {
   /** Refuse missing and unexpected keys. Default true. */
   strict?: boolean
 }
 
+/** What a state dict and a module do not share. */
 export interface IncompatibleKeys {
   /** Parameters of the module that the map does not have. */
   missingKeys: string[]
@@ -340,6 +342,7 @@ abstract class Numbered<M extends Module = Module> extends Module {
     return this
   }
 
+  /** The modules, in order. */
   [Symbol.iterator](): IterableIterator<M> {
     return this.inOrder()[Symbol.iterator]()
   }

@@ -56,6 +56,7 @@ function checkLengths(fn: string, lengths: unknown, batch: number, longest: numb
   return list
 }
 
+/** What {@link packPaddedSequence} takes. */
 export interface PackPaddedOptions {
   /** The input is (N, T, …). Default false: (T, N, …). */
   batchFirst?: boolean
@@ -104,6 +105,7 @@ export function packPaddedSequence(
   return new PackedSequence(gatherOfPairs(fn, input, places), packing)
 }
 
+/** What {@link padPackedSequence} takes. */
 export interface PadPackedOptions {
   /** The result is (N, T, …). Default false: (T, N, …). */
   batchFirst?: boolean
@@ -194,6 +196,7 @@ function checkSequences(fn: string, sequences: readonly Tensor[]): number[] {
   })
 }
 
+/** What {@link padSequence} takes. */
 export interface PadSequenceOptions {
   /** The result is (N, T, …). Default false: (T, N, …). */
   batchFirst?: boolean

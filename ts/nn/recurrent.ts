@@ -15,8 +15,16 @@ import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
-import { CellKind, disposeOther, GATES, lstmState, runRecurrent } from './recurrent_op.js'
-import { drawParameters, parameterBlock } from './recurrent_parameters.js'
+import {
+  CellKind,
+  disposeOther,
+  hasC,
+  hasNorms,
+  lstmState,
+  runRecurrent,
+  weightShapes,
+} from './recurrent_op.js'
+import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
 export interface RecurrentOptions {
@@ -34,20 +42,27 @@ export interface RecurrentOptions {
   device?: string | Device
 }
 
+/** What {@link RNN} takes. */
 export interface RNNOptions extends RecurrentOptions {
   /** Default 'tanh'. */
   nonlinearity?: 'tanh' | 'relu'
 }
 
+/** What {@link LSTM} and {@link LayerNormLSTM} take. */
 export interface LSTMOptions extends RecurrentOptions {
   /** Width that h is projected to (Sak et al. 2014); 0, the default: none. */
   projSize?: number
 }
 
-const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional', 'device'] as const
-
-/** Parameters per layer and direction, in the native order; see RnnWeights in ops.h. */
-const KINDS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh', 'weight_hr'] as const
+/** Names of the options of every layer. */
+export const OPTIONS = [
+  'numLayers',
+  'bias',
+  'batchFirst',
+  'dropout',
+  'bidirectional',
+  'device',
+] as const
 
 /** The input of one call in the layout of the native side, and how to get back. */
 interface Rows {
@@ -67,7 +82,7 @@ interface Rows {
 export type RecurrentState = Tensor | readonly [h: Tensor, c: Tensor]
 
 /**
- * Base of {@link RNN}, {@link GRU} and {@link LSTM}; as `torch.nn.RNNBase`. A model that takes any
+ * Base of {@link RNN}, {@link GRU}, {@link LSTM} and {@link LayerNormLSTM}; as `torch.nn.RNNBase`. A model that takes any
  * of them says `rnn: nn.RecurrentLayer`; one that is written for a pair says
  * `nn.RecurrentLayer<readonly [Tensor, Tensor]>`.
  */
@@ -83,7 +98,7 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
   readonly projSize: number;
 
   /** The parameters, under PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`, … */
-  [parameter: `${'weight_ih' | 'weight_hh' | 'weight_hr' | 'bias_ih' | 'bias_hh'}_l${string}`]: Tensor
+  [parameter: `${'weight' | 'bias' | 'gain'}_${'ih' | 'hh' | 'hr' | 'c'}_l${string}`]: Tensor
 
   readonly #cell: number
   /** The parameters as they were checked last, with their names; see #weights. */
@@ -136,9 +151,12 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     return parts.join(', ')
   }
 
-  /** Draws every parameter anew from U(−1/√H, 1/√H); as `RNNBase.reset_parameters`. */
+  /**
+   * Draws every parameter anew from U(−1/√H, 1/√H), as `RNNBase.reset_parameters`; with layer norms
+   * the weights alone: gains begin as 1, biases as 0.
+   */
   resetParameters(): void {
-    drawParameters(this.parameters(), this.hiddenSize)
+    drawParameters(this.namedParameters(), this.hiddenSize, hasNorms(this.#cell))
   }
 
   /** The checked call; `h` and `c` as the user gave them. */
@@ -150,13 +168,12 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     const fn = `${this.constructor.name}.forward`
     const rows = this.#rows(fn, input)
     const out = this.projSize || this.hiddenSize
-    const isLstm = this.#cell === CellKind.lstm
     const weights = this.#weights(fn)
     const { device } = rows.x
     for (let i = 0; i < weights.length; i++) {
       checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
     }
-    const h0 = this.#state(fn, isLstm ? 'hidden[0]' : 'hidden', h, out, rows)
+    const h0 = this.#state(fn, hasC(this.#cell) ? 'hidden[0]' : 'hidden', h, out, rows)
     const c0 = this.#state(fn, 'hidden[1]', c, this.hiddenSize, rows)
     const directions = this.bidirectional ? 2 : 1
     const dropout = this.training && this.numLayers > 1 ? this.dropout : 0
@@ -195,28 +212,23 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
   }
 
   #createParameters(device: string): void {
-    const gates = GATES[this.#cell] as number
-    const out = this.projSize || this.hiddenSize
-    const directions = this.bidirectional ? ['', '_reverse'] : ['']
-    const shapes: [name: string, shape: Shape][] = []
-    for (let layer = 0; layer < this.numLayers; layer++) {
-      const inputs = layer === 0 ? this.inputSize : directions.length * out
-      for (const suffix of directions) {
-        const add = (kind: string, ...shape: number[]): void => {
-          shapes.push([`${kind}_l${layer}${suffix}`, shape])
-        }
-        add('weight_ih', gates * this.hiddenSize, inputs)
-        add('weight_hh', gates * this.hiddenSize, out)
-        if (this.bias) {
-          add('bias_ih', gates * this.hiddenSize)
-          add('bias_hh', gates * this.hiddenSize)
-        }
-        if (this.projSize > 0) add('weight_hr', this.projSize, this.hiddenSize)
-      }
-    }
+    const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
     const parameters = parameterBlock(this.constructor.name, shapes, device)
     for (const [name, parameter] of parameters) this[name as `weight_ih_l${string}`] = parameter
     this.resetParameters()
+  }
+
+  /** Every parameter in native order, layer by layer and direction by direction. */
+  #shapes(): [name: string, shape: Shape | null][] {
+    const out = this.projSize || this.hiddenSize
+    const directions = this.bidirectional ? ['', '_reverse'] : ['']
+    return Array.from({ length: this.numLayers }, (_, layer) => {
+      const inputs = layer === 0 ? this.inputSize : directions.length * out
+      const kinds = weightShapes(this.#cell, inputs, this.hiddenSize, this.projSize, this.bias)
+      return directions.map((suffix) =>
+        kinds.map(([kind, shape]): [string, Shape | null] => [`${kind}_l${layer}${suffix}`, shape]),
+      )
+    }).flat(2)
   }
 
   /** The parameters as they are now (they may have been replaced, to tie them), in native order. */
@@ -226,40 +238,11 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
       if (names.every((name, i) => name === null || this[name] === weights[i])) return weights
     }
     const names: (`weight_ih_l${string}` | null)[] = []
-    const weights: (Tensor | null)[] = []
-    const gates = (GATES[this.#cell] as number) * this.hiddenSize
-    const out = this.projSize || this.hiddenSize
-    for (let layer = 0; layer < this.numLayers; layer++) {
-      for (const suffix of this.bidirectional ? ['', '_reverse'] : ['']) {
-        const inputs = layer === 0 ? this.inputSize : out * (this.bidirectional ? 2 : 1)
-        const bias = this.bias ? [gates] : null
-        const shapes = [
-          [gates, inputs],
-          [gates, out],
-          bias,
-          bias,
-          this.projSize > 0 ? [out, this.hiddenSize] : null,
-        ]
-        KINDS.forEach((kind, i) => {
-          const shape = shapes[i]
-          if (!shape) {
-            names.push(null)
-            weights.push(null)
-            return
-          }
-          const name = `${kind}_l${layer}${suffix}` as `weight_ih_l${string}`
-          const weight = this[name]
-          if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
-          if (weight.dtype !== 'float32')
-            throw typeError(fn, name, 'a float32 tensor', weight.dtype)
-          if (!sameShape(weight.shape, shape)) {
-            throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
-          }
-          names.push(name)
-          weights.push(weight)
-        })
-      }
-    }
+    const weights = this.#shapes().map(([key, shape]) => {
+      const name = key as `weight_ih_l${string}`
+      names.push(shape && name)
+      return shape && checkWeight(fn, name, this[name], shape)
+    })
     this.#checked = { names, weights }
     return weights
   }

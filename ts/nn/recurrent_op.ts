@@ -1,16 +1,51 @@
-/** The recurrent operation: a stack of RNN, GRU or LSTM layers over packed rows, on the tape. */
+/** The recurrent operation: a stack of recurrent layers over packed rows, on the tape. */
 import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { typeError } from '../errors.js'
 import { Memory } from '../memory.js'
 import { nextRandom } from '../random.js'
-import { Tensor } from '../tensor.js'
+import { type Shape, Tensor } from '../tensor.js'
 
 /** CellKind in native/include/fused_rnn/ops.h. */
-export const CellKind = { rnnTanh: 0, rnnRelu: 1, gru: 2, lstm: 3 } as const
+export const CellKind = { rnnTanh: 0, rnnRelu: 1, gru: 2, lstm: 3, layerNormLstm: 4 } as const
 
 /** Gates per unit: rows of a weight over hidden size. */
-export const GATES = [1, 1, 3, 4] as const
+export const GATES = [1, 1, 3, 4, 4] as const
+
+/** Whether a cell has a state c besides h. */
+export const hasC = (cell: number): boolean => cell >= CellKind.lstm
+
+/** Whether a cell normalises, and so has gains. */
+export const hasNorms = (cell: number): boolean => cell === CellKind.layerNormLstm
+
+/**
+ * Parameters per layer and direction, in the native order (RnnWeights in ops.h): names without
+ * suffix, and their shapes for so many inputs and outputs, null where there is none.
+ */
+export function weightShapes(
+  cell: number,
+  inputs: number,
+  hidden: number,
+  proj: number,
+  bias: boolean,
+): [name: string, shape: Shape | null][] {
+  const gates = (GATES[cell] as number) * hidden
+  const shapes: [string, Shape | null][] = [
+    ['weight_ih', [gates, inputs]],
+    ['weight_hh', [gates, proj || hidden]],
+    ['bias_ih', bias ? [gates] : null],
+    ['bias_hh', bias ? [gates] : null],
+    ['weight_hr', proj > 0 ? [proj, hidden] : null],
+  ]
+  if (!hasNorms(cell)) return shapes
+  return [
+    ...shapes,
+    ['gain_ih', [gates]],
+    ['gain_hh', [gates]],
+    ['gain_c', [hidden]],
+    ['bias_c', bias ? [hidden] : null],
+  ]
+}
 
 export interface RecurrentCall {
   cell: number
@@ -25,7 +60,7 @@ export interface RecurrentCall {
   batch: number
   /** T for sequences of one length, or the number of active sequences per step. */
   steps: number | Int32Array
-  /** Per layer and direction w_ih, w_hh, b_ih, b_hh, w_hr, null where there is none. */
+  /** Per layer and direction, in the order of weightShapes(), null where there is none. */
   weights: readonly (Tensor | null)[]
   /** Dropout between layers; 0 for none. */
   dropout: number
@@ -36,7 +71,7 @@ export interface RecurrentResult {
   y: Tensor
   /** [L*D, N, P] */
   hn: Tensor
-  /** [L*D, N, H], LSTM only */
+  /** [L*D, N, H], of cells with c */
   cn: Tensor | null
 }
 
@@ -52,7 +87,6 @@ export function runRecurrent(
   h0: Tensor | null,
   c0: Tensor | null,
 ): RecurrentResult {
-  const isLstm = call.cell === CellKind.lstm
   const out = call.proj > 0 ? call.proj : call.hidden
   const stacks = call.layers * call.directions
   const rows = x.shape[0] as number
@@ -92,7 +126,7 @@ export function runRecurrent(
   record(
     'rnn',
     inputs,
-    isLstm && cn ? [y, hn, cn] : [y, hn],
+    cn ? [y, hn, cn] : [y, hn],
     ([dy, dhn, dcn], node) => {
       // The native side turns the saved activations into gradients in place.
       const used = node.keep ? new Memory(binding.clone(workspace.buffer)) : workspace

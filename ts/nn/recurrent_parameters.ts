@@ -1,8 +1,9 @@
 /** Parameters of recurrent layers and cells. */
 import { binding, RandomKind } from '../binding.js'
 import { deviceNumber } from '../device.js'
+import { formatShape, rangeError, typeError } from '../errors.js'
 import { nextRandom } from '../random.js'
-import { checkShape, numelOf, type Shape } from '../shape.js'
+import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 
 /**
@@ -29,11 +30,32 @@ export function parameterBlock(
   return parameters
 }
 
-/** Draws parameters from U(−1/√H, 1/√H). */
-export function drawParameters(parameters: readonly Tensor[], hiddenSize: number): void {
+/**
+ * Draws parameters from U(−1/√H, 1/√H). With `norms`, gains begin as 1 and biases, which are the
+ * norms' shifts, as 0, as those of torch.nn.LayerNorm.
+ */
+export function drawParameters(
+  parameters: readonly (readonly [name: string, parameter: Tensor])[],
+  hiddenSize: number,
+  norms: boolean,
+): void {
   const bound = 1 / Math.sqrt(hiddenSize)
-  for (const parameter of parameters) {
+  for (const [name, parameter] of parameters) {
+    if (norms && !name.startsWith('weight')) {
+      binding.fillInto(parameter.buffer, name.startsWith('gain') ? 1 : 0)
+      continue
+    }
     const { seed, counter } = nextRandom()
     binding.randomInto(parameter.buffer, RandomKind.uniform, -bound, bound, seed, counter)
   }
+}
+
+/** A parameter as it is now: it may have been replaced, to tie it. */
+export function checkWeight(fn: string, name: string, weight: unknown, shape: Shape): Tensor {
+  if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)
+  if (weight.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', weight.dtype)
+  if (!sameShape(weight.shape, shape)) {
+    throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(weight.shape))
+  }
+  return weight
 }

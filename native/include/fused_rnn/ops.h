@@ -74,8 +74,8 @@ struct ScatterAddRowsArgs {
 // case of equal batch sizes, and then [rows, X] is [T, N, X].
 //
 //   T steps   N batch   I input   H hidden   P = proj_size or H   D directions   L layers
-//   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order
-enum class CellKind : int32_t { rnn_tanh, rnn_relu, gru, lstm };
+//   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order; with norms the same
+enum class CellKind : int32_t { rnn_tanh, rnn_relu, gru, lstm, layer_norm_lstm };
 
 struct RnnShape {
   CellKind cell;
@@ -101,6 +101,12 @@ struct RnnWeights {
   const float* b_ih;  // [G*H]
   const float* b_hh;  // [G*H]
   const float* w_hr;  // [P, H]
+  // Of cells with layer norms, else null: their gains, and the cell state's shift, which is null
+  // without bias. The shifts of the two products' norms are b_ih and b_hh.
+  const float* g_ih = nullptr;  // [G*H]
+  const float* g_hh = nullptr;  // [G*H]
+  const float* g_c = nullptr;   // [H]
+  const float* b_c = nullptr;   // [H]
 };
 struct RnnWeightGrads {
   float* dw_ih;
@@ -108,6 +114,10 @@ struct RnnWeightGrads {
   float* db_ih;
   float* db_hh;
   float* dw_hr;
+  float* dg_ih = nullptr;
+  float* dg_hh = nullptr;
+  float* dg_c = nullptr;
+  float* db_c = nullptr;
 };
 
 // Dropout between layers: element i of layer l's output is kept when the counter-based generator
@@ -129,11 +139,11 @@ struct RnnForwardArgs {
   const RnnWeights* weights;  // [L*D]
   RnnInput x;
   const float* h0;  // [L*D, N, P] or null for zeros
-  const float* c0;  // [L*D, N, H] (LSTM) or null
+  const float* c0;  // [L*D, N, H] (cells with c) or null
   RnnDropout dropout;
   float* y;          // [rows, D*P]
   float* hn;         // [L*D, N, P]
-  float* cn;         // [L*D, N, H] (LSTM)
+  float* cn;         // [L*D, N, H] (cells with c)
   float* workspace;  // rnn_workspace_floats(shape), or null when no gradient is wanted
 };
 

@@ -24,6 +24,16 @@ export const layers: Record<string, Recipe> = {
   'nn.LSTM': make(nn.LSTM, 3, 4, { ...layerOptions, projSize: 2, device: testDevice }),
   'nn.GRU': make(nn.GRU, 3, 4, { ...layerOptions, device: testDevice }),
   'nn.RNN': make(nn.RNN, 3, 4, { ...layerOptions, nonlinearity: 'relu', device: testDevice }),
+  'nn.LayerNormLSTM': make(nn.LayerNormLSTM, 3, 4, {
+    ...layerOptions,
+    projSize: 2,
+    device: testDevice,
+  }),
+  'nn.LayerNormLSTM.forward': method(
+    () => new nn.LayerNormLSTM(3, 4),
+    'forward',
+    () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4)]],
+  ),
   'nn.LSTM.forward': method(lstm, 'forward', () => [f(2, 2, 3), [f(4, 2, 2), f(4, 2, 4)]]),
   'nn.GRU.forward': method(gru, 'forward', () => [f(2, 2, 3), f(1, 2, 4)]),
   'nn.RNN.forward': method(rnn, 'forward', () => [f(2, 3), f(1, 4)]),
@@ -42,6 +52,12 @@ export const layers: Record<string, Recipe> = {
   'nn.LSTMCell': make(nn.LSTMCell, 3, 4, { bias: true, device: testDevice }),
   'nn.GRUCell': make(nn.GRUCell, 3, 4, { bias: true, device: testDevice }),
   'nn.RNNCell': make(nn.RNNCell, 3, 4, { bias: true, nonlinearity: 'relu', device: testDevice }),
+  'nn.LayerNormLSTMCell': make(nn.LayerNormLSTMCell, 3, 4, { bias: true, device: testDevice }),
+  'nn.LayerNormLSTMCell.forward': method(
+    () => new nn.LayerNormLSTMCell(3, 4),
+    'forward',
+    () => [f(2, 3), [f(2, 4), f(2, 4)]],
+  ),
   'nn.LSTMCell.forward': method(
     () => new nn.LSTMCell(3, 4),
     'forward',

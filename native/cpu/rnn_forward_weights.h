@@ -1,0 +1,151 @@
+// What the forward pass makes of a layer's weights and input before the time loop begins.
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "cells/cells.h"
+#include "cpu/gemm.h"
+#include "cpu/one_hot_rows.h"
+#include "cpu/rnn_norms.h"
+#include "cpu/rnn_parts.h"
+#include "cpu/rnn_plan.h"
+#include "cpu/rnn_team.h"
+
+FUSED_RNN_KERNELS_BEGIN
+
+// The biases by block of the gate matrix: those of both products where they meet. Behind norms
+// there are none.
+template <class Cell>
+void block_biases(const RnnShape& s, const RnnWeights& w, float* bias) {
+  copy_or_zero(bias, nullptr, Cell::kBlocks * s.hidden);
+  if (!s.bias || Cell::kNorms) return;
+  copy_floats(bias + Cell::kInputBlock * s.hidden, w.b_ih, Cell::kGates * s.hidden);
+  for (const HiddenRun& run : Cell::kHiddenRuns) {
+    float* to = bias + run.block * s.hidden;
+    const float* from = w.b_hh + run.gate * s.hidden;
+    for (int64_t i = 0; i < run.count * s.hidden; ++i) to[i] += from[i];
+  }
+}
+
+// How the input product gets into its blocks of the gate matrix.
+struct StepInput {
+  // Of one-hot rows: a lookup in each step.
+  const OneHotProduct* lookup = nullptr;
+  const int32_t* index = nullptr;
+  // With small weights, a product in each step with W_ih^T, by gate.
+  const Panels* panels = nullptr;
+  const float* x = nullptr;
+  // Otherwise one product for all steps has filled them.
+};
+
+// What one direction of a layer needs besides its tensors.
+template <class Cell>
+class ForwardWeights {
+ public:
+  ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
+                 const RnnGrid& grid, const RnnStackSaved& saved, Context& context)
+      : bias_(Cell::kBlocks * s.hidden),
+        packed_(Cell::kGates * Panels{s.out(), s.hidden}.floats()),
+        packed_hr_(s.proj > 0 ? Panels{s.hidden, s.proj}.floats() : 1),
+        packed_ih_(fits(s, inputs) ? Cell::kGates * Panels{inputs, s.hidden}.floats() : 1) {
+    block_biases<Cell>(s, w, bias_.data());
+    at_once = rows_at_once(weight_bytes(s, s.out()));
+    pack_hidden(s, w, grid, context);
+    if (s.proj > 0) {
+      projection = {s.hidden, s.proj, grid.vectors, packed_hr_.data()};
+      pack_panels(projection, Trans::yes, w.w_hr, s.hidden, packed_hr_.data(), context);
+    }
+    take_input(s, w, x, inputs, grid, saved.gates, context);
+    if constexpr (Cell::kNorms) norm_input(s, w, saved, context);
+  }
+
+  const float* bias() const { return bias_.data(); }
+  Panels hidden[Cell::kBlocks];  // by block
+  Panels projection;
+  StepInput input;
+  std::optional<NormWeights> norms;
+  int64_t at_once;
+
+ private:
+  static int64_t weight_bytes(const RnnShape& s, int64_t k) {
+    return Cell::kGates * s.hidden * k * static_cast<int64_t>(sizeof(float));
+  }
+  // Whether both products go through the steps together: one pass over the gates less, where the
+  // weights of both stay in the nearest cache. Norms need the whole rows first.
+  static bool fits(const RnnShape& s, int64_t inputs) {
+    return !Cell::kNorms && s.rows > kFewRows &&
+           rows_at_once(weight_bytes(s, s.out() + inputs)) < INT64_MAX;
+  }
+
+  void pack_hidden(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
+    // Packing costs as much as a few rows' products.
+    const bool pack = s.rows > kFewRows;
+    float* to = packed_.data();
+    for (const HiddenRun& run : Cell::kHiddenRuns) {
+      for (int i = 0; i < run.count; ++i) {
+        Panels& panels = hidden[run.block + i];
+        panels = {s.out(), s.hidden, grid.vectors, nullptr};
+        if (!pack) continue;
+        panels.data = to;
+        pack_panels(panels, Trans::yes, w.w_hh + (run.gate + i) * s.hidden * s.out(), s.out(), to,
+                    context);
+        to += panels.floats();
+      }
+    }
+  }
+
+  void take_input(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
+                  const RnnGrid& grid, float* gates, Context& context) {
+    const float* start = bias_.data() + Cell::kInputBlock * s.hidden;
+    const int64_t n = Cell::kGates * s.hidden;
+    if (x.index != nullptr) {
+      input.lookup = &lookup_.emplace(w.w_ih, n, inputs, start, s.rows, context);
+      input.index = x.index;
+    } else if (fits(s, inputs)) {
+      input.panels = input_panels_;
+      input.x = x.values;
+      float* to = packed_ih_.data();
+      for (int gate = 0; gate < Cell::kGates; ++gate) {
+        input_panels_[gate] = {inputs, s.hidden, grid.vectors, to};
+        pack_panels(input_panels_[gate], Trans::yes, w.w_ih + gate * s.hidden * inputs, inputs, to,
+                    context);
+        to += input_panels_[gate].floats();
+      }
+    } else {
+      gemm({.trans_b = Trans::yes,
+            .m = s.rows,
+            .n = n,
+            .k = inputs,
+            .a = x.values,
+            .lda = inputs,
+            .b = w.w_ih,
+            .ldb = inputs,
+            .c = gates + Cell::kInputBlock * s.hidden,
+            .ldc = gate_row(Cell::kBlocks, s.hidden),
+            .start = start},
+           context);
+    }
+  }
+
+  // Once for all steps: they use the same rows.
+  void norm_input(const RnnShape& s, const RnnWeights& w, const RnnStackSaved& saved,
+                  Context& context) {
+    norms.emplace(s, w, Cell::kGates);
+    const int64_t n = Cell::kGates * s.hidden;
+    const StepInput from = std::exchange(input, {});
+    input_moments(
+        saved.gates + Cell::kInputBlock * s.hidden, gate_row(Cell::kBlocks, s.hidden), n, s.rows,
+        saved,
+        [&](int64_t row, float* product) {
+          if (from.lookup != nullptr) from.lookup->write(from.index[row], 0, n, product);
+        },
+        context);
+  }
+
+  Scratch bias_, packed_, packed_hr_, packed_ih_;
+  Panels input_panels_[Cell::kGates];
+  std::optional<OneHotProduct> lookup_;
+};
+
+FUSED_RNN_KERNELS_END
