@@ -14,6 +14,7 @@ export class Device {
     this.index = index
   }
 
+  /** Its name: 'cpu', 'cuda:0', … */
   toString(): string {
     return this.type === 'cpu' ? 'cpu' : `${this.type}:${this.index}`
   }

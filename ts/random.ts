@@ -5,6 +5,7 @@
  */
 import { checkInteger } from './errors.js'
 
+/** What {@link randomState} gives: plain data, to be stored. */
 export interface RandomState {
   seed: number
   counter: number
@@ -23,6 +24,7 @@ export function randomState(): RandomState {
   return { ...state }
 }
 
+/** Goes on from what {@link randomState} gave. @throws TypeError when it is something else */
 export function setRandomState(saved: RandomState): void {
   const seed = checkInteger('setRandomState', 'seed', saved?.seed, 0)
   const counter = checkInteger('setRandomState', 'counter', saved?.counter, 0)

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { binding } from './binding.js'
 import { checkInteger, formatShape, rangeError, typeError } from './errors.js'
 
+/** Sizes of the dimensions, outermost first. */
 export type Shape = readonly number[]
 
 /** The most dimensions a tensor has. */

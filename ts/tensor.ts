@@ -24,10 +24,12 @@ import { numelOf, type Shape } from './shape.js'
 
 export { checkShape, numelOf, type Shape } from './shape.js'
 
+/** Types of elements. */
 export type DType = 'float32' | 'int32'
 /** A number, or arrays of arrays of numbers of equal lengths. */
 export type NestedNumbers = number | readonly NestedNumbers[]
 
+/** What the functions that make tensors take. */
 export interface TensorOptions {
   /** Needed with a TypedArray that is not one-dimensional. */
   shape?: Shape
@@ -54,9 +56,9 @@ export class Tensor {
   #edge: Edge | null = null
   #grad: Tensor | null = null
   #gradSeen = false
-  /** Whether something else shares the memory. Internal. */
+  /** Whether something else shares the memory. @internal */
   aliased = false
-  /** While backward runs: how many places hold this gradient. Internal. */
+  /** While backward runs: how many places hold this gradient. @internal */
   holders = 0
 
   private constructor(memory: Memory, shape: Shape, device: string, dtype: DType, numel: number) {
@@ -68,8 +70,9 @@ export class Tensor {
   }
 
   /**
-   * Internal: a tensor over a native buffer that lies on `device` and has exactly the shape's number
+   * A tensor over a native buffer that lies on `device` and has exactly the shape's number
    * of elements.
+   * @internal
    */
   static wrap(buffer: Buffer, shape: Shape, device: string, dtype: DType = 'float32'): Tensor {
     return new Tensor(new Memory(buffer), shape, device, dtype, numelOf(shape))
@@ -83,12 +86,12 @@ export class Tensor {
     return this.#memory
   }
 
-  /** Internal: throws after dispose(). */
+  /** Throws after dispose(). @internal */
   get buffer(): Buffer {
     return this.#own.buffer
   }
 
-  /** Internal: a share of the memory, which lasts when the tensor is disposed; for backward. */
+  /** A share of the memory, which lasts when the tensor is disposed; for backward. @internal */
   share(): Memory {
     this.aliased = true
     return this.#own.share()
@@ -139,50 +142,51 @@ export class Tensor {
     this.#grad = value
   }
 
-  /** Internal: the gradient, for code that does not keep it. */
+  /** The gradient, for code that does not keep it. @internal */
   get ownGrad(): Tensor | null {
     return this.#grad
   }
 
-  /** Internal: a gradient that nobody else has. */
+  /** A gradient that nobody else has. @internal */
   set ownGrad(value: Tensor) {
     this.#gradSeen = false
     this.#grad = value
   }
 
   /**
-   * Internal: sets grad to null. A gradient that no user has ever read is freed at once, so that a
+   * Sets grad to null. A gradient that no user has ever read is freed at once, so that a
    * training loop does not wait for the garbage collector.
+   * @internal
    */
   dropGrad(): void {
     if (!this.#gradSeen) this.#grad?.[Symbol.dispose]()
     this.#grad = null
   }
 
-  /** The operation that made this tensor, or null for a leaf. Internal. */
+  /** The operation that made this tensor, or null for a leaf. @internal */
   get gradFn(): Node | null {
     return this.#gradFn
   }
 
-  /** Which of gradFn's outputs this is. Internal. */
+  /** Which of gradFn's outputs this is. @internal */
   get outputIndex(): number {
     return this.#outputIndex
   }
 
-  /** Where this tensor's gradient goes. Internal. */
+  /** Where this tensor's gradient goes. @internal */
   get edge(): Edge {
     this.#edge ??= { to: this.#gradFn ?? this, output: this.#outputIndex }
     return this.#edge
   }
 
-  /** Internal: see autograd.record. */
+  /** See autograd.record. @internal */
   attach(node: Node, output: number): void {
     this.#gradFn = node
     this.#outputIndex = output
     this.#edge = null
   }
 
-  /** Internal: a tensor of another shape (same number of elements from `offset`) on the same memory. */
+  /** A tensor of another shape (same number of elements from `offset`) on the same memory. @internal */
   viewAs(shape: Shape, offset = 0): Tensor {
     const numel = numelOf(shape)
     const memory =
@@ -241,7 +245,7 @@ export class Tensor {
     return device === this.device ? this : to(this, device)
   }
 
-  /** Internal: moves the values and the gradient in place; views stay where they are. */
+  /** Moves the values and the gradient in place; views stay where they are. @internal */
   moveTo(device: string): void {
     if (device === this.device) return
     const memory = new Memory(binding.toDevice(this.buffer, deviceNumber(device)))
@@ -296,6 +300,7 @@ export class Tensor {
     return unary.abs(this)
   }
 
+  /** e to the power of every element; as `torch.exp`. */
   exp(): Tensor {
     return unary.exp(this)
   }
@@ -305,6 +310,7 @@ export class Tensor {
     return unary.log(this)
   }
 
+  /** Square root of every element, NaN below 0; as `torch.sqrt`. */
   sqrt(): Tensor {
     return unary.sqrt(this)
   }
@@ -319,6 +325,7 @@ export class Tensor {
     return unary.clamp(this, min, max)
   }
 
+  /** Hyperbolic tangent of every element; as `torch.tanh`. */
   tanh(): Tensor {
     return unary.tanh(this)
   }
@@ -451,6 +458,7 @@ export class Tensor {
     this.#memory = null
   }
 
+  /** Shape, dtype and device; the values are behind `data()`. */
   toString(): string {
     return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.device === 'cpu' ? '' : `, device=${this.device}`}${this.requiresGrad ? ', requiresGrad' : ''})`
   }

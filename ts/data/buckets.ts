@@ -6,6 +6,7 @@ import type { Batch } from './batches.js'
 import { EpochBatches } from './epochs.js'
 import { drawSeed, permutation } from './shuffle.js'
 
+/** What {@link BucketBatches} takes. */
 export interface BucketBatchesOptions {
   /** B, the number of sentences side by side. */
   batchSize: number

@@ -30,7 +30,7 @@ export abstract class EpochBatches<B> implements Iterable<B> {
    */
   abstract batches(epoch: number, start?: number): Generator<B, void>
 
-  /** What the batches are cut from and how, for {@link state}. */
+  /** What the batches are cut from and how, for `state()`. */
   protected abstract arrangement(): Record<string, number | string>
 
   /** The batches of the next epoch (after {@link restore}: the rest of that epoch). */
@@ -52,12 +52,13 @@ export abstract class EpochBatches<B> implements Iterable<B> {
     checkInteger('batches', 'start', start, 0)
   }
 
+  /** Where the batches are, as plain data for a checkpoint. */
   state(): BatchesState {
     const { seed } = this
     return { epoch: this.#epoch, position: this.#position, seed, ...this.arrangement() }
   }
 
-  /** Goes on where {@link state} was taken. @throws RangeError when that was over other data */
+  /** Goes on where `state()` was taken. @throws RangeError when that was over other data */
   restore(state: BatchesState): void {
     if (typeof state !== 'object' || state === null)
       throw typeError('restore', 'state', 'what state() gave', state)

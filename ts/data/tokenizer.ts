@@ -11,6 +11,7 @@ import {
 /** What one token is: a Unicode code point, or a word. */
 export type TokenLevel = 'char' | 'word'
 
+/** What {@link Tokenizer} takes. */
 export interface TokenizerOptions {
   /**
    * 'char': every Unicode code point is a token. 'word': whatever stands between white space, and
@@ -119,6 +120,7 @@ export class Tokenizer {
     return text
   }
 
+  /** The options, as JSON.stringify wants them. */
   toJSON(): Required<TokenizerOptions> {
     return { level: this.level, lowerCase: this.lowerCase, lettersOnly: this.lettersOnly }
   }

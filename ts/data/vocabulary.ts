@@ -10,6 +10,7 @@ import {
 } from '../errors.js'
 import { Tokenizer, type TokenizerOptions } from './tokenizer.js'
 
+/** What {@link Vocabulary} takes. */
 export interface VocabularyOptions {
   /** Leave out tokens that occur less often. Default 1. */
   minFrequency?: number
@@ -158,6 +159,7 @@ export class Vocabulary {
     return this.tokens.length
   }
 
+  /** Whether the token has a number of its own. */
   has(token: string): boolean {
     return this.#index.has(token)
   }
@@ -213,6 +215,7 @@ export class Vocabulary {
     return this.tokenizer.join(Array.from(indices, (index) => this.token(index)))
   }
 
+  /** Tokens and options as plain data, for fromJSON. */
   toJSON(): VocabularyJSON {
     return {
       tokens: [...this.tokens],

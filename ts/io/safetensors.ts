@@ -31,11 +31,13 @@ interface Header {
   metadata: Map<string, string>
 }
 
+/** What load and parse take. */
 export interface LoadOptions {
   /** Where the tensors go. Default: 'cpu'. */
   device?: string | Device
 }
 
+/** What save and serialize take. */
 export interface SaveOptions {
   /** Texts to keep beside the tensors, under the format's `__metadata__`. */
   metadata?: ReadonlyMap<string, string> | Record<string, string>

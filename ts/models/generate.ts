@@ -16,6 +16,7 @@ import { int32s } from '../script_memory.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
 
+/** How a language model goes on. */
 export interface GenerateOptions {
   /** How many tokens. Default: without end. */
   length?: number

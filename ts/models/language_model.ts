@@ -23,6 +23,7 @@ import { checkConfig, checkSizes, type LanguageModelConfig } from './config.js'
 import { type GenerateOptions, generate } from './generate.js'
 import { readModelFolder, writeModelFiles, writeModelFolder } from './model_folder.js'
 
+/** What {@link LanguageModel} takes. */
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
   /** Gives vocabSize, and is saved with the model. */
   vocabulary?: Vocabulary

@@ -7,6 +7,7 @@ const IR_VERSION = 8
 
 /** TensorProto.DataType */
 export const DataType = { float32: 1, int32: 6, int64: 7 } as const
+/** Types of elements, by ONNX’s names. */
 export type OnnxDType = keyof typeof DataType
 
 /** AttributeProto.AttributeType */

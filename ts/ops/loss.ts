@@ -16,21 +16,25 @@ import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { broadcastStrides, checkFloat } from './common.js'
 
+/** What becomes of the losses of single elements. */
 export interface ReductionOptions {
   /** The mean (default) or sum over the elements, or 'none' for each element's own loss. */
   reduction?: 'mean' | 'sum' | 'none'
 }
 
+/** What the negative log likelihood takes. */
 export interface NLLLossOptions extends ReductionOptions {
   /** Rows with this target count nothing. Default -100. */
   ignoreIndex?: number
 }
 
+/** What the cross entropy takes. */
 export interface CrossEntropyOptions extends NLLLossOptions {
   /** How much of each target goes to all classes alike, in [0, 1]. Default 0. */
   labelSmoothing?: number
 }
 
+/** What the binary cross entropy takes. */
 export interface BCEWithLogitsOptions extends ReductionOptions {
   /** Factor of every element's loss; of a shape that broadcasts to the input's. */
   weight?: Tensor | null

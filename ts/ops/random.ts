@@ -14,6 +14,7 @@ import { nextRandom } from '../random.js'
 import { checkShape, Tensor } from '../tensor.js'
 import { checkFloat } from './common.js'
 
+/** What dropout takes. */
 export interface DropoutOptions {
   /** The probability that an element becomes 0; the others are scaled by 1 / (1 - p). Default 0.5. */
   p?: number
@@ -60,6 +61,7 @@ export function oneHot(indices: Tensor, numClasses: number): Tensor {
   )
 }
 
+/** What sampling takes. */
 export interface SampleOptions {
   /** Divides the logits: below 1 is bolder, above 1 wilder, 0 takes the largest. Default 1. */
   temperature?: number

@@ -6,6 +6,7 @@ import { numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { checkDim, expandValues, relabel, splitAt, sumValues } from './common.js'
 
+/** What sums, means and extremes over dimensions take. */
 export interface ReduceOptions {
   /** Keep the reduced dimensions, with size 1; as PyTorch's `keepdim`. Default false. */
   keepdim?: boolean

@@ -25,10 +25,12 @@ function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
   return out
 }
 
+/** exp(x) over its sum along a dimension; as `torch.nn.functional.softmax`. */
 export function softmax(x: Tensor, dim: number): Tensor {
   return normalised('softmax', x, dim, false)
 }
 
+/** The logarithm of {@link softmax}, without its rounding; as `torch.nn.functional.log_softmax`. */
 export function logSoftmax(x: Tensor, dim: number): Tensor {
   return normalised('logSoftmax', x, dim, true)
 }

@@ -23,11 +23,13 @@ export type SchedulerState = Record<string, number | null | number[]>
 
 /** What every scheduler can do. */
 export interface Scheduler {
-  /** @param metric only for {@link ReduceLROnPlateau} */
+  /** Sets the learning rates of the next epoch. @param metric only for {@link ReduceLROnPlateau} */
   step(metric?: number): void
   /** The learning rates set last, one per parameter group. */
   getLastLr(): number[]
+  /** All that the schedule depends on, as plain data. */
   stateDict(): SchedulerState
+  /** Goes on from what stateDict gave. */
   loadStateDict(state: SchedulerState): void
 }
 
@@ -76,6 +78,7 @@ export abstract class LRScheduler implements Scheduler {
    */
   protected abstract next(lr: number, baseLr: number, group: number): number
 
+  /** Sets the learning rates of the next epoch. */
   step(): void {
     this.lastEpoch++
     this.apply()
@@ -94,6 +97,7 @@ export abstract class LRScheduler implements Scheduler {
     return [...this.#lastLr]
   }
 
+  /** All that the schedule depends on, as plain data. */
   stateDict(): SchedulerState {
     return { baseLrs: [...this.baseLrs], lastEpoch: this.lastEpoch, lastLr: [...this.#lastLr] }
   }
@@ -171,6 +175,7 @@ export class ExponentialLR extends LRScheduler {
 
 /** The first learning rate times a function of the epoch; as `LambdaLR`. */
 export class LambdaLR extends LRScheduler {
+  /** By parameter group: the factor of its first learning rate in an epoch. */
   readonly lrLambdas: readonly ((epoch: number) => number)[]
 
   /** @param lrLambda one function, or one per parameter group */
@@ -222,6 +227,7 @@ export class CosineAnnealingLR extends LRScheduler {
   }
 }
 
+/** What {@link ReduceLROnPlateau} takes. */
 export interface ReduceLROnPlateauOptions {
   /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
   mode?: 'min' | 'max'
@@ -284,7 +290,7 @@ export class ReduceLROnPlateau implements Scheduler {
     this.#lastLr = groupsOf(optimizer).map((group) => group.lr)
   }
 
-  /** @param metric this epoch's value of what should improve */
+  /** Sets the learning rates of the next epoch. @param metric this epoch's value of what should improve */
   step(metric?: number): void {
     if (typeof metric !== 'number')
       throw typeError('ReduceLROnPlateau.step', 'metric', 'a number', metric)
@@ -324,6 +330,7 @@ export class ReduceLROnPlateau implements Scheduler {
     return [...this.#lastLr]
   }
 
+  /** All that the schedule depends on, as plain data. */
   stateDict(): SchedulerState {
     return {
       // JSON has no infinity.
@@ -335,6 +342,7 @@ export class ReduceLROnPlateau implements Scheduler {
     }
   }
 
+  /** Goes on from what stateDict gave. */
   loadStateDict(state: SchedulerState): void {
     const fn = 'ReduceLROnPlateau.loadStateDict'
     const lastLr = stateRates(fn, state, 'lastLr', groupsOf(this.optimizer).length)

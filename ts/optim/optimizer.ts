@@ -26,7 +26,9 @@ export interface OptimizerOptions {
 
 /** Parameters with options of their own; as the dicts that PyTorch's optimisers take. */
 export type ParamGroupInput<G> = Partial<G> & { params: Tensor | Iterable<Tensor> }
+/** Parameters with settings of their own. */
 export type ParamGroup<G> = G & { params: Tensor[] }
+/** Parameters, or groups of them. */
 export type Params<G> = Iterable<Tensor> | Iterable<ParamGroupInput<G>>
 
 /** What an optimiser remembers of one parameter. */

@@ -23,6 +23,7 @@ export interface SGDGroup {
   maximize: boolean
 }
 
+/** What {@link SGD} takes. */
 export type SGDOptions = Partial<SGDGroup> & OptimizerOptions
 
 const atLeastZero: Check = (fn, name, value) => checkNumber(fn, name, value, 0)

@@ -4,6 +4,7 @@ import { replaceFile } from '../io/folders.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
 import { isRecord } from './state.js'
 
+/** What was measured at one point of a training. */
 export interface HistoryRecord {
   /** After some steps of training ('step'), after a validation, or at the end of an epoch. */
   kind: 'step' | 'validation' | 'epoch'
@@ -47,6 +48,7 @@ export class History {
     return `${[['kind', 'epoch', 'step', ...names].join(','), ...lines].join('\n')}\n`
   }
 
+  /** Writes {@link toCSV} to a file. @throws Error of the file system, with the path */
   async writeCSV(path: string): Promise<void> {
     await write('History.writeCSV', path, this.toCSV())
   }
@@ -79,14 +81,17 @@ export class History {
     )
   }
 
+  /** Writes {@link toSVG} to a file. @throws Error of the file system, with the path */
   async writeSVG(path: string, options?: { metric?: string } & PlotOptions): Promise<void> {
     await write('History.writeSVG', path, this.toSVG(options))
   }
 
+  /** The records, as JSON.stringify wants them. */
   toJSON(): HistoryRecord[] {
     return this.records
   }
 
+  /** A history of records that {@link toJSON} gave. */
   static fromJSON(records: HistoryRecord[]): History {
     checkIterable('History.fromJSON', 'records', records, 'an array of records')
     const history = new History()

@@ -13,6 +13,7 @@ import { isBetter, monitored } from './monitor.js'
 import type { Trainer } from './trainer.js'
 import type { Callback } from './types.js'
 
+/** What {@link ModelCheckpoint} takes; as in Lightning. */
 export interface ModelCheckpointOptions {
   /** The folder for the checkpoints `last` and `best`; made if it does not exist. */
   dirpath: string

@@ -11,6 +11,7 @@ import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { History } from './history.js'
 import type { Callback, Logger, SchedulerConfig, StopReason, TrainableOptimizer } from './types.js'
 
+/** What {@link Trainer} takes; Lightning's names. */
 export interface TrainerOptions {
   /** Passes over the data. Default: 1000, or no limit with maxSteps. */
   maxEpochs?: number
@@ -53,6 +54,7 @@ export interface TrainerOptions {
   seed?: number
 }
 
+/** What `fit` takes besides model and data. */
 export interface FitOptions {
   /** Default: what the model's configureOptimizers gives. */
   optimizer?: TrainableOptimizer
@@ -61,6 +63,7 @@ export interface FitOptions {
   ckptPath?: string
 }
 
+/** What `fit` resolves with. */
 export interface FitResult {
   /** 'shouldStop' is a callback's doing, EarlyStopping's for example. */
   stopped: StopReason

@@ -7,6 +7,7 @@ export interface Series {
   points: [x: number, y: number][]
 }
 
+/** Title, labels, size and scale of a picture. */
 export interface PlotOptions {
   title?: string
   xLabel?: string

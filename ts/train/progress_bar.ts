@@ -31,6 +31,7 @@ function describeProgress(
   return parts.join(', ')
 }
 
+/** What {@link ProgressBar} takes. */
 export interface ProgressBarOptions {
   /** Default: standard error. */
   stream?: NodeJS.WriteStream
@@ -56,10 +57,12 @@ export class ProgressBar implements Callback {
     this.everyNEpochs = checkInteger('ProgressBar', 'everyNEpochs', options.everyNEpochs ?? 1, 1)
   }
 
+  /** Called by the trainer. */
   onFitStart(): void {
     this.#lastLine = performance.now()
   }
 
+  /** Called by the trainer. */
   onTrainEpochStart(trainer: Trainer): void {
     this.#validation = []
     if (!this.#stream.isTTY || this.#bar !== null) return
@@ -114,6 +117,7 @@ export class ProgressBar implements Callback {
     )
   }
 
+  /** Called by the trainer. */
   onValidationStart(): void {
     this.#bar?.update({ state: 'validating' })
   }
@@ -144,10 +148,12 @@ export class ProgressBar implements Callback {
     this.#lastLine = performance.now()
   }
 
+  /** Called by the trainer. */
   onFitEnd(): void {
     this.stop()
   }
 
+  /** Called by the trainer. */
   onException(): void {
     this.stop()
   }

@@ -123,8 +123,8 @@ export class Trainer {
 
   /**
    * Trains a model.
-   * @param trainData batches, iterated once per epoch: {@link SequentialBatches},
-   *   {@link RandomWindows}, an array, any iterable
+   * @param trainData batches, iterated once per epoch: `data.SequentialBatches`,
+   *   `data.RandomWindows`, an array, any iterable
    * @param validData batches to validate with, or nothing
    * @returns how it ended; also when the signal stopped it
    * @throws (rejects) TypeError or RangeError for arguments that do not fit together; RangeError for

@@ -39,10 +39,13 @@ export interface TrainableOptimizer {
   lr: number
   maxGradNorm: number | undefined
   maxGradValue: number | undefined
+  /** As that of `optim.Optimizer`. */
   zeroGrad(): void
+  /** As that of `optim.Optimizer`. */
   step(): Promise<void>
   /** Numbers, strings, arrays, maps and tensors, for checkpoints. */
   stateDict(): unknown
+  /** Goes on from what stateDict gave. */
   loadStateDict(state: never): void
 }
 
@@ -61,6 +64,7 @@ export interface TrainingModule<B> extends Module {
   trainingStep(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
   /** The same for validation, called in evaluation mode without recording. */
   validationStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
+  /** The optimiser, or it with a schedule, for a `fit` that is given none. */
   configureOptimizers?():
     | TrainableOptimizer
     | { optimizer: TrainableOptimizer; lrScheduler?: Scheduler | SchedulerConfig }
@@ -75,8 +79,11 @@ export interface TrainingModule<B> extends Module {
 /** Batches that can be given for any epoch and from any position; the tensors are new each time. */
 export interface SeekableSource<B> {
   readonly length: number
+  /** The batches of an epoch, from the one with number `start` on. */
   batches(epoch: number, start?: number): Iterable<B>
+  /** Where the source is, as plain data for a checkpoint. */
   state(): object
+  /** Goes on from what state gave. */
   restore(state: object): void
 }
 
@@ -102,10 +109,13 @@ export interface Logger {
  * Without a batch hook, nothing happens in between steps.
  */
 export interface Callback {
+  /** Before anything else. */
   onFitStart?(trainer: Trainer, model: Module): Awaitable<void>
+  /** Before the first batch of an epoch. */
   onTrainEpochStart?(trainer: Trainer, model: Module): Awaitable<void>
   /** After each optimiser step (which may still be running on the device). */
   onTrainBatchEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  /** Before the first validation batch. */
   onValidationStart?(trainer: Trainer, model: Module): Awaitable<void>
   /** The results are in `trainer.callbackMetrics`. */
   onValidationEnd?(trainer: Trainer, model: Module): Awaitable<void>
@@ -113,12 +123,15 @@ export interface Callback {
   onTrainEpochEnd?(trainer: Trainer, model: Module): Awaitable<void>
   /** When the signal has stopped training, before onFitEnd. */
   onAbort?(trainer: Trainer, model: Module): Awaitable<void>
+  /** After everything, also where training was stopped early. */
   onFitEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  /** When training fails, before `fit` rejects with the error. */
   onException?(trainer: Trainer, model: Module, error: unknown): Awaitable<void>
   /** What distinguishes this callback's state in a checkpoint; only with stateDict. */
   readonly stateKey?: string
   /** Plain JSON to keep in checkpoints. */
   stateDict?(): object
+  /** Goes on from what stateDict gave, when training resumes. */
   loadStateDict?(state: object): void
 }
 

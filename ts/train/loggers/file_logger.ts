@@ -5,6 +5,7 @@ import { checkInteger, checkOptions, typeError } from '../../errors.js'
 import { makeFolders } from '../../io/folders.js'
 import type { Logger } from '../types.js'
 
+/** What every logger that writes files takes. */
 export interface LoggerOptions {
   /** A folder in saveDir for runs that belong together. Default: saveDir itself. */
   name?: string
