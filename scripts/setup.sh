@@ -58,6 +58,16 @@ if [ -n "$missing" ]; then
   }
 fi
 
+# ---- MPI, which only tests of several processes need ----
+if ! command -v mpirun >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  echo 'setup: installing openmpi-bin, for tests'
+  line='apt-get install -y --no-install-recommends openmpi-bin'
+  env DEBIAN_FRONTEND=noninteractive $line >"$log" 2>&1 || {
+    apt-get update >>"$log" 2>&1 || true
+    env DEBIAN_FRONTEND=noninteractive $line >>"$log" 2>&1
+  } || echo 'setup: openmpi-bin could not be installed; tests of several processes are left out'
+fi
+
 # ---- npm packages and the build ----
 if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
   echo 'setup: installing npm packages'

@@ -208,6 +208,60 @@ class Gradients {
   }
 }
 
+/** Told of the gradients of leaves while a backward runs; for averaging them over processes. */
+export interface GradientListener {
+  /** All of a leaf's gradient has been added to its `.grad`, or nothing has come to it. */
+  complete(leaf: Tensor): void
+  /** The backward that reached some of the leaves is over. May throw. */
+  finished(): void
+}
+
+const listeners = new WeakMap<Tensor, GradientListener>()
+let listening = false
+
+/** Internal: from now on, `listener` hears of the gradients of `leaf`. One for each leaf. */
+export function listenToGradient(leaf: Tensor, listener: GradientListener): void {
+  listening = true
+  listeners.set(leaf, listener)
+}
+
+export function gradientListener(leaf: Tensor): GradientListener | undefined {
+  return listeners.get(leaf)
+}
+
+/** Counts what is still to come to each leaf that somebody listens to. */
+class Arrivals {
+  readonly #open = new Map<Tensor, number>()
+  readonly #listeners = new Set<GradientListener>()
+
+  constructor(order: readonly Node[]) {
+    for (const { edges } of order) {
+      for (const edge of edges) {
+        if (edge === null || edge.to instanceof Node) continue
+        const listener = listeners.get(edge.to)
+        if (listener === undefined) continue
+        this.#open.set(edge.to, (this.#open.get(edge.to) ?? 0) + 1)
+        this.#listeners.add(listener)
+      }
+    }
+  }
+
+  /** A node has sent all that it will send. */
+  passed(node: Node): void {
+    for (const edge of node.edges) {
+      if (edge === null || edge.to instanceof Node) continue
+      const open = this.#open.get(edge.to)
+      if (open === undefined) continue
+      this.#open.set(edge.to, open - 1)
+      if (open === 1) listeners.get(edge.to)?.complete(edge.to)
+    }
+  }
+
+  over(): void {
+    for (const listener of this.#listeners) listener.finished()
+  }
+}
+
 function addValues(a: Tensor, b: Tensor): Tensor {
   const sum = binding.binary(BinaryOp.add, a.buffer, b.buffer, [a.numel], [1], [1])
   return Tensor.wrap(sum, a.shape, a.device)
@@ -245,13 +299,16 @@ export function runBackward(
   }
   const order = reachable(root.gradFn)
   root.gradFn.slots()[root.outputIndex] = seed
+  const arrivals = listening ? new Arrivals(order) : null
   for (const node of order) {
     const { arrived } = node
     node.arrived = null
     // Nothing flowed here when every path to it returned no gradient.
     if (arrived !== null) gradients.pass(node, arrived, node.run(arrived, retain))
     else if (!retain) node.release()
+    arrivals?.passed(node)
   }
+  arrivals?.over()
 }
 
 /** By device. */

@@ -32,6 +32,8 @@ export const RandomKind = { uniform: 0, normal: 1 } as const
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
 /** What a GPU computes products of float32 in. */
 export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
+/** What allReduce makes of the processes' values. */
+export const Reduce = { sum: 0, min: 1, max: 2, product: 3 } as const
 export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
 
 export interface EngineInfo {
@@ -378,6 +380,31 @@ export interface Binding {
     count: number,
     ...rest: (Buffer | number)[]
   ): void
+
+  // several processes; collectives are queued
+  /** Why MPI cannot be used, or an empty string; what it calls itself. Opens it. */
+  mpi(): { missing: string; version: string }
+  /** How many processes a launcher has started together; 1 without one. */
+  launchedProcesses(): number
+  /** Begins; the CPU's queue waits for the others. Throws when that cannot be. */
+  joinGroup(): void
+  leaveGroup(): void
+  group(): [rank: number, size: number] | null
+  /** As the process ends with this code: waits for the others, or ends them. */
+  endGroup(code: number): void
+  /** Since the group was joined; see Traffic in native/distributed/world.h. */
+  traffic(): { calls: number; bytes: number; seconds: number; waited: number }
+  /** In place; `mean` divides the sum by the number of processes. */
+  allReduce(x: Buffer, op: number, mean: boolean): void
+  broadcast(x: Buffer, root: number): void
+  /** All processes' values, one after the other. */
+  allGather(x: Buffer): Buffer
+  barrier(): void
+  /** Fails, in the queue, with "[op] what: …" unless all processes give the same text. */
+  checkSame(op: string, what: string, text: string): void
+  /** Of gradients over all processes, by these weights; for endAverage, which changes the gradients. */
+  beginAverage(grads: readonly Buffer[], weight: number): [ticket: number, flat: Buffer]
+  endAverage(ticket: number, flat: Buffer, grads: readonly Buffer[]): void
 }
 
 const require = createRequire(import.meta.url)

@@ -14,6 +14,7 @@ export {
   setNumThreads,
   synchronize,
 } from './device.js'
+export * as distributed from './distributed/index.js'
 export { full, ones, rand, randn, tensor, uniform, zeros } from './factories.js'
 export * as io from './io/index.js'
 export * as models from './models/index.js'

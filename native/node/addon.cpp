@@ -89,6 +89,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_loss(env, exports, this);
   register_optim(env, exports, this);
   register_dlpack(env, exports, this);
+  register_distributed(env, exports, this);
 }
 
 void Addon::shut_down() {

@@ -147,6 +147,9 @@ async function settled(result: unknown, depth = 0): Promise<void> {
 const FILES =
   /^(io\.|onnx\.export|data\.loadText|models\.LanguageModel\.(load|save)|History\.write)/
 
+/** What is an error however it is called: without a fit, without other processes. */
+const REFUSED = /^(nn.ModuleList.forward|Trainer.saveCheckpoint|distributed\.|nn.parallel\.)/
+
 async function refusedOrDone(name: string, call: () => unknown, said: () => string): Promise<void> {
   const fail = (when: string, error: unknown): never => {
     throw new Error(`${said()}: ${when}: ${(error as Error)?.stack ?? String(error)}`)
@@ -229,7 +232,7 @@ const complete: Property = {
       try {
         await settled((f as (...args: unknown[]) => unknown)(...args))
       } catch (error) {
-        if (!FILES.test(name) && !/^(nn.ModuleList.forward|Trainer.saveCheckpoint)$/.test(name))
+        if (!FILES.test(name) && !REFUSED.test(name))
           throw new Error(`${name}: ${(error as Error).stack}`)
       }
     }

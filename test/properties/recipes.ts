@@ -1,5 +1,6 @@
 /** A right call of every function that the package exports, to be made wrong; see arguments.ts. */
 import * as library from 'fused-rnn'
+import { processes } from './recipes/distributed.js'
 import { layers, modules, sequences } from './recipes/layers.js'
 import { context, factories, tensors } from './recipes/tensors.js'
 import { exchange, texts, wholeModels } from './recipes/texts.js'
@@ -13,6 +14,7 @@ export const recipes: Record<string, Recipe> = {
   ...layers,
   ...modules,
   ...sequences,
+  ...processes,
   ...optimisers,
   ...loggers,
   ...exchange,
@@ -29,6 +31,9 @@ const NOT_CALLED = [
   /^\w+Logger\.(write|logMetrics)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,
+  // They need a group, which test/distributed.test.ts makes.
+  /^distributed\.init(ProcessGroup)?$/,
+  /^nn\.parallel\.DistributedDataParallel\.(noSync|forward)$/,
 ]
 
 /** The exported functions, constructors and methods that have no recipe. */

@@ -22,6 +22,7 @@ export {
   Parameter,
   Sequential,
 } from './module.js'
+export * as parallel from './parallel.js'
 export {
   GRU,
   LSTM,

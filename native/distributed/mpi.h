@@ -1,0 +1,72 @@
+// What is used of MPI, on the one thread that initialises it (MPI_THREAD_FUNNELED). The library is
+// opened at run time and nothing of its headers is needed to build: load_mpi.cpp declares what is
+// called, once for each of the two binary interfaces there are, Open MPI's and MPICH's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "fused_rnn/dtype.h"
+
+namespace fused_rnn::distributed {
+
+enum class Kind : int32_t { all_reduce, broadcast, all_gather, barrier };
+enum class Reduce : int32_t { sum, min, max, product };
+
+// One collective, of every process of the group. All have to make the same ones in the same order.
+struct Call {
+  Kind kind = Kind::barrier;
+  Reduce op = Reduce::sum;
+  DType dtype = DType::float32;
+  int root = 0;       // of broadcast
+  int64_t count = 0;  // elements of one process
+  // [count], in place; of all_gather [size, count], with this process's part filled
+  void* data = nullptr;
+  std::shared_ptr<void> owner = nullptr;  // keeps `data`
+};
+
+class Mpi {
+ public:
+  virtual ~Mpi() = default;
+
+  // As the library calls itself: "Open MPI v4.1.4".
+  virtual std::string version() = 0;
+
+  // All of these throw std::runtime_error with MPI's own words.
+  // Once in a process.
+  virtual void init() = 0;
+  // Communicators of our own, so that nobody else's messages are met.
+  virtual void join() = 0;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  // Begins a collective; test() says whether it is over, and has to be called for it to go on. One
+  // at a time.
+  virtual void start(const Call& call) = 0;
+  virtual bool test() = 0;
+
+  // Tells the others that no collective will come from here any more.
+  virtual void say_left() = 0;
+  // A process that has said so, or -1.
+  virtual int who_left() = 0;
+  // Begins what test() sees the end of when all have said so.
+  virtual void start_leaving() = 0;
+  // After that; join() may follow.
+  virtual void end_leaving() = 0;
+  virtual void finalize() = 0;
+  // Ends all processes that were started together.
+  virtual void abort(int code) = 0;
+
+ protected:
+  int rank_ = -1;
+  int size_ = 0;
+};
+
+// Opens the library. Null when there is none; then `why` says what was looked for.
+std::unique_ptr<Mpi> open_mpi(std::string& why);
+
+// How many processes a launcher (mpirun, srun) says it has started with this one; 1 without one.
+int launched_processes();
+
+}  // namespace fused_rnn::distributed

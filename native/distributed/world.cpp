@@ -1,0 +1,320 @@
+#include "distributed/world.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
+
+#include "core/context.h"
+
+namespace fused_rnn::distributed {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Between two looks at a collective: the core belongs to those who compute. A large message takes
+// many of them.
+constexpr auto kShortestPause = std::chrono::microseconds(5);
+constexpr auto kLongestPause = std::chrono::microseconds(200);
+// Collectives that take longer than this look for processes that have left …
+constexpr double kPatience = 0.01;
+// … which may have done their part before: so long its traces are waited for.
+constexpr double kGrace = 1;
+
+const char* name_of(Kind kind) {
+  switch (kind) {
+    case Kind::all_reduce:
+      return "allReduce";
+    case Kind::broadcast:
+      return "broadcast";
+    case Kind::all_gather:
+      return "allGather";
+    case Kind::barrier:
+      break;
+  }
+  return "barrier";
+}
+
+}  // namespace
+
+World& World::instance() {
+  static auto* world = new World;
+  return *world;
+}
+
+bool World::open(std::unique_lock<std::mutex>&) {
+  if (!opened_) mpi_ = open_mpi(missing_);
+  opened_ = true;
+  return mpi_ != nullptr;
+}
+
+std::string World::missing() {
+  std::unique_lock lock(mutex_);
+  open(lock);
+  return missing_;
+}
+
+std::string World::version() {
+  std::unique_lock lock(mutex_);
+  return open(lock) ? mpi_->version() : std::string();
+}
+
+void World::join() {
+  std::unique_lock lock(mutex_);
+  if (!open(lock)) throw std::runtime_error(missing_);
+  if (state_ != State::out)
+    throw std::runtime_error("this process is in a group already, or on its way");
+  if (!broken_.empty()) throw std::runtime_error(broken_);
+  if (ended_) throw std::runtime_error("the process is ending");
+  change(State::joining);
+  if (thread_.joinable()) return;
+  thread_ = std::thread([this] { work(); });
+  // For an environment that is gone without an exit event of its own.
+  std::atexit([] { instance().end(1); });
+}
+
+void World::leave() {
+  std::unique_lock lock(mutex_);
+  if (state_ != State::joined) throw std::runtime_error("this process is in no group");
+  if (!broken_.empty()) throw std::runtime_error(broken_);
+  change(State::leaving);
+}
+
+void World::change(State state) {
+  change_error_.clear();
+  state_ = state;
+  asked_.notify_all();
+}
+
+uint64_t World::ticket() {
+  std::lock_guard lock(mutex_);
+  if (!broken_.empty()) throw std::runtime_error(broken_);
+  if (state_ != State::joined) throw std::runtime_error("this process is in no group");
+  entries_.emplace(drawn_, Entry{});
+  return drawn_++;
+}
+
+void World::submit(uint64_t ticket, Call call) {
+  std::lock_guard lock(mutex_);
+  entries_.at(ticket).call = std::move(call);
+  asked_.notify_all();
+}
+
+void World::skip(uint64_t ticket) noexcept {
+  std::lock_guard lock(mutex_);
+  if (broken_.empty()) {
+    broken_ =
+        "this process has left out a collective, since an operation before it failed or was "
+        "dropped, and cannot go on with the others";
+  }
+  const auto found = entries_.find(ticket);
+  if (found != entries_.end()) {
+    found->second.over = true;
+    found->second.error = broken_;
+  }
+  asked_.notify_all();
+  settled_.notify_all();
+}
+
+void World::refuse(std::string why) {
+  std::lock_guard lock(mutex_);
+  if (broken_.empty()) broken_ = std::move(why);
+  asked_.notify_all();
+}
+
+template <class F>
+void World::wait_until(std::unique_lock<std::mutex>& lock, const std::atomic<bool>& stopping, F f) {
+  while (!settled_.wait_for(lock, std::chrono::milliseconds(20), f)) {
+    if (stopping.load(std::memory_order_relaxed)) throw Cancelled{};
+  }
+}
+
+Call World::wait(uint64_t ticket, const std::atomic<bool>& stopping) {
+  std::unique_lock lock(mutex_);
+  const auto begin = Clock::now();
+  Entry& entry = entries_.at(ticket);
+  wait_until(lock, stopping, [&] { return entry.over; });
+  traffic_.waited += since(begin);
+  const std::string error = std::move(entry.error);
+  Call call = entry.call.value_or(Call{});
+  entries_.erase(ticket);
+  if (!error.empty()) throw std::runtime_error(error);
+  return call;
+}
+
+void World::wait_for_change(const std::atomic<bool>& stopping) {
+  std::unique_lock lock(mutex_);
+  wait_until(lock, stopping, [&] { return state_ == State::joined || state_ == State::out; });
+  if (!change_error_.empty()) throw std::runtime_error(std::exchange(change_error_, {}));
+}
+
+Traffic World::traffic() {
+  std::lock_guard lock(mutex_);
+  return traffic_;
+}
+
+void World::work() {
+#if defined(__linux__)
+  // Pauses are as short as they say.
+  prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
+#endif
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const auto next = [&] {
+      const auto found = entries_.find(next_);
+      return found != entries_.end() && found->second.call && !found->second.over ? &found->second
+                                                                                  : nullptr;
+    };
+    // Tickets that are still to come from a queue are waited for also when the process ends.
+    asked_.wait(lock, [&] {
+      return abort_ || next() != nullptr || state_ == State::joining || state_ == State::leaving ||
+             (ending_ && (next_ == drawn_ || !broken_.empty()));
+    });
+    if (abort_) break;
+    if (Entry* entry = next()) {
+      if (broken_.empty()) {
+        carry_out(lock, *entry);
+      } else {
+        entry->over = true;
+        entry->error = broken_;
+        settled_.notify_all();
+      }
+      next_ += 1;
+    } else if (state_ == State::joining || state_ == State::leaving) {
+      carry_out_change(lock);
+    } else {
+      break;
+    }
+  }
+  const std::string broken = broken_;
+  lock.unlock();
+  finish(broken);
+}
+
+void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
+  const Call call = *entry.call;
+  lock.unlock();
+  const auto begin = Clock::now();
+  std::string error;
+  try {
+    mpi_->start(call);
+    if (!poll(true)) error = left_;
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  lock.lock();
+  traffic_.calls += 1;
+  traffic_.bytes += 4 * call.count;
+  traffic_.seconds += since(begin);
+  if (!error.empty()) {
+    entry.error = std::string("[") + name_of(call.kind) + "] " + error;
+    if (broken_.empty()) broken_ = "a collective has failed before: " + entry.error;
+  }
+  entry.over = true;
+  settled_.notify_all();
+}
+
+void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
+  const bool joining = state_ == State::joining;
+  const bool first = !std::exchange(initialised_, true);
+  lock.unlock();
+  std::string error;
+  try {
+    if (joining) {
+      if (first) mpi_->init();
+      mpi_->join();
+    } else {
+      leave_others();
+    }
+  } catch (const std::exception& e) {
+    error = e.what();
+  }
+  lock.lock();
+  rank_ = mpi_->rank();
+  size_ = mpi_->size();
+  if (joining && error.empty() && size_ == 1 && launched_processes() > 1) {
+    error = "a launcher has started " + std::to_string(launched_processes()) + " processes, but " +
+            mpi_->version() +
+            " sees only this one: it belongs to another launcher; set FUSED_RNN_MPI to the library "
+            "of the launcher's MPI";
+  }
+  if (!error.empty()) broken_ = error;
+  change_error_ = error;
+  traffic_ = {};
+  state_ = joining && error.empty() ? State::joined : State::out;
+  settled_.notify_all();
+}
+
+void World::leave_others() {
+  mpi_->say_left();
+  mpi_->start_leaving();
+  poll(false);
+  if (!abort_) mpi_->end_leaving();
+}
+
+bool World::poll(bool whoever_leaves) {
+  const auto begin = Clock::now();
+  std::chrono::microseconds pause = kShortestPause;
+  double noticed = -1;
+  while (!mpi_->test()) {
+    if (abort_) return true;
+    const double seconds = since(begin);
+    if (whoever_leaves && seconds > kPatience) {
+      const int who = mpi_->who_left();
+      if (who >= 0 && noticed < 0) noticed = seconds;
+      if (who >= 0 && seconds - noticed > kGrace) {
+        left_ = "the process of rank " + std::to_string(who) + " has left the group";
+        return false;
+      }
+    }
+    if (seconds < 20e-6) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, std::chrono::microseconds(kLongestPause));
+    }
+  }
+  return true;
+}
+
+void World::end(int code) noexcept {
+  std::unique_lock lock(mutex_);
+  if (std::exchange(ended_, true) || !thread_.joinable()) return;
+  code_ = code;
+  if (code != 0 && size_ > 1) abort_ = true;
+  ending_ = true;
+  asked_.notify_all();
+  lock.unlock();
+  thread_.join();
+}
+
+// On the thread, which does nothing after it.
+void World::finish(std::string broken) {
+  if (!initialised_) return;
+  try {
+    if (mpi_->size() == 1) return mpi_->finalize();
+    if (!abort_ && broken.empty() && joined()) leave_others();
+    if (!abort_ && broken.empty()) return mpi_->finalize();
+  } catch (const std::exception& e) {
+    broken = e.what();
+  }
+  if (code_ == 0) {  // the script does not know
+    code_ = 1;
+    std::fprintf(stderr, "fused-rnn: rank %d: %s\n", mpi_->rank(), broken.c_str());
+  }
+  // What has been printed is to come before what the launcher will say.
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  mpi_->abort(code_);
+}
+
+}  // namespace fused_rnn::distributed

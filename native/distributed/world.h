@@ -1,0 +1,107 @@
+// The processes that train together, as one of them sees it: a thread of its own makes the
+// collectives, one after the other in the order in which their tickets were drawn, so that neither
+// the script's thread nor a queue's worker is ever inside MPI.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "distributed/mpi.h"
+
+namespace fused_rnn::distributed {
+
+// What the collectives since join() have moved; for measurements.
+struct Traffic {
+  int64_t calls = 0;
+  int64_t bytes = 0;   // handed to MPI by this process
+  double seconds = 0;  // during which a collective was under way
+  double waited = 0;   // of these, during which a queue did nothing but wait for one
+};
+
+class World {
+ public:
+  // There is one in a process, as there is one MPI. Never destroyed.
+  static World& instance();
+
+  // Why there is no MPI here, or empty; and what it calls itself. Opens the library. Any thread.
+  std::string missing();
+  std::string version();
+
+  // Begin; wait_for_change() says when they are over, or throws what was wrong. Of all processes.
+  void join();
+  void leave();
+  bool joined() const { return state_.load(std::memory_order_acquire) == State::joined; }
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  // A place in the order. To be drawn where the order is that of all processes: on the script's
+  // thread, at the call. Throws when there is no group, or it cannot be used any more.
+  uint64_t ticket();
+  // The ticket's collective may begin.
+  void submit(uint64_t ticket, Call call);
+  // It will never be: what it needs has failed. No later one can be, as the others still wait.
+  void skip(uint64_t ticket) noexcept;
+  // The processes differ in what they have to have in common: no later collective can be.
+  void refuse(std::string why);
+  // Waits until it is over and gives the call back. Throws std::runtime_error when it failed,
+  // Cancelled when `stopping`.
+  Call wait(uint64_t ticket, const std::atomic<bool>& stopping);
+  void wait_for_change(const std::atomic<bool>& stopping);
+
+  Traffic traffic();
+
+  // For the process's end, with its exit code, while the queues still work: 0 waits for the
+  // collectives that are under way and takes leave of the others; another one, or a failure, ends
+  // them all. Returns at once if there was no group. Idempotent.
+  void end(int code) noexcept;
+
+ private:
+  enum class State { out, joining, joined, leaving };
+  struct Entry {
+    std::optional<Call> call;
+    bool over = false;
+    std::string error;
+  };
+
+  bool open(std::unique_lock<std::mutex>& lock);
+  void change(State state);
+  void work();
+  void carry_out_change(std::unique_lock<std::mutex>& lock);
+  void carry_out(std::unique_lock<std::mutex>& lock, Entry& entry);
+  // Until test() says so; false when a process has left first.
+  bool poll(bool whoever_leaves);
+  void leave_others();
+  void finish(std::string broken);
+  template <class F>
+  void wait_until(std::unique_lock<std::mutex>& lock, const std::atomic<bool>& stopping, F f);
+
+  std::mutex mutex_;
+  std::condition_variable asked_;    // for the thread
+  std::condition_variable settled_;  // for those who wait
+  std::thread thread_;
+  std::unique_ptr<Mpi> mpi_;
+  bool opened_ = false;
+  std::string missing_;
+  std::atomic<State> state_{State::out};
+  bool initialised_ = false;
+  int rank_ = -1, size_ = 0;
+  std::string change_error_;
+  std::string broken_;  // why the group cannot be used any more
+  uint64_t drawn_ = 0, next_ = 0;
+  std::map<uint64_t, Entry> entries_;
+  std::string left_;  // after poll() was false
+  Traffic traffic_;
+  bool ending_ = false, ended_ = false;
+  std::atomic<bool> abort_{false};
+  int code_ = 0;
+};
+
+}  // namespace fused_rnn::distributed

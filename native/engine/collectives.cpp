@@ -1,0 +1,209 @@
+#include "engine/collectives.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+namespace fused_rnn {
+namespace {
+
+using distributed::Call;
+using distributed::Kind;
+using distributed::World;
+
+// Drawn at the call, used by the job that holds it. When that is left out or dropped, the world
+// hears of it.
+class Turn {
+ public:
+  Turn() : ticket_(World::instance().ticket()) {}
+  ~Turn() {
+    if (!used_) World::instance().skip(ticket_);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  uint64_t ticket() const { return ticket_; }
+
+  // With the values of `buffer`.
+  void submit(Call call, const Buffer& buffer, const Context& context) {
+    const Buffer host = on_host(buffer, context);
+    call.dtype = buffer.dtype;
+    call.data = host.raw();
+    call.owner = host.storage;
+    used_ = true;
+    World::instance().submit(ticket_, std::move(call));
+  }
+
+ private:
+  static Buffer on_host(const Buffer& buffer, const Context& context) {
+    if (context.device == nullptr) return buffer;
+    const Buffer host = Buffer::make(buffer.length, buffer.dtype);
+    context.device->download(host.raw(), buffer.raw(), static_cast<size_t>(buffer.length) * 4);
+    return host;
+  }
+
+  const uint64_t ticket_;
+  bool used_ = false;
+};
+
+// Waits for a collective whose result belongs into `buffer`.
+void receive(uint64_t ticket, const Buffer& buffer, const Context& context) {
+  const Call call = World::instance().wait(ticket, context.stopping);
+  if (context.device == nullptr) return;
+  context.device->upload(buffer.raw(), call.data, static_cast<size_t>(buffer.length) * 4);
+}
+
+// Never on the script's thread, however small.
+void push(Place& place, const char* op, Buffers reads, Buffers writes,
+          std::function<void(Context&)> run) {
+  Job job;
+  job.op = op;
+  job.reads.assign(reads.begin(), reads.end());
+  job.writes.assign(writes.begin(), writes.end());
+  job.run = std::move(run);
+  place.queue.push(std::move(job));
+}
+
+// out[i] = a[i] op b, for all of out.
+BinaryArgs with_one(BinaryOp op, const Buffer& out, const float* a, const float* b, float number) {
+  BinaryArgs args{};
+  args.op = op;
+  args.out = out.f32();
+  args.a = a;
+  args.b = b;
+  args.number = std::bit_cast<uint32_t>(number);
+  args.dims = 1;
+  args.shape[0] = out.length;
+  args.a_strides[0] = 1;
+  return args;
+}
+
+Buffer part(const Buffer& of, int64_t offset, int64_t length) {
+  return {of.storage, of.offset + offset, length, of.dtype};
+}
+
+// The first lines that differ.
+std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
+  std::istringstream as(a), bs(b);
+  for (;;) {
+    std::string x, y;
+    const bool more_a = static_cast<bool>(std::getline(as, x));
+    const bool more_b = static_cast<bool>(std::getline(bs, y));
+    if (more_a && more_b && x == y) continue;
+    return {more_a ? x : "no more", more_b ? y : "no more"};
+  }
+}
+
+}  // namespace
+
+void all_reduce(Place& place, const Buffer& x, Reduce op, bool mean) {
+  auto turn = std::make_shared<Turn>();
+  const auto processes = static_cast<float>(World::instance().size());
+  const Backend& backend = place.backend;
+  push(place, "allReduce", {x}, {x}, [=, &backend](Context& context) {
+    turn->submit({.kind = Kind::all_reduce, .op = op, .count = x.length}, x, context);
+    receive(turn->ticket(), x, context);
+    if (mean) backend.binary(with_one(BinaryOp::div, x, x.f32(), nullptr, processes), context);
+  });
+}
+
+void broadcast(Place& place, const Buffer& x, int root) {
+  auto turn = std::make_shared<Turn>();
+  push(place, "broadcast", {x}, {x}, [=](Context& context) {
+    turn->submit({.kind = Kind::broadcast, .root = root, .count = x.length}, x, context);
+    receive(turn->ticket(), x, context);
+  });
+}
+
+void all_gather(Place& place, const Buffer& x, const Buffer& out) {
+  auto turn = std::make_shared<Turn>();
+  const Buffer own = part(out, World::instance().rank() * x.length, x.length);
+  const Backend& backend = place.backend;
+  push(place, "allGather", {x}, {out}, [=, &backend](Context& context) {
+    backend.copy(
+        {static_cast<uint32_t*>(own.raw()), static_cast<const uint32_t*>(x.raw()), x.length},
+        context);
+    turn->submit({.kind = Kind::all_gather, .count = x.length}, out, context);
+    receive(turn->ticket(), out, context);
+  });
+}
+
+void barrier(Place& place) {
+  auto turn = std::make_shared<Turn>();
+  const Buffer nothing = Buffer::make(0);
+  push(place, "barrier", {}, {}, [=](Context& context) {
+    turn->submit({.kind = Kind::barrier}, nothing, context);
+    receive(turn->ticket(), nothing, context);
+  });
+}
+
+void check_same(Place& place, std::string op, std::string what, std::string text) {
+  auto lengths_turn = std::make_shared<Turn>();
+  auto texts_turn = std::make_shared<Turn>();
+  push(place, "checkSame", {}, {}, [=](Context& context) {
+    World& world = World::instance();
+    const Buffer lengths = Buffer::make(world.size(), DType::int32);
+    lengths.i32()[world.rank()] = static_cast<int32_t>(text.size());
+    lengths_turn->submit({.kind = Kind::all_gather, .count = 1}, lengths, context);
+    receive(lengths_turn->ticket(), lengths, context);
+    const int32_t longest = *std::max_element(lengths.i32(), lengths.i32() + world.size());
+    const int64_t words = longest / 4 + 1;
+    const Buffer texts = Buffer::make(words * world.size(), DType::int32);
+    const auto text_of = [&](int rank) {
+      return reinterpret_cast<char*>(texts.i32() + rank * words);
+    };
+    std::memcpy(text_of(world.rank()), text.data(), text.size());
+    texts_turn->submit({.kind = Kind::all_gather, .count = words}, texts, context);
+    receive(texts_turn->ticket(), texts, context);
+    const std::string first(text_of(0), static_cast<size_t>(lengths.i32()[0]));
+    for (int rank = 1; rank < world.size(); ++rank) {
+      const std::string other(text_of(rank), static_cast<size_t>(lengths.i32()[rank]));
+      if (other == first) continue;
+      const auto [a, b] = first_difference(first, other);
+      const std::string message = "[" + op + "] " + what +
+                                  ": expected the same in all processes, got " + a +
+                                  " on rank 0 and " + b + " on rank " + std::to_string(rank);
+      world.refuse(message);
+      throw std::runtime_error(message);
+    }
+  });
+}
+
+uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffer>& grads,
+                       float weight) {
+  auto turn = std::make_shared<Turn>();
+  const uint64_t ticket = turn->ticket();
+  const Backend& backend = place.backend;
+  push(place, "average", grads, {flat}, [=, &backend](Context& context) {
+    int64_t offset = 0;
+    for (const Buffer& grad : grads) {
+      const Buffer out = part(flat, offset, grad.length);
+      backend.binary(with_one(BinaryOp::mul, out, grad.f32(), nullptr, weight), context);
+      offset += grad.length;
+    }
+    backend.fill({flat.f32() + offset, 1, weight}, context);
+    turn->submit({.kind = Kind::all_reduce, .op = Reduce::sum, .count = flat.length}, flat,
+                 context);
+  });
+  return ticket;
+}
+
+void end_average(Place& place, uint64_t ticket, const Buffer& flat,
+                 const std::vector<Buffer>& grads) {
+  const Backend& backend = place.backend;
+  push(place, "average", {flat}, grads, [=, &backend](Context& context) {
+    receive(ticket, flat, context);
+    const float* values = flat.f32();
+    const float* total = values + flat.length - 1;
+    for (const Buffer& grad : grads) {
+      backend.binary(with_one(BinaryOp::div, grad, values, total, 0), context);
+      values += grad.length;
+    }
+  });
+}
+
+}  // namespace fused_rnn

@@ -1,0 +1,105 @@
+/** The processes that train together: joining them, leaving them, and how a process ends. */
+import { writeSync } from 'node:fs'
+import { inspect } from 'node:util'
+import { binding } from '../binding.js'
+import { checkOneOf, checkOptions } from '../errors.js'
+
+/** What carries the messages: 'mpi', any MPI that is installed. */
+export type DistributedBackend = 'mpi'
+
+export interface InitOptions {
+  /** Default 'mpi'. */
+  backend?: DistributedBackend
+}
+
+export const BACKENDS = ['mpi'] as const
+
+/** As `torch.distributed.is_available`: whether there is an MPI to be opened. */
+export function isAvailable(): boolean {
+  return binding.mpi().missing === ''
+}
+
+/** Whether this process has joined the others; as `torch.distributed.is_initialized`. */
+export function isInitialized(): boolean {
+  return binding.group() !== null
+}
+
+/**
+ * Joins the processes that `mpirun` has started with this one; as
+ * `torch.distributed.init_process_group`. Without mpirun the process is alone, rank 0 of 1.
+ *
+ * From then on a process that ends with an error ends all others, within a second; one that ends
+ * well waits for them.
+ * @returns a promise that settles when all have called it
+ * @throws TypeError; RangeError when no MPI is installed, or the process is in a group already
+ */
+export function init(options: InitOptions = {}): Promise<void> {
+  checkOptions('init', options, ['backend'])
+  checkOneOf('init', 'backend', options.backend ?? 'mpi', BACKENDS)
+  attempt('init', () => binding.joinGroup())
+  watchExit()
+  return joined()
+}
+
+async function joined(): Promise<void> {
+  await binding.synchronize(-1)
+}
+
+/**
+ * Leaves the others; as `torch.distributed.destroy_process_group`. All have to call it; without it,
+ * a process does so when it ends.
+ * @returns a promise that settles when all have called it
+ * @throws RangeError when the process is in no group
+ */
+export function destroy(): Promise<void> {
+  attempt('destroy', () => binding.leaveGroup())
+  return joined()
+}
+
+/** This process's number, from 0; as `torch.distributed.get_rank`. @throws TypeError without a group */
+export function rank(): number {
+  return member('rank')[0]
+}
+
+/** How many processes there are; as `torch.distributed.get_world_size`. @throws TypeError without a group */
+export function worldSize(): number {
+  return member('worldSize')[1]
+}
+
+/** Rank and size. @throws TypeError that says how to get into a group */
+export function member(fn: string): [rank: number, size: number] {
+  const group = binding.group()
+  if (group === null)
+    throw new TypeError(`[${fn}] this process is in no group: await distributed.init() before`)
+  return group
+}
+
+/** Calls the native side, whose messages know no function. */
+export function attempt<T>(fn: string, call: () => T): T {
+  try {
+    return call()
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause)
+    throw new RangeError(message.startsWith('[') ? message : `[${fn}] ${message}`, { cause })
+  }
+}
+
+/** "rank 1 of 4: " where there are several, for messages. */
+export function rankPrefix(): string {
+  const group = binding.group()
+  return group === null || group[1] === 1 ? '' : `rank ${group[0]} of ${group[1]}: `
+}
+
+let watching = false
+
+function watchExit(): void {
+  if (watching) return
+  watching = true
+  // Node prints an error after the exit event, in which the group is ended, and this process with it.
+  process.on('uncaughtExceptionMonitor', (error) => {
+    const prefix = rankPrefix()
+    if (prefix !== '') writeSync(2, `${prefix}${inspect(error)}\n`)
+  })
+  // Before the queues are stopped: collectives may be under way.
+  process.prependOnceListener('exit', (code) => binding.endGroup(code))
+}
