@@ -1,7 +1,10 @@
 /** Several processes under mpirun: programs in test/distributed, and what they print. */
 import { spawn, spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { emulated, testDevice } from './helpers.js'
 
 /** Open MPI's and MPICH's take other options. */
@@ -152,3 +155,184 @@ for (const [how, { says, code }] of Object.entries(failures)) {
     t.true(ended.seconds < 15, `after ${ended.seconds} s`)
   })
 }
+
+// ---- The Trainer -----------------------------------------------------------------------------------
+
+interface Fit {
+  stopped: string
+  globalStep: number
+  skippedSteps: number
+  /** How far the processes' parameters are apart. */
+  apart: number
+  norm: number
+  records: { kind: string; epoch: number; step: number; metrics: Record<string, number> }[]
+}
+
+const train = (size: number, scenario: object): Promise<Ended> => {
+  const args = [program('trainer'), JSON.stringify(scenario)]
+  return size === 1 ? run(process.execPath, args) : parallel(size, args)
+}
+
+/**
+ * Asserts the same records, their numbers within rounding; only those of steps where one has been
+ * interrupted, which leaves more.
+ */
+function sameFit(t: ExecutionContext, got: Fit, whole: Fit, what: string, steps = false): void {
+  const counted = (fit: Fit): Fit =>
+    steps ? { ...fit, records: fit.records.filter(({ kind }) => kind === 'step') } : fit
+  const [actual, expected] = [counted(got), counted(whole)]
+  t.is(actual.apart, 0, `${what}: all have the same parameters`)
+  t.is(actual.stopped, expected.stopped, what)
+  t.is(actual.globalStep, expected.globalStep, what)
+  t.is(actual.records.length, expected.records.length, what)
+  expected.records.forEach(({ metrics, ...where }, i) => {
+    const got = actual.records[i] as Fit['records'][number]
+    t.like(got, where, what)
+    t.deepEqual(Object.keys(got.metrics), Object.keys(metrics))
+    for (const [name, value] of Object.entries(metrics)) {
+      const off = Math.abs((got.metrics[name] as number) - value)
+      t.true(
+        off < 1e-4 * Math.max(1, value),
+        `${what}: ${where.kind} ${where.step} ${name} by ${off}`,
+      )
+    }
+  })
+  t.true(Math.abs(actual.norm - expected.norm) < 1e-3 * expected.norm, what)
+}
+
+const scenarios: Record<string, object> = {
+  // 7 columns among 2 or 4.
+  sequential: { batches: 'sequential', batchSize: 7, maxEpochs: 2, optimizer: 'sgd' },
+  // 77 windows: 9 columns in the last batch.
+  windows: { batches: 'windows', batchSize: 17, maxEpochs: 3 },
+  // 20 sentences of each length: batches of 6, 6, 6 and 2, of which some get no part.
+  buckets: { batches: 'buckets', batchSize: 6, maxEpochs: 2 },
+  // One waits for another, in front of which the results are the same.
+  slow: { batches: 'windows', batchSize: 8, maxSteps: 12, slow: 30 },
+}
+for (const [name, scenario] of Object.entries(scenarios)) {
+  several(`a fit of several processes is that of one: ${name}${why}`, async (t) => {
+    const alone = await json<Fit>(train(1, { ...scenario, slow: 0 }))
+    for (const size of [2, 4]) {
+      sameFit(t, await json<Fit>(train(size, scenario)), alone, `${name}, ${size} processes`)
+    }
+  })
+}
+
+several(`training goes on with another number of processes${why}`, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-distributed-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const [a, b] = [join(folder, 'a'), join(folder, 'b')]
+  for (const batches of ['sequential', 'windows']) {
+    const scenario = { batches, batchSize: 8, maxEpochs: 2 }
+    const alone = await json<Fit>(train(1, scenario))
+    // In the middle of an epoch, with a state that is carried on.
+    await json(train(2, { ...scenario, maxSteps: 5, to: a }))
+    await json(train(4, { ...scenario, maxSteps: 8, from: a, to: b }))
+    sameFit(
+      t,
+      await json<Fit>(train(2, { ...scenario, from: b })),
+      alone,
+      `${batches}, 2, 4, 2`,
+      true,
+    )
+    const again = await json<Fit>(train(1, { ...scenario, from: b }))
+    sameFit(t, again, alone, `${batches}, 2, 4, 1`, true)
+  }
+})
+
+once(`training goes on after a process has failed${why}`, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-distributed-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const every = join(folder, 'last')
+  const scenario = { batches: 'sequential', batchSize: 8, maxEpochs: 1 }
+  const alone = await json<Fit>(train(1, scenario))
+  const ended = await train(3, { ...scenario, throwAt: 4, every })
+  t.not(ended.code, 0)
+  t.regex(ended.stderr.trimStart(), /^rank 2 of 3: RangeError: the last one has had enough/)
+  t.true(ended.seconds < 15, `after ${ended.seconds} s`)
+  sameFit(t, await json<Fit>(train(2, { ...scenario, from: every })), alone, 'after it')
+})
+
+once(`what one process asks for ends all together${why}`, async (t) => {
+  const scenario = { batches: 'windows', batchSize: 8, maxEpochs: 3 }
+  const aborted = await json<Fit>(train(3, { ...scenario, abortAt: 4 }))
+  t.is(aborted.stopped, 'aborted')
+  t.true(aborted.globalStep >= 4 && aborted.globalStep <= 10, `${aborted.globalStep}`)
+  const stopped = await json<Fit>(train(3, { ...scenario, stopAt: 4 }))
+  t.is(stopped.stopped, 'shouldStop')
+  t.is(stopped.globalStep, aborted.globalStep)
+  const skipped = await json<Fit>(train(3, { ...scenario, infinite: true, nonFinite: 'skip' }))
+  t.is(skipped.skippedSteps, 1)
+  t.is(skipped.apart, 0)
+  const infinite = await train(3, { ...scenario, infinite: true })
+  t.not(infinite.code, 0)
+  t.regex(infinite.stderr, /\[Trainer\] (loss|gradient of [\w.]+): expected .* at step 3/)
+})
+
+once(`processes with other numbers of batches are refused${why}`, async (t) => {
+  const scenario = { batches: 'windows', batchSize: 8, maxEpochs: 1, uneven: true }
+  const known = await train(2, scenario)
+  t.not(known.code, 0)
+  t.regex(
+    known.stderr,
+    /\[fit\] what fit was given: expected the same in all processes, got trainData of 4 batches on rank 0 and trainData of 5 batches on rank 1/,
+  )
+  const unknown = await train(2, { ...scenario, seed: 1 })
+  t.not(unknown.code, 0)
+  t.regex(
+    unknown.stderr,
+    /\[fit\] trainData: expected as many batches in all processes, got no more than 4 on rank 0, more on rank 1/,
+  )
+})
+
+// ---- The command line ------------------------------------------------------------------------------
+
+once(`fused-rnn train with several processes${why}`, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-distributed-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+  await writeFile(
+    join(folder, 'text.txt'),
+    'all work and no play makes jack a dull boy\n'.repeat(60),
+  )
+  const options =
+    'train text.txt --hidden 12 --embedding 6 --batch-size 9 --steps 10 --sample-length 20'
+  const cli = (size: number, more: string): Promise<Ended> => {
+    const args = [main, ...`${options} ${more}`.split(' ')]
+    return size === 1 ? run(process.execPath, args, folder) : parallel(size, args, folder)
+  }
+  const curve = async (name: string): Promise<(string | number)[][]> => {
+    const [head = '', ...lines] = (await readFile(join(folder, name, 'history.csv'), 'utf8'))
+      .trim()
+      .split('\n')
+    const speed = head.split(',').indexOf('tokensPerSecond')
+    return lines.map((line) => line.split(',').map((x, i) => (i === speed ? '' : Number(x) || x)))
+  }
+  t.is((await cli(1, '--out one --epochs 3')).code, 0)
+  const four = await cli(4, '--out four --epochs 2')
+  t.is(four.code, 0, four.stderr)
+  t.is(four.stdout.match(/^run .*4 processes/gm)?.length, 1)
+  t.is(four.stdout.match(/^Trained /gm)?.length, 1)
+  // A training with fewer processes goes on from it.
+  const resumed = await parallel(2, [main, 'train', '--resume', 'four', '--epochs', '3'], folder)
+  t.is(resumed.code, 0, resumed.stderr)
+  const [one, other] = [await curve('one'), await curve('four')]
+  t.is(other.length, one.length)
+  one.forEach((line, i) => {
+    line.forEach((value, k) => {
+      const got = other[i]?.[k]
+      if (typeof value !== 'number') t.is(got, value)
+      else t.true(Math.abs(Number(got) - value) < 1e-3 * value, `line ${i}, ${k}: ${got}, ${value}`)
+    })
+  })
+  const again = await cli(3, '--out four')
+  t.is(again.code, 1)
+  t.regex(again.stderr, /^fused-rnn: rank 0 of 3: 'four' already has a model/)
+  const wide = await cli(4, '--out wide --batch-size 3')
+  t.is(wide.code, 1)
+  t.regex(
+    wide.stderr,
+    /batches: expected a batchSize of at least 4, a column for each process, got 3/,
+  )
+})

@@ -225,6 +225,10 @@ export function listenToGradient(leaf: Tensor, listener: GradientListener): void
   listeners.set(leaf, listener)
 }
 
+export function stopListening(leaf: Tensor): void {
+  listeners.delete(leaf)
+}
+
 export function gradientListener(leaf: Tensor): GradientListener | undefined {
   return listeners.get(leaf)
 }

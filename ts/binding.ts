@@ -386,10 +386,14 @@ export interface Binding {
   mpi(): { missing: string; version: string }
   /** How many processes a launcher has started together; 1 without one. */
   launchedProcesses(): number
+  /** This process's number among those that the launcher has started on this machine. */
+  localRank(): number
   /** Begins; the CPU's queue waits for the others. Throws when that cannot be. */
   joinGroup(): void
   leaveGroup(): void
   group(): [rank: number, size: number] | null
+  /** No later collective can be, and this process will end the others. */
+  breakGroup(why: string): void
   /** As the process ends with this code: waits for the others, or ends them. */
   endGroup(code: number): void
   /** Since the group was joined; see Traffic in native/distributed/world.h. */

@@ -246,6 +246,14 @@ const char* environment(const char* name) {
   return value != nullptr && value[0] != '\0' ? value : nullptr;
 }
 
+// Of the first variable that there is, but at least `least`, which is for none.
+int number_among(std::initializer_list<const char*> names, int least) {
+  for (const char* name : names) {
+    if (const char* value = environment(name)) return std::max(least, std::atoi(value));
+  }
+  return least;
+}
+
 // Launchers of MPICH's kind set PMI_SIZE, those of Open MPI OMPI_COMM_WORLD_SIZE.
 std::vector<std::string> candidates() {
   if (const char* given = environment("FUSED_RNN_MPI")) return {given};
@@ -289,11 +297,10 @@ std::unique_ptr<Mpi> open_mpi(std::string& why) {
   return nullptr;
 }
 
-int launched_processes() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
-    if (const char* value = environment(name)) return std::max(1, std::atoi(value));
-  }
-  return 1;
-}
+int launched_processes() { return number_among({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 1); }
+
+int local_processes() { return number_among({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}, 1); }
+
+int local_rank() { return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, 0); }
 
 }  // namespace fused_rnn::distributed

@@ -68,5 +68,8 @@ std::unique_ptr<Mpi> open_mpi(std::string& why);
 
 // How many processes a launcher (mpirun, srun) says it has started with this one; 1 without one.
 int launched_processes();
+// How many of them are on this machine, and which of those this one is.
+int local_processes();
+int local_rank();
 
 }  // namespace fused_rnn::distributed

@@ -291,7 +291,8 @@ void World::end(int code) noexcept {
   std::unique_lock lock(mutex_);
   if (std::exchange(ended_, true) || !thread_.joinable()) return;
   code_ = code;
-  if (code != 0 && size_ > 1) abort_ = true;
+  const bool alone = size_ <= 1 || (state_ == State::out && broken_.empty());
+  if (code != 0 && !alone) abort_ = true;
   ending_ = true;
   asked_.notify_all();
   lock.unlock();

@@ -49,7 +49,8 @@ class World {
   void submit(uint64_t ticket, Call call);
   // It will never be: what it needs has failed. No later one can be, as the others still wait.
   void skip(uint64_t ticket) noexcept;
-  // The processes differ in what they have to have in common: no later collective can be.
+  // No later collective can be: the processes differ in what they have to have in common, or one
+  // has failed.
   void refuse(std::string why);
   // Waits until it is over and gives the call back. Throws std::runtime_error when it failed,
   // Cancelled when `stopping`.

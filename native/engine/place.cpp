@@ -1,16 +1,18 @@
 #include "engine/place.h"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <thread>
 
 #include "core/allocator.h"
+#include "distributed/mpi.h"
 
 namespace fused_rnn {
 
 int default_threads() {
-  const unsigned cores = std::thread::hardware_concurrency();
-  return cores == 0 ? 1 : static_cast<int>(cores);
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, cores / distributed::local_processes());
 }
 
 Buffer upload(Place& place, const void* from, int64_t length, DType dtype) {

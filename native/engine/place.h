@@ -40,7 +40,7 @@ struct Place {
   }
 };
 
-// All cores.
+// All cores; where a launcher has started several processes on this machine, a share of them.
 int default_threads();
 
 // A copy of values of the host, where the place's device is.

@@ -21,6 +21,11 @@ Napi::Value launched_processes(Addon&, Args& args) {
   return Napi::Number::New(args.env(), distributed::launched_processes());
 }
 
+// localRank()
+Napi::Value local_rank(Addon&, Args& args) {
+  return Napi::Number::New(args.env(), distributed::local_rank());
+}
+
 void push_wait_for_change(Addon& addon, const char* op) {
   Job job;
   job.op = op;
@@ -50,6 +55,12 @@ Napi::Value group(Addon&, Args& args) {
   result.Set(0u, world.rank());
   result.Set(1u, world.size());
   return result;
+}
+
+// breakGroup(why)
+Napi::Value break_group(Addon&, Args& args) {
+  World::instance().refuse(args.text());
+  return args.env().Undefined();
 }
 
 // endGroup(code): as the process ends.
@@ -148,9 +159,11 @@ Napi::Value end_average(Addon& addon, Args& args) {
 void register_distributed(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<mpi>(env, exports, "mpi", addon);
   add_entry<launched_processes>(env, exports, "launchedProcesses", addon);
+  add_entry<local_rank>(env, exports, "localRank", addon);
   add_entry<join_group>(env, exports, "joinGroup", addon);
   add_entry<leave_group>(env, exports, "leaveGroup", addon);
   add_entry<group>(env, exports, "group", addon);
+  add_entry<break_group>(env, exports, "breakGroup", addon);
   add_entry<end_group>(env, exports, "endGroup", addon);
   add_entry<traffic>(env, exports, "traffic", addon);
   add_entry<all_reduce>(env, exports, "allReduce", addon);

@@ -105,7 +105,12 @@ function trainCommand(): Command {
 
     .optionsGroup('Training:')
     .option('--epochs <n>', 'passes over the text', whole(1), 10)
-    .option('--batch-size <n>', 'sequences side by side in a step', whole(1), 32)
+    .option(
+      '--batch-size <n>',
+      'sequences side by side in a step (of all processes together)',
+      whole(1),
+      32,
+    )
     .option('--steps <n>', 'window: tokens that a gradient goes back through', whole(1), 64)
     .addOption(
       option(
@@ -177,7 +182,8 @@ Examples:
   fused-rnn train book.txt --cell gru --hidden 512 --layers 2 --dropout 0.3 --epochs 20
   fused-rnn train news.txt --level word --min-frequency 3 --valid news-later.txt \\
       --embedding 200 --hidden 200 --tie --optimizer sgd --lr 20 --clip 0.25 --schedule plateau
-  fused-rnn train --resume book-model --epochs 40`,
+  fused-rnn train --resume book-model --epochs 40
+  mpirun -np 4 npx fused-rnn train book.txt   (four processes, one model; here or on several machines)`,
     )
     .action(async (file: string | undefined, options: TrainOptions, command: Command) => {
       const { train } = await import('./train.js')

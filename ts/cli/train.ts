@@ -4,6 +4,7 @@ import { basename, join, relative } from 'node:path'
 import {
   type Callback,
   devices,
+  distributed,
   getDefaultDevice,
   ModelCheckpoint,
   manualSeed,
@@ -26,6 +27,7 @@ import {
   write,
 } from './model.js'
 import type { TrainOptions } from './options.js'
+import { joinOthers, ownDevice } from './processes.js'
 import { decide, SETTINGS_FILE, type Settings } from './settings.js'
 
 const HISTORY = 'history.csv'
@@ -37,15 +39,19 @@ export async function train(
   options: TrainOptions,
   given: (name: keyof TrainOptions) => boolean,
 ): Promise<void> {
+  const { rank, size } = await joinOthers()
+  const first = rank === 0
   const settings = await decide(file, options, given)
-  useMachine(settings)
+  useMachine({ ...settings, device: ownDevice(settings.device) })
   const corpus = await loadCorpus(settings)
   const batches = trainBatches(corpus.train, settings)
   const validation =
     corpus.valid &&
     readingBatches(corpus.valid, settings.batchSize, settings.steps, 'the text to validate with')
   if (settings.resume !== undefined) await checkVocabulary(corpus, settings)
-  await prepareFolder(settings)
+  // Others may still be reading what is there.
+  if (size > 1) await distributed.barrier()
+  if (first) await prepareFolder(settings)
 
   manualSeed(settings.seed)
   const model = makeModel(corpus.vocabulary, settings)
@@ -53,17 +59,16 @@ export async function train(
   const scheduler = makeScheduler(optimizer, settings)
   const { out } = settings
   const bar = new ProgressBar({ stream: process.stdout })
-  const interrupt = onInterrupt(() => bar.stop())
-  print(header(corpus, model, settings, optimizer.lr, batches.length))
+  const interrupt = onInterrupt(() => bar.stop(), first)
+  if (first) print(header(corpus, model, settings, optimizer.lr, batches.length, size))
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
     ...clipping(settings),
     signal: interrupt.signal,
     progressBar: false,
     callbacks: [
-      bar,
-      historyFiles(out),
-      ...(settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
+      ...(first ? [bar, historyFiles(out)] : []),
+      ...(first && settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
       new ModelCheckpoint({
         dirpath: out,
         monitor: validation ? 'valLoss' : 'trainLoss',
@@ -82,8 +87,10 @@ export async function train(
   } finally {
     interrupt.release()
   }
-  if (trainer.stepsThisFit > 0) await writeHistory(trainer, out)
+  if (first && trainer.stepsThisFit > 0) await writeHistory(trainer, out)
   if (result.stopped === 'aborted') {
+    // All stop together, which is no failure of one.
+    if (size > 1) await distributed.destroy()
     if (trainer.stepsThisFit === 0) throw new Interrupted('Stopped before the first step.')
     throw new Interrupted(
       `Stopped after step ${count(result.globalStep)}; saved in ${join(out, LAST)}. To go on:\n  ${command()} train --resume ${shellQuote(out)}`,
@@ -94,7 +101,7 @@ export async function train(
       `the training in '${out}' is complete with its ${plural(result.epoch, 'epoch')}; to go on, give a larger --epochs`,
     )
   }
-  print(summary(corpus, trainer, out, (performance.now() - start) / 1000))
+  if (first) print(summary(corpus, trainer, out, (performance.now() - start) / 1000))
 }
 
 function print(text: string): void {
@@ -107,6 +114,7 @@ function header(
   settings: Settings,
   lr: number,
   stepsPerEpoch: number,
+  processes: number,
 ): string {
   const { vocabulary, train, valid } = corpus
   const kind = settings.level === 'char' ? 'characters' : 'words'
@@ -118,7 +126,7 @@ function header(
   return [
     `text   ${corpus.name}: ${count(train.length)} ${kind} to learn${valid ? `, ${count(valid.length)} to validate` : ''}; vocabulary ${count(vocabulary.size)}`,
     `model  ${cell.toUpperCase()}, ${plural(layers, 'layer')} of ${hidden}, ${input}: ${count(parameters)} parameters`,
-    `run    ${optimizer}, learning rate ${lr}; ${plural(epochs, 'epoch')} of ${plural(stepsPerEpoch, 'step')} of ${batchSize} × ${steps} tokens; ${device} (${machine})`,
+    `run    ${optimizer}, learning rate ${lr}; ${plural(epochs, 'epoch')} of ${plural(stepsPerEpoch, 'step')} of ${batchSize} × ${steps} tokens; ${processes > 1 ? `${plural(processes, 'process', 'processes')} with ` : ''}${device} (${machine})`,
     `out    ${settings.out}`,
     '',
   ].join('\n')
@@ -260,18 +268,19 @@ const SAME_KEY_MS = 150
 /**
  * Ctrl-C: the first asks training to stop, the second ends the process.
  * @param clear takes away what is drawn on the terminal
+ * @param first whether this process is the one that says so
  */
-function onInterrupt(clear: () => void): { signal: AbortSignal; release(): void } {
+function onInterrupt(clear: () => void, first: boolean): { signal: AbortSignal; release(): void } {
   const controller = new AbortController()
-  let first = 0
+  let since = 0
   const handler = (): void => {
     if (controller.signal.aborted) {
-      if (performance.now() - first > SAME_KEY_MS) process.exit(130)
+      if (performance.now() - since > SAME_KEY_MS) process.exit(130)
       return
     }
-    first = performance.now()
+    since = performance.now()
     clear()
-    process.stderr.write('\nStopping after this step (once more: at once)…\n')
+    if (first) process.stderr.write('\nStopping after this step (once more: at once)…\n')
     controller.abort()
   }
   process.on('SIGINT', handler)

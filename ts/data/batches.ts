@@ -3,7 +3,7 @@ import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from 
 import { tensor } from '../factories.js'
 import { int32s } from '../script_memory.js'
 import type { Tensor } from '../tensor.js'
-import { EpochBatches } from './epochs.js'
+import { EpochBatches, type Part, share, WHOLE } from './epochs.js'
 import { drawSeed, permutation, uniformInteger } from './shuffle.js'
 
 /** One step of training: T time steps of B sequences. */
@@ -12,7 +12,7 @@ export interface Batch {
   input: Tensor
   /** int32 (T, B): for every token, the one that follows it. */
   target: Tensor
-  /** How many targets there are, T·B. */
+  /** How many targets there are, T·B; 0 for padding (see {@link DistributedBatches}). */
   tokens: number
   /** Whether the sequences begin here: a state carried from the batch before has no meaning. */
   reset: boolean
@@ -59,6 +59,9 @@ export abstract class TextBatches extends EpochBatches<Batch> {
     }
   }
 
+  /** @param part what of every batch: that of one of several processes. Default: all */
+  abstract override batches(epoch: number, start?: number, part?: Part): Generator<Batch, void>
+
   /** The largest number among the tokens: models need a vocabulary that is larger. */
   get largestToken(): number {
     this.#largest ??= this.tokens.reduce((a, b) => Math.max(a, b))
@@ -102,13 +105,13 @@ export class SequentialBatches extends TextBatches {
     this.length = this.dropLast ? Math.floor(windows) : Math.ceil(windows)
   }
 
-  override *batches(epoch: number, start = 0): Generator<Batch, void> {
-    this.checkPlace(epoch, start)
+  override *batches(epoch: number, start = 0, part = WHOLE): Generator<Batch, void> {
+    this.checkPlace(epoch, start, part)
+    const rows = Array.from({ length: this.batchSize }, (_, b) => b * this.#rowLength)
     for (let i = start; i < this.length; i++) {
       const from = i * this.sequenceLength
       const steps = Math.min(this.sequenceLength, this.#rowLength - 1 - from)
-      const offsets = Array.from({ length: this.batchSize }, (_, b) => b * this.#rowLength + from)
-      yield makeBatch(this.tokens, offsets, steps, i === 0)
+      yield makeBatch(this.tokens, rows, from, steps, i === 0, part)
     }
   }
 }
@@ -149,16 +152,16 @@ export class RandomWindows extends TextBatches {
     this.length = this.dropLast ? Math.floor(full) : Math.ceil(full)
   }
 
-  override *batches(epoch: number, start = 0): Generator<Batch, void> {
-    this.checkPlace(epoch, start)
+  override *batches(epoch: number, start = 0, part = WHOLE): Generator<Batch, void> {
+    this.checkPlace(epoch, start, part)
     const { tokens, sequenceLength, stride, batchSize, seed } = this
     const spare = tokens.length - 1 - sequenceLength - (this.#windows - 1) * stride
     const first = uniformInteger(Math.min(spare + 1, stride), seed, epoch)
     const order = permutation(this.#windows, seed, epoch)
     for (let i = start; i < this.length; i++) {
       const chosen = order.subarray(i * batchSize, (i + 1) * batchSize)
-      const offsets = Array.from(chosen, (window) => first + window * stride)
-      yield makeBatch(tokens, offsets, sequenceLength, true)
+      const offsets = Array.from(chosen, (window) => window * stride)
+      yield makeBatch(tokens, offsets, first, sequenceLength, true, part)
     }
   }
 
@@ -167,18 +170,21 @@ export class RandomWindows extends TextBatches {
   }
 }
 
-/** One column per offset, `steps` rows; time-major. */
+/** One column per offset that is the part's, read `from` tokens after it; `steps` rows; time-major. */
 function makeBatch(
   tokens: Int32Array,
   offsets: readonly number[],
+  from: number,
   steps: number,
   reset: boolean,
+  part: Part,
 ): Batch {
-  const columns = offsets.length
+  const { own, padding } = share(offsets, part)
+  const columns = own.length
   const input = int32s('batches', steps * columns)
   const target = int32s('batches', steps * columns)
   for (let b = 0; b < columns; b++) {
-    const offset = offsets[b] as number
+    const offset = (own[b] as number) + from
     for (let t = 0; t < steps; t++) {
       input[t * columns + b] = tokens[offset + t] as number
       target[t * columns + b] = tokens[offset + t + 1] as number
@@ -188,7 +194,7 @@ function makeBatch(
   return {
     input: tensor(input, { shape }),
     target: tensor(target, { shape }),
-    tokens: steps * columns,
+    tokens: padding ? 0 : steps * columns,
     reset,
   }
 }

@@ -3,7 +3,7 @@ import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from 
 import { tensor } from '../factories.js'
 import { int32s } from '../script_memory.js'
 import type { Batch } from './batches.js'
-import { EpochBatches } from './epochs.js'
+import { EpochBatches, type Part, share, WHOLE } from './epochs.js'
 import { drawSeed, permutation } from './shuffle.js'
 
 /** What {@link BucketBatches} takes. */
@@ -96,8 +96,9 @@ export class BucketBatches extends EpochBatches<Batch> {
     }
   }
 
-  override *batches(epoch: number, start = 0): Generator<Batch, void> {
-    this.checkPlace(epoch, start)
+  /** @param part what of every batch: that of one of several processes. Default: all */
+  override *batches(epoch: number, start = 0, part: Part = WHOLE): Generator<Batch, void> {
+    this.checkPlace(epoch, start, part)
     const order = permutation(this.#plan.length, this.seed, epoch)
     const within = this.#sentences.map(({ length }, bucket) =>
       permutation(length, this.seed + bucket + 1, epoch),
@@ -109,10 +110,12 @@ export class BucketBatches extends EpochBatches<Batch> {
         (i + 1) * this.batchSize,
       )
       const sentences = this.#sentences[bucket] as Int32Array[]
-      yield this.#batch(
+      const { own, padding } = share(chosen, part)
+      const batch = this.#batch(
         this.buckets[bucket] as number,
-        Array.from(chosen, (sentence) => sentences[sentence] as Int32Array),
+        own.map((sentence) => sentences[sentence] as Int32Array),
       )
+      yield padding ? { ...batch, tokens: 0 } : batch
     }
   }
 

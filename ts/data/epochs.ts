@@ -1,5 +1,5 @@
 /** What all kinds of batches share: epochs that depend on a seed, and going on from a position. */
-import { checkInteger, describe, rangeError, typeError } from '../errors.js'
+import { checkInteger, checkOptions, describe, rangeError, typeError } from '../errors.js'
 
 /** Where an iteration stands; what {@link EpochBatches.restore} needs to go on from there. */
 export interface BatchesState {
@@ -9,6 +9,26 @@ export interface BatchesState {
   seed: number
   /** What the batches were cut from and how; restoring into another arrangement is an error. */
   [arrangement: string]: number | string
+}
+
+/** One of several processes that share every batch. */
+export interface Part {
+  rank: number
+  size: number
+}
+
+export const WHOLE: Part = { rank: 0, size: 1 }
+
+/** The columns [from, to) of `count` that belong to a part: its share, in the order of the ranks. */
+export function columnsOf(count: number, { rank, size }: Part): [from: number, to: number] {
+  return [Math.floor((rank * count) / size), Math.floor(((rank + 1) * count) / size)]
+}
+
+/** What of a batch's columns a process gets; where there are too few, the first, as padding. */
+export function share<T>(columns: ArrayLike<T>, part: Part): { own: T[]; padding: boolean } {
+  const [from, to] = columnsOf(columns.length, part)
+  const own = Array.prototype.slice.call(columns, from, to) as T[]
+  return own.length > 0 ? { own, padding: false } : { own: [columns[0] as T], padding: true }
 }
 
 /**
@@ -47,9 +67,12 @@ export abstract class EpochBatches<B> implements Iterable<B> {
   }
 
   /** Checks what {@link batches} was given. */
-  protected checkPlace(epoch: number, start: number): void {
+  protected checkPlace(epoch: number, start: number, part: Part = WHOLE): void {
     checkInteger('batches', 'epoch', epoch, 0)
     checkInteger('batches', 'start', start, 0)
+    checkOptions('batches', part, ['rank', 'size'])
+    const size = checkInteger('batches', 'part.size', part.size, 1)
+    checkInteger('batches', 'part.rank', part.rank, 0, size - 1)
   }
 
   /** Where the batches are, as plain data for a checkpoint. */

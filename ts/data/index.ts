@@ -7,7 +7,13 @@ export {
   TextBatches,
 } from './batches.js'
 export { BucketBatches, type BucketBatchesOptions } from './buckets.js'
-export { type BatchesState, EpochBatches } from './epochs.js'
+export {
+  DistributedBatches,
+  DistributedSampler,
+  type DistributedSamplerOptions,
+  type ReplicaOptions,
+} from './distributed.js'
+export { type BatchesState, EpochBatches, type Part } from './epochs.js'
 export { loadText, split } from './text.js'
 export { END_OF_SENTENCE, Tokenizer, type TokenizerOptions, type TokenLevel } from './tokenizer.js'
 export { Vocabulary, type VocabularyJSON, type VocabularyOptions } from './vocabulary.js'

@@ -1,5 +1,10 @@
 /** Averages gradients over all processes while backward is still running. */
-import { type GradientListener, gradientListener, listenToGradient } from '../autograd.js'
+import {
+  type GradientListener,
+  gradientListener,
+  listenToGradient,
+  stopListening,
+} from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { formatShape } from '../errors.js'
@@ -72,6 +77,11 @@ export class GradientAverage implements GradientListener {
     }
   }
 
+  /** Leaves the parameters to others. */
+  stop(): void {
+    for (const leaf of this.#names.keys()) stopListening(leaf)
+  }
+
   complete(leaf: Tensor): void {
     if (!this.enabled || leaf.ownGrad === null || this.#arrived.has(leaf)) return
     this.#arrived.add(leaf)
@@ -90,19 +100,6 @@ export class GradientAverage implements GradientListener {
       this.#arrived.clear()
       this.#next = 0
       for (const bucket of this.#buckets) bucket.open = bucket.leaves.length
-    }
-  }
-
-  /** Takes part in an average without gradients of its own, with weight 0. */
-  abstain(): void {
-    const { weight } = this
-    this.weight = 0
-    for (const leaf of this.#names.keys()) leaf.dropGrad()
-    try {
-      this.#zeros([...this.#names.keys()])
-      this.finished()
-    } finally {
-      this.weight = weight
     }
   }
 

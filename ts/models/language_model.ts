@@ -2,6 +2,7 @@
 import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
 import { BucketBatches } from '../data/buckets.js'
+import { DistributedBatches } from '../data/distributed.js'
 import type { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
 import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
@@ -200,7 +201,10 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
 
   /** @throws RangeError when the data have tokens that the model does not know */
   checkData(data: DataSource<Batch>): void {
-    const known = data instanceof TextBatches || data instanceof BucketBatches
+    const known =
+      data instanceof TextBatches ||
+      data instanceof BucketBatches ||
+      data instanceof DistributedBatches
     if (known && data.largestToken >= this.config.vocabSize) {
       throw rangeError(
         'LanguageModel',

@@ -1,10 +1,13 @@
 /** One pass over data without learning. */
 import { noGrad } from '../autograd.js'
+import type { Batch } from '../data/batches.js'
+import { DistributedBatches } from '../data/distributed.js'
 import { checkIterable, typeError } from '../errors.js'
 import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
 import { addTo, emptyTotals, meansOf, readAll } from './meter.js'
+import type { Team } from './team.js'
 import type {
   Carried,
   DataSource,
@@ -72,20 +75,28 @@ export function checkResult(fn: string, result: Tensor | StepResult): Required<S
     : { loss, count: result.count ?? 1, metrics: result.metrics ?? {} }
 }
 
+/** The weight of a step in averages: none for what only fills up a process's part. */
+export function countOf(data: DataSource<unknown>, batch: unknown, result: { count: number }) {
+  const padding = data instanceof DistributedBatches && (batch as Batch).tokens === 0
+  return padding ? 0 : result.count
+}
+
 /**
  * The weighted means of a validation pass, or null when `stopped` said so on the way. The model is
  * in evaluation mode during it, and afterwards every module in the mode it was in.
+ * @param team over whose parts of the data the means are
  */
 export async function evaluate<B>(
   model: TrainingModule<B>,
   data: DataSource<B>,
   position: { epoch: number; globalStep: number },
   stopped: () => boolean,
+  team: Team | null = null,
 ): Promise<Record<string, number> | null> {
   const step = model.validationStep?.bind(model)
   if (step === undefined)
     throw typeError('validate', 'model.validationStep', 'a function', undefined)
-  const totals = emptyTotals()
+  let totals = emptyTotals()
   const restoreModes = evalMode(model)
   try {
     const complete = await noGrad(() =>
@@ -95,6 +106,7 @@ export async function evaluate<B>(
   } finally {
     restoreModes()
   }
+  if (team !== null) totals = await team.total(totals)
   if (totals.count === 0)
     throw new RangeError('[validate] data: expected at least one batch, got none')
   const means = meansOf(totals)
@@ -135,7 +147,8 @@ async function pass<B>(
       const context: StepContext = { epoch, batchIdx, globalStep, carried }
       const batch = batchOn(next.value, device)
       const result = checkResult('validationStep', await step(batch, context))
-      const { loss, count, metrics } = result
+      const { loss, metrics } = result
+      const count = countOf(data, next.value, result)
       carried = handOver(carried, context.carried)
       batchIdx++
       disposeBatch(data, next.value, batch)

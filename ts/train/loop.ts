@@ -8,6 +8,7 @@ import { batchOn, deviceOf } from './batch.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import {
   checkResult,
+  countOf,
   disposeBatch,
   evaluate,
   handOver,
@@ -18,14 +19,18 @@ import {
 } from './evaluate.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
 import { History } from './history.js'
-import { addTo, emptyTotals, Meter, meansOf, type Totals } from './meter.js'
+import { addTo, emptyTotals, Meter, type Metering, meansOf, type Totals } from './meter.js'
 import { monitored, ofEpoch, prefixed } from './monitor.js'
+import { ProgressBar } from './progress_bar.js'
 import type { LoopState } from './state.js'
+import type { Asked, Team } from './team.js'
+import { TeamMeter } from './team_meter.js'
 import type { Trainer } from './trainer.js'
 import type {
   Callback,
   Carried,
   DataSource,
+  Logger,
   SchedulerConfig,
   StepContext,
   StopReason,
@@ -66,7 +71,9 @@ export class FitLoop<B> {
   /** Batches in an epoch, if known. */
   readonly length: number | null
   readonly #trainer: Trainer
-  readonly #meter = new Meter((step, values, count) => this.#received(step, values, count))
+  /** The processes it is a part of; null: it is alone. */
+  readonly #team: Team | null
+  readonly #meter: Metering
   /** Sums over this epoch, and over the steps since the last record. */
   #epochTotals: Totals = emptyTotals()
   #windowTotals: Totals = emptyTotals()
@@ -84,9 +91,13 @@ export class FitLoop<B> {
   #clock: number | null = null
   #countThisFit = 0
 
-  constructor(trainer: Trainer, parts: LoopParts<B>) {
+  constructor(trainer: Trainer, parts: LoopParts<B>, team: Team | null) {
     this.#trainer = trainer
     this.parts = parts
+    this.#team = team
+    const receive = this.#received.bind(this)
+    this.#meter =
+      team === null ? new Meter(receive) : new TeamMeter(team, receive, () => this.#asked())
     this.length = lengthOf(parts.trainData)
   }
 
@@ -94,7 +105,8 @@ export class FitLoop<B> {
   async run(): Promise<StopReason> {
     const { maxEpochs, maxSteps } = this.#trainer.options
     for (;;) {
-      if (this.#aborted()) return 'aborted'
+      await this.#team?.agree(this.#asked())
+      if (this.#stopReason() === 'aborted') return 'aborted'
       if (this.epoch >= maxEpochs) return 'maxEpochs'
       if (this.globalStep >= maxSteps) return 'maxSteps'
       const stop = await this.#runEpoch()
@@ -118,6 +130,12 @@ export class FitLoop<B> {
 
   #aborted = (): boolean => this.#trainer.options.signal?.aborted ?? false
 
+  /** Why this process wants to stop. */
+  #asked(): Asked | null {
+    if (this.#aborted()) return 'aborted'
+    return this.#trainer.shouldStop ? 'shouldStop' : null
+  }
+
   #derived(totals: Totals): Record<string, number> {
     if (totals.count === 0) return {}
     const means = meansOf(totals)
@@ -130,6 +148,7 @@ export class FitLoop<B> {
     trainer.currentEpoch = this.epoch
     this.#device = deviceOf(this.parts.model)
     this.#finite = new FiniteCheck(this.parts.model)
+    this.#team?.listen(this.parts.model)
     await this.call('onTrainEpochStart')
     this.#clock = performance.now()
     const iterator = iterate(trainData, this.epoch, this.batch)
@@ -152,6 +171,7 @@ export class FitLoop<B> {
     if (validData !== null && due && this.#validatedAt !== this.batch && !(await this.#validate()))
       return 'aborted'
     await this.#endEpoch(stop === null)
+    await this.#team?.agree(this.#asked())
     return stop ?? this.#stopReason()
   }
 
@@ -163,9 +183,11 @@ export class FitLoop<B> {
         if (!(await this.#validate())) stop = 'aborted'
         this.#clock = performance.now()
       }
+      if (this.#team !== null) await this.#meter.pace()
       stop ??= this.#stopReason()
       if (stop === 'aborted') return stop
       const next = await iterator.next()
+      if (this.length === null) await this.#team?.sameEnd(next.done ?? false, this.batch)
       if (next.done) return null
       if (stop !== null) {
         disposeBatch(this.parts.trainData, next.value)
@@ -209,8 +231,8 @@ export class FitLoop<B> {
   }
 
   #stopReason(): StopReason | null {
-    if (this.#aborted()) return 'aborted'
-    if (this.#trainer.shouldStop) return 'shouldStop'
+    const stop = this.#team === null ? this.#asked() : this.#team.stop
+    if (stop !== null) return stop
     return this.globalStep >= this.#trainer.options.maxSteps ? 'maxSteps' : null
   }
 
@@ -226,17 +248,17 @@ export class FitLoop<B> {
       carried: this.#carried,
     }
     optimizer.zeroGrad()
-    const { loss, count, metrics } = checkResult(
-      'trainingStep',
-      await model.trainingStep(batch, context),
-    )
+    const result = checkResult('trainingStep', await model.trainingStep(batch, context))
+    const { loss, metrics } = result
+    const count = countOf(trainData, given, result)
+    if (this.#team !== null) this.#team.weight = count
     loss.backward()
     this.#carried = handOver(this.#carried, context.carried)
     disposeBatch(trainData, given, batch)
     this.batch++
     this.globalStep++
     this.stepsThisFit++
-    this.#countThisFit += count
+    if (this.#team === null) this.#countThisFit += count
     const update = await this.#mayUpdate(loss)
     if (update) {
       this.#rates.set(this.globalStep, optimizer.lr)
@@ -264,7 +286,8 @@ export class FitLoop<B> {
       check.queue(this.globalStep, loss)
       return true
     }
-    if ((await check.find(loss)) === null) return true
+    const found = (await check.find(loss)) !== null
+    if (!(this.#team === null ? found : await this.#team.any(found))) return true
     this.skippedSteps++
     // What the next step would begin with; the model may have given up what it had before.
     if (!(await finiteCarried(this.#carried))) this.#dropCarried()
@@ -278,6 +301,7 @@ export class FitLoop<B> {
 
   /** A step's numbers have arrived. */
   #received(step: number, values: Record<string, number>, count: number): void {
+    if (this.#team !== null) this.#countThisFit += count
     addTo(this.#epochTotals, values, count)
     addTo(this.#windowTotals, values, count)
     const lr = this.#rates.get(step) as number
@@ -301,7 +325,7 @@ export class FitLoop<B> {
   ): void {
     this.#trainer.history.add({ kind, epoch, step, metrics })
     const named = kind === 'epoch' ? ofEpoch(metrics) : metrics
-    for (const logger of this.#trainer.loggers) logger.logMetrics({ epoch, ...named }, step)
+    for (const logger of this.loggers) logger.logMetrics({ epoch, ...named }, step)
   }
 
   #stepScheduler(schedule: SchedulerConfig): void {
@@ -343,9 +367,11 @@ export class FitLoop<B> {
       this.parts.model,
       this.parts.validData as DataSource<B>,
       this,
-      this.#aborted,
+      this.#team === null ? this.#aborted : () => false,
+      this.#team,
     )
     if (means === null) return false
+    await this.#team?.agree(this.#asked())
     const metrics = prefixed('val', means)
     Object.assign(
       this.#trainer.callbackMetrics,
@@ -363,9 +389,24 @@ export class FitLoop<B> {
     this.#clock = null
   }
 
+  /** Those whose doings are one process's. */
+  get loggers(): readonly Logger[] {
+    return this.#first ? this.#trainer.loggers : []
+  }
+
+  /** All but what shows progress, which one process does. */
+  get callbacks(): readonly Callback[] {
+    const { callbacks } = this.#trainer
+    return this.#first ? callbacks : callbacks.filter((one) => !(one instanceof ProgressBar))
+  }
+
+  get #first(): boolean {
+    return this.#team === null || this.#team.rank === 0
+  }
+
   /** Calls a hook of every callback, one after the other. */
   async call(hook: Hook): Promise<void> {
-    for (const callback of this.#trainer.callbacks) {
+    for (const callback of this.callbacks) {
       const result = callback[hook]?.(this.#trainer, this.parts.model)
       if (result !== undefined) await result
     }
@@ -374,6 +415,11 @@ export class FitLoop<B> {
   /** Writes everything that {@link restore} needs. */
   async save(path: string): Promise<void> {
     await this.#meter.flush()
+    const carried = this.#team === null ? this.#carried : await this.#team.gather(this.#carried)
+    if (this.#first) await this.#write(path, carried)
+  }
+
+  async #write(path: string, carried: Carried): Promise<void> {
     const { model, optimizer, schedule, trainData } = this.parts
     const callbacks = this.#trainer.callbacks.filter((callback) => callback.stateDict !== undefined)
     await writeCheckpoint(path, model as Module, {
@@ -381,7 +427,7 @@ export class FitLoop<B> {
       batch: this.batch,
       globalStep: this.globalStep,
       validatedAt: this.#validatedAt,
-      carried: this.#carried,
+      carried,
       epochTotals: this.#epochTotals,
       windowTotals: this.#windowTotals,
       callbackMetrics: this.#trainer.callbackMetrics,
@@ -420,7 +466,8 @@ export class FitLoop<B> {
     this.batch = state.batch
     this.globalStep = state.globalStep
     this.#validatedAt = state.validatedAt
-    this.#carried = batchOn(state.carried, deviceOf(this.parts.model))
+    const carried = this.#team === null ? state.carried : this.#team.partOf(state.carried)
+    this.#carried = batchOn(carried, deviceOf(this.parts.model))
     this.#epochTotals = state.epochTotals
     this.#windowTotals = state.windowTotals
     optimizer.loadStateDict(state.optimizer as never)

@@ -45,11 +45,29 @@ export async function readAll(tensors: Record<string, Tensor>): Promise<Record<s
   return Object.fromEntries(Object.keys(tensors).map((name, i) => [name, numbers[i] as number]))
 }
 
+/** @throws RangeError unless the loss of a step is finite */
+export function checkLoss(loss: number | undefined, step: number): void {
+  if (loss === undefined || Number.isFinite(loss)) return
+  throw new RangeError(
+    `[Trainer] loss: expected a finite number, got ${loss} at step ${step}; try a lower learning rate or gradient clipping`,
+  )
+}
+
+/** What a loop needs of it; see {@link Meter}. */
+export interface Metering {
+  add(step: number, count: number, values: Record<string, Tensor>): void
+  read(): void
+  check(): void
+  /** In front of every step. */
+  pace(): Promise<void> | null
+  flush(): Promise<void>
+}
+
 /**
  * Holds the one-element tensors of recent steps and reads many at once. A failure, of the device or
  * of the loss, is kept for the training loop to find.
  */
-export class Meter {
+export class Meter implements Metering {
   /** The first thing that went wrong. */
   failure: unknown = null
   #entries: Entry[] = []
@@ -74,12 +92,7 @@ export class Meter {
     const done = Promise.all(entries.map(({ values }) => readAll(values))).then((numbers) => {
       entries.forEach(({ step, count }, i) => {
         const values = numbers[i] as Record<string, number>
-        const { loss } = values
-        if (loss !== undefined && !Number.isFinite(loss)) {
-          throw new RangeError(
-            `[Trainer] loss: expected a finite number, got ${loss} at step ${step}; try a lower learning rate or gradient clipping`,
-          )
-        }
+        checkLoss(values.loss, step)
         this.#receive(step, values, count)
       })
     })
@@ -89,6 +102,10 @@ export class Meter {
         this.failure ??= error
       },
     )
+  }
+
+  pace(): null {
+    return null
   }
 
   /** Settles when everything added so far has been received. @throws (rejects) with the failure */

@@ -1,5 +1,6 @@
 /** What a trainer is told and what it tells. */
 import {
+  checkBoolean,
   checkInteger,
   checkNumber,
   checkOneOf,
@@ -50,6 +51,14 @@ export interface TrainerOptions {
   checkValEveryNEpoch?: number
   /** Ends training after the running step. */
   signal?: AbortSignal
+  /**
+   * 'auto': with the other processes, when mpirun has started several or `distributed.init` has been
+   * called. 'ddp': with the others of a group, which fit joins if need be. 'single': alone. Default
+   * 'auto'. All processes have to call fit alike; docs/scaling.md says more.
+   */
+  strategy?: 'auto' | 'ddp' | 'single'
+  /** With other processes: see nn.parallel.DistributedDataParallel. Default false. */
+  findUnusedParameters?: boolean
   /** Calls manualSeed at the beginning of fit (not when it goes on from a checkpoint). */
   seed?: number
 }
@@ -88,6 +97,8 @@ export interface TrainerSettings {
   gradientClipVal: number | null
   gradientClipAlgorithm: 'norm' | 'value'
   nonFinite: 'error' | 'skip'
+  strategy: 'auto' | 'ddp' | 'single'
+  findUnusedParameters: boolean
   seed: number | null
 }
 
@@ -104,6 +115,8 @@ const OPTIONS = [
   'valCheckInterval',
   'checkValEveryNEpoch',
   'signal',
+  'strategy',
+  'findUnusedParameters',
   'seed',
 ]
 
@@ -148,6 +161,12 @@ export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
       ['norm', 'value'],
     ),
     nonFinite: checkOneOf(fn, 'nonFinite', options.nonFinite ?? 'error', ['error', 'skip']),
+    strategy: checkOneOf(fn, 'strategy', options.strategy ?? 'auto', ['auto', 'ddp', 'single']),
+    findUnusedParameters: checkBoolean(
+      fn,
+      'findUnusedParameters',
+      options.findUnusedParameters ?? false,
+    ),
     seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
   }
 }

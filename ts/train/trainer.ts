@@ -16,6 +16,7 @@ import {
   type TrainerSettings,
 } from './options.js'
 import { ProgressBar } from './progress_bar.js'
+import { Team } from './team.js'
 import type {
   Callback,
   DataSource,
@@ -138,18 +139,28 @@ export class Trainer {
     options: FitOptions = {},
   ): Promise<FitResult> {
     const parts = this.#prepare(model, trainData, validData ?? null, options)
-    const loop = new FitLoop<B>(this, parts)
-    this.#loop = loop as unknown as FitLoop<unknown>
     this.#running = true
+    try {
+      const team = await Team.join(this.options)
+      const own = team === null ? parts : await team.divide(parts, this.options)
+      return await this.#run(new FitLoop<B>(this, own, team), options, team)
+    } finally {
+      this.#running = false
+    }
+  }
+
+  async #run<B>(loop: FitLoop<B>, options: FitOptions, team: Team | null): Promise<FitResult> {
+    const { model, optimizer } = loop.parts
+    this.#loop = loop as unknown as FitLoop<unknown>
     this.currentEpoch = 0
     this.shouldStop = false
     this.callbackMetrics = {}
     this.history = new History()
-    const { optimizer } = parts
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
     try {
       if (options.ckptPath !== undefined) await loop.restore(options.ckptPath)
       else if (this.options.seed !== null) manualSeed(this.options.seed)
+      await team?.begin(model)
       const { gradientClipVal, gradientClipAlgorithm } = this.options
       if (gradientClipVal !== null) {
         const byNorm = gradientClipAlgorithm === 'norm'
@@ -163,7 +174,7 @@ export class Trainer {
       if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.call('onAbort')
       await loop.call('onFitEnd')
       const status = stopped === 'aborted' ? 'aborted' : 'success'
-      for (const logger of this.loggers) await logger.finalize?.(status)
+      for (const logger of loop.loggers) await logger.finalize?.(status)
       const checkpoint =
         this.callbacks.find((callback) => callback instanceof ModelCheckpoint)?.lastModelPath ??
         null
@@ -177,12 +188,13 @@ export class Trainer {
       }
     } catch (thrown) {
       const error = loop.explain(thrown)
-      for (const callback of this.callbacks) await callback.onException?.(this, model, error)
-      await Promise.allSettled(this.loggers.map(async (logger) => logger.finalize?.('failed')))
+      team?.fail(error)
+      for (const callback of loop.callbacks) await callback.onException?.(this, model, error)
+      await Promise.allSettled(loop.loggers.map(async (logger) => logger.finalize?.('failed')))
       throw error
     } finally {
+      team?.end()
       Object.assign(optimizer, clip)
-      this.#running = false
     }
   }
 

@@ -106,7 +106,23 @@ export const texts: Record<string, Recipe> = {
       { batchSize: 2, buckets: [3, 6], paddingIdx: 0, dropLast: false, seed: 1 },
     ],
   ],
-  'data.SequentialBatches.batches': method(batches, 'batches', () => [0, 2]),
+  'data.DistributedSampler': () => [
+    (...args) => [...Reflect.construct(data.DistributedSampler, args)].length,
+    [20, { numReplicas: 3, rank: 1, shuffle: true, seed: 1, dropLast: true }],
+  ],
+  'data.DistributedSampler.setEpoch': method(
+    () => new data.DistributedSampler(9, { numReplicas: 2, rank: 0 }),
+    'setEpoch',
+    () => [3],
+  ),
+  'data.DistributedBatches': () => [
+    (_, options) => [...new data.DistributedBatches(batches(), options)].length,
+    [null, { numReplicas: 2, rank: 1 }],
+  ],
+  'data.DistributedBatches.batches': method(divided, 'batches', () => [0, 2]),
+  'data.DistributedBatches.state': method(divided, 'state'),
+  'data.DistributedBatches.restore': method(divided, 'restore', () => [divided().state()]),
+  'data.SequentialBatches.batches': method(batches, 'batches', () => [0, 2, { rank: 0, size: 2 }]),
   'data.RandomWindows.batches': method(
     () => new data.RandomWindows(tokens(60), { batchSize: 2, sequenceLength: 5 }),
     'batches',
@@ -115,10 +131,14 @@ export const texts: Record<string, Recipe> = {
   'data.BucketBatches.batches': method(
     () => new data.BucketBatches([tokens(3), tokens(3)], { batchSize: 1 }),
     'batches',
-    () => [0, 1],
+    () => [0, 1, { rank: 0, size: 1 }],
   ),
   'data.EpochBatches.state': method(batches, 'state'),
   'data.EpochBatches.restore': method(batches, 'restore', () => [batches().state()]),
+}
+
+function divided(): data.DistributedBatches {
+  return new data.DistributedBatches(batches(), { numReplicas: 2, rank: 1 })
 }
 
 export const wholeModels: Record<string, Recipe> = {

@@ -40,6 +40,8 @@ const trainerOptions = {
   gradientClipVal: 1,
   gradientClipAlgorithm: 'value',
   nonFinite: 'skip',
+  strategy: 'single',
+  findUnusedParameters: false,
   callbacks: [],
   logger: [],
   progressBar: false,
