@@ -8,6 +8,7 @@
 #
 # FUSED_RNN_CUBLAS: the folder of libcublas.so.13. If ../include has its headers, blas_api.h is
 # compared with both. Python's package nvidia-cublas is found by itself.
+# FUSED_RNN_NCCL: the same for libnccl.so.2, nccl_api.h and the package nvidia-nccl-cu13.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -114,6 +115,27 @@ if [ -n "$cublas" ] && [ -f "$include/cublas_v2.h" ] && [ -f "$library" ]; then
   echo "cuBLAS: native/cuda/blas_api.h agrees with $library"
 else
   echo 'cuBLAS: not compared, its headers are not here (pip install nvidia-cublas)'
+fi
+
+# ---- NCCL -----------------------------------------------------------------------------------------
+
+nccl=${FUSED_RNN_NCCL:-}
+if [ -z "$nccl" ] && command -v python3 >/dev/null; then
+  nccl=$(python3 -c '
+import importlib.util, os
+spec = importlib.util.find_spec("nvidia")
+places = [os.path.join(p, "nccl/lib") for p in (spec.submodule_search_locations if spec else [])]
+print(next((p for p in places if os.path.isdir(p)), ""))')
+fi
+include=$nccl/../include
+library=$nccl/libnccl.so.2
+if [ -n "$nccl" ] && [ -f "$include/nccl.h" ] && [ -f "$library" ]; then
+  "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/nccl_api.so" \
+    native/test/cuda/nccl_api.cpp -Xlinker="$library" -Xlinker=--no-undefined \
+    -Xlinker=--allow-shlib-undefined || fail 'native/cuda/nccl_api.h is not what NCCL has'
+  echo "NCCL: native/cuda/nccl_api.h agrees with $library"
+else
+  echo 'NCCL: not compared, its header is not here (pip install nvidia-nccl-cu13)'
 fi
 
 # ---- Registers ------------------------------------------------------------------------------------

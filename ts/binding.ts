@@ -384,12 +384,17 @@ export interface Binding {
   // several processes; collectives are queued
   /** Why MPI cannot be used, or an empty string; what it calls itself. Opens it. */
   mpi(): { missing: string; version: string }
+  /** Why NCCL cannot be used, or an empty string. Opens it, driver or not. */
+  ncclMissing(): string
   /** How many processes a launcher has started together; 1 without one. */
   launchedProcesses(): number
   /** This process's number among those that the launcher has started on this machine. */
   localRank(): number
-  /** Begins; the CPU's queue waits for the others. Throws when that cannot be. */
-  joinGroup(): void
+  /**
+   * Begins; the CPU's queue waits for the others. Throws when that cannot be.
+   * @param nccl whether GPUs have collectives of their own
+   */
+  joinGroup(nccl: boolean): void
   leaveGroup(): void
   group(): [rank: number, size: number] | null
   /** No later collective can be, and this process will end the others. */

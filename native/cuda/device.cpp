@@ -341,6 +341,7 @@ void CudaDevice::leave_thread() noexcept {
     owners.swap(garbage_->owners);
   }
   free_garbage();
+  nccl.reset();
   if (cudaStreamSynchronize(stream_) != cudaSuccess) cudaGetLastError();
 }
 

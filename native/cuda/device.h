@@ -8,6 +8,7 @@
 #include "core/device.h"
 #include "cuda/blas.h"
 #include "cuda/fault.h"
+#include "cuda/nccl.h"
 #include "cuda/runtime.h"
 
 namespace fused_rnn::cuda {
@@ -61,6 +62,9 @@ class CudaDevice : public Device {
   const unsigned* fault_flag() const { return fault_flag_; }
 
   GraphCache& graphs() { return *graphs_; }
+
+  // Among the GPUs of other processes; null: alone.
+  std::unique_ptr<Nccl> nccl;
 
  private:
   struct Staging;

@@ -217,17 +217,17 @@ class MpiOf : public Mpi {
     const auto count = static_cast<int>(std::min(call_.count - done_, kMostAtOnce));
     done_ += count;
     switch (call_.kind) {
-      case Kind::all_reduce:
+      case CollectiveKind::all_reduce:
         return check(mpi_.Iallreduce(is_.in_place, data, count, type,
                                      is_.ops[static_cast<int>(call_.op)], comm_, &request_),
                      "MPI_Iallreduce");
-      case Kind::broadcast:
+      case CollectiveKind::broadcast:
         return check(mpi_.Ibcast(data, count, type, call_.root, comm_, &request_), "MPI_Ibcast");
-      case Kind::all_gather:
+      case CollectiveKind::all_gather:
         if (done_ < call_.count) throw std::runtime_error("more elements than MPI counts");
         return check(mpi_.Iallgather(is_.in_place, 0, type, data, count, type, comm_, &request_),
                      "MPI_Iallgather");
-      case Kind::barrier:
+      case CollectiveKind::barrier:
         return check(mpi_.Ibarrier(comm_, &request_), "MPI_Ibarrier");
     }
   }

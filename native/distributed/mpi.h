@@ -7,22 +7,12 @@
 #include <memory>
 #include <string>
 
-#include "fused_rnn/dtype.h"
+#include "fused_rnn/collective.h"
 
 namespace fused_rnn::distributed {
 
-enum class Kind : int32_t { all_reduce, broadcast, all_gather, barrier };
-enum class Reduce : int32_t { sum, min, max, product };
-
-// One collective, of every process of the group. All have to make the same ones in the same order.
-struct Call {
-  Kind kind = Kind::barrier;
-  Reduce op = Reduce::sum;
-  DType dtype = DType::float32;
-  int root = 0;       // of broadcast
-  int64_t count = 0;  // elements of one process
-  // [count], in place; of all_gather [size, count], with this process's part filled
-  void* data = nullptr;
+// One collective of the whole group. All processes have to make the same ones in the same order.
+struct Call : Collective {
   std::shared_ptr<void> owner = nullptr;  // keeps `data`
 };
 

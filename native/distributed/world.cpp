@@ -31,15 +31,20 @@ constexpr double kPatience = 0.01;
 // … which may have done their part before: so long its traces are waited for.
 constexpr double kGrace = 1;
 
-const char* name_of(Kind kind) {
+constexpr const char* kLeftOut =
+    "this process has left out a collective, since an operation before it failed or was dropped, "
+    "and "
+    "cannot go on with the others";
+
+const char* name_of(CollectiveKind kind) {
   switch (kind) {
-    case Kind::all_reduce:
+    case CollectiveKind::all_reduce:
       return "allReduce";
-    case Kind::broadcast:
+    case CollectiveKind::broadcast:
       return "broadcast";
-    case Kind::all_gather:
+    case CollectiveKind::all_gather:
       return "allGather";
-    case Kind::barrier:
+    case CollectiveKind::barrier:
       break;
   }
   return "barrier";
@@ -69,13 +74,15 @@ std::string World::version() {
   return open(lock) ? mpi_->version() : std::string();
 }
 
-void World::join() {
+void World::join(bool nccl) {
   std::unique_lock lock(mutex_);
   if (!open(lock)) throw std::runtime_error(missing_);
   if (state_ != State::out)
     throw std::runtime_error("this process is in a group already, or on its way");
   if (!broken_.empty()) throw std::runtime_error(broken_);
   if (ended_) throw std::runtime_error("the process is ending");
+  nccl_ = nccl;
+  devices_.clear();
   change(State::joining);
   if (thread_.joinable()) return;
   thread_ = std::thread([this] { work(); });
@@ -96,10 +103,25 @@ void World::change(State state) {
   asked_.notify_all();
 }
 
-uint64_t World::ticket() {
-  std::lock_guard lock(mutex_);
+void World::expect_usable() const {
   if (!broken_.empty()) throw std::runtime_error(broken_);
   if (state_ != State::joined) throw std::runtime_error("this process is in no group");
+}
+
+uint64_t World::nccl_number() {
+  std::lock_guard lock(mutex_);
+  expect_usable();
+  return nccl_drawn_++;
+}
+
+bool World::is_new(const void* device) {
+  std::lock_guard lock(mutex_);
+  return devices_.insert(device).second;
+}
+
+uint64_t World::ticket() {
+  std::lock_guard lock(mutex_);
+  expect_usable();
   entries_.emplace(drawn_, Entry{});
   return drawn_++;
 }
@@ -110,13 +132,15 @@ void World::submit(uint64_t ticket, Call call) {
   asked_.notify_all();
 }
 
+void World::skip_number() noexcept {
+  std::lock_guard lock(mutex_);
+  if (broken_.empty()) broken_ = kLeftOut;
+  asked_.notify_all();
+}
+
 void World::skip(uint64_t ticket) noexcept {
   std::lock_guard lock(mutex_);
-  if (broken_.empty()) {
-    broken_ =
-        "this process has left out a collective, since an operation before it failed or was "
-        "dropped, and cannot go on with the others";
-  }
+  if (broken_.empty()) broken_ = kLeftOut;
   const auto found = entries_.find(ticket);
   if (found != entries_.end()) {
     found->second.over = true;
@@ -177,8 +201,9 @@ void World::work() {
     };
     // Tickets that are still to come from a queue are waited for also when the process ends.
     asked_.wait(lock, [&] {
-      return abort_ || next() != nullptr || state_ == State::joining || state_ == State::leaving ||
-             (ending_ && (next_ == drawn_ || !broken_.empty()));
+      const bool done = next_ == drawn_ || !broken_.empty();
+      return abort_ || next() != nullptr || state_ == State::joining ||
+             (done && (ending_ || state_ == State::leaving));
     });
     if (abort_) break;
     if (Entry* entry = next()) {
@@ -227,14 +252,17 @@ void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
 void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
   const bool joining = state_ == State::joining;
   const bool first = !std::exchange(initialised_, true);
+  const std::string broken = broken_;
   lock.unlock();
   std::string error;
   try {
     if (joining) {
       if (first) mpi_->init();
       mpi_->join();
-    } else {
+    } else if (broken.empty()) {
       leave_others();
+    } else {
+      error = broken;
     }
   } catch (const std::exception& e) {
     error = e.what();

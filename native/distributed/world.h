@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -36,7 +37,7 @@ class World {
   std::string version();
 
   // Begin; wait_for_change() says when they are over, or throws what was wrong. Of all processes.
-  void join();
+  void join(bool nccl);
   void leave();
   bool joined() const { return state_.load(std::memory_order_acquire) == State::joined; }
   int rank() const { return rank_; }
@@ -49,9 +50,16 @@ class World {
   void submit(uint64_t ticket, Call call);
   // It will never be: what it needs has failed. No later one can be, as the others still wait.
   void skip(uint64_t ticket) noexcept;
+  void skip_number() noexcept;
   // No later collective can be: the processes differ in what they have to have in common, or one
   // has failed.
   void refuse(std::string why);
+  // Whether GPUs have collectives of their own. Those are made by the GPU's queue, in its order; a
+  // number for one of them, drawn as a ticket.
+  bool by_nccl() const { return nccl_; }
+  uint64_t nccl_number();
+  // Whether this device is new to the group, which is so once.
+  bool is_new(const void* device);
   // Waits until it is over and gives the call back. Throws std::runtime_error when it failed,
   // Cancelled when `stopping`.
   Call wait(uint64_t ticket, const std::atomic<bool>& stopping);
@@ -73,6 +81,7 @@ class World {
   };
 
   bool open(std::unique_lock<std::mutex>& lock);
+  void expect_usable() const;
   void change(State state);
   void work();
   void carry_out_change(std::unique_lock<std::mutex>& lock);
@@ -95,6 +104,9 @@ class World {
   bool initialised_ = false;
   int rank_ = -1, size_ = 0;
   std::string change_error_;
+  std::atomic<bool> nccl_{false};
+  uint64_t nccl_drawn_ = 0;
+  std::set<const void*> devices_;
   std::string broken_;  // why the group cannot be used any more
   uint64_t drawn_ = 0, next_ = 0;
   std::map<uint64_t, Entry> entries_;

@@ -8,53 +8,70 @@
 #include <stdexcept>
 #include <utility>
 
+#include "fused_rnn/cuda.h"
+
 namespace fused_rnn {
 namespace {
 
 using distributed::Call;
-using distributed::Kind;
 using distributed::World;
+using Kind = CollectiveKind;
 
-// Drawn at the call, used by the job that holds it. When that is left out or dropped, the world
-// hears of it.
+// A collective's place in the order of all processes: drawn at the call, used by the job that holds
+// it. When that is left out or dropped, the world hears of it. A GPU's are NCCL's if the group has
+// that; else MPI gets the values by way of the host.
 class Turn {
  public:
-  Turn() : ticket_(World::instance().ticket()) {}
+  explicit Turn(const Place& place)
+      : nccl_(place.device != nullptr && World::instance().by_nccl()),
+        number_(nccl_ ? World::instance().nccl_number() : World::instance().ticket()) {}
   ~Turn() {
-    if (!used_) World::instance().skip(ticket_);
+    if (used_) return;
+    nccl_ ? World::instance().skip_number() : World::instance().skip(number_);
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
-  uint64_t ticket() const { return ticket_; }
+  bool nccl() const { return nccl_; }
+  uint64_t number() const { return number_; }
 
   // With the values of `buffer`.
-  void submit(Call call, const Buffer& buffer, const Context& context) {
+  void submit(Collective collective, const Buffer& buffer, const Context& context) {
+    collective.dtype = buffer.dtype;
+    if (nccl_) {
+      collective.data = buffer.raw();
+      used_ = true;
+      return nccl_start(*context.device, number_, collective);
+    }
     const Buffer host = on_host(buffer, context);
-    call.dtype = buffer.dtype;
+    Call call{collective, host.storage};
     call.data = host.raw();
-    call.owner = host.storage;
     used_ = true;
-    World::instance().submit(ticket_, std::move(call));
+    World::instance().submit(number_, std::move(call));
   }
 
  private:
   static Buffer on_host(const Buffer& buffer, const Context& context) {
-    if (context.device == nullptr) return buffer;
+    if (buffer.storage->device() == nullptr) return buffer;
     const Buffer host = Buffer::make(buffer.length, buffer.dtype);
     context.device->download(host.raw(), buffer.raw(), static_cast<size_t>(buffer.length) * 4);
     return host;
   }
 
-  const uint64_t ticket_;
+  const bool nccl_;
+  const uint64_t number_;
   bool used_ = false;
 };
 
-// Waits for a collective whose result belongs into `buffer`.
-void receive(uint64_t ticket, const Buffer& buffer, const Context& context) {
-  const Call call = World::instance().wait(ticket, context.stopping);
-  if (context.device == nullptr) return;
+// Waits for a collective whose result belongs into `buffer`. A GPU waits by itself.
+void receive(bool nccl, uint64_t number, const Buffer& buffer, const Context& context) {
+  if (nccl) return nccl_finish(*context.device, number);
+  const Call call = World::instance().wait(number, context.stopping);
+  if (buffer.storage->device() == nullptr) return;
   context.device->upload(buffer.raw(), call.data, static_cast<size_t>(buffer.length) * 4);
+}
+void receive(const Turn& turn, const Buffer& buffer, const Context& context) {
+  receive(turn.nccl(), turn.number(), buffer, context);
 }
 
 // Never on the script's thread, however small.
@@ -98,29 +115,66 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
   }
 }
 
+// Before the first collective of a GPU: NCCL's communicator, whose id goes by MPI.
+void meet_gpus(Place& place) {
+  World& world = World::instance();
+  if (place.device == nullptr || !world.by_nccl() || !world.is_new(place.device.get())) return;
+  const uint64_t ticket = world.ticket();
+  auto unused = std::shared_ptr<bool>(new bool(true), [ticket](bool* unused) {
+    if (*unused) World::instance().skip(ticket);
+    delete unused;
+  });
+  push(place, "init", {}, {}, [ticket, unused = std::move(unused)](Context& context) {
+    World& world = World::instance();
+    try {
+      const Buffer id = Buffer::make(32, DType::int32);
+      if (world.rank() == 0) {
+        const std::string made = nccl_new_id();
+        std::memcpy(id.raw(), made.data(), std::min<size_t>(made.size(), 128));
+      }
+      Call call{{.kind = Kind::broadcast, .dtype = DType::int32, .root = 0, .count = 32},
+                id.storage};
+      call.data = id.raw();
+      *unused = false;
+      world.submit(ticket, std::move(call));
+      world.wait(ticket, context.stopping);
+      const std::string shared(static_cast<const char*>(id.raw()), 128);
+      nccl_join(*context.device, shared, world.rank(), world.size());
+    } catch (const std::exception& e) {
+      world.refuse(e.what());
+      throw;
+    }
+  });
+}
+
+std::shared_ptr<Turn> turn_of(Place& place) {
+  meet_gpus(place);
+  return std::make_shared<Turn>(place);
+}
+
 }  // namespace
 
 void all_reduce(Place& place, const Buffer& x, Reduce op, bool mean) {
-  auto turn = std::make_shared<Turn>();
+  auto turn = turn_of(place);
   const auto processes = static_cast<float>(World::instance().size());
   const Backend& backend = place.backend;
   push(place, "allReduce", {x}, {x}, [=, &backend](Context& context) {
     turn->submit({.kind = Kind::all_reduce, .op = op, .count = x.length}, x, context);
-    receive(turn->ticket(), x, context);
+    receive(*turn, x, context);
     if (mean) backend.binary(with_one(BinaryOp::div, x, x.f32(), nullptr, processes), context);
   });
 }
 
 void broadcast(Place& place, const Buffer& x, int root) {
-  auto turn = std::make_shared<Turn>();
+  auto turn = turn_of(place);
   push(place, "broadcast", {x}, {x}, [=](Context& context) {
     turn->submit({.kind = Kind::broadcast, .root = root, .count = x.length}, x, context);
-    receive(turn->ticket(), x, context);
+    receive(*turn, x, context);
   });
 }
 
 void all_gather(Place& place, const Buffer& x, const Buffer& out) {
-  auto turn = std::make_shared<Turn>();
+  auto turn = turn_of(place);
   const Buffer own = part(out, World::instance().rank() * x.length, x.length);
   const Backend& backend = place.backend;
   push(place, "allGather", {x}, {out}, [=, &backend](Context& context) {
@@ -128,28 +182,33 @@ void all_gather(Place& place, const Buffer& x, const Buffer& out) {
         {static_cast<uint32_t*>(own.raw()), static_cast<const uint32_t*>(x.raw()), x.length},
         context);
     turn->submit({.kind = Kind::all_gather, .count = x.length}, out, context);
-    receive(turn->ticket(), out, context);
+    receive(*turn, out, context);
   });
 }
 
+void leave_gpus(Place& place) {
+  if (place.device == nullptr || !World::instance().by_nccl()) return;
+  push(place, "destroy", {}, {}, [](Context& context) { nccl_leave(*context.device); });
+}
+
 void barrier(Place& place) {
-  auto turn = std::make_shared<Turn>();
+  auto turn = turn_of(place);
   const Buffer nothing = Buffer::make(0);
   push(place, "barrier", {}, {}, [=](Context& context) {
     turn->submit({.kind = Kind::barrier}, nothing, context);
-    receive(turn->ticket(), nothing, context);
+    receive(*turn, nothing, context);
   });
 }
 
 void check_same(Place& place, std::string op, std::string what, std::string text) {
-  auto lengths_turn = std::make_shared<Turn>();
-  auto texts_turn = std::make_shared<Turn>();
+  auto lengths_turn = turn_of(place);
+  auto texts_turn = turn_of(place);
   push(place, "checkSame", {}, {}, [=](Context& context) {
     World& world = World::instance();
     const Buffer lengths = Buffer::make(world.size(), DType::int32);
     lengths.i32()[world.rank()] = static_cast<int32_t>(text.size());
     lengths_turn->submit({.kind = Kind::all_gather, .count = 1}, lengths, context);
-    receive(lengths_turn->ticket(), lengths, context);
+    receive(*lengths_turn, lengths, context);
     const int32_t longest = *std::max_element(lengths.i32(), lengths.i32() + world.size());
     const int64_t words = longest / 4 + 1;
     const Buffer texts = Buffer::make(words * world.size(), DType::int32);
@@ -158,7 +217,7 @@ void check_same(Place& place, std::string op, std::string what, std::string text
     };
     std::memcpy(text_of(world.rank()), text.data(), text.size());
     texts_turn->submit({.kind = Kind::all_gather, .count = words}, texts, context);
-    receive(texts_turn->ticket(), texts, context);
+    receive(*texts_turn, texts, context);
     const std::string first(text_of(0), static_cast<size_t>(lengths.i32()[0]));
     for (int rank = 1; rank < world.size(); ++rank) {
       const std::string other(text_of(rank), static_cast<size_t>(lengths.i32()[rank]));
@@ -175,8 +234,8 @@ void check_same(Place& place, std::string op, std::string what, std::string text
 
 uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffer>& grads,
                        float weight) {
-  auto turn = std::make_shared<Turn>();
-  const uint64_t ticket = turn->ticket();
+  auto turn = turn_of(place);
+  const uint64_t ticket = turn->number();
   const Backend& backend = place.backend;
   push(place, "average", grads, {flat}, [=, &backend](Context& context) {
     int64_t offset = 0;
@@ -195,8 +254,9 @@ uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffe
 void end_average(Place& place, uint64_t ticket, const Buffer& flat,
                  const std::vector<Buffer>& grads) {
   const Backend& backend = place.backend;
+  const bool nccl = place.device != nullptr && World::instance().by_nccl();
   push(place, "average", {flat}, grads, [=, &backend](Context& context) {
-    receive(ticket, flat, context);
+    receive(nccl, ticket, flat, context);
     const float* values = flat.f32();
     const float* total = values + flat.length - 1;
     for (const Buffer& grad : grads) {

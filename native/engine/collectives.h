@@ -1,6 +1,6 @@
 // Collectives of the processes that train together, in the order of a queue. The call draws the
-// place in the order of all; the work is the queue's and the thread's of distributed/world.h. On a
-// GPU, MPI gets the values by way of the host.
+// place in the order of all; the work is the queue's and the thread's of distributed/world.h, or,
+// on a GPU of a group with NCCL, the GPU's.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,6 @@
 
 namespace fused_rnn {
 
-using distributed::Reduce;
-
 // x[i] = op over all processes of x[i]; `mean` divides the sum by their number (of float32).
 void all_reduce(Place& place, const Buffer& x, Reduce op, bool mean);
 // x becomes that of process `root`.
@@ -21,6 +19,8 @@ void broadcast(Place& place, const Buffer& x, int root);
 // x [n] → out [processes, n]
 void all_gather(Place& place, const Buffer& x, const Buffer& out);
 void barrier(Place& place);
+// Before the group is left, for every place.
+void leave_gpus(Place& place);
 // Fails, in the queue and in every process, unless all have the same lines. `op` and `what` are for
 // the message, which gives the first line that differs.
 void check_same(Place& place, std::string op, std::string what, std::string text);

@@ -21,4 +21,11 @@ std::shared_ptr<Device> open_cuda(int) { refuse(); }
 void set_cuda_precision(Device&, CudaPrecision) { refuse(); }
 const Backend& cuda_backend() { refuse(); }
 
+std::string nccl_missing() { return cuda_info().missing; }
+std::string nccl_new_id() { refuse(); }
+void nccl_join(Device&, const std::string&, int, int) { refuse(); }
+void nccl_leave(Device&) { refuse(); }
+void nccl_start(Device&, uint64_t, const Collective&) { refuse(); }
+void nccl_finish(Device&, uint64_t) { refuse(); }
+
 }  // namespace fused_rnn

@@ -16,6 +16,11 @@ Napi::Value mpi(Addon&, Args& args) {
   return result;
 }
 
+// ncclMissing(): why NCCL cannot be used, or an empty string.
+Napi::Value nccl_missing(Addon&, Args& args) {
+  return Napi::String::New(args.env(), fused_rnn::nccl_missing());
+}
+
 // launchedProcesses()
 Napi::Value launched_processes(Addon&, Args& args) {
   return Napi::Number::New(args.env(), distributed::launched_processes());
@@ -33,15 +38,16 @@ void push_wait_for_change(Addon& addon, const char* op) {
   addon.cpu().queue.push(std::move(job));
 }
 
-// joinGroup(): begins; the CPU's queue waits for the others.
+// joinGroup(nccl): begins; the CPU's queue waits for the others.
 Napi::Value join_group(Addon& addon, Args& args) {
-  World::instance().join();
+  World::instance().join(args.boolean());
   push_wait_for_change(addon, "init");
   return args.env().Undefined();
 }
 
 // leaveGroup(): the same.
 Napi::Value leave_group(Addon& addon, Args& args) {
+  for (Place* place : addon.places()) leave_gpus(*place);
   World::instance().leave();
   push_wait_for_change(addon, "destroy");
   return args.env().Undefined();
@@ -158,6 +164,7 @@ Napi::Value end_average(Addon& addon, Args& args) {
 
 void register_distributed(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<mpi>(env, exports, "mpi", addon);
+  add_entry<nccl_missing>(env, exports, "ncclMissing", addon);
   add_entry<launched_processes>(env, exports, "launchedProcesses", addon);
   add_entry<local_rank>(env, exports, "localRank", addon);
   add_entry<join_group>(env, exports, "joinGroup", addon);

@@ -1,10 +1,10 @@
 /** Every collective, and what is refused. Prints what rank 0 found. */
 import { distributed, nn, type Tensor, tensor } from 'fused-rnn'
-import '../helpers.js'
+import { backend } from './backend.js'
 
 const { allGather, allReduce, barrier, broadcast } = distributed
 
-await distributed.init({ backend: 'mpi' })
+await distributed.init({ backend })
 const rank = distributed.rank()
 const size = distributed.worldSize()
 
@@ -94,7 +94,7 @@ found.partly = await values(some.module.b.weight.grad as Tensor)
 
 await distributed.destroy()
 found.after = await message(() => allReduce(x))
-await distributed.init()
+await distributed.init({ backend })
 const again = tensor([1])
 allReduce(again)
 found.second = await values(again)

@@ -4,14 +4,14 @@
  * batch would have.
  */
 import { distributed, manualSeed, nn, optim, randn, setNumThreads, Tensor, tensor } from 'fused-rnn'
-import '../helpers.js'
+import { backend } from './backend.js'
 
 const STEPS = 12
 const [T, B, I, H, C] = [5, 8, 3, 6, 4]
 
 setNumThreads(1)
 const parallel = process.argv[2] === 'parallel'
-if (parallel) await distributed.init()
+if (parallel) await distributed.init({ backend })
 const rank = parallel ? distributed.rank() : 0
 const size = parallel ? distributed.worldSize() : 1
 

@@ -1,9 +1,9 @@
 /** What goes wrong in one process, `process.argv[2]`, and is to end all. */
 import { distributed, nn, ones, tensor } from 'fused-rnn'
-import '../helpers.js'
+import { backend } from './backend.js'
 
 const how = process.argv[2]
-await distributed.init()
+await distributed.init({ backend })
 const rank = distributed.rank()
 const last = distributed.worldSize() - 1
 

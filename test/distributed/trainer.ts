@@ -12,7 +12,7 @@ import {
   type Tensor,
   Trainer,
 } from 'fused-rnn'
-import '../helpers.js'
+import { backend } from './backend.js'
 
 interface Scenario {
   batches: 'sequential' | 'windows' | 'buckets'
@@ -40,7 +40,7 @@ interface Scenario {
 }
 const scenario: Scenario = JSON.parse(process.argv[2] as string)
 const several = process.env.OMPI_COMM_WORLD_SIZE !== undefined
-if (several) await distributed.init()
+if (several) await distributed.init({ backend })
 const rank = several ? distributed.rank() : 0
 const last = !several || rank === distributed.worldSize() - 1
 

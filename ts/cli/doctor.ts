@@ -31,6 +31,9 @@ export async function doctor(): Promise<void> {
   const cuda = binding.cuda()
   say('CUDA', describeCuda(cuda))
   if (cuda.runtime !== '') say('cuBLAS', binding.cublasMissing() || 'found')
+  if (cuda.runtime !== '') say('NCCL', binding.ncclMissing() || 'found')
+  const { missing, version } = binding.mpi()
+  say('MPI', missing || version)
   for (const { name, description, memoryBytes, computeCapability } of devices()) {
     const memory = memoryBytes === undefined ? [] : [`${Math.round(memoryBytes / 2 ** 30)} GiB`]
     const capability = computeCapability

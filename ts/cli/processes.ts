@@ -1,12 +1,13 @@
 /** The processes that mpirun has started, which train one model together. */
 import { binding } from '../binding.js'
+import { backendFor } from '../distributed/group.js'
 import { distributed } from '../index.js'
 import { oneOf } from './errors.js'
 
-/** Joins the others, if there are any. */
-export async function joinOthers(): Promise<{ rank: number; size: number }> {
+/** Joins the others, if there are any, for a training on this device. */
+export async function joinOthers(device: string): Promise<{ rank: number; size: number }> {
   if (binding.launchedProcesses() === 1) return { rank: 0, size: 1 }
-  await distributed.init()
+  await distributed.init({ backend: backendFor(device) })
   const processes = { rank: distributed.rank(), size: distributed.worldSize() }
   oneOf(processes)
   return processes

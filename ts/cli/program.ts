@@ -259,8 +259,8 @@ function doctorCommand(): Command {
   return shortErrors(new Command('doctor'))
     .summary('what this machine has, and whether it works')
     .description(
-      'Prints versions, the processor and the kernels chosen for it, threads, devices, CUDA and ' +
-        'cuBLAS with what is missing of them, and tests each device in a few seconds: a small ' +
+      'Prints versions, the processor and the kernels chosen for it, threads, devices, CUDA, ' +
+        'cuBLAS, NCCL and MPI with what is missing of them, and tests each device in a few seconds: a small ' +
         'training must learn, and gradients must agree with finite differences. Exit code 1 when ' +
         'something that is needed is missing or wrong; a GPU is not needed.',
     )

@@ -2,21 +2,31 @@
 import { writeSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { binding } from '../binding.js'
-import { checkOneOf, checkOptions } from '../errors.js'
+import { checkOneOf, checkOptions, rangeError } from '../errors.js'
 
-/** What carries the messages: 'mpi', any MPI that is installed. */
-export type DistributedBackend = 'mpi'
+/** What carries the messages: 'mpi', or 'nccl' between GPUs and MPI between CPUs. */
+export type DistributedBackend = 'mpi' | 'nccl'
 
 export interface InitOptions {
   /** Default 'mpi'. */
   backend?: DistributedBackend
 }
 
-export const BACKENDS = ['mpi'] as const
+const BACKENDS = ['mpi', 'nccl'] as const
 
 /** As `torch.distributed.is_available`: whether there is an MPI to be opened. */
 export function isAvailable(): boolean {
   return binding.mpi().missing === ''
+}
+
+/** As `torch.distributed.is_nccl_available`: whether there is an NCCL to be opened, and a CUDA in this build. */
+export function isNcclAvailable(): boolean {
+  return binding.ncclMissing() === ''
+}
+
+/** What suits a model on this device. */
+export function backendFor(device: string | null): DistributedBackend {
+  return device?.startsWith('cuda') && isNcclAvailable() ? 'nccl' : 'mpi'
 }
 
 /** Whether this process has joined the others; as `torch.distributed.is_initialized`. */
@@ -31,12 +41,16 @@ export function isInitialized(): boolean {
  * From then on a process that ends with an error ends all others, within a second; one that ends
  * well waits for them.
  * @returns a promise that settles when all have called it
+ * @param options.backend 'nccl' needs MPI, too: it carries what the processes have to tell each other
+ *   before NCCL knows them, and tensors on the CPU. Tensors on a GPU go by NCCL, without the host
  * @throws TypeError; RangeError when no MPI is installed, or the process is in a group already
  */
 export function init(options: InitOptions = {}): Promise<void> {
   checkOptions('init', options, ['backend'])
-  checkOneOf('init', 'backend', options.backend ?? 'mpi', BACKENDS)
-  attempt('init', () => binding.joinGroup())
+  const backend = checkOneOf('init', 'backend', options.backend ?? 'mpi', BACKENDS)
+  const missing = backend === 'nccl' ? binding.ncclMissing() : ''
+  if (missing !== '') throw rangeError('init', 'backend', "'mpi'", `'nccl': ${missing}`)
+  attempt('init', () => binding.joinGroup(backend === 'nccl'))
   watchExit()
   return joined()
 }

@@ -16,6 +16,7 @@ export {
   init as initProcessGroup,
   isAvailable,
   isInitialized,
+  isNcclAvailable,
   rank,
   rank as getRank,
   worldSize,

@@ -6,7 +6,7 @@ import { DistributedBatches } from '../data/distributed.js'
 import { columnsOf } from '../data/epochs.js'
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../distributed/average.js'
 import { everybodys, fromFirst, largest, sideBySide } from '../distributed/exchange.js'
-import { init, isInitialized, member } from '../distributed/group.js'
+import { backendFor, init, isInitialized, member } from '../distributed/group.js'
 import { sameEverywhere, shareParameters } from '../distributed/same.js'
 import { rangeError } from '../errors.js'
 import { tensor } from '../factories.js'
@@ -39,12 +39,18 @@ export class Team {
     this.#findUnusedParameters = findUnusedParameters
   }
 
-  /** Null for a process that trains alone. */
-  static async join({ strategy, findUnusedParameters }: TrainerSettings): Promise<Team | null> {
+  /**
+   * Null for a process that trains alone.
+   * @param device of the model
+   */
+  static async join(
+    { strategy, findUnusedParameters }: TrainerSettings,
+    device: string | null,
+  ): Promise<Team | null> {
     if (strategy === 'single') return null
     if (!isInitialized()) {
       if (strategy === 'auto' && binding.launchedProcesses() === 1) return null
-      await init()
+      await init({ backend: backendFor(device) })
     }
     const team = new Team(findUnusedParameters)
     return team.size === 1 ? null : team

@@ -3,6 +3,7 @@ import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '
 import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
+import { deviceOf } from './batch.js'
 import { checkSource, evaluate } from './evaluate.js'
 import { History } from './history.js'
 import { FitLoop, type LoopParts } from './loop.js'
@@ -141,7 +142,7 @@ export class Trainer {
     const parts = this.#prepare(model, trainData, validData ?? null, options)
     this.#running = true
     try {
-      const team = await Team.join(this.options)
+      const team = await Team.join(this.options, deviceOf(model))
       const own = team === null ? parts : await team.divide(parts, this.options)
       return await this.#run(new FitLoop<B>(this, own, team), options, team)
     } finally {

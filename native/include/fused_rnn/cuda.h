@@ -8,6 +8,7 @@
 
 #include "core/device.h"
 #include "fused_rnn/backend.h"
+#include "fused_rnn/collective.h"
 
 namespace fused_rnn {
 
@@ -49,6 +50,20 @@ struct CudaPrecision {
 std::shared_ptr<Device> open_cuda(int index);
 // For the jobs that begin from now on; on the queue's thread.
 void set_cuda_precision(Device& device, CudaPrecision precision);
+
+// ---- NCCL: collectives between the GPUs of several processes
+
+// Why it cannot be used; empty when it can. Opens it, driver or not.
+std::string nccl_missing();
+// What one process makes and all of them join with: 128 bytes.
+std::string nccl_new_id();
+// The following on the queue's thread. nccl_start() begins what is to come after everything that
+// the device has been given so far, in memory of the device, and what the device is given meanwhile
+// runs beside it until nccl_finish() of the same number.
+void nccl_join(Device& device, const std::string& id, int rank, int size);
+void nccl_leave(Device& device);
+void nccl_start(Device& device, uint64_t number, const Collective& collective);
+void nccl_finish(Device& device, uint64_t number);
 
 // Its operations take a Context whose device is one of open_cuda(), pointers to its memory, and
 // host pointers where ops.h says "host memory" or a pointer is to pointers or structs.

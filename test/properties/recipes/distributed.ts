@@ -6,6 +6,7 @@ const { allGather, allReduce, barrier, broadcast } = distributed
 
 export const processes: Record<string, Recipe> = {
   'distributed.isAvailable': call(distributed.isAvailable, () => []),
+  'distributed.isNcclAvailable': call(distributed.isNcclAvailable, () => []),
   'distributed.isInitialized': call(distributed.isInitialized, () => []),
   'distributed.rank': call(distributed.rank, () => []),
   'distributed.getRank': call(distributed.getRank, () => []),
