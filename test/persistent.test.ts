@@ -62,11 +62,12 @@ function difference(a: number[], b: number[]): number {
 }
 
 gpuTest('one kernel gives what the step by step way gives', async (t) => {
-  const [kernel, again, graph, tf32, tiles] = await Promise.all([
+  const [kernel, again, graph, tf32, bf16, tiles] = await Promise.all([
     results('persistent'),
     results('persistent'),
     results('graph'),
     results('persistent', 'tf32'),
+    results('persistent', 'bf16'),
     results('persistent', 'ieee', { multiprocessors: 1 }),
   ])
   t.deepEqual(kernel, again, 'the same bits every time')
@@ -78,6 +79,10 @@ gpuTest('one kernel gives what the step by step way gives', async (t) => {
     const rounded = difference(expected, tf32[i] ?? [])
     t.true(rounded < 2e-2, `layer ${i} in TF32: ${rounded}`)
     t.true(rounded > 1e-6, `layer ${i} is not in TF32`)
+    // Seven bits.
+    const coarse = difference(expected, bf16[i] ?? [])
+    t.true(coarse < 8 * 2e-2, `layer ${i} in bfloat16: ${coarse}`)
+    t.true(coarse > rounded, `layer ${i} is not in bfloat16: ${coarse}`)
   }
 })
 
@@ -88,15 +93,18 @@ gpuTest('layers of more units, whose parts are others', async (t) => {
   ]
   const all: Layer[] = [...wide, ['LSTM', 520, 3, 2, {}], ['RNN', 1000, 2, 2, {}]]
   const room = { multiprocessors: 132 }
-  const [exact, rounded, expected] = await Promise.all([
+  const [exact, rounded, coarse, expected] = await Promise.all([
     results('persistent', 'ieee', { of: wide, ...room }),
     results('persistent', 'tf32', { of: all, ...room }),
+    results('persistent', 'bf16', { of: all, ...room }),
     results('graph', 'ieee', { of: all, ...room }),
   ])
   for (const [i, layer] of wide.entries())
     t.true(difference(expected[i] ?? [], exact[i] ?? []) < 2e-5, String(layer))
-  for (const [i, layer] of all.entries())
+  for (const [i, layer] of all.entries()) {
     t.true(difference(expected[i] ?? [], rounded[i] ?? []) < 2e-2, `${layer} in TF32`)
+    t.true(difference(expected[i] ?? [], coarse[i] ?? []) < 8 * 2e-2, `${layer} in bfloat16`)
+  }
 })
 
 gpuTest(

@@ -23,25 +23,14 @@ Way way_asked_for() {
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// The kernel for a number of states (persistent_kernels.h): small parts leave less to do to every
-// block, and hold fewer of the weights.
-bool choose_share(int64_t hidden, bool exact, Division& division) {
-  struct Share {
-    int64_t most_states;
-    int units, k_steps;
-  };
-  constexpr Share kTf32[] = {{256, 16, 4}, {512, 16, 8}, {1024, 8, 16}};
-  constexpr Share kExact[] = {{256, 16, 4}, {512, 8, 8}};
-  const auto choose = [&](const auto& shares) {
-    for (const Share& share : shares) {
-      if (hidden > share.most_states) continue;
-      division.units = share.units;
-      division.k_steps = share.k_steps;
-      return true;
-    }
-    return false;
-  };
-  return exact ? choose(kExact) : choose(kTf32);
+// The kernel for a number of states.
+std::optional<size_t> choose_share(int64_t hidden, Fp32Precision precision) {
+  for (size_t i = 0; i < kShareCount; ++i) {
+    if (kShares[i].precision == precision && hidden <= kShares[i].most_states()) return i;
+  }
+  // More of them in bfloat16 than the registers hold, in parts of 16, are in TF32 in parts of 8.
+  if (precision == Fp32Precision::bf16) return choose_share(hidden, Fp32Precision::tf32);
+  return {};
 }
 
 // Of a cell's gate matrix, or two directions of an output.
@@ -58,7 +47,7 @@ constexpr int64_t kMostBytesOfStep = int64_t{24} << 20;
 int64_t bytes_of_step(const RnnShape& s, Pass pass, const Division& d) {
   const int64_t rows = int64_t{d.groups} * d.tiles * kTileRows;
   const int64_t number = pass == Pass::forward ? sizeof(float) : 2 * sizeof(float);
-  return s.directions * rows * d.parts * d.units * d.parts * number;
+  return s.directions * rows * d.parts * d.units() * d.parts * number;
 }
 
 }  // namespace
@@ -71,9 +60,10 @@ std::optional<Division> persistent_division(const RnnShape& s, Pass pass, CudaDe
   // The kernels count in 32 bits.
   if (s.rows * s.hidden * kMostBlocks > INT32_MAX) return {};
   Division d{};
-  d.exact = device.precision.rnn == Fp32Precision::ieee;
-  if (!choose_share(s.hidden, d.exact, d)) return {};
-  d.parts = static_cast<int>(divide_up(s.hidden, d.units));
+  const std::optional<size_t> share = choose_share(s.hidden, device.precision.rnn);
+  if (!share) return {};
+  d.share = *share;
+  d.parts = static_cast<int>(divide_up(s.hidden, d.units()));
   const int room = pass == Pass::forward ? persistent_room_forward(s.cell, d, device)
                                          : persistent_room_backward(s.cell, d, device);
   const int64_t most_groups = room / (d.parts * s.directions);

@@ -16,14 +16,29 @@ namespace fused_rnn::cuda {
 constexpr int kPersistentThreads = 256;
 constexpr int kTileRows = 16;  // sequences that are multiplied at once
 
+// A block's share of a layer: a part of so many units, and so many times 8 states for each warp.
+struct ShareSizes {
+  Fp32Precision precision;
+  int units, steps;
+  constexpr int most_states() const { return kPersistentThreads / 32 * 8 * steps; }
+};
+
+// All that there are kernels for, of each precision the small ones first. Small parts leave less to
+// do to every block, and hold fewer of the weights.
+constexpr ShareSizes kShares[] = {
+    {Fp32Precision::tf32, 16, 4}, {Fp32Precision::tf32, 16, 8},  {Fp32Precision::tf32, 8, 16},
+    {Fp32Precision::ieee, 16, 4}, {Fp32Precision::ieee, 8, 8},   {Fp32Precision::bf16, 16, 4},
+    {Fp32Precision::bf16, 16, 8}, {Fp32Precision::bf16, 16, 12},
+};
+constexpr size_t kShareCount = sizeof kShares / sizeof kShares[0];
+
 // How a layer is divided among the blocks.
 struct Division {
-  int units;    // of a part
-  int k_steps;  // a warp has the products of so many times 8 states
-  bool exact;   // products in float's precision instead of TF32's
-  int parts;    // blocks of a group
-  int groups;   // of one direction
-  int tiles;    // a group has so many times kTileRows sequences
+  size_t share;  // of kShares
+  int parts;     // blocks of a group
+  int groups;    // of one direction
+  int tiles;     // a group has so many times kTileRows sequences
+  int units() const { return kShares[share].units; }
 };
 
 // Nothing where a kernel would not fit the GPU, or is known to be slower than the step by step way.

@@ -27,26 +27,44 @@ struct PersistentBackward {
   bool needs_dh0;
 };
 
-// Of a warp: 8 * kColumnTiles rows of W_hh, of the part's gates, and kStates columns.
+// Of 8 states and 8 words of columns each: of a warp, kColumns rows of W_hh and kStates columns.
+template <class S>
+using BackwardWeights = uint32_t[S::kSteps][S::kColumnWordTiles][S::kParts][2];
+
 template <class S>
 __device__ void load_weights(const float* w_hh, int hidden, int first_unit, const LanePlace& lane,
-                             typename S::Weights& w) {
+                             BackwardWeights<S>& w) {
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
     const int n = lane.warp * S::kStates + step * 8 + lane.g;
+    const auto weight = [&](int k) {
+      const int gate = k / S::kUnits, unit = first_unit + k % S::kUnits;
+      const bool there = unit < hidden && n < hidden;
+      return present(there ? w_hh[(gate * hidden + unit) * hidden + n] : 0.0f);
+    };
 #pragma unroll
-    for (int tile = 0; tile < S::kColumnTiles; ++tile) {
+    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const int k = tile * 8 + lane.t + 4 * i, gate = k / S::kUnits;
-        const int unit = first_unit + k % S::kUnits;
-        const bool there = unit < hidden && n < hidden;
-        const Split<S::kParts> split(
-            present(there ? w_hh[(int64_t{gate} * hidden + unit) * hidden + n] : 0.0f));
+        const int k = (tile * 8 + lane.t + 4 * i) * S::kOfWord;
+        const Word<S::kPrecision> word(weight(k), S::kOfWord > 1 ? weight(k + 1) : 0.0f);
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) w[step][tile][p][i] = split.part[p];
+        for (int p = 0; p < S::kParts; ++p) w[step][tile][p][i] = word.part[p];
       }
     }
+  }
+}
+
+// Column `column` of a row of words, and of its other part.
+template <Fp32Precision precision>
+__device__ void set_column(uint32_t* row, int column, int to_next_part, float x) {
+  if constexpr (kOfWord<precision> == 2) {
+    const uint16_t bits = round_to_bf16(x);
+    std::memcpy(reinterpret_cast<char*>(row) + 2 * column, &bits, sizeof bits);
+  } else {
+    const Word<precision> word(x, 0);
+#pragma unroll
+    for (int p = 0; p < kParts<precision>; ++p) row[p * to_next_part + column] = word.part[p];
   }
 }
 
@@ -54,7 +72,7 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, cons
 // W_hh. store(tile of columns, low or high row, x, y): two that are side by side.
 template <class S, int kStride, class Store>
 __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
-                               const typename S::Weights& w, Store store) {
+                               const BackwardWeights<S>& w, Store store) {
   // Tiles of columns; the sums of more take too many registers.
   constexpr int kAtOnce = S::kParts > 1 && S::kSteps > 4 ? 2 : 4;
   static_assert(S::kSteps % kAtOnce == 0);
@@ -62,7 +80,7 @@ __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
   for (int first = 0; first < S::kSteps; first += kAtOnce) {
     float sums[kAtOnce][4] = {};
 #pragma unroll
-    for (int tile = 0; tile < S::kColumnTiles; ++tile) {
+    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
       uint32_t a[S::kParts][4];
 #pragma unroll
       for (int p = 0; p < S::kParts; ++p) {
@@ -73,7 +91,7 @@ __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
         a[p][2] = from[4];
         a[p][3] = from[8 * kStride + 4];
       }
-      multiply_tiles<S::kParts>(sums, a, [&](int i) -> auto& { return w[first + i][tile]; });
+      multiply_tiles<S::kPrecision>(sums, a, [&](int i) -> auto& { return w[first + i][tile]; });
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -94,7 +112,7 @@ template <class Cell, class S>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_backward_kernel(const __grid_constant__ PersistentBackward a) {
   // So that the lanes of a warp read from different banks.
-  constexpr int kStride = S::kColumns + 4;
+  constexpr int kStride = S::kColumns / S::kOfWord + 4;
   // The shares of two units that are side by side are added up by so many threads, some lanes
   // apart; each of the first two has one of the units.
   constexpr int kPairs = S::kUnits / 2;
@@ -105,7 +123,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   const Place place(a.parts, a.groups, a.tiles, S::kUnits);
   const LanePlace lane;
   const BackwardDirection& d = a.directions[place.direction];
-  typename S::Weights w;
+  BackwardWeights<S> w;
   load_weights<S>(d.w_hh, a.hidden, place.first_unit, lane, w);
   // Warps beyond the states have nothing to multiply.
   const bool multiplies = lane.warp * S::kStates < a.hidden;
@@ -227,12 +245,8 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       if (adder < 2) {
 #pragma unroll
         for (int gate = 0; gate < Cell::kGates; ++gate) {
-          const Split<S::kParts> split(present(own ? e.s[gate] : 0.0f));
-#pragma unroll
-          for (int p = 0; p < S::kParts; ++p) {
-            shared[(p * kTileRows + own_row) * kStride + gate * S::kUnits + own_unit] =
-                split.part[p];
-          }
+          set_column<S::kPrecision>(shared + own_row * kStride, gate * S::kUnits + own_unit,
+                                    kTileRows * kStride, present(own ? e.s[gate] : 0.0f));
         }
       }
       __syncthreads();
@@ -266,9 +280,8 @@ template <class Cell>
 BackwardKernel backward_kernel(const Division& division) {
   BackwardKernel kernel = nullptr;
   if constexpr (!Cell::kNorms) {
-    for_each_share<Cell>([&](auto share) {
-      using S = decltype(share);
-      if (is_share<S>(division)) kernel = persistent_backward_kernel<Cell, S>;
+    for_each_share<Cell>([&](size_t index, auto share) {
+      if (index == division.share) kernel = persistent_backward_kernel<Cell, decltype(share)>;
     });
   }
   return kernel;
@@ -290,7 +303,7 @@ void run_persistent(const std::vector<BackwardLoop>& loops, const Division& divi
   const Lane lane = main_lane(device);
   const PersistentPlans plans(loops, device);
   const int64_t left = int64_t{2} * division.groups * division.parts * division.parts *
-                       division.tiles * kTileRows * division.units / 2;
+                       division.tiles * kTileRows * division.units() / 2;
   const int64_t all_left = left * static_cast<int64_t>(loops.size());
   DeviceScratch left_memory(device, all_left * int64_t{sizeof(TaggedPair) / sizeof(float)});
   // Without tags.

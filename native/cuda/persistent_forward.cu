@@ -40,9 +40,13 @@ __device__ inline void add_up(float (&s)[Cell::kBlocks], const float (&bias)[Cel
   (add(std::integral_constant<int, block>{}), ...);
 }
 
+// Of 8 words of states and 8 columns each.
+template <class S>
+using ForwardWeights = uint32_t[S::kStateWordTiles][S::kColumnTiles][S::kParts][2];
+
 template <class S>
 __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool fours,
-                             const LanePlace& lane, typename S::Weights& w) {
+                             const LanePlace& lane, ForwardWeights<S>& w) {
 #pragma unroll
   for (int pair = 0; pair < S::kSteps / 2; ++pair) {
     const int k = lane.warp * S::kStates + pair * 16 + lane.t * 4;
@@ -53,13 +57,14 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
       const bool there = unit < hidden;
       const float4 x = ask_four(w_hh + (int64_t{gate} * hidden + (there ? unit : 0)) * hidden, k,
                                 there ? hidden : 0, fours);
-      const float values[2][2] = {{x.x, x.y}, {x.z, x.w}};
+      const Words<S::kPrecision> words(
+          make_float4(present(x.x), present(x.y), present(x.z), present(x.w)));
+      constexpr int kWords = 4 / S::kOfWord;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const Split<S::kParts> split(present(values[i / 2][i % 2]));
+      for (int i = 0; i < kWords; ++i) {
 #pragma unroll
         for (int p = 0; p < S::kParts; ++p) {
-          w[2 * pair + i / 2][tile][p][i % 2] = split.part[p];
+          w[pair * kWords / 2 + i / 2][tile][p][i % 2] = words.word[i].part[p];
         }
       }
     }
@@ -69,11 +74,11 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
 // A tile's products of the states of one warp: sums[tile of columns].
 template <class S>
 __device__ void multiply_states(const float* states, int rows, int hidden, bool fours,
-                                const LanePlace& lane, const typename S::Weights& w,
+                                const LanePlace& lane, const ForwardWeights<S>& w,
                                 float (&sums)[S::kColumnTiles][4]) {
   // Pairs of steps whose states are waited for at once; those of all may take too many registers,
   // of which the compiler uses more on older architectures.
-  constexpr int kRegisters = 2 * S::kSteps * S::kColumnTiles * S::kParts + 4 * S::kSteps;
+  constexpr int kRegisters = 2 * S::kStateWordTiles * S::kColumnTiles * S::kParts + 4 * S::kSteps;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
   constexpr int kPairs = S::kSteps / (kRegisters >= 192 ? 8 : kRegisters >= 160 ? 4 : 2);
 #else
@@ -103,20 +108,22 @@ __device__ void multiply_states(const float* states, int rows, int hidden, bool 
       all = __all_sync(0xffffffffu, all);
     }
 #pragma unroll
-    for (int step = 0; step < 2 * kPairs; ++step) {
-      const float4 l = low[step / 2], h = high[step / 2];
-      const bool even = step % 2 == 0;
-      const float values[4] = {even ? l.x : l.z, even ? h.x : h.z, even ? l.y : l.w,
-                               even ? h.y : h.w};
-      uint32_t a[S::kParts][4];
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const Words<S::kPrecision> l(low[pair]), h(high[pair]);
+      constexpr int kProducts = 2 / S::kOfWord;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const Split<S::kParts> split(values[i]);
+      for (int i = 0; i < kProducts; ++i) {
+        uint32_t a[S::kParts][4];
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) a[p][i] = split.part[p];
+        for (int p = 0; p < S::kParts; ++p) {
+          a[p][0] = l.word[2 * i].part[p];
+          a[p][1] = h.word[2 * i].part[p];
+          a[p][2] = l.word[2 * i + 1].part[p];
+          a[p][3] = h.word[2 * i + 1].part[p];
+        }
+        multiply_tiles<S::kPrecision>(
+            sums, a, [&](int tile) -> auto& { return w[(first + pair) * kProducts + i][tile]; });
       }
-      multiply_tiles<S::kParts>(sums, a,
-                                [&](int tile) -> auto& { return w[2 * first + step][tile]; });
     }
   }
 }
@@ -138,7 +145,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   const Place place(a.parts, a.groups, a.tiles, S::kUnits);
   const LanePlace lane;
   const ForwardDirection& d = a.directions[place.direction];
-  typename S::Weights w;
+  ForwardWeights<S> w;
   load_weights<S>(d.w_hh, a.hidden, place.first_unit, a.fours, lane, w);
   // Warps beyond the states have nothing to multiply: their sums stay zeros.
   const bool multiplies = lane.warp * S::kStates < a.hidden;
@@ -246,9 +253,8 @@ template <class Cell>
 ForwardKernel forward_kernel(const Division& division) {
   ForwardKernel kernel = nullptr;
   if constexpr (!Cell::kNorms) {
-    for_each_share<Cell>([&](auto share) {
-      using S = decltype(share);
-      if (is_share<S>(division)) kernel = persistent_forward_kernel<Cell, S>;
+    for_each_share<Cell>([&](size_t index, auto share) {
+      if (index == division.share) kernel = persistent_forward_kernel<Cell, decltype(share)>;
     });
   }
   return kernel;

@@ -7,38 +7,34 @@
 
 namespace fused_rnn::cuda {
 
-// A kernel's share of a layer: parts of kUnits units, whose gates are kColumns columns of the
-// recurrent product, and kSteps * 8 states for each warp, to a number's kParts parts.
-template <class Cell, int kUnits_, int kSteps_, int kParts_>
+// A kernel's share of a layer: the gates of its units are kColumns columns of the recurrent
+// product.
+template <class Cell, size_t index>
 struct Share {
-  static constexpr int kUnits = kUnits_, kSteps = kSteps_, kParts = kParts_;
+  static constexpr Fp32Precision kPrecision = kShares[index].precision;
+  static constexpr int kUnits = kShares[index].units, kSteps = kShares[index].steps;
+  static constexpr int kParts = cuda::kParts<kPrecision>, kOfWord = cuda::kOfWord<kPrecision>;
   static constexpr int kWarps = kPersistentThreads / kWarp;
   static constexpr int kColumns = Cell::kGates * kUnits;
-  static constexpr int kColumnTiles = kColumns / 8;
   static constexpr int kStates = kSteps * 8;  // of a warp
+  // Tiles of 8 columns, of 8 words of columns, of 8 words of states.
+  static constexpr int kColumnTiles = kColumns / 8, kColumnWordTiles = kColumnTiles / kOfWord,
+                       kStateWordTiles = kSteps / kOfWord;
   static constexpr int kElements = kTileRows * kUnits;
-  static_assert(kColumns % 8 == 0 && kSteps % 2 == 0 && kPersistentThreads % kElements == 0);
+  static_assert(kColumns % (8 * kOfWord) == 0 && kSteps % 2 == 0 &&
+                kPersistentThreads % kElements == 0);
   // More do not fit a thread's registers beside the sums.
-  static_assert(kSteps * kColumnTiles * kParts <= 64);
-
-  // The recurrent weights of a lane: of 8 states and 8 columns each.
-  using Weights = uint32_t[kSteps][kColumnTiles][kParts][2];
+  static_assert(kSteps * kColumnTiles * kParts / kOfWord <= 64);
 };
 
-// All that there are, by the number of states that they serve.
+// f(index of kShares, Share) for all that there are.
+template <class Cell, class F, size_t... index>
+void for_each_share(F f, std::index_sequence<index...>) {
+  (f(index, Share<Cell, index>{}), ...);
+}
 template <class Cell, class F>
 void for_each_share(F f) {
-  f(Share<Cell, 16, 4, 1>{});
-  f(Share<Cell, 16, 8, 1>{});
-  f(Share<Cell, 8, 16, 1>{});
-  f(Share<Cell, 16, 4, 2>{});
-  f(Share<Cell, 8, 8, 2>{});
-}
-
-template <class S>
-bool is_share(const Division& division) {
-  return division.units == S::kUnits && division.k_steps == S::kSteps &&
-         division.exact == (S::kParts == 2);
+  for_each_share<Cell>(f, std::make_index_sequence<kShareCount>{});
 }
 
 template <class... P>

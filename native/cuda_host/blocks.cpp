@@ -44,7 +44,7 @@ struct Warp {
   Meeting meetings[kLanes];
   // Of products of tiles: one may still be read when the next one is begun.
   struct Tiles {
-    float a[kLanes][4], b[kLanes][2];
+    float a[kLanes][4][2], b[kLanes][2][2];  // a word's numbers
   } tiles[2][kMostTileProducts];
 };
 
@@ -306,21 +306,20 @@ uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source) {
   return thread_of(current).result;
 }
 
-void multiply_tiles(const TileProduct* products, int count) {
+void multiply_tiles(const TileProduct* products, int count, int of_word) {
   if (count > kMostTileProducts) die_in_block("too many products of tiles at once");
   const int own = lane();
   auto& tiles =
       block->warps[static_cast<size_t>(current / kLanes)].tiles[thread_of(current).products++ % 2];
-  // The tensor cores do not look at the last 13 bits.
-  const auto number = [](uint32_t bits) {
-    bits &= ~0x1fffu;
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
+  const auto take = [&](uint32_t word, float (&numbers)[2]) {
+    // Of one in TF32 the tensor cores do not look at the last 13 bits.
+    const uint32_t bits[2] = {of_word == 1 ? word & ~0x1fffu : word << 16,
+                              of_word == 1 ? 0 : word & ~0xffffu};
+    std::memcpy(numbers, bits, sizeof bits);
   };
   for (int n = 0; n < count; ++n) {
-    std::transform(products[n].a, products[n].a + 4, tiles[n].a[own], number);
-    std::transform(products[n].b, products[n].b + 2, tiles[n].b[own], number);
+    for (int i = 0; i < 4; ++i) take(products[n].a[i], tiles[n].a[own][i]);
+    for (int i = 0; i < 2; ++i) take(products[n].b[i], tiles[n].b[own][i]);
   }
   exchange(WarpCall::product, ~0u, 0, own);
   const int g = own / 4, t = own % 4;
@@ -328,8 +327,9 @@ void multiply_tiles(const TileProduct* products, int count) {
     for (int i = 0; i < 4; ++i) {
       double sum = 0;
       for (int k = 0; k < 8; ++k) {
-        const double x = tiles[n].a[g * 4 + k % 4][i / 2 + k / 4 * 2];
-        sum += x * tiles[n].b[(2 * t + i % 2) * 4 + k % 4][k / 4];
+        const auto& x = tiles[n].a[g * 4 + k % 4][i / 2 + k / 4 * 2];
+        const auto& y = tiles[n].b[(2 * t + i % 2) * 4 + k % 4][k / 4];
+        for (int j = 0; j < of_word; ++j) sum += static_cast<double>(x[j]) * y[j];
       }
       products[n].sums[i] += static_cast<float>(sum);
     }

@@ -114,15 +114,15 @@ enum class WarpCall { shuffle, vote, barrier, product };
 // vote a bit for each lane that came with one that is not 0.
 uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source);
 
-// What mma.sync.m16n8k8 does with tiles of TF32 (cuda/mma.h), some after each other: sums += a b,
-// by all lanes of a warp.
+// What mma.sync does with tiles of words (cuda/mma.h), of a number in TF32 or of two in bfloat16,
+// some after each other: sums += a b, by all lanes of a warp.
 struct TileProduct {
   float* sums;        // 4
   const uint32_t* a;  // 4
   const uint32_t* b;  // 2
 };
 constexpr int kMostTileProducts = 32;
-void multiply_tiles(const TileProduct* products, int count);
+void multiply_tiles(const TileProduct* products, int count, int of_word);
 
 void* shared_memory(const void* key, size_t bytes);
 void* dynamic_shared();
