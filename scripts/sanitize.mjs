@@ -57,7 +57,7 @@ if (run('cmake', ['--build', build, '--parallel', '2', '--target', ...targets]) 
 rmSync(logs, { recursive: true, force: true })
 mkdirSync(logs, { recursive: true })
 
-for (const program of ['threads', 'backends', 'cuda-host/failures'])
+for (const program of ['threads', 'cuda-host/backends', 'cuda-host/failures'])
   expectDone(
     `native test ${program}`,
     run(join(build, program), [], {

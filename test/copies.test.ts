@@ -1,4 +1,5 @@
 /** Two copies of the package in one process have nothing in common. */
+import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,9 @@ import test, { type ExecutionContext } from 'ava'
 import { onCpu, runScript } from './helpers.js'
 
 const root = join(fileURLToPath(new URL('.', import.meta.url)), '..')
+/** The sanitizers' builds have no other addon than the one under test. */
+const release = join(root, 'build/Release/fused_rnn.node')
+const addon = existsSync(release) ? release : (process.env.FUSED_RNN_ADDON ?? '')
 
 /** The package as a second dependency has it. */
 async function copyPackage(t: ExecutionContext): Promise<string> {
@@ -15,7 +19,7 @@ async function copyPackage(t: ExecutionContext): Promise<string> {
   await cp(join(root, 'dist'), join(folder, 'dist'), { recursive: true })
   await cp(join(root, 'package.json'), join(folder, 'package.json'))
   await mkdir(join(folder, 'build/Release'), { recursive: true })
-  await cp(join(root, 'build/Release/fused_rnn.node'), join(folder, 'build/Release/fused_rnn.node'))
+  await cp(addon, join(folder, 'build/Release/fused_rnn.node'))
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
   return folder
 }
@@ -82,22 +86,22 @@ const once = onCpu ? test : test.skip
 
 for (const [title, env, files] of [
   ['two copies, each with its addon', { FUSED_RNN_ADDON: '' }, 2],
-  [
-    'two copies of the script over one addon file',
-    { FUSED_RNN_ADDON: join(root, 'build/Release/fused_rnn.node') },
-    1,
-  ],
+  ['two copies of the script over one addon file', { FUSED_RNN_ADDON: addon }, 1],
 ] as const) {
-  once(`${title}: trainings do not touch each other, tensors are not mixed`, async (t) => {
-    const { code, stdout, stderr } = await runScript(script(await copyPackage(t)), { env })
-    t.is(code, 0, stderr)
-    const result = JSON.parse(stdout)
-    t.is(result.files, files)
-    t.true(result.same)
-    if (files === 2) t.deepEqual(result.threads, [3, 2])
-    t.deepEqual(result.states, [5, 6])
-    for (const message of result.messages) {
-      t.regex(message, /^TypeError: .*got a tensor of shape .* another copy of fused-rnn made/)
-    }
-  })
+  const there = files === 1 || addon === release
+  ;(there ? once : test.skip)(
+    `${title}: trainings do not touch each other, tensors are not mixed`,
+    async (t) => {
+      const { code, stdout, stderr } = await runScript(script(await copyPackage(t)), { env })
+      t.is(code, 0, stderr)
+      const result = JSON.parse(stdout)
+      t.is(result.files, files)
+      t.true(result.same)
+      if (files === 2) t.deepEqual(result.threads, [3, 2])
+      t.deepEqual(result.states, [5, 6])
+      for (const message of result.messages) {
+        t.regex(message, /^TypeError: .*got a tensor of shape .* another copy of fused-rnn made/)
+      }
+    },
+  )
 }

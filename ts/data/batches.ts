@@ -59,7 +59,10 @@ export abstract class TextBatches extends EpochBatches<Batch> {
     }
   }
 
-  /** @param part what of every batch: that of one of several processes. Default: all */
+  /**
+   * As {@link EpochBatches.batches}.
+   * @param part what of every batch: that of one of several processes. Default: all
+   */
   abstract override batches(epoch: number, start?: number, part?: Part): Generator<Batch, void>
 
   /** The largest number among the tokens: models need a vocabulary that is larger. */
@@ -105,6 +108,10 @@ export class SequentialBatches extends TextBatches {
     this.length = this.dropLast ? Math.floor(windows) : Math.ceil(windows)
   }
 
+  /**
+   * As {@link EpochBatches.batches}.
+   * @param part what of every batch: that of one of several processes. Default: all
+   */
   override *batches(epoch: number, start = 0, part = WHOLE): Generator<Batch, void> {
     this.checkPlace(epoch, start, part)
     const rows = Array.from({ length: this.batchSize }, (_, b) => b * this.#rowLength)
@@ -152,6 +159,10 @@ export class RandomWindows extends TextBatches {
     this.length = this.dropLast ? Math.floor(full) : Math.ceil(full)
   }
 
+  /**
+   * As {@link EpochBatches.batches}.
+   * @param part what of every batch: that of one of several processes. Default: all
+   */
   override *batches(epoch: number, start = 0, part = WHOLE): Generator<Batch, void> {
     this.checkPlace(epoch, start, part)
     const { tokens, sequenceLength, stride, batchSize, seed } = this

@@ -97,6 +97,10 @@ export class BucketBatches extends EpochBatches<Batch> {
   }
 
   /** @param part what of every batch: that of one of several processes. Default: all */
+  /**
+   * As {@link EpochBatches.batches}.
+   * @param part what of every batch: that of one of several processes. Default: all
+   */
   override *batches(epoch: number, start = 0, part: Part = WHOLE): Generator<Batch, void> {
     this.checkPlace(epoch, start, part)
     const order = permutation(this.#plan.length, this.seed, epoch)

@@ -6,6 +6,7 @@ import { BucketBatches } from './buckets.js'
 import { type BatchesState, EpochBatches, type Part } from './epochs.js'
 import { permutation } from './shuffle.js'
 
+/** Which of several processes is meant. */
 export interface ReplicaOptions {
   /** How many processes there are. Default: distributed.worldSize() */
   numReplicas?: number
@@ -13,6 +14,7 @@ export interface ReplicaOptions {
   rank?: number
 }
 
+/** What DistributedSampler takes. */
 export interface DistributedSamplerOptions extends ReplicaOptions {
   /** Another order in every epoch, the same in all processes. Default true. */
   shuffle?: boolean

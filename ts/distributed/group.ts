@@ -7,6 +7,7 @@ import { checkOneOf, checkOptions, rangeError } from '../errors.js'
 /** What carries the messages: 'mpi', or 'nccl' between GPUs and MPI between CPUs. */
 export type DistributedBackend = 'mpi' | 'nccl'
 
+/** What init takes. */
 export interface InitOptions {
   /** Default 'mpi'. */
   backend?: DistributedBackend

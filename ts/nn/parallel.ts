@@ -5,6 +5,7 @@ import { shareParameters } from '../distributed/same.js'
 import { checkBoolean, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { Module } from './module.js'
 
+/** What DistributedDataParallel takes. */
 export interface DistributedDataParallelOptions {
   /** Gradients that are averaged together, in MiB; the first bucket has at most 1. Default 25. */
   bucketCapMb?: number
