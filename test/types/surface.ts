@@ -114,6 +114,7 @@ new nn.LSTM(3)
 
 // Cells, alike.
 same<ReturnType<nn.LSTMCell['forward']>, [h: Tensor, c: Tensor]>()
+same<ReturnType<nn.LayerNormLSTMCell['forward']>, [h: Tensor, c: Tensor]>()
 same<ReturnType<nn.GRUCell['forward']>, Tensor>()
 // @ts-expect-error
 new nn.LSTMCell(3, 4).forward(x, h)
@@ -126,6 +127,7 @@ same<typeof lstm.weight_ih_l0, Tensor | undefined>()
 same<typeof gru.bias_hh_l1_reverse, Tensor | undefined>()
 // @ts-expect-error
 lstm.weight_xh_l0
+same<nn.LayerNormLSTM['gain_c_l0'], Tensor | undefined>()
 
 // ---- Modules -------------------------------------------------------------------------------------------
 
