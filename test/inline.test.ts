@@ -29,6 +29,7 @@ test.serial('an operation has the same bits wherever it runs', async (t) => {
     new nn.RNN(27, 50),
     new nn.GRU(24, 32, { numLayers: 2, bidirectional: true }),
     new nn.LSTM(16, 40, { projSize: 8 }),
+    new nn.LayerNormLSTM(16, 40, { numLayers: 2, bidirectional: true }),
   ]
   const linear = new nn.Linear(256, 200)
   const results = (): Tensor[] => {

@@ -130,7 +130,10 @@ std::vector<RnnCase> cases() {
   wave.directions = 1;
   wave.sizes = std::vector<int32_t>(9, 2);
   wave.dropout = 0.3f;
-  return {gru, one_hot, projected, wave};
+  RnnCase norms = gru;
+  norms.name = "layer-normalised LSTM";
+  norms.cell = CellKind::layer_norm_lstm;
+  return {gru, one_hot, projected, wave, norms};
 }
 
 int walk_all(const std::vector<std::string>& names) {

@@ -127,7 +127,8 @@ same<typeof lstm.weight_ih_l0, Tensor | undefined>()
 same<typeof gru.bias_hh_l1_reverse, Tensor | undefined>()
 // @ts-expect-error
 lstm.weight_xh_l0
-same<nn.LayerNormLSTM['gain_c_l0'], Tensor | undefined>()
+const normalised = new nn.LayerNormLSTM(3, 4, { projSize: 2 })
+same<typeof normalised.gain_c_l0_reverse, Tensor | undefined>()
 
 // ---- Modules -------------------------------------------------------------------------------------------
 
