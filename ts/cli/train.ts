@@ -93,7 +93,7 @@ export async function train(
     if (size > 1) await distributed.destroy()
     if (trainer.stepsThisFit === 0) throw new Interrupted('Stopped before the first step.')
     throw new Interrupted(
-      `Stopped after step ${count(result.globalStep)}; saved in ${join(out, LAST)}. To go on:\n  ${command()} train --resume ${shellQuote(out)}`,
+      `Stopped after step ${count(result.globalStep)}; saved in ${join(out, LAST)}. To go on:\n  ${size > 1 ? `mpirun -np ${size} ` : ''}${command()} train --resume ${shellQuote(out)}`,
     )
   }
   if (trainer.stepsThisFit === 0) {

@@ -26,7 +26,7 @@ interface Bucket {
   /** How many of them are still to come. */
   open: number
   /** While its collective is under way. */
-  sent: { ticket: number; flat: Buffer; grads: Buffer[] } | null
+  sent: { ticket: number; flat: Buffer } | null
 }
 
 /**
@@ -94,8 +94,10 @@ export class GradientAverage implements GradientListener {
     if (!this.enabled) return
     try {
       const missing = [...this.#names.keys()].filter((leaf) => !this.#arrived.has(leaf))
-      if (missing.length > 0) this.#fill(missing)
+      const error = missing.length > 0 ? this.#fill(missing) : null
+      // Also what is under way when there is an error: it has memory.
       this.#receive()
+      if (error !== null) throw error
     } finally {
       this.#arrived.clear()
       this.#next = 0
@@ -108,9 +110,9 @@ export class GradientAverage implements GradientListener {
     for (; this.#next < this.#buckets.length; this.#next++) {
       const bucket = this.#buckets[this.#next] as Bucket
       if (bucket.open > 0) return
-      const grads = bucket.leaves.map((leaf) => (leaf.ownGrad as Tensor).buffer)
+      const grads = gradientsOf(bucket)
       const [ticket, flat] = attempt(this.#fn, () => binding.beginAverage(grads, this.weight))
-      bucket.sent = { ticket, flat, grads }
+      bucket.sent = { ticket, flat }
     }
   }
 
@@ -118,22 +120,22 @@ export class GradientAverage implements GradientListener {
   #receive(): void {
     for (const bucket of this.#buckets) {
       if (bucket.sent === null) continue
-      const { ticket, flat, grads } = bucket.sent
+      const { ticket, flat } = bucket.sent
       bucket.sent = null
-      binding.endAverage(ticket, flat, grads)
+      binding.endAverage(ticket, flat, gradientsOf(bucket))
       binding.release(flat)
     }
   }
 
-  /** What to do about parameters that backward has not reached. @throws RangeError unless it is allowed */
-  #fill(missing: readonly Tensor[]): void {
+  /** What to do about parameters that backward has not reached: an error, unless it is allowed. */
+  #fill(missing: readonly Tensor[]): RangeError | null {
     if (this.#findUnused) {
       this.#zeros(missing)
-      return
+      return null
     }
     const [rank] = member(this.#fn)
     const names = missing.map((leaf) => `'${this.#names.get(leaf)}' ${formatShape(leaf.shape)}`)
-    throw new RangeError(
+    return new RangeError(
       `[${this.#fn}] gradients: expected one for every parameter, got none for ${names.join(', ')} on rank ${rank}: the loss does not depend on them; freeze them (requiresGrad = false), or use findUnusedParameters`,
     )
   }
@@ -147,6 +149,10 @@ export class GradientAverage implements GradientListener {
       this.complete(leaf)
     }
   }
+}
+
+function gradientsOf({ leaves }: Bucket): Buffer[] {
+  return leaves.map((leaf) => (leaf.ownGrad as Tensor).buffer)
 }
 
 /** In the order given, a new bucket wherever one is full or the device is another. */

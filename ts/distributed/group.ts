@@ -113,7 +113,8 @@ function watchExit(): void {
   // Node prints an error after the exit event, in which the group is ended, and this process with it.
   process.on('uncaughtExceptionMonitor', (error) => {
     const prefix = rankPrefix()
-    if (prefix !== '') writeSync(2, `${prefix}${inspect(error)}\n`)
+    const handled = process.listenerCount('uncaughtException') > 0
+    if (prefix !== '' && !handled) writeSync(2, `${prefix}${inspect(error)}\n`)
   })
   // Before the queues are stopped: collectives may be under way.
   process.prependOnceListener('exit', (code) => binding.endGroup(code))
