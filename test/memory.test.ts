@@ -108,7 +108,8 @@ test('the garbage collector knows what a view is worth when its tensor is dispos
       x[Symbol.dispose]()
       if (step % 10 === 9) peak = Math.max(peak, await live())
     }
-    assert(peak < 200 * MB, 'peak ' + peak)`,
+    // Dropped memory is told in steps of 128 MB; all of it would be 400.
+    assert(peak < 300 * MB, 'peak ' + peak)`,
   )
 })
 
