@@ -102,14 +102,14 @@ test('the garbage collector knows what a view is worth when its tensor is dispos
   await passes(
     t,
     `let peak = 0
-    for (let step = 0; step < 400; step++) {
+    for (let step = 0; step < 1000; step++) {
       const x = ones([MB / 4])
       x.reshape([2, MB / 8])
       x[Symbol.dispose]()
       if (step % 10 === 9) peak = Math.max(peak, await live())
     }
-    // Dropped memory is told in steps of 128 MB; all of it would be 400.
-    assert(peak < 300 * MB, 'peak ' + peak)`,
+    // V8 hears of it in steps of 128 MB, and takes its time on a busy machine. All would be 1000.
+    assert(peak < 500 * MB, 'peak ' + peak)`,
   )
 })
 
