@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -136,6 +137,7 @@ class MpiOf : public Mpi {
     check(mpi_.Comm_dup(is_.world, &control_), "MPI_Comm_dup");
     for (H comm : {comm_, control_}) mpi_.Comm_set_errhandler(comm, is_.errors_return);
     farewells_ = 0;
+    left_after_.assign(static_cast<size_t>(size_), std::numeric_limits<int64_t>::max());
   }
 
   void start(const Call& call) override {
@@ -155,24 +157,30 @@ class MpiOf : public Mpi {
     }
   }
 
-  void say_left() override {
+  void say_left(int64_t after) override {
+    farewell_ = after;
     for (int to = 0; to < size_; ++to) {
       if (to == rank_) continue;
-      // Without bytes: sent at once, whether or not somebody receives it yet.
+      // So short that it is sent at once, whether or not somebody receives it yet.
       H request;
-      check(mpi_.Isend(nullptr, 0, is_.int32, to, kLeftTag, control_, &request), "MPI_Isend");
+      check(mpi_.Isend(&farewell_, kFarewell, is_.int32, to, kLeftTag, control_, &request),
+            "MPI_Isend");
       farewell_requests_.push_back(request);
     }
   }
 
-  int who_left() override {
-    int found = 0;
-    Status status;
-    check(mpi_.Iprobe(is_.any_source, kLeftTag, control_, &found, &status), "MPI_Iprobe");
-    if (!found) return -1;
-    int from;
-    std::memcpy(&from, status.bytes + is_.source, sizeof from);
-    return from;
+  int who_left(int64_t number) override {
+    for (;;) {
+      int found = 0;
+      Status status;
+      check(mpi_.Iprobe(is_.any_source, kLeftTag, control_, &found, &status), "MPI_Iprobe");
+      if (!found) break;
+      receive_farewell();
+    }
+    for (int rank = 0; rank < size_; ++rank) {
+      if (left_after_[static_cast<size_t>(rank)] <= number) return rank;
+    }
+    return -1;
   }
 
   void start_leaving() override {
@@ -182,11 +190,7 @@ class MpiOf : public Mpi {
   }
 
   void end_leaving() override {
-    for (; farewells_ + 1 < size_; ++farewells_) {
-      Status status;
-      check(mpi_.Recv(nullptr, 0, is_.int32, is_.any_source, kLeftTag, control_, &status),
-            "MPI_Recv");
-    }
+    while (farewells_ + 1 < size_) receive_farewell();
     for (H& request : farewell_requests_) {
       int over = 0;
       Status status;
@@ -202,6 +206,19 @@ class MpiOf : public Mpi {
   void abort(int code) override { mpi_.Abort(is_.world, code); }
 
  private:
+  static constexpr int kFarewell = sizeof(int64_t) / 4;
+
+  void receive_farewell() {
+    int64_t after = 0;
+    Status status;
+    check(mpi_.Recv(&after, kFarewell, is_.int32, is_.any_source, kLeftTag, control_, &status),
+          "MPI_Recv");
+    int from;
+    std::memcpy(&from, status.bytes + is_.source, sizeof from);
+    left_after_.at(static_cast<size_t>(from)) = after;
+    farewells_ += 1;
+  }
+
   void check(int code, const char* function) {
     if (code == 0) return;
     std::vector<char> text(8192 + 1);
@@ -237,7 +254,9 @@ class MpiOf : public Mpi {
   H comm_{}, control_{}, request_{};
   Call call_;
   int64_t done_ = 0;
-  int farewells_ = 0;
+  int64_t farewell_ = 0;             // as sent
+  int farewells_ = 0;                // received
+  std::vector<int64_t> left_after_;  // by rank
   std::vector<H> farewell_requests_;
 };
 

@@ -36,10 +36,10 @@ class Mpi {
   virtual void start(const Call& call) = 0;
   virtual bool test() = 0;
 
-  // Tells the others that no collective will come from here any more.
-  virtual void say_left() = 0;
-  // A process that has said so, or -1.
-  virtual int who_left() = 0;
+  // Tells the others that after so many collectives no more will come from here.
+  virtual void say_left(int64_t after) = 0;
+  // A process that has said so and has not made collective number `number`, from 0, or -1.
+  virtual int who_left(int64_t number) = 0;
   // Begins what test() sees the end of when all have said so.
   virtual void start_leaving() = 0;
   // After that; join() may follow.

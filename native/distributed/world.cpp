@@ -26,10 +26,8 @@ double since(Clock::time_point begin) {
 // many of them.
 constexpr auto kShortestPause = std::chrono::microseconds(5);
 constexpr auto kLongestPause = std::chrono::microseconds(200);
-// Collectives that take longer than this look for processes that have left …
+// Collectives that take longer than this look for processes that have left before them.
 constexpr double kPatience = 0.01;
-// … which may have done their part before: so long its traces are waited for.
-constexpr double kGrace = 1;
 
 constexpr const char* kLeftOut =
     "this process has left out a collective, since an operation before it failed or was dropped, "
@@ -128,32 +126,38 @@ uint64_t World::ticket() {
 
 void World::submit(uint64_t ticket, Call call) {
   std::lock_guard lock(mutex_);
-  entries_.at(ticket).call = std::move(call);
+  Entry& entry = entries_.at(ticket);
+  entry.call = std::move(call);
+  if (!broken_.empty()) give_up(entry);
   asked_.notify_all();
 }
 
-void World::skip_number() noexcept {
-  std::lock_guard lock(mutex_);
-  if (broken_.empty()) broken_ = kLeftOut;
-  asked_.notify_all();
-}
+void World::skip_number() noexcept { refuse(kLeftOut); }
 
 void World::skip(uint64_t ticket) noexcept {
   std::lock_guard lock(mutex_);
-  if (broken_.empty()) broken_ = kLeftOut;
+  break_off(kLeftOut);
   const auto found = entries_.find(ticket);
-  if (found != entries_.end()) {
-    found->second.over = true;
-    found->second.error = broken_;
-  }
-  asked_.notify_all();
-  settled_.notify_all();
+  if (found != entries_.end()) give_up(found->second);
 }
 
 void World::refuse(std::string why) {
   std::lock_guard lock(mutex_);
+  break_off(std::move(why));
+}
+
+void World::break_off(std::string why) {
   if (broken_.empty()) broken_ = std::move(why);
+  for (auto& [ticket, entry] : entries_) {
+    if (entry.call && !entry.over && &entry != under_way_) give_up(entry);
+  }
   asked_.notify_all();
+}
+
+void World::give_up(Entry& entry) {
+  entry.over = true;
+  entry.error = broken_;
+  settled_.notify_all();
 }
 
 template <class F>
@@ -196,8 +200,8 @@ void World::work() {
   for (;;) {
     const auto next = [&] {
       const auto found = entries_.find(next_);
-      return found != entries_.end() && found->second.call && !found->second.over ? &found->second
-                                                                                  : nullptr;
+      const bool ready = broken_.empty() && found != entries_.end() && found->second.call;
+      return ready ? &found->second : nullptr;
     };
     // Tickets that are still to come from a queue are waited for also when the process ends.
     asked_.wait(lock, [&] {
@@ -207,13 +211,7 @@ void World::work() {
     });
     if (abort_) break;
     if (Entry* entry = next()) {
-      if (broken_.empty()) {
-        carry_out(lock, *entry);
-      } else {
-        entry->over = true;
-        entry->error = broken_;
-        settled_.notify_all();
-      }
+      carry_out(lock, *entry);
       next_ += 1;
     } else if (state_ == State::joining || state_ == State::leaving) {
       carry_out_change(lock);
@@ -228,6 +226,7 @@ void World::work() {
 
 void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const Call call = *entry.call;
+  under_way_ = &entry;
   lock.unlock();
   const auto begin = Clock::now();
   std::string error;
@@ -238,12 +237,14 @@ void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
     error = e.what();
   }
   lock.lock();
+  under_way_ = nullptr;
   traffic_.calls += 1;
   traffic_.bytes += 4 * call.count;
   traffic_.seconds += since(begin);
   if (!error.empty()) {
     entry.error = std::string("[") + name_of(call.kind) + "] " + error;
-    if (broken_.empty()) broken_ = "a collective has failed before: " + entry.error;
+    entry.over = true;
+    break_off("a collective has failed before: " + entry.error);
   }
   entry.over = true;
   settled_.notify_all();
@@ -258,6 +259,7 @@ void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
   try {
     if (joining) {
       if (first) mpi_->init();
+      first_ = next_;
       mpi_->join();
     } else if (broken.empty()) {
       leave_others();
@@ -284,7 +286,8 @@ void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
 }
 
 void World::leave_others() {
-  mpi_->say_left();
+  // Only this thread changes next_.
+  mpi_->say_left(static_cast<int64_t>(next_ - first_));
   mpi_->start_leaving();
   poll(false);
   if (!abort_) mpi_->end_leaving();
@@ -293,14 +296,12 @@ void World::leave_others() {
 bool World::poll(bool whoever_leaves) {
   const auto begin = Clock::now();
   std::chrono::microseconds pause = kShortestPause;
-  double noticed = -1;
   while (!mpi_->test()) {
     if (abort_) return true;
     const double seconds = since(begin);
     if (whoever_leaves && seconds > kPatience) {
-      const int who = mpi_->who_left();
-      if (who >= 0 && noticed < 0) noticed = seconds;
-      if (who >= 0 && seconds - noticed > kGrace) {
+      const int who = mpi_->who_left(static_cast<int64_t>(next_ - first_));
+      if (who >= 0) {
         left_ = "the process of rank " + std::to_string(who) + " has left the group";
         return false;
       }
@@ -319,11 +320,14 @@ void World::end(int code) noexcept {
   std::unique_lock lock(mutex_);
   if (std::exchange(ended_, true) || !thread_.joinable()) return;
   code_ = code;
+  const bool joining = state_ == State::joining;
   const bool alone = size_ <= 1 || (state_ == State::out && broken_.empty());
-  if (code != 0 && !alone) abort_ = true;
+  if (code != 0 && (joining || !alone)) abort_ = true;
   ending_ = true;
   asked_.notify_all();
   lock.unlock();
+  // Inside MPI it may be waiting for a process that is not there yet; the launcher ends all.
+  if (joining && abort_) return thread_.detach();
   thread_.join();
 }
 

@@ -82,11 +82,14 @@ class World {
 
   bool open(std::unique_lock<std::mutex>& lock);
   void expect_usable() const;
+  // No collective that has not begun will be; those who wait for one hear why.
+  void break_off(std::string why);
+  void give_up(Entry& entry);
   void change(State state);
   void work();
   void carry_out_change(std::unique_lock<std::mutex>& lock);
   void carry_out(std::unique_lock<std::mutex>& lock, Entry& entry);
-  // Until test() says so; false when a process has left first.
+  // Until test() says so; false when a process has left that has not done its part.
   bool poll(bool whoever_leaves);
   void leave_others();
   void finish(std::string broken);
@@ -109,7 +112,9 @@ class World {
   std::set<const void*> devices_;
   std::string broken_;  // why the group cannot be used any more
   uint64_t drawn_ = 0, next_ = 0;
+  uint64_t first_ = 0;  // ticket since the group was joined; the thread's own
   std::map<uint64_t, Entry> entries_;
+  const Entry* under_way_ = nullptr;
   std::string left_;  // after poll() was false
   Traffic traffic_;
   bool ending_ = false, ended_ = false;

@@ -148,8 +148,15 @@ void meet_gpus(Place& place) {
 }
 
 std::shared_ptr<Turn> turn_of(Place& place) {
-  meet_gpus(place);
-  return std::make_shared<Turn>(place);
+  try {
+    meet_gpus(place);
+    return std::make_shared<Turn>(place);
+  } catch (const std::runtime_error&) {
+    // Why there can be no more, if an operation of this process is to blame.
+    const std::string failure = place.queue.take_error();
+    if (failure.empty()) throw;
+    throw std::runtime_error(failure);
+  }
 }
 
 }  // namespace
