@@ -150,6 +150,16 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
     says: /^rank \d of 3: .*\[DistributedDataParallel\] parameters: expected the same in all processes, got '1.weight' \(4, 3\) on rank 0 and '1.weight' \(5, 3\) on rank 2/,
   },
   count: { says: /got '1.weight' \(3, 3\) on rank 0 and no more on rank 2/ },
+  bucket: {
+    says: /\[DistributedDataParallel\] options: expected the same in all processes, got bucketCapMb 25 on rank 0 and bucketCapMb 1 on rank 2/,
+  },
+  // Others go on with what comes after it.
+  poisoned: { says: /^rank 2 of 3: .*\[embedding\] index\[0\]: expected a whole number .* got 7/ },
+  backward: {
+    says: /^rank 2 of 3: .*\[DistributedDataParallel\] a backward pass has failed while gradients were being averaged: \[backward\] the graph of 'linear' was already used/,
+  },
+  // While it waits for others to join.
+  waits: { says: /RangeError: the first one has waited enough/ },
 }
 for (const [how, { says, code }] of Object.entries(failures)) {
   once(`a process that ${how} ends all${why}`, async (t) => {
@@ -160,6 +170,11 @@ for (const [how, { says, code }] of Object.entries(failures)) {
     t.true(ended.seconds < 15, `after ${ended.seconds} s`)
   })
 }
+
+once(`a process that has done its part may end before others${why}`, async (t) => {
+  const ended = await parallel(3, [program('failures'), 'early'])
+  t.is(ended.code, 0, ended.stderr)
+})
 
 // ---- The Trainer -----------------------------------------------------------------------------------
 

@@ -214,6 +214,8 @@ export interface GradientListener {
   complete(leaf: Tensor): void
   /** The backward that reached some of the leaves is over. May throw. */
   finished(): void
+  /** It ends with an error on the way. */
+  failed(error: unknown): void
 }
 
 const listeners = new WeakMap<Tensor, GradientListener>()
@@ -264,6 +266,10 @@ class Arrivals {
   over(): void {
     for (const listener of this.#listeners) listener.finished()
   }
+
+  failed(error: unknown): void {
+    for (const listener of this.#listeners) listener.failed(error)
+  }
 }
 
 function addValues(a: Tensor, b: Tensor): Tensor {
@@ -304,13 +310,18 @@ export function runBackward(
   const order = reachable(root.gradFn)
   root.gradFn.slots()[root.outputIndex] = seed
   const arrivals = listening ? new Arrivals(order) : null
-  for (const node of order) {
-    const { arrived } = node
-    node.arrived = null
-    // Nothing flowed here when every path to it returned no gradient.
-    if (arrived !== null) gradients.pass(node, arrived, node.run(arrived, retain))
-    else if (!retain) node.release()
-    arrivals?.passed(node)
+  try {
+    for (const node of order) {
+      const { arrived } = node
+      node.arrived = null
+      // Nothing flowed here when every path to it returned no gradient.
+      if (arrived !== null) gradients.pass(node, arrived, node.run(arrived, retain))
+      else if (!retain) node.release()
+      arrivals?.passed(node)
+    }
+  } catch (error) {
+    arrivals?.failed(error)
+    throw error
   }
   arrivals?.over()
 }

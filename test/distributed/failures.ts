@@ -1,8 +1,15 @@
 /** What goes wrong in one process, `process.argv[2]`, and is to end all. */
-import { distributed, nn, ones, tensor } from 'fused-rnn'
+import { distributed, nn, ones, tensor, zeros } from 'fused-rnn'
 import { backend } from './backend.js'
 
 const how = process.argv[2]
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+if (how === 'waits') {
+  if (process.env.OMPI_COMM_WORLD_RANK !== '0') await wait(60_000)
+  setTimeout(() => {
+    throw new RangeError('the first one has waited enough')
+  }, 500)
+}
 await distributed.init({ backend })
 const rank = distributed.rank()
 const last = distributed.worldSize() - 1
@@ -19,6 +26,40 @@ if (how === 'mismatch') {
     .sum()
     .backward()
   await ddp.parameters()[0]?.data()
+} else if (how === 'poisoned') {
+  const bad = new nn.Embedding(4, 2).forward(tensor([rank === last ? 7 : 1], { dtype: 'int32' }))
+  const good = tensor([1])
+  distributed.allReduce(bad.detach())
+  distributed.allReduce(good)
+  await good.data()
+} else if (how === 'bucket') {
+  new nn.parallel.DistributedDataParallel(new nn.Linear(2, 3), {
+    bucketCapMb: rank === last ? 1 : 25,
+  })
+  await distributed.barrier()
+} else if (how === 'backward') {
+  // A bucket for each parameter: those of the second layer are on their way when the first fails.
+  const [a, b] = [new nn.Linear(2, 2), new nn.Linear(2, 1)] as const
+  const model = new nn.Sequential(a, b)
+  const ddp = new nn.parallel.DistributedDataParallel(model, { bucketCapMb: 1e-6 })
+  const hidden = a.forward(ones([1, 2]))
+  if (rank === last) ddp.noSync(() => hidden.sum().backward())
+  try {
+    b.forward(hidden).sum().backward()
+  } catch {
+    ddp.zeroGrad()
+    ddp
+      .forward(ones([1, 2]))
+      .sum()
+      .backward()
+  }
+  await distributed.barrier()
+} else if (how === 'early') {
+  // The last one is ready, and ends, before another has begun to receive.
+  const x = zeros([5_000_000])
+  if (rank === 1) await wait(2500)
+  distributed.broadcast(x, 0)
+  await x.data()
 } else {
   const x = tensor([1])
   distributed.allReduce(x)

@@ -99,10 +99,31 @@ export class GradientAverage implements GradientListener {
       this.#receive()
       if (error !== null) throw error
     } finally {
-      this.#arrived.clear()
-      this.#next = 0
-      for (const bucket of this.#buckets) bucket.open = bucket.leaves.length
+      this.#reset()
     }
+  }
+
+  /** What has been sent cannot be taken back: the others may have sent more, or go on to. */
+  failed(error: unknown): void {
+    if (!this.enabled) return
+    const message = error instanceof Error ? error.message : String(error)
+    const sent = this.#next > 0
+    try {
+      this.#receive()
+    } finally {
+      this.#reset()
+    }
+    if (sent)
+      binding.breakGroup(
+        `[${this.#fn}] a backward pass has failed while gradients were being averaged: ${message}`,
+      )
+  }
+
+  /** For the next backward. */
+  #reset(): void {
+    this.#arrived.clear()
+    this.#next = 0
+    for (const bucket of this.#buckets) bucket.open = bucket.leaves.length
   }
 
   /** Begins the collectives of buckets that are complete, none before another's turn. */

@@ -1,7 +1,7 @@
 /** As `torch.nn.parallel`. */
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../distributed/average.js'
 import { member } from '../distributed/group.js'
-import { shareParameters } from '../distributed/same.js'
+import { sameEverywhere, shareParameters } from '../distributed/same.js'
 import { checkBoolean, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { Module } from './module.js'
 
@@ -51,6 +51,8 @@ export class DistributedDataParallel<M extends Module = Module> extends Module {
     this.module = module
     this.#average = new GradientAverage(fn, trained, { bucketCapMb, findUnusedParameters })
     shareParameters(fn, module)
+    // On which it depends what is averaged together.
+    sameEverywhere(fn, 'options', [`bucketCapMb ${bucketCapMb}`])
   }
 
   override forward(...inputs: Parameters<M['forward']>): ReturnType<M['forward']> {
