@@ -150,6 +150,10 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
     says: /^rank \d of 3: .*\[DistributedDataParallel\] parameters: expected the same in all processes, got '1.weight' \(4, 3\) on rank 0 and '1.weight' \(5, 3\) on rank 2/,
   },
   count: { says: /got '1.weight' \(3, 3\) on rank 0 and no more on rank 2/ },
+  differs: {
+    says: /\[allReduce\] expected the same call in all processes, got allReduce \(sum\) of 300000 float32 on rank 0 and allReduce \(sum\) of 500000 float32 on rank 2/,
+  },
+  order: { says: /got allReduce \(sum\) of 1 float32 on rank 0 and broadcast from 1 of 1 float32/ },
   bucket: {
     says: /\[DistributedDataParallel\] options: expected the same in all processes, got bucketCapMb 25 on rank 0 and bucketCapMb 1 on rank 2/,
   },

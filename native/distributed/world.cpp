@@ -48,6 +48,24 @@ const char* name_of(CollectiveKind kind) {
   return "barrier";
 }
 
+std::string describe(const Collective& collective) {
+  std::string text = name_of(collective.kind);
+  if (collective.kind == CollectiveKind::all_reduce) {
+    constexpr const char* kOps[] = {"sum", "min", "max", "product"};  // by Reduce
+    text += std::string(" (") + kOps[static_cast<int>(collective.op)] + ")";
+  }
+  if (collective.kind == CollectiveKind::broadcast)
+    text += " from " + std::to_string(collective.root);
+  if (collective.kind == CollectiveKind::barrier) return text;
+  const char* dtype = collective.dtype == DType::int32 ? "int32" : "float32";
+  return text + " of " + std::to_string(collective.count) + " " + dtype;
+}
+
+bool same(const Collective& a, const Collective& b) {
+  return a.kind == b.kind && a.op == b.op && a.dtype == b.dtype && a.root == b.root &&
+         a.count == b.count;
+}
+
 }  // namespace
 
 World& World::instance() {
@@ -231,8 +249,11 @@ void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const auto begin = Clock::now();
   std::string error;
   try {
-    mpi_->start(call);
-    if (!poll(true)) error = left_;
+    error = difference(call);
+    if (error.empty()) {
+      mpi_->start(call);
+      if (!poll(true)) error = left_;
+    }
   } catch (const std::exception& e) {
     error = e.what();
   }
@@ -248,6 +269,25 @@ void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   }
   entry.over = true;
   settled_.notify_all();
+}
+
+std::string World::difference(const Collective& own) {
+  if (size_ == 1) return {};
+  calls_.resize(static_cast<size_t>(size_));
+  calls_[static_cast<size_t>(rank_)] = own;
+  static_assert(sizeof(Collective) % 4 == 0);
+  Call gather{{.kind = CollectiveKind::all_gather,
+               .dtype = DType::int32,
+               .count = sizeof(Collective) / 4,
+               .data = calls_.data()}};
+  mpi_->start(gather);
+  if (!poll(true)) return left_;
+  for (size_t rank = 1; rank < calls_.size() && !abort_; ++rank) {
+    if (same(calls_[rank], calls_[0])) continue;
+    return "expected the same call in all processes, got " + describe(calls_[0]) +
+           " on rank 0 and " + describe(calls_[rank]) + " on rank " + std::to_string(rank);
+  }
+  return {};
 }
 
 void World::carry_out_change(std::unique_lock<std::mutex>& lock) {

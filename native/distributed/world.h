@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "distributed/mpi.h"
 
@@ -89,6 +90,9 @@ class World {
   void work();
   void carry_out_change(std::unique_lock<std::mutex>& lock);
   void carry_out(std::unique_lock<std::mutex>& lock, Entry& entry);
+  // What is not the same in all processes, which MPI would not notice before memory is overwritten;
+  // or why they cannot be asked.
+  std::string difference(const Collective& own);
   // Until test() says so; false when a process has left that has not done its part.
   bool poll(bool whoever_leaves);
   void leave_others();
@@ -115,7 +119,8 @@ class World {
   uint64_t first_ = 0;  // ticket since the group was joined; the thread's own
   std::map<uint64_t, Entry> entries_;
   const Entry* under_way_ = nullptr;
-  std::string left_;  // after poll() was false
+  std::string left_;               // after poll() was false
+  std::vector<Collective> calls_;  // of all processes, by rank
   Traffic traffic_;
   bool ending_ = false, ended_ = false;
   std::atomic<bool> abort_{false};

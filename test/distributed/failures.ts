@@ -32,6 +32,15 @@ if (how === 'mismatch') {
   distributed.allReduce(bad.detach())
   distributed.allReduce(good)
   await good.data()
+} else if (how === 'differs') {
+  const x = zeros([rank === last ? 500_000 : 300_000])
+  distributed.allReduce(x)
+  await x.data()
+} else if (how === 'order') {
+  const x = tensor([1])
+  if (rank === last) distributed.broadcast(x, 1)
+  else distributed.allReduce(x)
+  await x.data()
 } else if (how === 'bucket') {
   new nn.parallel.DistributedDataParallel(new nn.Linear(2, 3), {
     bucketCapMb: rank === last ? 1 : 25,
