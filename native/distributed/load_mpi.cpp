@@ -316,10 +316,19 @@ std::unique_ptr<Mpi> open_mpi(std::string& why) {
   return nullptr;
 }
 
-int launched_processes() { return number_among({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 1); }
+int launched_processes() {
+  // srun --mpi=pmix tells the size only as its own; without PMIx it starts what knows of no others.
+  if (environment("PMIX_RANK"))
+    return number_among({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1);
+  return number_among({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 1);
+}
 
 int local_processes() { return number_among({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}, 1); }
 
-int local_rank() { return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, 0); }
+int local_rank() {
+  if (environment("PMIX_RANK"))
+    return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}, 0);
+  return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, 0);
+}
 
 }  // namespace fused_rnn::distributed

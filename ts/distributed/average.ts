@@ -40,8 +40,8 @@ export class GradientAverage implements GradientListener {
    * examples its loss is the mean of. They need not know it.
    */
   weight = 1
-  /** False: gradients stay this process's own. */
-  enabled = true
+  /** How many want gradients to stay this process's own. */
+  paused = 0
   readonly #fn: string
   readonly #names: ReadonlyMap<Tensor, string>
   readonly #buckets: readonly Bucket[]
@@ -83,7 +83,7 @@ export class GradientAverage implements GradientListener {
   }
 
   complete(leaf: Tensor): void {
-    if (!this.enabled || leaf.ownGrad === null || this.#arrived.has(leaf)) return
+    if (this.paused > 0 || leaf.ownGrad === null || this.#arrived.has(leaf)) return
     this.#arrived.add(leaf)
     const bucket = this.#bucketOf.get(leaf) as Bucket
     bucket.open--
@@ -91,7 +91,7 @@ export class GradientAverage implements GradientListener {
   }
 
   finished(): void {
-    if (!this.enabled) return
+    if (this.paused > 0) return
     try {
       const missing = [...this.#names.keys()].filter((leaf) => !this.#arrived.has(leaf))
       const error = missing.length > 0 ? this.#fill(missing) : null
@@ -105,7 +105,7 @@ export class GradientAverage implements GradientListener {
 
   /** What has been sent cannot be taken back: the others may have sent more, or go on to. */
   failed(error: unknown): void {
-    if (!this.enabled) return
+    if (this.paused > 0) return
     const message = error instanceof Error ? error.message : String(error)
     const sent = this.#next > 0
     try {
@@ -157,7 +157,7 @@ export class GradientAverage implements GradientListener {
     const [rank] = member(this.#fn)
     const names = missing.map((leaf) => `'${this.#names.get(leaf)}' ${formatShape(leaf.shape)}`)
     return new RangeError(
-      `[${this.#fn}] gradients: expected one for every parameter, got none for ${names.join(', ')} on rank ${rank}: the loss does not depend on them; freeze them (requiresGrad = false), or use findUnusedParameters`,
+      `[${this.#fn}] gradients: expected one for every parameter, got none for ${names.join(', ')} on rank ${rank}: the loss does not depend on them; freeze them (requiresGrad = false) before, or use findUnusedParameters`,
     )
   }
 

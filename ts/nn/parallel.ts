@@ -66,21 +66,20 @@ export class DistributedDataParallel<M extends Module = Module> extends Module {
    */
   noSync<T>(f: () => T): T {
     if (typeof f !== 'function') throw typeError('noSync', 'f', 'a function', f)
-    const before = this.#average.enabled
-    this.#average.enabled = false
+    this.#average.paused++
     let result: T
     try {
       result = f()
     } catch (error) {
-      this.#average.enabled = before
+      this.#average.paused--
       throw error
     }
     if (!(result instanceof Promise)) {
-      this.#average.enabled = before
+      this.#average.paused--
       return result
     }
     return result.finally(() => {
-      this.#average.enabled = before
+      this.#average.paused--
     }) as T
   }
 }
