@@ -168,7 +168,7 @@ export class RandomWindows extends TextBatches {
     const { tokens, sequenceLength, stride, batchSize, seed } = this
     const spare = tokens.length - 1 - sequenceLength - (this.#windows - 1) * stride
     const first = uniformInteger(Math.min(spare + 1, stride), seed, epoch)
-    const order = permutation(this.#windows, seed, epoch)
+    const order = permutation('batches', this.#windows, seed, epoch)
     for (let i = start; i < this.length; i++) {
       const chosen = order.subarray(i * batchSize, (i + 1) * batchSize)
       const offsets = Array.from(chosen, (window) => window * stride)

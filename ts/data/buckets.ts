@@ -103,13 +103,13 @@ export class BucketBatches extends EpochBatches<Batch> {
    */
   override *batches(epoch: number, start = 0, part: Part = WHOLE): Generator<Batch, void> {
     this.checkPlace(epoch, start, part)
-    const order = permutation(this.#plan.length, this.seed, epoch)
+    const order = permutation('batches', this.#plan.length, this.seed, epoch)
     const within = this.#sentences.map(({ length }, bucket) =>
-      permutation(length, this.seed + bucket + 1, epoch),
+      permutation('batches', length, this.seed + bucket + 1, epoch),
     )
     for (const planned of order.subarray(start)) {
       const [bucket, i] = this.#plan[planned] as [number, number]
-      const chosen = (within[bucket] as Uint32Array).subarray(
+      const chosen = (within[bucket] as Int32Array).subarray(
         i * this.batchSize,
         (i + 1) * this.batchSize,
       )

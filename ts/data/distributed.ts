@@ -57,7 +57,7 @@ export class DistributedSampler implements Iterable<number> {
     const fn = 'DistributedSampler'
     const known = ['numReplicas', 'rank', 'shuffle', 'seed', 'dropLast']
     const given = typeof dataset === 'object' && dataset !== null ? dataset.length : dataset
-    this.#count = checkInteger(fn, 'dataset', given, 1, 2 ** 32 - 1)
+    this.#count = checkInteger(fn, 'dataset', given, 1, 2 ** 31 - 1)
     checkOptions(fn, options, known)
     this.#shuffle = checkBoolean(fn, 'shuffle', options.shuffle ?? true)
     this.#seed = checkInteger(fn, 'seed', options.seed ?? 0, 0)
@@ -78,7 +78,9 @@ export class DistributedSampler implements Iterable<number> {
   /** Every size-th number of the epoch's order, from the rank on. */
   *[Symbol.iterator](): Generator<number, void> {
     const { size, rank } = this.#part
-    const order = this.#shuffle ? permutation(this.#count, this.#seed, this.#epoch) : null
+    const order = this.#shuffle
+      ? permutation('DistributedSampler', this.#count, this.#seed, this.#epoch)
+      : null
     for (let i = 0; i < this.length; i++) {
       const at = (rank + i * size) % this.#count
       yield order === null ? at : (order[at] as number)

@@ -1,5 +1,6 @@
 /** Orders that depend on a seed and an epoch, the same on every machine. */
 import { nextRandom } from '../random.js'
+import { int32s } from '../script_memory.js'
 
 /** Whole numbers in [0, 2^32): Chris Doty-Humphrey's sfc32, started from the seed and the stream. */
 function generator(seed: number, stream: number): () => number {
@@ -25,10 +26,12 @@ export function uniformInteger(n: number, seed: number, epoch: number): number {
   return Math.floor((generator(seed, 2 * epoch + 1)() / 2 ** 32) * n)
 }
 
-/** The numbers 0 … n − 1 in the order of an epoch (Fisher and Yates). */
-export function permutation(n: number, seed: number, epoch: number): Uint32Array {
+/** The numbers 0 … n − 1 in the order of an epoch (Fisher and Yates); `fn` is named where there is no room. */
+export function permutation(fn: string, n: number, seed: number, epoch: number): Int32Array {
   const next = generator(seed, 2 * epoch)
-  const order = Uint32Array.from({ length: n }, (_, i) => i)
+  // Int32Array.from would make a list first, which may end the process.
+  const order = int32s(fn, n)
+  for (let i = 0; i < n; i++) order[i] = i
   for (let i = n - 1; i > 0; i--) {
     const j = Math.floor((next() / 2 ** 32) * (i + 1))
     const moved = order[i] as number
