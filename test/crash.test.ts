@@ -18,7 +18,7 @@ import { onCpu, randomValues } from './helpers.js'
 // The files are the same on every device.
 const cpuTest = onCpu ? test.serial : test.serial.skip
 const kills = Number(process.env.FUSED_RNN_KILLS ?? 8)
-const seed = Number(process.env.FUSED_RNN_SEED ?? Date.now() % 1e6)
+const seed = Number(process.env.FUSED_RNN_SEED) || Date.now() % 1e6
 /** Milliseconds after it began. */
 const moments = [...randomValues(2 * kills, seed)].map((x) => (x + 1) * 120)
 
