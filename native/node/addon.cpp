@@ -44,18 +44,23 @@ void ScriptMemory::count(Storage& storage, int change) {
   }
 }
 
-int64_t ScriptMemory::between_steps() {
-  constexpr size_t kLeast = size_t{64} << 20, kMost = size_t{128} << 20;
-  static const auto bytes =
-      static_cast<int64_t>(std::clamp(host_memory_limit() / 16, kLeast, kMost));
-  return bytes;
-}
-
 void ScriptMemory::tell(napi_env env, int64_t at_least) {
   const int64_t change = live_ - told_;
   if (change < at_least && -change < at_least) return;
   told_ += change;  // before V8 may look for garbage and change live_
   Napi::MemoryManagement::AdjustExternalMemory(env, change);
+}
+
+void ScriptMemory::tell_between_steps(napi_env env) {
+  constexpr int64_t kSome = int64_t{64} << 20;
+  static const int64_t much =
+      static_cast<int64_t>(std::clamp<size_t>(host_memory_limit() / 16, kSome, 2 * size_t{kSome}));
+  const int64_t more = live_ - told_;
+  if (more < kSome && -more < kSome) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (more > 0 && more < much && now - last_told_ < std::chrono::milliseconds(200)) return;
+  last_told_ = now;
+  tell(env, 0);
 }
 
 void ScriptMemory::collect(napi_env env) {
@@ -219,7 +224,7 @@ bool Addon::loop_waits() const {
 // Where the script waits. After a failure, dropped tensors are in the way of whatever comes next.
 void Addon::tell_between_steps(Napi::Env env) {
   const uint64_t failures = host_failures();
-  if (failures == failures_seen_) return memory_->tell(env, ScriptMemory::between_steps());
+  if (failures == failures_seen_) return memory_->tell_between_steps(env);
   failures_seen_ = failures;
   memory_->collect(env);
 }

@@ -29,21 +29,23 @@ struct Handle;
 // and goes by itself, and V8 would look for garbage all the time.
 class ScriptMemory {
  public:
-  // So much more (or less) than V8 knows of is told where the script waits, and so much anywhere.
-  // V8 looks for garbage when it hears of 64 MB: some ten milliseconds, with threads of its own
-  // that take the cores from training. The allocator's cache keeps as much for the next steps.
-  static int64_t between_steps();
+  // What is told anywhere, so much more (or less) than V8 knows of.
   static constexpr int64_t kAtOnce = int64_t{1} << 30;
 
   // A storage's number of handles changes by one.
   void count(Storage& storage, int change);
   void tell(napi_env env, int64_t at_least);
+  // Where the script waits. V8 looks for garbage when it hears of 64 MB: some ten milliseconds,
+  // with threads of its own that take the cores from training. So it hears of them five times a
+  // second at most, while no more than 128 MB have come together.
+  void tell_between_steps(napi_env env);
   // Has V8 look for all garbage now. What it finds is given back when the event loop turns.
   void collect(napi_env env);
 
  private:
   int64_t live_ = 0;
   int64_t told_ = 0;
+  std::chrono::steady_clock::time_point last_told_{};
 };
 
 class Addon : public Napi::Addon<Addon> {
