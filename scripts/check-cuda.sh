@@ -96,47 +96,33 @@ fi
 printf 'GPUs: '
 "$build/info"
 
-# ---- cuBLAS ---------------------------------------------------------------------------------------
+# ---- What is opened at run time -------------------------------------------------------------------
 
-cublas=${FUSED_RNN_CUBLAS:-}
-if [ -z "$cublas" ] && command -v python3 >/dev/null; then
-  cublas=$(python3 -c '
-import importlib.util, os
+# NAME FOLDER HEADER LIBRARY API PACKAGE PLACE: compares native/cuda/API.h with a library and its
+# header, which are in FOLDER or, by Python's package, in nvidia/PLACE.
+compare() {
+  local name=$1 folder=$2 header=$3 library=$4 api=$5 package=$6 place=$7 include
+  if [ -z "$folder" ] && command -v python3 >/dev/null; then
+    folder=$(python3 -c '
+import importlib.util, os, sys
 spec = importlib.util.find_spec("nvidia")
-places = [os.path.join(p, "cu13/lib") for p in (spec.submodule_search_locations if spec else [])]
-print(next((p for p in places if os.path.isdir(p)), ""))')
-fi
-include=$cublas/../include
-library=$cublas/libcublas.so.13
-if [ -n "$cublas" ] && [ -f "$include/cublas_v2.h" ] && [ -f "$library" ]; then
-  "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/blas_api.so" \
-    native/test/cuda/blas_api.cpp -Xlinker="$library" -Xlinker=--no-undefined \
-    -Xlinker=--allow-shlib-undefined || fail 'native/cuda/blas_api.h is not what cuBLAS has'
-  echo "cuBLAS: native/cuda/blas_api.h agrees with $library"
-else
-  echo 'cuBLAS: not compared, its headers are not here (pip install nvidia-cublas)'
-fi
+places = [os.path.join(p, sys.argv[1]) for p in (spec.submodule_search_locations if spec else [])]
+print(next((p for p in places if os.path.isdir(p)), ""))' "$place")
+  fi
+  include=$folder/../include
+  library=$folder/$library
+  if [ -n "$folder" ] && [ -f "$include/$header" ] && [ -f "$library" ]; then
+    "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/$api.so" \
+      "native/test/cuda/$api.cpp" -Xlinker="$library" -Xlinker=--no-undefined \
+      -Xlinker=--allow-shlib-undefined || fail "native/cuda/$api.h is not what $name has"
+    echo "$name: native/cuda/$api.h agrees with $library"
+  else
+    echo "$name: not compared, its headers are not here (pip install $package)"
+  fi
+}
 
-# ---- NCCL -----------------------------------------------------------------------------------------
-
-nccl=${FUSED_RNN_NCCL:-}
-if [ -z "$nccl" ] && command -v python3 >/dev/null; then
-  nccl=$(python3 -c '
-import importlib.util, os
-spec = importlib.util.find_spec("nvidia")
-places = [os.path.join(p, "nccl/lib") for p in (spec.submodule_search_locations if spec else [])]
-print(next((p for p in places if os.path.isdir(p)), ""))')
-fi
-include=$nccl/../include
-library=$nccl/libnccl.so.2
-if [ -n "$nccl" ] && [ -f "$include/nccl.h" ] && [ -f "$library" ]; then
-  "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/nccl_api.so" \
-    native/test/cuda/nccl_api.cpp -Xlinker="$library" -Xlinker=--no-undefined \
-    -Xlinker=--allow-shlib-undefined || fail 'native/cuda/nccl_api.h is not what NCCL has'
-  echo "NCCL: native/cuda/nccl_api.h agrees with $library"
-else
-  echo 'NCCL: not compared, its header is not here (pip install nvidia-nccl-cu13)'
-fi
+compare cuBLAS "${FUSED_RNN_CUBLAS:-}" cublas_v2.h libcublas.so.13 blas_api nvidia-cublas cu13/lib
+compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13 nccl/lib
 
 # ---- Registers ------------------------------------------------------------------------------------
 

@@ -1,39 +1,23 @@
 // Opens cuBLAS.
-#include <dlfcn.h>
-
-#include <cstdlib>
-#include <mutex>
 #include <vector>
 
 #include "cuda/blas_api.h"
+#include "cuda/loaded.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
-struct Loaded {
-  BlasApi api{};
-  std::string missing;
-};
-
-template <class F>
-bool find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  return function != nullptr;
-}
-
-Loaded load() {
-  Loaded loaded;
-  std::vector<std::string> folders;
+Loaded<BlasApi> load() {
+  Loaded<BlasApi> loaded;
+  std::vector<std::string> folders = {"", "/usr/local/cuda/lib64/"};
   // Such as a Python package's nvidia/cu13/lib.
-  if (const char* given = std::getenv("FUSED_RNN_CUBLAS")) {
-    folders.push_back(std::string(given) + "/");
-  }
-  folders.insert(folders.end(), {"", "/usr/local/cuda/lib64/"});
+  const std::string given = given_folder("FUSED_RNN_CUBLAS");
+  if (!given.empty()) folders.insert(folders.begin(), given);
   void* library = nullptr;
   for (const std::string& folder : folders) {
     // What it needs itself lies beside it, where the loader need not look.
-    dlopen((folder + "libcublasLt.so.13").c_str(), RTLD_NOW | RTLD_LOCAL);
-    library = dlopen((folder + "libcublas.so.13").c_str(), RTLD_NOW | RTLD_LOCAL);
+    open_library(folder + "libcublasLt.so.13");
+    library = open_library(folder + "libcublas.so.13");
     if (library != nullptr) break;
     const char* error = dlerror();
     if (loaded.missing.empty() && error != nullptr) loaded.missing = error;
@@ -59,9 +43,8 @@ Loaded load() {
 }  // namespace
 
 const BlasApi* blas_api(std::string& why) {
-  static const Loaded* const loaded = new Loaded(load());
-  why = loaded->missing;
-  return why.empty() ? &loaded->api : nullptr;
+  static const auto* const loaded = new Loaded(load());
+  return loaded->get(why);
 }
 
 }  // namespace fused_rnn::cuda

@@ -1,30 +1,15 @@
 // Opens NCCL.
-#include <dlfcn.h>
-
-#include <cstdlib>
-
+#include "cuda/loaded.h"
 #include "cuda/nccl_api.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
-struct Loaded {
-  NcclApi api{};
-  std::string missing;
-};
-
-template <class F>
-bool find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  return function != nullptr;
-}
-
-Loaded load() {
-  Loaded loaded;
-  std::string file = "libnccl.so.2";
+Loaded<NcclApi> load() {
+  Loaded<NcclApi> loaded;
   // Such as a Python package's nvidia/nccl/lib.
-  if (const char* given = std::getenv("FUSED_RNN_NCCL")) file = std::string(given) + "/" + file;
-  void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const std::string file = given_folder("FUSED_RNN_NCCL") + "libnccl.so.2";
+  void* library = open_library(file);
   if (library == nullptr) {
     const char* error = dlerror();
     loaded.missing = std::string("NCCL 2 was not found (") + (error != nullptr ? error : file) +
@@ -49,9 +34,8 @@ Loaded load() {
 }  // namespace
 
 const NcclApi* nccl_api(std::string& why) {
-  static const Loaded* const loaded = new Loaded(load());
-  why = loaded->missing;
-  return why.empty() ? &loaded->api : nullptr;
+  static const auto* const loaded = new Loaded(load());
+  return loaded->get(why);
 }
 
 }  // namespace fused_rnn::cuda
