@@ -137,13 +137,20 @@ test('precision of products: names, and what is wrong', (t) => {
 
 test('memory: what tensors take, and the most that they took', async (t) => {
   // Other tests run beside this one.
-  await synchronize()
-  const before = memoryStats().allocated
-  const large = ones([1 << 20])
-  await synchronize()
-  t.true(memoryStats().allocated - before >= 2 ** 22 - 2 ** 20)
-  t.true(memoryStats('cpu').peak >= memoryStats('cpu').allocated)
-  large[Symbol.dispose]()
+  const { code, stderr } = await runScript(`
+    import { memoryStats, ones, synchronize } from 'fused-rnn'
+    await synchronize()
+    const before = memoryStats()
+    const large = ones([1 << 20])
+    await synchronize()
+    const { allocated, buffers } = memoryStats()
+    if (allocated - before.allocated < 2 ** 22) throw new Error(before.allocated + ', then ' + allocated)
+    if (buffers !== before.buffers + 1) throw new Error(before.buffers + ', then ' + buffers)
+    if (memoryStats('cpu').peak < memoryStats('cpu').allocated) throw new Error('peak')
+    large[Symbol.dispose]()
+    await synchronize()
+    if (memoryStats().allocated !== before.allocated) throw new Error('not given back')`)
+  t.is(code, 0, stderr)
   throwsWith(t, () => memoryStats('cuda:99'), RangeError, /\[memoryStats\] on/)
 })
 
