@@ -123,6 +123,47 @@ for (const kind of ['RNN_tanh', 'GRU', 'LSTM']) {
     t.deepEqual(await Promise.all([x, ...layer.parameters()].map((p) => p.grad?.data())), before)
   })
 
+  // Small layers add their gradients up in another place where a thread has many sequences.
+  test(`${name}: a wide batch is its parts, gradients too`, async (t) => {
+    const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
+    const layer = make(kind, 10, 20, { numLayers: 2 })
+    const [T, N, part] = [6, 416, 8]
+    const x = randomTensor([T, N, 10], 1, { requiresGrad: true })
+    const h0 = randomTensor([2, N, 20], 2, { requiresGrad: true })
+    const weight = randomTensor([T, N, 20], 3)
+    const lengths = Array.from({ length: N }, (_, n) => 1 + ((n * 7) % T))
+    const leaves = [x, h0, ...layer.parameters()]
+    const gradients = async (packed: boolean, size: number) => {
+      for (const tensor of leaves) tensor.grad = null
+      const outputs: Tensor[] = []
+      for (let n = 0; n < N; n += size) {
+        const input = x.slice(1, n, n + size)
+        const options = { enforceSorted: false }
+        const [y, hn, cn] = run(
+          layer,
+          packed ? packPaddedSequence(input, lengths.slice(n, n + size), options) : input,
+          ...state(h0.slice(1, n, n + size)),
+        )
+        const padded = y instanceof Tensor ? y : padPackedSequence(y, { totalLength: T })[0]
+        outputs.push(padded)
+        const ends = cn ? [hn, cn] : [hn]
+        projected(
+          [padded, ...ends],
+          [weight.slice(1, n, n + size), ...ends.map((end) => ones(end.shape))],
+        ).backward()
+      }
+      return [cat(outputs, 1), ...leaves.map((leaf) => leaf.grad as Tensor)]
+    }
+    for (const packed of [false, true]) {
+      const expected = await gradients(packed, part)
+      for (const [k, tensor] of (await gradients(packed, N)).entries()) {
+        const values = (await (expected[k] as Tensor).data()) as Float32Array
+        const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1)
+        await closeTo(t, tensor, values, 1e-5 * largest, `packed ${packed}, result ${k}`)
+      }
+    }
+  })
+
   // ---- Tying, determinism --------------------------------------------------------------------------
 
   test(`${name}: tied parameters collect one gradient and stay tied`, async (t) => {

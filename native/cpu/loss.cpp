@@ -18,10 +18,7 @@ constexpr int64_t kGrain = 1 << 13;
 
 // A register's worth of logits; what is missing of it counts nothing.
 Vec logits_at(const float* x, int64_t n) {
-  if (n >= kLanes) return load(x);
-  Vec v = load_part(x, n);
-  for (int64_t l = n; l < kLanes; ++l) v[l] = -INFINITY;
-  return v;
+  return n >= kLanes ? load(x) : load_part(x, n, Vec{} - INFINITY);
 }
 
 float log_sum_exp(const float* x, int64_t n) {
@@ -30,8 +27,7 @@ float log_sum_exp(const float* x, int64_t n) {
     const Vec v = logits_at(x + j, n - j);
     largest = v > largest ? v : largest;
   }
-  float max = largest[0];
-  for (int l = 1; l < kLanes; ++l) max = largest[l] > max ? largest[l] : max;
+  const float max = max_lanes(largest);
   constexpr int64_t kBlock = 1024;  // added up in float before it is added in double
   double total = 0;
   for (int64_t from = 0; from < n; from += kBlock) {
@@ -41,8 +37,7 @@ float log_sum_exp(const float* x, int64_t n) {
       sums[0] += exp_(logits_at(x + j, end - j) - max);
       if (j + kLanes < end) sums[1] += exp_(logits_at(x + j + kLanes, end - j - kLanes) - max);
     }
-    const Vec sum = sums[0] + sums[1];
-    for (int l = 0; l < kLanes; ++l) total += sum[l];
+    total += sum_lanes(sums[0] + sums[1]);
   }
   return max + log_(static_cast<float>(total));
 }

@@ -19,12 +19,6 @@ inline RowMoments& row_moments(const RnnStackSaved& saved, int64_t row) {
 
 // ---- Sums over rows -----------------------------------------------------------------------------
 
-inline float sum_lanes(Vec v) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
-}
-
 // Adds f(x) up.
 template <class F>
 float sum_floats(const float* x, int64_t n, F f) {

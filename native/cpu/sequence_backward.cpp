@@ -14,6 +14,7 @@
 #include "cpu/rnn_norms.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
+#include "cpu/rnn_step_grads.h"
 #include "cpu/rnn_team.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -22,15 +23,15 @@ namespace {
 // `count` units of one row: activations become gradients of the pre-activations; dh becomes the
 // part of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
 template <class Cell>
-void cell_row_backward(int64_t hidden, int64_t count, float* gates, const float* h_prev,
-                       const float* c_prev, float* dh, float* dc) {
+void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float* dgates,
+                       const float* h_prev, const float* c_prev, float* dh, float* dc) {
   const auto units = [&](int64_t j, auto read, auto write) {
     Vec s[Cell::kBlocks], dh_prev{}, dc_prev{};
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
     Cell::backward(s, Cell::kDirectH ? read(h_prev + j) : Vec{},
                    Cell::kHasC ? read(c_prev + j) : Vec{}, read(dh + j),
                    Cell::kHasC ? read(dc + j) : Vec{}, dh_prev, dc_prev);
-    for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
+    for (int b = 0; b < Cell::kBlocks; ++b) write(dgates + b * hidden + j, s[b]);
     if (Cell::kDirectH) write(dh + j, dh_prev);
     if (Cell::kHasC) write(dc + j, dc_prev);
   };
@@ -60,20 +61,49 @@ struct BackwardLoop {
   int member;
   int members;
   Barrier& barrier;
-  const NormWeights* norms;  // cells with norms
-  float* norm_sums;          // their NormTeam's
-  float* norm_scratch;       // [N, G*H]
-  float* norm_grads;         // of this slice, NormGrads
+  const NormWeights* norms;           // cells with norms
+  float* norm_sums;                   // their NormTeam's
+  float* norm_scratch;                // [N, G*H]
+  float* norm_grads;                  // of this slice, NormGrads
+  const StepGrads<Cell>* step_grads;  // or null
+  int slice_index;
 
   void run(const BatchSlice& slice, Context& context) const {
+    if (step_grads == nullptr) return walk(slice, nullptr, context);
+    // The gates' gradients of two steps, for a few sequences at a time.
+    const int64_t size = cut_evenly(slice.end - slice.begin, StepGrads<Cell>::kRows);
+    Scratch few(2 * size * gate_row(Cell::kBlocks, s.hidden) + step_grads->scratch_floats());
+    for (int64_t n = slice.begin; n < slice.end; n += size) {
+      walk({n, std::min(n + size, slice.end)}, few.data(), context);
+    }
+  }
+
+ private:
+  // The slice's part of a step: its first row in the arrays of all rows, how many there are, and
+  // the gradients of their gates.
+  struct Step {
+    int64_t row;
+    int64_t active;
+    float* dgates;
+  };
+
+  void walk(const BatchSlice& slice, float* few, Context& context) const {
     // Against the direction that forward took.
     int64_t row = reverse ? 0 : s.rows - s.batch_sizes[s.steps - 1];
-    Step before{0, 0};
+    Step before{0, 0, nullptr};
+    const int64_t width = gate_row(Cell::kBlocks, s.hidden);
+    const int64_t few_floats = (slice.end - slice.begin) * width;
     for (int64_t i = 0; i < s.steps; ++i) {
       context.check_stop();
       const int64_t t = reverse ? i : s.steps - 1 - i;
-      const Step now{row + slice.begin, slice.count(s.batch_sizes[t])};
+      const int64_t first = row + slice.begin;
+      const Step now{first, slice.count(s.batch_sizes[t]),
+                     few ? few + i % 2 * few_floats : saved.gates + first * width};
       step(slice, before, now, context);
+      if (few) {
+        step_grads->add(slice_index, first, now.active, now.dgates, saved.h_prev,
+                        few + 2 * few_floats);
+      }
       barrier.wait(members, context);
       before = now;
       if (i + 1 < s.steps) row += reverse ? s.batch_sizes[t] : -int64_t{s.batch_sizes[t - 1]};
@@ -82,13 +112,6 @@ struct BackwardLoop {
     const PanelRange share = share_of(hidden.count(), member, members);
     for (int64_t panel = share.begin; panel < share.end; ++panel) multiply(slice, before, panel);
   }
-
- private:
-  // The slice's part of a step: its first row in the arrays of all rows, and how many there are.
-  struct Step {
-    int64_t row;
-    int64_t active;
-  };
 
   void step(const BatchSlice& slice, const Step& before, const Step& now, Context& context) const {
     const int64_t p = s.out();
@@ -135,7 +158,7 @@ struct BackwardLoop {
     if (before.active == 0) return;
     const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
     float* to = dh + slice.begin * p + panel * hidden.width();
-    multiply_panel(hidden, panel, before.active, {saved.gates + before.row * width, width}, to, p,
+    multiply_panel(hidden, panel, before.active, {before.dgates, width}, to, p,
                    Cell::kDirectH ? to : nullptr, p);
   }
 
@@ -173,6 +196,7 @@ struct BackwardLoop {
       start_c(r, before, at, count);
       cell_row_backward<Cell>(
           s.hidden, count, saved.gates + (now.row + r) * width + unit,
+          now.dgates + r * width + unit,
           Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
           Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, gradient + at,
           Cell::kHasC ? dc + at : nullptr);
@@ -310,6 +334,14 @@ void backward(const RnnBackwardArgs& args, Context& context) {
     for (int64_t d = 0; d < s.directions; ++d) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], grid, context);
     }
+    const int64_t inputs = s.layer_input(layer);
+    const RnnInput x = layer == 0 ? args.x : RnnInput{workspace.layer_output(layer - 1), nullptr};
+    float* dx = layer == 0 ? args.dx : between.data();
+    std::optional<StepGrads<Cell>> step_grads;
+    if (StepGrads<Cell>::worth_it(s, inputs, grid)) {
+      step_grads.emplace(s, args.weights[layer], args.grads[layer], x, inputs, dx, grid.slices,
+                         context);
+    }
     Barriers barriers(s.directions * grid.slices);
     copy_or_zero(norm_grads.data(), nullptr, s.directions * grid.slices * norm_floats);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
@@ -335,23 +367,26 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
           .norm_sums = norm_sums.data() + d * norm_sums_floats,
           .norm_scratch = norm_scratch.data() + (Cell::kNorms ? d * s.batch * Cell::kGates * h : 0),
-          .norm_grads = norm_grads.data() + task / grid.members * norm_floats};
+          .norm_grads = norm_grads.data() + task / grid.members * norm_floats,
+          .step_grads = step_grads ? &*step_grads : nullptr,
+          .slice_index = slice};
       loop.run(batch_slice(s, slice, grid.slices), context);
     });
 
-    const int64_t inputs = s.layer_input(layer);
-    const RnnInput x = layer == 0 ? args.x : RnnInput{workspace.layer_output(layer - 1), nullptr};
-    float* dx = layer == 0 ? args.dx : between.data();
     for (int64_t d = 0; d < s.directions; ++d) {
       const int64_t stack = layer * s.directions + d;
       const RnnStackSaved saved = workspace.stack(layer, d);
-      weight_gradients<Cell>(s, args.grads[stack], saved, x, inputs,
-                             dh_total.data() + (projected ? d * s.rows * p : 0), context);
+      if (step_grads) {
+        step_grads->finish(context);
+      } else {
+        weight_gradients<Cell>(s, args.grads[stack], saved, x, inputs,
+                               dh_total.data() + (projected ? d * s.rows * p : 0), context);
+      }
       if (Cell::kNorms) {
         norm_gradients(args.grads[stack], norm_grads.data() + d * grid.slices * norm_floats,
                        grid.slices, Cell::kGates, h, context);
       }
-      if (dx != nullptr) {
+      if (dx != nullptr && !step_grads) {
         gemm({.m = s.rows,
               .n = inputs,
               .k = Cell::kGates * h,

@@ -1,5 +1,6 @@
 #include "cpu/tile.h"
 
+#include "cpu/rnn_parts.h"
 #include "cpu/transpose.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -227,32 +228,21 @@ void multiply_panel(const Panels& panels, int64_t panel, int64_t m, const TileA&
 
 namespace {
 
-float sum_lanes(Vec v) {
-  float sum = 0;
-  for (int l = 0; l < kLanes; ++l) sum += v[l];
-  return sum;
-}
-
 // R rows of A times four (or one) rows of W.
 template <int R, int W>
 void dot_block(int64_t k, const float* a, int64_t lda, const float* w, int64_t ldw,
                float (&out)[R][W]) {
   Vec sums[R][W] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) {
+  each_vector(k, [&](int64_t i, auto read, auto) {
     Vec row[R];
-    for (int r = 0; r < R; ++r) row[r] = load(a + r * lda + i);
+    for (int r = 0; r < R; ++r) row[r] = read(a + r * lda + i);
     for (int j = 0; j < W; ++j) {
-      const Vec factor = load(w + j * ldw + i);
+      const Vec factor = read(w + j * ldw + i);
       for (int r = 0; r < R; ++r) sums[r][j] += row[r] * factor;
     }
-  }
+  });
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < W; ++j) {
-      float sum = sum_lanes(sums[r][j]);
-      for (int64_t l = i; l < k; ++l) sum += a[r * lda + l] * w[j * ldw + l];
-      out[r][j] = sum;
-    }
+    for (int j = 0; j < W; ++j) out[r][j] = sum_lanes(sums[r][j]);
   }
 }
 

@@ -2,8 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/isa.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 FUSED_RNN_KERNELS_BEGIN
 
@@ -28,14 +33,54 @@ typedef float UnalignedVec
 inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 
-// The first n of a vector's floats, and zeros.
-inline Vec load_part(const float* p, int64_t n) {
-  Vec v{};
-  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
-  return v;
+// The first n of a vector's floats, n < kLanes, and `rest` in the other places.
+#if defined(__AVX512F__)
+inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
+inline Vec load_part(const float* p, int64_t n, Vec rest = Vec{}) {
+  return _mm512_mask_loadu_ps(rest, first_lanes(n), p);
+}
+inline void store_part(float* p, Vec v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+#elif defined(__AVX2__)
+inline __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vec load_part(const float* p, int64_t n, Vec rest = Vec{}) {
+  const __m256i lanes = first_lanes(n);
+  return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, lanes), _mm256_castsi256_ps(lanes));
+}
+inline void store_part(float* p, Vec v, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+#else
+inline Vec load_part(const float* p, int64_t n, Vec rest = Vec{}) {
+  for (int64_t i = 0; i < n; ++i) rest[i] = p[i];
+  return rest;
 }
 inline void store_part(float* p, Vec v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+#endif
+
+template <int lanes>
+struct VecOf {
+  typedef float type __attribute__((vector_size(lanes * sizeof(float))));
+};
+
+// All lanes in one, by halves.
+template <int lanes, class F>
+float fold_lanes(typename VecOf<lanes>::type v, F f) {
+  if constexpr (lanes == 1) {
+    return v[0];
+  } else {
+    typename VecOf<lanes / 2>::type halves[2];
+    std::memcpy(halves, &v, sizeof v);
+    return fold_lanes<lanes / 2>(f(halves[0], halves[1]), f);
+  }
+}
+inline float sum_lanes(Vec v) {
+  return fold_lanes<kLanes>(v, [](auto a, auto b) { return a + b; });
+}
+inline float max_lanes(Vec v) {
+  return fold_lanes<kLanes>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }

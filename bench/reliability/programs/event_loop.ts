@@ -24,6 +24,14 @@ import { median } from '../check.js'
 const [name = '', by = 'loop', seconds = '5'] = process.argv.slice(2)
 let finished = false
 let steps = 0
+/** Steps, and when a wait for them was over: the first and the last time in the round. */
+let watched = false
+const waits: { steps: number; at: number }[] = []
+function waited(): void {
+  if (!watched) return
+  if (waits.length === 2) waits.pop()
+  waits.push({ steps, at: performance.now() })
+}
 
 async function train(): Promise<void> {
   const workload = workloads.find((one) => one.name === name)
@@ -34,6 +42,7 @@ async function train(): Promise<void> {
     for (; !finished; steps++) {
       await requests.train(1)
       await nextTurn()
+      waited()
     }
     return
   }
@@ -52,6 +61,7 @@ async function train(): Promise<void> {
     const watch = {
       onTrainBatchEnd: (trainer: Trainer) => {
         steps++
+        waited()
         trainer.shouldStop = finished
       },
     }
@@ -63,7 +73,9 @@ async function train(): Promise<void> {
     optimizer.zeroGrad()
     backward()
     const done = optimizer.step()
-    if (by !== 'sparse' || steps % 32 === 31) await done
+    if (by === 'sparse' && steps % 32 !== 31) continue
+    await done
+    waited()
   }
 }
 
@@ -105,12 +117,13 @@ const reading = (async () => {
   }
 })()
 const delay = monitorEventLoopDelay({ resolution: 1 })
-const stepsBefore = steps
 delay.enable()
-const begin = performance.now()
+watched = true
 await sleep(1000 * Number(seconds))
+watched = false
 delay.disable()
-const rate = (1000 * (steps - stepsBefore)) / (performance.now() - begin)
+const [first, last] = waits
+const rate = first && last ? (1000 * (last.steps - first.steps)) / (last.at - first.at) : 0
 finished = true
 client.postMessage('stop')
 const [times] = (await once(client, 'message')) as [number[]]
