@@ -136,6 +136,7 @@ class Contestant {
     const warm = await this.#generate(10)
     const tokens = Math.round((SECONDS_PER_ROUND * 1e6) / median(warm))
     this.#tokens = Math.min(MOST_TOKENS, Math.max(10, tokens))
+    await this.#generate(this.#tokens) // compilers are at work in the first ones
   }
 
   async round(): Promise<void> {

@@ -66,6 +66,7 @@ void Queue::push(Job job) {
     std::unique_lock lock(mutex_);
     drained_.wait(lock, [&] { return stopping_ || outstanding_ < kHardBound; });
     if (stopping_) return;
+    if (!job.one_thread) large_ += 1;
     jobs_.push_back(std::move(job));
     outstanding_ += 1;
     wake = std::exchange(asleep_, false);
@@ -75,7 +76,7 @@ void Queue::push(Job job) {
 
 bool Queue::when_room(std::function<void()> f) {
   std::lock_guard lock(mutex_);
-  if (stopping_ || outstanding_ <= kSoftBound) return false;
+  if (stopping_ || outstanding_ <= room().most) return false;
   room_waiters_.push_back(std::move(f));
   return true;
 }
@@ -121,11 +122,13 @@ void Queue::work() {
     jobs_.pop_front();
     lock.unlock();
     run(job);
+    const bool large = !job.one_thread;
     job = {};  // frees what it held before the next one allocates
     lock.lock();
     outstanding_ -= 1;
+    if (large) large_ -= 1;
     if (outstanding_ == kHardBound - 1) drained_.notify_all();
-    if (outstanding_ <= kSoftBound && !room_waiters_.empty()) release_waiters(lock);
+    if (outstanding_ <= room().left && !room_waiters_.empty()) release_waiters(lock);
   }
   jobs_.clear();
   log_.clear();

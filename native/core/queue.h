@@ -52,8 +52,13 @@ class Queue {
  public:
   // A loop that never waits is held back when this many operations are outstanding.
   static constexpr size_t kHardBound = 2048;
-  // on_room() fires when no more than this many are: enough to keep the worker busy meanwhile.
-  static constexpr size_t kSoftBound = 32;
+  // A script that waits for room does so while more than so many are, and until no more than so
+  // many are left: enough to keep the worker busy meanwhile. Of small ones more, for they take no
+  // memory to speak of and a wake-up costs as much as some of them.
+  struct Room {
+    size_t most, left;
+  };
+  static constexpr Room kRoom{32, 32}, kRoomForSmall{64, 16};
 
   // Costs are in floating-point operations, some 40 of which take a nanosecond (engine/cost.h).
   // Whether an operation is over within some 25 µs, so that the script's thread may run it.
@@ -87,7 +92,7 @@ class Queue {
 
   // Calls `f` on the worker once there is room; returns false, without keeping f, if there is now.
   bool when_room(std::function<void()> f);
-  bool has_room() const { return outstanding_.load(std::memory_order_relaxed) <= kSoftBound; }
+  bool has_room() const { return outstanding_.load(std::memory_order_relaxed) <= room().most; }
 
   // The first failure since the last call; empty if none.
   std::string take_error();
@@ -107,6 +112,7 @@ class Queue {
     void (*call)(void* f, Context& context);
   };
 
+  const Room& room() const { return large_ > 0 ? kRoom : kRoomForSmall; }
   void work();
   void wait_for_job(std::unique_lock<std::mutex>& lock, bool linger);
   void run(Job& job);
@@ -128,6 +134,7 @@ class Queue {
   std::atomic<bool> stopping_{false};
   std::atomic<int> requested_threads_;
   std::atomic<size_t> outstanding_{0};
+  std::atomic<size_t> large_{0};  // of those, what is not for one_thread
   std::mutex mutex_;
   std::condition_variable filled_;
   bool asleep_ = false;  // the worker waits on filled_
