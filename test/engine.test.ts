@@ -24,6 +24,46 @@ test.serial('operations return at once and the event loop goes on', async (t) =>
   t.true(turns > 2, `${turns} turns of the event loop`)
 })
 
+// It is about the CPU's queue.
+const onHost = onCpu ? test : test.skip
+onHost(
+  'FUSED_RNN_BLOCKING=1: an operation is over when its call returns, the bits are the same',
+  async (t) => {
+    const script = `
+    import { manualSeed, nn, optim, randn } from 'fused-rnn'
+    manualSeed(1)
+    const layer = new nn.LSTM(64, 128)
+    const optimizer = new optim.SGD(layer.parameters(), { lr: 0.1, maxGradNorm: 1 })
+    const x = randn([50, 64, 64])
+    const losses = []
+    let [inCalls, waited] = [0, 0]
+    for (let step = 0; step < 5; step++) {
+      const start = performance.now()
+      optimizer.zeroGrad()
+      const loss = layer.forward(x)[0].pow(2).mean()
+      loss.backward()
+      const done = optimizer.step()
+      const called = performance.now()
+      await done
+      losses.push(await loss.item())
+      inCalls += called - start
+      waited += performance.now() - called
+    }
+    const failed = await new nn.Embedding(5, 2).forward((await import('fused-rnn')).tensor([7], { dtype: 'int32' })).data().then(() => 'no', (error) => error.message)
+    console.log(JSON.stringify({ losses, inCalls, waited, failed }))`
+    const run = async (env: Record<string, string>) => {
+      const { code, stdout, stderr } = await runScript(script, { env })
+      t.is(code, 0, stderr)
+      return JSON.parse(stdout)
+    }
+    const blocking = await run({ FUSED_RNN_BLOCKING: '1' })
+    const usual = await run({})
+    t.deepEqual(blocking.losses, usual.losses)
+    t.is(blocking.failed, usual.failed)
+    t.true(blocking.inCalls > 4 * blocking.waited, JSON.stringify(blocking))
+  },
+)
+
 test('a loop of 20,000 operations without await finishes in bounded memory', async (t) => {
   // In a process of its own: others use memory meanwhile. A GPU's is not in the process.
   const { code, stderr } = await runScript(`

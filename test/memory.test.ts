@@ -71,6 +71,42 @@ manySteps('a training loop that disposes nothing stays within bounds', async (t)
   )
 })
 
+for (const young of ['on', 'off']) {
+  manySteps(`what steps drop is found, with the look at young objects ${young}`, async (t) => {
+    const { code, stdout, stderr } = await runScript(
+      `${prelude}
+      import { constants, PerformanceObserver } from 'node:perf_hooks'
+      let [minor, major] = [0, 0]
+      new PerformanceObserver((list) => {
+        for (const { detail } of list.getEntries())
+          detail.kind === constants.NODE_PERFORMANCE_GC_MINOR ? minor++ : major++
+      }).observe({ entryTypes: ['gc'] })
+      const layer = new nn.LSTM(32, 64, { numLayers: 2 })
+      const optimizer = new optim.SGD(layer.parameters(), { lr: 1e-3 })
+      const x = randn([60, 32, 32])
+      let peak = 0
+      for (let step = 0; step < 400; step++) {
+        optimizer.zeroGrad()
+        const [y] = layer.forward(x)
+        const kept = y.mul(3)
+        kept.mul(kept).sum().backward()
+        await optimizer.step()
+        await new Promise(setImmediate)
+        if (step % 10 === 9) peak = Math.max(peak, await live())
+      }
+      assert(globalThis.gc === undefined, 'gc is of no concern to the script')
+      console.log(JSON.stringify({ minor, major, peak: peak / MB }))`,
+      { env: { FUSED_RNN_YOUNG_GC: young } },
+    )
+    t.is(code, 0, stderr)
+    const { minor, major, peak } = JSON.parse(stdout)
+    // A step's tensors take some 1.5 MB; all of them would be 600.
+    t.true(peak < (young === 'on' ? 150 : 400), stdout)
+    if (young === 'on') t.true(minor > 2 * major, stdout)
+    else t.true(major > 0, stdout)
+  })
+}
+
 test('a stateful loop that detaches the state does not keep old windows', async (t) => {
   await passes(
     t,

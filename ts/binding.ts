@@ -9,6 +9,7 @@
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { collectYoung } from './young_garbage.js'
 
 /** A share of a native buffer; opaque here. */
 export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
@@ -123,6 +124,11 @@ export interface Binding {
   takeError(): string | null
   /** Stops the queues and drops what is outstanding; once, when the script ends. */
   shutDown(): void
+  /**
+   * `collect` looks for garbage among V8's young objects. It is called where the script waits, when
+   * tensors of some 32 MB have been made since the last time.
+   */
+  setYoungCollector(collect: () => void): void
   /**
    * Throws when the system has no room for so many bytes that script is about to allocate; `fn` is
    * the function to name.
@@ -448,6 +454,8 @@ function load(file: string): Binding {
 /** The file of the addon that is loaded. */
 export const addonFile = find()
 export const binding: Binding = load(addonFile)
+
+binding.setYoungCollector(collectYoung)
 
 // After this event exit() takes away what the workers of the queues use: libraries' own tables, among
 // which are some that they make while they run, and that go before any handler of ours is called.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "core/denormals.h"
@@ -46,8 +47,20 @@ void stop_queues_at_exit() {
   std::atexit([] { LiveQueues::instance().stop(); });
 }
 
+namespace {
+
+bool asked_to_block() {
+  const char* value = std::getenv("FUSED_RNN_BLOCKING");
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+}  // namespace
+
 Queue::Queue(int threads, std::shared_ptr<Device> device)
-    : device_(std::move(device)), pool_(threads), requested_threads_(threads) {
+    : device_(std::move(device)),
+      blocking_(device_ == nullptr && asked_to_block()),
+      pool_(threads),
+      requested_threads_(threads) {
   static const bool stopped_at_exit = (stop_queues_at_exit(), true);
   static_cast<void>(stopped_at_exit);
   if (device_ != nullptr) stop_queues_at_exit();
@@ -61,6 +74,11 @@ Queue::~Queue() {
 }
 
 void Queue::push(Job job) {
+  if (blocking_) {
+    if (stopping_) return;
+    const FlushDenormals flush;
+    return run(job);
+  }
   bool wake;
   {
     std::unique_lock lock(mutex_);

@@ -72,7 +72,8 @@ class Queue {
   explicit Queue(int threads, std::shared_ptr<Device> device = nullptr);
   ~Queue();
 
-  // Returns at once unless kHardBound operations are outstanding. After stop() jobs are dropped.
+  // Returns at once unless kHardBound operations are outstanding, or FUSED_RNN_BLOCKING=1 asks for
+  // each to be over. After stop() jobs are dropped.
   void push(Job job);
 
   // Whether all that was pushed has run, on the host. Asked by the thread that pushes, it stays
@@ -127,6 +128,7 @@ class Queue {
   void take_faults();
 
   const std::shared_ptr<Device> device_;
+  const bool blocking_;  // FUSED_RNN_BLOCKING=1: on the host, push() runs the job
   JobLog log_;
   uint64_t job_number_ = 0;
   ThreadPool pool_;

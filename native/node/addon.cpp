@@ -39,9 +39,10 @@ constexpr size_t kSpareHandles = 512;
 void ScriptMemory::count(Storage& storage, int change) {
   const int before = storage.handles;
   storage.handles += change;
-  if (before == 0 || storage.handles == 0) {
-    live_ += change * static_cast<int64_t>(storage.bytes());
-  }
+  if (before != 0 && storage.handles != 0) return;
+  const auto bytes = static_cast<int64_t>(storage.bytes());
+  live_ += change * bytes;
+  if (change > 0) made_ += bytes;
 }
 
 void ScriptMemory::tell(napi_env env, int64_t at_least) {
@@ -52,7 +53,7 @@ void ScriptMemory::tell(napi_env env, int64_t at_least) {
 }
 
 void ScriptMemory::tell_between_steps(napi_env env) {
-  constexpr int64_t kSome = int64_t{64} << 20;
+  constexpr int64_t kSome = int64_t{32} << 20;
   static const int64_t much =
       static_cast<int64_t>(std::clamp<size_t>(host_memory_limit() / 16, kSome, 2 * size_t{kSome}));
   const int64_t more = live_ - told_;
@@ -61,6 +62,14 @@ void ScriptMemory::tell_between_steps(napi_env env) {
   if (more > 0 && more < much && now - last_told_ < std::chrono::milliseconds(200)) return;
   last_told_ = now;
   tell(env, 0);
+}
+
+bool ScriptMemory::young_due() const {
+  constexpr int64_t kSome = int64_t{32} << 20;
+  constexpr int kSeldom = 30;  // times what it took
+  if (made_ < kSome) return false;
+  return made_ >= 4 * kSome ||
+         std::chrono::steady_clock::now() - young_end_ >= kSeldom * young_took_;
 }
 
 void ScriptMemory::collect(napi_env env) {
@@ -223,6 +232,10 @@ bool Addon::loop_waits() const {
 
 // Where the script waits. After a failure, dropped tensors are in the way of whatever comes next.
 void Addon::tell_between_steps(Napi::Env env) {
+  if (!collect_young_.IsEmpty() && memory_->young_due()) {
+    memory_->collect_young(
+        [&] { collect_young_.Value().Call(std::initializer_list<napi_value>{}); });
+  }
   const uint64_t failures = host_failures();
   if (failures == failures_seen_) return memory_->tell_between_steps(env);
   failures_seen_ = failures;

@@ -39,13 +39,27 @@ class ScriptMemory {
   // with threads of its own that take the cores from training. So it hears of them five times a
   // second at most, while no more than 128 MB have come together.
   void tell_between_steps(napi_env env);
+  // Whether it is time to look for garbage among the young objects (Addon::collect_young_): 32 MB
+  // have been handed out since the last time, and looking takes some per cent of the time at most.
+  bool young_due() const;
+  // Calls `collect`, which does so.
+  template <class F>
+  void collect_young(F collect) {
+    made_ = 0;
+    const auto begin = std::chrono::steady_clock::now();
+    collect();
+    young_end_ = std::chrono::steady_clock::now();
+    young_took_ = young_end_ - begin;
+  }
   // Has V8 look for all garbage now. What it finds is given back when the event loop turns.
   void collect(napi_env env);
 
  private:
   int64_t live_ = 0;
   int64_t told_ = 0;
-  std::chrono::steady_clock::time_point last_told_{};
+  int64_t made_ = 0;  // bytes of new storages since the young objects were looked through
+  std::chrono::steady_clock::time_point last_told_{}, young_end_{};
+  std::chrono::steady_clock::duration young_took_{};
 };
 
 class Addon : public Napi::Addon<Addon> {
@@ -70,6 +84,7 @@ class Addon : public Napi::Addon<Addon> {
   std::vector<Place*> places();
 
   void set_precision(CudaPrecision precision);
+  void set_young_collector(Napi::Function collect) { collect_young_ = Napi::Persistent(collect); }
 
   // A JavaScript handle that owns a share of the buffer's storage.
   Napi::Value wrap(Buffer buffer);
@@ -122,6 +137,7 @@ class Addon : public Napi::Addon<Addon> {
   CudaPrecision precision_;
   const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
   uint64_t failures_seen_ = 0;
+  Napi::FunctionReference collect_young_;  // has V8 look through the young objects alone
   std::vector<Handle*> spare_handles_;
   std::chrono::steady_clock::time_point last_turn_{};
   Napi::ThreadSafeFunction wake_script_;

@@ -74,6 +74,12 @@ Napi::Value release(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
+// setYoungCollector(collect)
+Napi::Value set_young_collector(Addon& addon, Args& args) {
+  addon.set_young_collector(args.value().As<Napi::Function>());
+  return args.env().Undefined();
+}
+
 // checkAvailable(fn, bytes): throws when there is no room for an array that script will make.
 Napi::Value check_available(Addon&, Args& args) {
   const std::string fn = args.text();
@@ -105,6 +111,7 @@ void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<view>(env, exports, "view", addon);
   add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);
+  add_entry<set_young_collector>(env, exports, "setYoungCollector", addon);
   add_entry<check_available>(env, exports, "checkAvailable", addon);
   add_entry<read>(env, exports, "read", addon);
 }

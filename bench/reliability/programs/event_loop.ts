@@ -1,8 +1,8 @@
 /**
  * Trains a workload of the benchmark for some seconds while the event loop is watched:
- * event_loop.js WORKLOAD|nothing|spin loop|trainer|sparse|tfjs SECONDS. "spin" keeps all cores busy
- * with threads that have nothing to do with this library; "sparse" awaits every 32nd step only; "tfjs"
- * trains with TensorFlow.js and lets the event loop turn after every step.
+ * event_loop.js WORKLOAD|nothing|spin loop|trainer|tfjs SECONDS. "spin" keeps all cores busy with
+ * threads that have nothing to do with this library; "tfjs" trains with TensorFlow.js and lets the
+ * event loop turn after every step.
  *
  * Meanwhile the process answers HTTP requests, which another thread makes, and reads a file again
  * and again. Prints a line of JSON at the end.
@@ -72,9 +72,7 @@ async function train(): Promise<void> {
   for (; !finished; steps++) {
     optimizer.zeroGrad()
     backward()
-    const done = optimizer.step()
-    if (by === 'sparse' && steps % 32 !== 31) continue
-    await done
+    await optimizer.step()
     waited()
   }
 }
