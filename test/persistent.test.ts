@@ -1,6 +1,6 @@
 /** FUSED_RNN_CUDA_PATH: a layer's time loop by one kernel, or as a captured graph. */
 import test from 'ava'
-import { onCpu, runScript } from './helpers.js'
+import { emulated, onCpu, runScript } from './helpers.js'
 
 const gpuTest = onCpu ? test.skip : test
 
@@ -43,11 +43,15 @@ const script = (precision: string, of: Layer[]): string => `
 async function results(
   path: string,
   precision = 'ieee',
-  { of = layers, multiprocessors = 4 } = {},
+  { of = layers, multiprocessors = 4, env = {} } = {},
 ): Promise<number[][]> {
   const { stdout, stderr } = await runScript(script(precision, of), {
     // Fewer leave each group several tiles of sequences. A GPU has what it has.
-    env: { FUSED_RNN_CUDA_PATH: path, FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: `${multiprocessors}` },
+    env: {
+      FUSED_RNN_CUDA_PATH: path,
+      FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: `${multiprocessors}`,
+      ...env,
+    },
   })
   const lines = stdout.trim().split('\n')
   if (lines.length !== of.length) throw new Error(stderr)
@@ -125,6 +129,53 @@ gpuTest(
     t.is(stdout, 'true\ntrue\n', stderr)
   },
 )
+
+// What native/cuda_host can be told; a GPU is as it is.
+const hostTest = emulated ? test : test.skip
+
+hostTest('a layer whose kernel is refused goes the other way, once and for all', async (t) => {
+  // cudaErrorLaunchOutOfResources, cudaErrorCooperativeLaunchTooLarge, …NotPermitted, …NotSupported
+  const errors = ['701', '720', '800', '801']
+  const [graph, ...refused] = await Promise.all([
+    results('graph'),
+    ...errors.map((error) =>
+      results('persistent', 'ieee', { env: { FUSED_RNN_CUDA_HOST_REFUSE: error } }),
+    ),
+  ])
+  for (const [i, values] of refused.entries()) t.deepEqual(values, graph, errors[i])
+  const { stderr } = await runScript(script('ieee', [layers[0] as Layer, layers[0] as Layer]), {
+    env: { FUSED_RNN_CUDA_HOST_REFUSE: '720', FUSED_RNN_CUDA_GRAPHS: 'report' },
+  })
+  t.regex(stderr, /whole loops that a GPU refused: 2$/m, 'forward and backward')
+})
+
+hostTest('any other error of a launch is one of the layer', async (t) => {
+  const { code, stderr } = await runScript(script('ieee', layers), {
+    env: { FUSED_RNN_CUDA_HOST_REFUSE: '9' },
+  })
+  t.not(code, 0)
+  t.regex(stderr, /kernel launch: cudaErrorInvalidConfiguration/)
+})
+
+hostTest('a smaller cache leaves the kernels the smaller layers', async (t) => {
+  const of: Layer[] = [['LSTM', 40, 18, 5, {}]]
+  const cache = (bytes: number) =>
+    results('', 'ieee', { of, env: { FUSED_RNN_CUDA_HOST_L2: `${bytes}` } })
+  // In a step three parts read the states of two tiles, backward tagged shares of three parts.
+  const forward = 2 * 16 * 3 * 16 * 3 * 4
+  const [kernel, graph, all, one, none] = await Promise.all([
+    results('persistent', 'ieee', { of }),
+    results('graph', 'ieee', { of }),
+    cache(Math.ceil((2 * forward * 50) / 24)),
+    cache(Math.ceil((2 * forward * 50) / 24) - 3),
+    cache(Math.ceil((forward * 50) / 24) - 3),
+  ])
+  t.deepEqual(all, kernel)
+  t.deepEqual(none, graph)
+  const outputs = 5 * 18 * 40
+  t.deepEqual(one[0]?.slice(0, outputs), kernel[0]?.slice(0, outputs), 'forward by the kernel')
+  t.notDeepEqual(one, kernel, 'backward not')
+})
 
 gpuTest('another value is an error', async (t) => {
   const { code, stderr } = await runScript(script('ieee', layers), {

@@ -169,6 +169,8 @@ void CudaDevice::open() {
     check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_),
           "cudaDeviceGetAttribute");
   }
+  check(cudaDeviceGetAttribute(&cache_bytes_, cudaDevAttrL2CacheSize, index_),
+        "cudaDeviceGetAttribute");
   // The pool keeps what it has: a training step asks for the same sizes again.
   cudaMemPool_t pool;
   check(cudaDeviceGetDefaultMemPool(&pool, index_), "cudaDeviceGetDefaultMemPool");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
 #include "core/context.h"
@@ -35,6 +36,8 @@ class CudaDevice : public Device {
 
   // Where blocks may wait for each other (grid.h); 0 if they may not.
   int multiprocessors() const { return multiprocessors_; }
+  // Of the cache that all multiprocessors share.
+  int64_t cache_bytes() const { return cache_bytes_; }
 
   // ---- For the operations, on the queue's thread ----
 
@@ -63,6 +66,9 @@ class CudaDevice : public Device {
 
   GraphCache& graphs() { return *graphs_; }
 
+  // Kernels of launch_together() that this device has refused (grid.h): they are not tried again.
+  std::set<const void*> refused;
+
   // Among the GPUs of other processes; null: alone.
   std::unique_ptr<Nccl> nccl;
 
@@ -79,7 +85,7 @@ class CudaDevice : public Device {
 
   std::string name_;
   int index_;
-  int multiprocessors_ = 0;
+  int multiprocessors_ = 0, cache_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
   cudaStream_t side_streams_[kSideStreams] = {};
   cudaEvent_t order_event_ = nullptr;

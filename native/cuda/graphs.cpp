@@ -11,7 +11,7 @@ namespace fused_rnn::cuda {
 namespace {
 
 struct Counts {
-  std::atomic<int64_t> launched{0}, captured{0}, updated{0}, queued{0};
+  std::atomic<int64_t> launched{0}, captured{0}, updated{0}, queued{0}, refused{0};
 };
 constinit Counts counts;
 
@@ -21,6 +21,10 @@ void report() {
                "CUDA graphs: %lld launched, %lld captured, %lld updated; %lld loops queued\n",
                static_cast<long long>(c.launched), static_cast<long long>(c.captured),
                static_cast<long long>(c.updated), static_cast<long long>(c.queued));
+  const int64_t refused = counts.refused;
+  if (refused == 0) return;
+  std::fprintf(stderr, "CUDA kernels of whole loops that a GPU refused: %lld\n",
+               static_cast<long long>(refused));
 }
 
 GraphMode chosen_mode() {
@@ -87,6 +91,8 @@ GraphMode graph_mode() {
 GraphCounts graph_counts() {
   return {counts.launched, counts.captured, counts.updated, counts.queued};
 }
+
+void count_refused_kernel() { counts.refused += 1; }
 
 GraphCache::~GraphCache() { clear(); }
 

@@ -28,6 +28,8 @@ struct GraphCounts {
   int64_t launched, captured, updated, queued;
 };
 GraphCounts graph_counts();
+// A device has refused a kernel that would have been a whole loop (grid.h); for the report.
+void count_refused_kernel();
 
 // Memory comes from a pool in stream order, so in a training loop the addresses repeat, step for
 // step or in a short cycle. Work that is seen for the first time is not captured: that takes longer

@@ -2,6 +2,8 @@
 // kernel that keeps weights in registers and shared memory over a whole sequence needs.
 #pragma once
 
+#include <stdexcept>
+#include <string>
 #include <tuple>
 
 #include "cuda/runtime.h"
@@ -12,8 +14,22 @@
 
 namespace fused_rnn::cuda {
 
+// A device refuses blocks that have to be there at once, although it seemed to have room for them:
+// it may be shared with other processes. Nothing has been queued, and other launches may succeed.
+struct LaunchRefused : std::runtime_error {
+  const void* kernel;
+  LaunchRefused(cudaError_t error, const void* kernel)
+      : std::runtime_error(std::string("kernel launch: ") + cudaGetErrorString(error)),
+        kernel(kernel) {}
+};
+
+inline bool is_refusal(cudaError_t error) {
+  return error == cudaErrorCooperativeLaunchTooLarge || error == cudaErrorLaunchOutOfResources ||
+         error == cudaErrorNotPermitted || error == cudaErrorNotSupported;
+}
+
 #if defined(__CUDACC__) || defined(FUSED_RNN_CUDA_HOST)
-// As launch(). Throws when so many blocks do not fit; what fits is
+// As launch(). Throws LaunchRefused when so many blocks do not fit; what should fit is
 // cudaOccupancyMaxActiveBlocksPerMultiprocessor's answer for each multiprocessor.
 template <class... P, class... A>
 void launch_together(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
@@ -29,7 +45,9 @@ void launch_together(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
 #else
   ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, true, static_cast<P>(args)...);
 #endif
-  check(cudaGetLastError(), "kernel launch");
+  const cudaError_t error = cudaGetLastError();
+  if (is_refusal(error)) throw LaunchRefused(error, reinterpret_cast<const void*>(kernel));
+  check(error, "kernel launch");
 }
 
 // By all threads of a launch_together(): what they wrote before is seen after it.

@@ -1,6 +1,7 @@
 // How the time loops of a layer, or of all layers, reach the GPU: by a kernel that stays there for
 // the whole sequence (persistent.h), as a captured graph, which the host replays with one call, or
 // step by step where they are short.
+#include "cuda/grid.h"
 #include "cuda/ops.h"
 #include "cuda/persistent.h"
 #include "cuda/sequence.h"
@@ -36,7 +37,13 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
   CudaDevice& device = device_of(context);
   const RnnShape& shape = directions[0].shape;
   if (const auto division = persistent_division(shape, pass_of(directions[0]), device)) {
-    return run_persistent(directions, *division, device);
+    try {
+      return run_persistent(directions, *division, device);
+    } catch (const LaunchRefused& e) {
+      // Nothing that the other way reads has been written.
+      device.refused.insert(e.kernel);
+      count_refused_kernel();
+    }
   }
   const int64_t steps = directions[0].plan.count();
   // The second one runs beside the first.

@@ -39,7 +39,7 @@ void for_each_share(F f) {
 
 template <class... P>
 int room_for(void (*kernel)(P...), CudaDevice& device) {
-  if (kernel == nullptr) return 0;
+  if (kernel == nullptr || device.refused.contains(reinterpret_cast<const void*>(kernel))) return 0;
   int blocks = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kPersistentThreads, 0),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");

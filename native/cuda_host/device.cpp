@@ -34,6 +34,19 @@ int device_count() {
   return text != nullptr ? std::atoi(text) : 2;
 }
 
+// FUSED_RNN_CUDA_HOST_L2: the bytes of a cache that is another than an H100's.
+int cache_bytes() {
+  static const char* text = std::getenv("FUSED_RNN_CUDA_HOST_L2");
+  return text != nullptr ? std::atoi(text) : 50 << 20;
+}
+
+// FUSED_RNN_CUDA_HOST_REFUSE: the number of the error with which every launch of a whole grid
+// fails.
+cudaError_t refusal() {
+  static const char* text = std::getenv("FUSED_RNN_CUDA_HOST_REFUSE");
+  return static_cast<cudaError_t>(text != nullptr ? std::atoi(text) : 0);
+}
+
 // On a multiprocessor, but for registers.
 size_t blocks_at_once(size_t threads, size_t shared) {
   return std::min<size_t>({32, 2048 / threads, kMostShared / std::max<size_t>(shared, 1)});
@@ -132,7 +145,7 @@ namespace {
 struct Failures {
   int after = 0, count = 0, failed = 0;
 };
-Failures failures[4];
+Failures failures[5];
 
 }  // namespace
 
@@ -171,8 +184,12 @@ bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* 
     set_error(cudaErrorInvalidConfiguration);
     return false;
   }
+  if (whole && refusal() != cudaSuccess) {
+    set_error(refusal());
+    return false;
+  }
   const size_t at_once = multiprocessors() * blocks_at_once(threads, shared);
-  if (whole && size_t{grid.x} * grid.y * grid.z > at_once) {
+  if (whole && (fails(Call::launch_together) || size_t{grid.x} * grid.y * grid.z > at_once)) {
     set_error(cudaErrorCooperativeLaunchTooLarge);
     return false;
   }
@@ -208,6 +225,10 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorLaunchOutOfResources";
     case cudaErrorCooperativeLaunchTooLarge:
       return "cudaErrorCooperativeLaunchTooLarge";
+    case cudaErrorNotPermitted:
+      return "cudaErrorNotPermitted";
+    case cudaErrorNotSupported:
+      return "cudaErrorNotSupported";
     case cudaErrorStreamCaptureUnjoined:
       return "cudaErrorStreamCaptureUnjoined";
     case cudaErrorGraphExecUpdateFailure:
@@ -253,8 +274,18 @@ cudaError_t cudaSetDevice(int device) {
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (device < 0 || device >= device_count()) return set_error(cudaErrorInvalidDevice);
-  *value = attribute == cudaDevAttrCooperativeLaunch ? 1 : static_cast<int>(multiprocessors());
-  return cudaSuccess;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = static_cast<int>(multiprocessors());
+      return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+      *value = cache_bytes();
+      return cudaSuccess;
+    case cudaDevAttrCooperativeLaunch:
+      *value = 1;
+      return cudaSuccess;
+  }
+  return set_error(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {

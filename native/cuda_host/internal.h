@@ -47,9 +47,9 @@ constexpr size_t kMostShared = size_t{227} << 10;
 
 // ---- Failures, for tests
 
-// Allocations (and handles of cuBLAS, which have memory of their own), launches of kernels,
-// products of cuBLAS, and calls that capture, make or launch graphs.
-enum class Call { allocation, launch, product, graph };
+// Allocations (and handles of cuBLAS, which have memory of their own), launches of kernels, those
+// of a whole grid at once, products of cuBLAS, and calls that capture, make or launch graphs.
+enum class Call { allocation, launch, launch_together, product, graph };
 // From the n-th call of this kind on (1: the next) so many fail; n = 0: none from now on. Returns
 // how many have failed since it was called last.
 int fail_from(Call call, int n, int count = INT_MAX);

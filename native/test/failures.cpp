@@ -1,6 +1,7 @@
 // What a recurrent call leaves behind when CUDA fails in the middle of it: nothing that still runs
 // while its memory is given back, and a device that goes on. On native/cuda_host, whose n-th
 // allocation, launch, product or call for a graph fails here, for every n, eagerly and with graphs.
+// And a device that refuses kernels of whole loops, which are then done step by step.
 //
 //   cmake --build BUILD --target failures && BUILD/cuda-host/failures [part of a case's name]…
 //
@@ -69,6 +70,7 @@ class Walk {
         error = e.what();
       }
       failed = cuda_host::fail_from(kind.call, 0);
+      expect(cudaPeekAtLastError() == cudaSuccess, "an error is left behind");
       expect(cuda_host::waits_for_all(device_.stream()), "work is left on a side stream");
       if (error.empty()) {
         expect(failed == 0 || kind.copes, "it went on in spite of a failure");
@@ -79,10 +81,36 @@ class Walk {
       }
     }
     device_.wait();
+    device_.refused.clear();
     // Whatever the graphs have become.
     Side side(cuda_backend(), gpu_, 0);
     expect_same(run_again(side));
     return failed > 0;
+  }
+
+  // What a shape's kernels of whole loops leave when the device refuses them.
+  void refuse() {
+    const bool persistent = !has_norms(c_.cell) && c_.proj == 0;
+    cuda_host::fail_from(Call::launch_together, 1);
+    std::vector<Written> first;
+    for (int round = 0; round < 3; ++round) {
+      Side side(cuda_backend(), gpu_, 0);
+      const std::vector<Written> got = run_again(side);
+      expect(cudaPeekAtLastError() == cudaSuccess, "an error is left behind");
+      // Forward and backward, of all layers and directions, and not again.
+      const size_t tried = persistent ? 2 : 0;
+      expect(device_.refused.size() == tried, "other kernels are remembered");
+      const int failed = cuda_host::fail_from(Call::launch_together, 1);
+      expect(failed == (round == 0 ? static_cast<int>(tried) : 0), "another number of tries");
+      expect_close(got);
+      if (round == 0) first = got;
+      expect_same(first, got);
+    }
+    cuda_host::fail_from(Call::launch_together, 0);
+    // The way by which they agree is another one, so the bits are.
+    if (persistent) expect(!same(expected_, first), "the kernel was there");
+    device_.refused.clear();
+    device_.graphs().clear();
   }
 
  private:
@@ -92,11 +120,30 @@ class Walk {
     return side.written();
   }
 
-  void expect_same(const std::vector<Written>& got) const {
+  static bool same(const std::vector<float>& a, const std::vector<float>& b) {
+    return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  }
+  static bool same(const std::vector<Written>& a, const std::vector<Written>& b) {
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!same(a[i].floats, b[i].floats)) return false;
+    }
+    return true;
+  }
+  static void expect_same(const std::vector<Written>& expected, const std::vector<Written>& got) {
     for (size_t i = 0; i < got.size(); ++i) {
-      const std::vector<float>&a = expected_[i].floats, &b = got[i].floats;
-      const bool same = std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-      if (!same) throw std::runtime_error(got[i].name + " is another");
+      if (!same(expected[i].floats, got[i].floats)) {
+        throw std::runtime_error(got[i].name + " is another");
+      }
+    }
+  }
+  void expect_same(const std::vector<Written>& got) const { expect_same(expected_, got); }
+  void expect_close(const std::vector<Written>& got) const {
+    for (size_t i = 0; i < got.size(); ++i) {
+      for (size_t j = 0; j < got[i].floats.size(); ++j) {
+        const float a = expected_[i].floats[j], b = got[i].floats[j];
+        const bool close = std::fabs(a - b) <= got[i].tolerance * (1 + std::fabs(a));
+        if (!close) throw std::runtime_error(got[i].name + " is far from what it was");
+      }
     }
   }
 
@@ -130,10 +177,13 @@ std::vector<RnnCase> cases() {
   wave.directions = 1;
   wave.sizes = std::vector<int32_t>(9, 2);
   wave.dropout = 0.3f;
+  RnnCase layers = wave;
+  layers.name = "LSTM, one direction";
+  layers.proj = 0;
   RnnCase norms = gru;
   norms.name = "layer-normalised LSTM";
   norms.cell = CellKind::layer_norm_lstm;
-  return {gru, one_hot, projected, wave, norms};
+  return {gru, one_hot, projected, wave, layers, norms};
 }
 
 int walk_all(const std::vector<std::string>& names) {
@@ -152,6 +202,13 @@ int walk_all(const std::vector<std::string>& names) {
     for (const std::string& name : names) wanted |= c.name.find(name) != std::string::npos;
     if (!wanted) continue;
     Walk walk(c, device, gpu);
+    try {
+      walk.refuse();
+      passed += 1;
+    } catch (const std::exception& e) {
+      failed += 1;
+      std::printf("%s, refused: %s\n", c.name.c_str(), e.what());
+    }
     for (const Kind& kind : kKinds) {
       for (int round = 0; round < static_cast<int>(std::size(kRounds)); ++round) {
         int n = 1;
