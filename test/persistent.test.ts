@@ -111,6 +111,28 @@ gpuTest('layers of more units, whose parts are others', async (t) => {
   }
 })
 
+gpuTest('what has not been timed is only used where it is asked for', async (t) => {
+  const loops = async (path: string): Promise<string> => {
+    const { stderr } = await runScript(
+      `
+      import { backends, nn, zeros } from 'fused-rnn'
+      backends.cuda.rnn.fp32Precision = 'bf16'
+      const [y] = new nn.RNN(1, 1040).forward(zeros([5, 1, 1]))
+      await y.sum().item()`,
+      {
+        env: {
+          FUSED_RNN_CUDA_PATH: path,
+          FUSED_RNN_CUDA_GRAPHS: 'report',
+          FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: '132',
+        },
+      },
+    )
+    return /(\d+) loops queued/.exec(stderr)?.[1] ?? stderr
+  }
+  t.is(await loops('persistent'), '0')
+  t.is(await loops(''), '1')
+})
+
 gpuTest(
   'every not-a-number comes through, also the one that stands for what is not there yet',
   async (t) => {

@@ -23,14 +23,22 @@ Way way_asked_for() {
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// The kernel for a number of states.
-std::optional<size_t> choose_share(int64_t hidden, Fp32Precision precision) {
-  for (size_t i = 0; i < kShareCount; ++i) {
-    if (kShares[i].precision == precision && hidden <= kShares[i].most_states()) return i;
-  }
-  // More of them in bfloat16 than the registers hold, in parts of 16, are in TF32 in parts of 8.
-  if (precision == Fp32Precision::bf16) return choose_share(hidden, Fp32Precision::tf32);
-  return {};
+// The kernels for a number of states, in the order in which they are to be tried.
+std::vector<size_t> shares_for(int64_t hidden, Fp32Precision precision, Way way) {
+  std::vector<size_t> shares;
+  const auto add = [&](Fp32Precision of) {
+    for (size_t i = 0; i < kShareCount; ++i) {
+      const ShareSizes& share = kShares[i];
+      if (share.precision == of && hidden <= share.most_states() &&
+          (way == Way::persistent || !share.asked_for)) {
+        shares.push_back(i);
+      }
+    }
+  };
+  add(precision);
+  // More of them than there are kernels for in bfloat16, in parts of 16, are in TF32 in parts of 8.
+  if (precision == Fp32Precision::bf16) add(Fp32Precision::tf32);
+  return shares;
 }
 
 // Of a cell's gate matrix, or two directions of an output.
@@ -65,13 +73,16 @@ std::optional<Division> persistent_division(const RnnShape& s, Pass pass, CudaDe
   // The kernels count in 32 bits.
   if (s.rows * s.hidden * kMostBlocks > INT32_MAX) return {};
   Division d{};
-  const std::optional<size_t> share = choose_share(s.hidden, device.precision.rnn);
-  if (!share) return {};
-  d.share = *share;
-  d.parts = static_cast<int>(divide_up(s.hidden, d.units()));
-  const int room = pass == Pass::forward ? persistent_room_forward(s.cell, d, device)
-                                         : persistent_room_backward(s.cell, d, device);
-  const int64_t most_groups = room / (d.parts * s.directions);
+  int64_t most_groups = 0;
+  for (const size_t share : shares_for(s.hidden, device.precision.rnn, way)) {
+    d.share = share;
+    d.parts = static_cast<int>(divide_up(s.hidden, d.units()));
+    const int room = pass == Pass::forward ? persistent_room_forward(s.cell, d, device)
+                                           : persistent_room_backward(s.cell, d, device);
+    if (room == kRefused) return {};
+    most_groups = room / (d.parts * s.directions);
+    if (most_groups > 0) break;
+  }
   if (most_groups == 0) return {};
   const int64_t batch_tiles = divide_up(s.batch, kTileRows);
   d.tiles = static_cast<int>(divide_up(batch_tiles, most_groups));

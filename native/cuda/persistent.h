@@ -1,6 +1,6 @@
 // Time loops by one kernel that stays on the GPU for the whole sequence, with the recurrent weights
-// in registers: nothing is launched between the steps, and no weight is read twice. What a step
-// costs is docs/persistent.md's matter.
+// in registers (those that do not fit there in shared memory): nothing is launched between the
+// steps, and no weight is read twice. What a step costs is docs/persistent.md's matter.
 //
 // The sequences of a batch are divided into groups, the units of a layer into parts: a block has
 // the gates of one part's units for one group's sequences, and only the blocks of a group wait for
@@ -20,15 +20,20 @@ constexpr int kTileRows = 16;  // sequences that are multiplied at once
 struct ShareSizes {
   Fp32Precision precision;
   int units, steps;
+  // Not known to be faster than the other ways: used where FUSED_RNN_CUDA_PATH asks for it.
+  bool asked_for = false;
   constexpr int most_states() const { return kPersistentThreads / 32 * 8 * steps; }
 };
 
 // All that there are kernels for, of each precision the small ones first. Small parts leave less to
 // do to every block, and hold fewer of the weights.
 constexpr ShareSizes kShares[] = {
-    {Fp32Precision::tf32, 16, 4}, {Fp32Precision::tf32, 16, 8},  {Fp32Precision::tf32, 8, 16},
-    {Fp32Precision::ieee, 16, 4}, {Fp32Precision::ieee, 8, 8},   {Fp32Precision::bf16, 16, 4},
-    {Fp32Precision::bf16, 16, 8}, {Fp32Precision::bf16, 16, 12},
+    {Fp32Precision::tf32, 16, 4},        {Fp32Precision::tf32, 16, 8},
+    {Fp32Precision::tf32, 8, 16},        {Fp32Precision::tf32, 16, 24, true},
+    {Fp32Precision::ieee, 16, 4},        {Fp32Precision::ieee, 8, 8},
+    {Fp32Precision::bf16, 16, 4},        {Fp32Precision::bf16, 16, 8},
+    {Fp32Precision::bf16, 16, 12},       {Fp32Precision::bf16, 16, 16, true},
+    {Fp32Precision::bf16, 16, 24, true},
 };
 constexpr size_t kShareCount = sizeof kShares / sizeof kShares[0];
 
@@ -76,7 +81,8 @@ class PersistentPlans {
 };
 
 // The device has room for so many blocks of the kernel of this division at once; 0 if there is no
-// such kernel.
+// such kernel, kRefused if the device has refused it.
+constexpr int kRefused = -1;
 int persistent_room_forward(CellKind cell, const Division& division, CudaDevice& device);
 int persistent_room_backward(CellKind cell, const Division& division, CudaDevice& device);
 

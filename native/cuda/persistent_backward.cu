@@ -29,13 +29,15 @@ struct PersistentBackward {
 
 // Of 8 states and 8 words of columns each: of a warp, kColumns rows of W_hh and kStates columns.
 template <class S>
-using BackwardWeights = uint32_t[S::kSteps][S::kColumnWordTiles][S::kParts][2];
+using BackwardWeights = Weights<S, S::kColumnWordTiles>;
 
 template <class S>
 __device__ void load_weights(const float* w_hh, int hidden, int first_unit, const LanePlace& lane,
                              BackwardWeights<S>& w) {
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
+    // All loads at once would take too many registers.
+    if constexpr (S::kSharedBytes > 0) __syncwarp();
     const int n = lane.warp * S::kStates + step * 8 + lane.g;
     const auto weight = [&](int k) {
       const int gate = k / S::kUnits, unit = first_unit + k % S::kUnits;
@@ -49,7 +51,7 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, cons
         const int k = (tile * 8 + lane.t + 4 * i) * S::kOfWord;
         const Word<S::kPrecision> word(weight(k), S::kOfWord > 1 ? weight(k + 1) : 0.0f);
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) w[step][tile][p][i] = word.part[p];
+        for (int p = 0; p < S::kParts; ++p) w(step, tile)[p][i] = word.part[p];
       }
     }
   }
@@ -72,7 +74,7 @@ __device__ void set_column(uint32_t* row, int column, int to_next_part, float x)
 // W_hh. store(tile of columns, low or high row, x, y): two that are side by side.
 template <class S, int kStride, class Store>
 __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
-                               const BackwardWeights<S>& w, Store store) {
+                               BackwardWeights<S>& w, Store store) {
   // Tiles of columns; the sums of more take too many registers.
   constexpr int kAtOnce = S::kParts > 1 && S::kSteps > 4 ? 2 : 4;
   static_assert(S::kSteps % kAtOnce == 0);
@@ -91,7 +93,7 @@ __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
         a[p][2] = from[4];
         a[p][3] = from[8 * kStride + 4];
       }
-      multiply_tiles<S::kPrecision>(sums, a, [&](int i) -> auto& { return w[first + i][tile]; });
+      multiply_tiles<S::kPrecision>(sums, a, [&](int i) -> auto& { return w(first + i, tile); });
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -274,14 +276,15 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   }
 }
 
-using BackwardKernel = void (*)(PersistentBackward);
+using BackwardKernel = WholeLoop<PersistentBackward>;
 
 template <class Cell>
 BackwardKernel backward_kernel(const Division& division) {
-  BackwardKernel kernel = nullptr;
+  BackwardKernel kernel;
   if constexpr (!Cell::kNorms) {
     for_each_share<Cell>([&](size_t index, auto share) {
-      if (index == division.share) kernel = persistent_backward_kernel<Cell, decltype(share)>;
+      using S = decltype(share);
+      if (index == division.share) kernel = {persistent_backward_kernel<Cell, S>, S::kSharedBytes};
     });
   }
   return kernel;
@@ -333,8 +336,9 @@ void run_persistent(const std::vector<BackwardLoop>& loops, const Division& divi
         .dc = l.dc,
         .left = reinterpret_cast<TaggedPair*>(left_memory.data()) + static_cast<int64_t>(i) * left};
   }
-  launch_together(backward_kernel(s.cell, division), blocks_of(loops.size(), division),
-                  dim3(kPersistentThreads), 0, lane.stream, a);
+  const BackwardKernel kernel = backward_kernel(s.cell, division);
+  launch_together(kernel.kernel, blocks_of(loops.size(), division), dim3(kPersistentThreads),
+                  kernel.shared, lane.stream, a);
 }
 
 }  // namespace fused_rnn::cuda

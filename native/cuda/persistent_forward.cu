@@ -42,7 +42,7 @@ __device__ inline void add_up(float (&s)[Cell::kBlocks], const float (&bias)[Cel
 
 // Of 8 words of states and 8 columns each.
 template <class S>
-using ForwardWeights = uint32_t[S::kStateWordTiles][S::kColumnTiles][S::kParts][2];
+using ForwardWeights = Weights<S, S::kColumnTiles>;
 
 template <class S>
 __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool fours,
@@ -64,7 +64,7 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
       for (int i = 0; i < kWords; ++i) {
 #pragma unroll
         for (int p = 0; p < S::kParts; ++p) {
-          w[pair * kWords / 2 + i / 2][tile][p][i % 2] = words.word[i].part[p];
+          w(pair * kWords / 2 + i / 2, tile)[p][i % 2] = words.word[i].part[p];
         }
       }
     }
@@ -74,15 +74,17 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
 // A tile's products of the states of one warp: sums[tile of columns].
 template <class S>
 __device__ void multiply_states(const float* states, int rows, int hidden, bool fours,
-                                const LanePlace& lane, const ForwardWeights<S>& w,
+                                const LanePlace& lane, ForwardWeights<S>& w,
                                 float (&sums)[S::kColumnTiles][4]) {
   // Pairs of steps whose states are waited for at once; those of all may take too many registers,
   // of which the compiler uses more on older architectures.
-  constexpr int kRegisters = 2 * S::kStateWordTiles * S::kColumnTiles * S::kParts + 4 * S::kSteps;
+  constexpr int kRegisters = 2 * S::kHeldTiles * S::kParts + 4 * S::kSteps;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  constexpr int kPairs = S::kSteps / (kRegisters >= 192 ? 8 : kRegisters >= 160 ? 4 : 2);
+  constexpr int kPairs = S::kSteps / (kRegisters >= 192 || S::kSteps > 16 ? 8
+                                      : kRegisters >= 160                 ? 4
+                                                                          : 2);
 #else
-  constexpr int kPairs = S::kSteps / (kRegisters >= 192 ? 4 : 2);
+  constexpr int kPairs = S::kSteps / (kRegisters >= 192 || S::kSteps > 16 ? 4 : 2);
 #endif
 #pragma unroll
   for (int tile = 0; tile < S::kColumnTiles; ++tile) {
@@ -122,7 +124,7 @@ __device__ void multiply_states(const float* states, int rows, int hidden, bool 
           a[p][3] = h.word[2 * i + 1].part[p];
         }
         multiply_tiles<S::kPrecision>(
-            sums, a, [&](int tile) -> auto& { return w[(first + pair) * kProducts + i][tile]; });
+            sums, a, [&](int tile) -> auto& { return w((first + pair) * kProducts + i, tile); });
       }
     }
   }
@@ -247,14 +249,15 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   }
 }
 
-using ForwardKernel = void (*)(PersistentForward);
+using ForwardKernel = WholeLoop<PersistentForward>;
 
 template <class Cell>
 ForwardKernel forward_kernel(const Division& division) {
-  ForwardKernel kernel = nullptr;
+  ForwardKernel kernel;
   if constexpr (!Cell::kNorms) {
     for_each_share<Cell>([&](size_t index, auto share) {
-      if (index == division.share) kernel = persistent_forward_kernel<Cell, decltype(share)>;
+      using S = decltype(share);
+      if (index == division.share) kernel = {persistent_forward_kernel<Cell, S>, S::kSharedBytes};
     });
   }
   return kernel;
@@ -301,8 +304,9 @@ void run_persistent(const std::vector<ForwardLoop>& loops, const Division& divis
                        .cn = l.cn};
     a.fours = a.fours && aligned16(l.w_hh) && aligned16(l.saved.h_prev);
   }
-  launch_together(forward_kernel(s.cell, division), blocks_of(loops.size(), division),
-                  dim3(kPersistentThreads), 0, lane.stream, a);
+  const ForwardKernel kernel = forward_kernel(s.cell, division);
+  launch_together(kernel.kernel, blocks_of(loops.size(), division), dim3(kPersistentThreads),
+                  kernel.shared, lane.stream, a);
 }
 
 }  // namespace fused_rnn::cuda

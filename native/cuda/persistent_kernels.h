@@ -21,27 +21,76 @@ struct Share {
   static constexpr int kColumnTiles = kColumns / 8, kColumnWordTiles = kColumnTiles / kOfWord,
                        kStateWordTiles = kSteps / kOfWord;
   static constexpr int kElements = kTileRows * kUnits;
+  // Of a warp's weights, tiles of 8 words by 8 columns: those that fit a thread's registers beside
+  // the sums, and what is left, in shared memory. Longer loops take more registers, too.
+  static constexpr int kWeightTiles = kSteps * kColumnTiles / kOfWord;
+  static constexpr int kMostHeld = kUnits * kSteps <= 192 ? 64 / kParts : kOfWord == 1 ? 48 : 40;
+  static constexpr int kHeldTiles = std::min(kWeightTiles, kMostHeld);
+  static constexpr size_t kSharedBytes =
+      size_t{kWeightTiles - kHeldTiles} * kPersistentThreads * kParts * 2 * sizeof(uint32_t);
+  // More than the largest GPUs have, beside forward's sums.
+  static constexpr bool kTooLarge =
+      kSharedBytes + sizeof(float) * kWarps * kTileRows * (kColumns + kUnits) > size_t{227} << 10;
   static_assert(kColumns % (8 * kOfWord) == 0 && kSteps % 2 == 0 &&
                 kPersistentThreads % kElements == 0);
-  // More do not fit a thread's registers beside the sums.
-  static_assert(kSteps * kColumnTiles * kParts / kOfWord <= 64);
+};
+
+// A lane's words of a warp's weights: of kOuter x kInner tiles.
+template <class S, int kInner>
+class Weights {
+ public:
+  using Tile = uint32_t[S::kParts][2];
+  __device__ Weights() {
+    if constexpr (S::kSharedBytes > 0) {
+      FUSED_RNN_DYNAMIC_SHARED(Tile, tiles);
+      shared_ = tiles + threadIdx.x;
+    }
+  }
+  // Nobody else looks at them. `outer` and `inner` are known where loops are unrolled.
+  __device__ Tile& operator()(int outer, int inner) {
+    const int tile = outer * kInner + inner;
+    return tile < S::kHeldTiles ? held_[tile]
+                                : shared_[(tile - S::kHeldTiles) * kPersistentThreads];
+  }
+
+ private:
+  Tile held_[S::kHeldTiles];
+  Tile* shared_ = nullptr;
 };
 
 // f(index of kShares, Share) for all that there are.
 template <class Cell, class F, size_t... index>
 void for_each_share(F f, std::index_sequence<index...>) {
-  (f(index, Share<Cell, index>{}), ...);
+  const auto call = [&](auto share, size_t number) {
+    if constexpr (!decltype(share)::kTooLarge) f(number, share);
+  };
+  (call(Share<Cell, index>{}, index), ...);
 }
 template <class Cell, class F>
 void for_each_share(F f) {
   for_each_share<Cell>(f, std::make_index_sequence<kShareCount>{});
 }
 
-template <class... P>
-int room_for(void (*kernel)(P...), CudaDevice& device) {
-  if (kernel == nullptr || device.refused.contains(reinterpret_cast<const void*>(kernel))) return 0;
+// A kernel, or null, and its dynamic shared memory.
+template <class Arguments>
+struct WholeLoop {
+  void (*kernel)(Arguments) = nullptr;
+  size_t shared = 0;
+};
+
+template <class Arguments>
+int room_for(const WholeLoop<Arguments>& loop, CudaDevice& device) {
+  const auto kernel = loop.kernel;
+  if (kernel == nullptr) return 0;
+  if (device.refused.contains(reinterpret_cast<const void*>(kernel))) return kRefused;
+  if (loop.shared > 0 && cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              static_cast<int>(loop.shared)) != cudaSuccess) {
+    cudaGetLastError();  // a smaller GPU
+    return 0;
+  }
   int blocks = 0;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kPersistentThreads, 0),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kPersistentThreads,
+                                                      loop.shared),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   return blocks * device.multiprocessors();
 }
