@@ -2,7 +2,8 @@
 # Compiles native/cuda with nvcc for every architecture and links it, as the addon is linked: with
 # the static runtime, without cuBLAS and without the driver. Prints registers, spills, stack and
 # shared memory of each kernel, the most of any architecture; a kernel that spills registers is a
-# failure. Needs no GPU. Objects are kept in build/check-cuda and made again when a source changed.
+# failure. Of the kernels for whole loops (docs/persistent.md) also how many blocks a multiprocessor
+# of each architecture has room for; one without room is a failure. Needs no GPU. Objects are kept in build/check-cuda and made again when a source changed.
 #
 #   scripts/check-cuda.sh
 #
@@ -81,6 +82,8 @@ compile_all() {
 cuda=(native/cuda/*.cu native/cuda/*.cpp)
 host=(native/core/*.cpp native/cpu/rnn_plan.cpp native/test/cuda/info.cpp)
 compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
+"$nvcc" "${flags[@]}" -cudart=static -o "$build/whole_loops" native/test/cuda/whole_loops.cu ||
+  fail 'native/test/cuda/whole_loops.cu does not compile'
 
 # ---- Link, and load without a driver ------------------------------------------------------------
 
@@ -126,16 +129,35 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
 
 # ---- Registers ------------------------------------------------------------------------------------
 
-for source in native/cuda/*.cu; do
-  cat "$build/${source//\//-}.o.log"
-done | c++filt | awk -v sources="$(echo native/cuda/*.cu)" '
+{
+  "$build/whole_loops" | sed 's/:/ :/' | c++filt -t
+  for source in native/cuda/*.cu; do
+    cat "$build/${source//\//-}.o.log"
+  done | c++filt
+} | awk '
+  BEGIN {
+    # Shared memory of a multiprocessor, of a block, and threads (the CUDA programming guide).
+    architectures = split("sm_80 sm_89 sm_90 sm_100", architecture)
+    split("164 100 228 228", of_multiprocessor)
+    split("163 99 227 227", of_block)
+    split("2048 1536 2048 2048", most_threads)
+  }
+  { gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "") }
+  # What whole_loops has printed.
+  /^Share<.* : [0-9]+ [0-9]+$/ {
+    share = $0
+    sub(/ : .*/, "", share)
+    threads[share] = $(NF - 1)
+    dynamic[share] = $NF
+  }
   # "Compiling entry function NAME for ARCH", its properties, then "Used N registers, …".
   /Compiling entry function/ {
-    name = $0
+    name = arch = $0
     sub(/^.*entry function ./, "", name)
     sub(/. for .sm_.*$/, "", name)
     sub(/^void /, "", name)
-    gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "", name)
+    sub(/^.*. for ./, "", arch)
+    sub(/[^0-9]+$/, "", arch)
     # Without its arguments.
     depth = 0
     for (i = 1; i <= length(name); ++i) {
@@ -150,9 +172,20 @@ done | c++filt | awk -v sources="$(echo native/cuda/*.cu)" '
   /Used [0-9]+ registers/ {
     raise(registers, after("Used"))
     raise(shared, before("bytes smem"))
+    registers_on[name, arch] = after("Used")
+    shared_on[name, arch] = before("bytes smem")
   }
   function raise(list, value) { if (!(name in list) || list[name] < value + 0) list[name] = value + 0 }
   function after(word) { return match($0, word " [0-9]+") ? substr($0, RSTART + length(word) + 1, RLENGTH) + 0 : 0 }
+  # Of a kernel whose blocks have so many threads, on one multiprocessor of architecture i: registers
+  # go to warps, 256 at a time, and a block takes 1 KB of shared memory for the system.
+  function blocks(registers, shared, threads, i,   most) {
+    if (registers == 0 || shared > of_block[i] * 1024) return 0
+    most = int(65536 / (int((registers * 32 + 255) / 256) * 256 * threads / 32))
+    most = least(most, int(of_multiprocessor[i] * 1024 / (shared + 1024)))
+    return least(most, int(most_threads[i] / threads))
+  }
+  function least(x, y) { return x < y ? x : y }
   function before(words) { return match($0, "[0-9]+ " words) ? substr($0, RSTART, RLENGTH) + 0 : 0 }
   END {
     printf "%-9s %6s %6s %7s  %s\n", "registers", "spills", "stack", "shared", "kernel"
@@ -161,6 +194,32 @@ done | c++filt | awk -v sources="$(echo native/cuda/*.cu)" '
       printf "%9d %6d %6d %7d  %s\n", registers[name], spills[name], stack[name], shared[name], name
       if (spills[name] > 0) bad = bad "\n  " name
     }
+    printf "\nKernels of whole loops: registers, KB of shared memory, blocks of a multiprocessor\n"
+    for (a = 1; a <= architectures; ++a) printf "%-12s ", architecture[a]
+    print ""
+    for (i = 1; i <= count; ++i) {
+      name = order[i]
+      if (name !~ /^persistent_/) continue
+      share = name
+      sub(/^.*Share</, "Share<", share)
+      sub(/ >$/, "", share)
+      if (!(share in threads)) { bad_loops = bad_loops "\n  unknown: " name; continue }
+      fits = 0
+      for (a = 1; a <= architectures; ++a) {
+        bytes = shared_on[name, architecture[a]] + dynamic[share]
+        there = blocks(registers_on[name, architecture[a]], bytes, threads[share], a)
+        fits += there > 0
+        # One that asks for more shared memory than a small GPU has is not used there.
+        if (there == 0 && (dynamic[share] == 0 || bytes <= of_block[a] * 1024)) {
+          bad_loops = bad_loops "\n  " name " on " architecture[a]
+        }
+        printf "%4d %4d %2d  ", registers_on[name, architecture[a]], int((bytes + 1023) / 1024), there
+      }
+      print name
+      if (fits == 0) bad_loops = bad_loops "\n  " name
+    }
+    if (bad_loops != "") { print "check-cuda: no multiprocessor has room for" bad_loops > "/dev/stderr" }
     if (count == 0) { print "check-cuda: ptxas named no kernel" > "/dev/stderr"; exit 1 }
     if (bad != "") { print "check-cuda: registers are spilled in" bad > "/dev/stderr"; exit 1 }
+    if (bad_loops != "") exit 1
   }'

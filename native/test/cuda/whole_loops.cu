@@ -1,0 +1,30 @@
+// Says which kernels of whole loops there are, by their shares of a layer, with their threads and
+// the shared memory that their launches ask for: scripts/check-cuda.sh, which knows the rest, works
+// out how many blocks a multiprocessor has room for.
+#include <cstdio>
+#include <typeinfo>
+
+#include "cuda/persistent_kernels.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+void list_shares(CellKind kind) {
+  with_cell(kind, [](auto cell) {
+    for_each_share<decltype(cell)>([](size_t, auto share) {
+      using S = decltype(share);
+      std::printf("%s: %d %zu\n", typeid(S).name(), kPersistentThreads, S::kSharedBytes);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace fused_rnn::cuda
+
+int main() {
+  using fused_rnn::CellKind;
+  for (const CellKind kind :
+       {CellKind::rnn_tanh, CellKind::rnn_relu, CellKind::gru, CellKind::lstm}) {
+    fused_rnn::cuda::list_shares(kind);
+  }
+}
