@@ -1,5 +1,6 @@
 // Does the test of the CUDA backend bite? Makes one mistake after another in a copy of the kernels,
-// and expects the native test to fail each time: `npm run test:mutations` (minutes).
+// and expects the native test to fail each time: `npm run test:mutations` (half an hour on two
+// cores); after `--`, parts of what is made wrong, to make only those mistakes.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -9,7 +10,10 @@ const root = join(import.meta.dirname, '..')
 const tree = join(root, 'build/mutations/tree')
 const build = join(root, 'build/mutations/build')
 
-/** What is made wrong, where, and which cases of the test have to notice. */
+// For the kernels of the widest layers (native/test/cases_whole_loop.cpp).
+const wide = { FUSED_RNN_CUDA_PATH: 'persistent', FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: '132' }
+
+/** What is made wrong, where, and which cases of the test have to notice (of `backends`, usually). */
 const mutations = [
   {
     what: 'an index off by one',
@@ -67,36 +71,208 @@ const mutations = [
     to: '',
     cases: 'GRU, long, layers 3, directions 1',
   },
+  {
+    what: 'sums of the step before are written over while they are read',
+    file: 'persistent_forward.cu',
+    from: '__syncthreads();  // the sums before have been read',
+    to: '',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: "a dropped barrier before the warps' sums are added up",
+    file: 'persistent_forward.cu',
+    from: '      __syncthreads();\n      if (!own) continue;',
+    to: '      if (!own) continue;',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'states of the upper half of a tile that are not waited for',
+    file: 'persistent_forward.cu',
+    from: 'arrived(low[pair]) && arrived(high[pair])',
+    to: 'arrived(low[pair])',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'rows of a tile in the wrong place of a fragment',
+    file: 'persistent_forward.cu',
+    from: 'a[p][1] = h.word[2 * i].part[p];',
+    to: 'a[p][1] = l.word[2 * i].part[p];',
+    cases: 'whole loop: LSTM, parts, tf32',
+  },
+  {
+    what: 'the states of the first tile for every tile',
+    file: 'persistent_forward.cu',
+    from: '(current.row + place.first_row + tile * kTileRows) * a.hidden',
+    to: '(current.row + place.first_row) * a.hidden',
+    cases: 'whole loop: LSTM, tiles, packed, ieee',
+  },
+  {
+    what: 'outputs of the last tile only',
+    file: 'persistent_forward.cu',
+    from: 'if (tile + 1 < tiles) store(row);',
+    to: '',
+    cases: 'whole loop: LSTM, tiles, packed, ieee',
+  },
+  {
+    what: 'a packed sequence that has ended goes on in the kernel',
+    file: 'persistent_forward.cu',
+    from: 'const bool goes_on = of_group < going_on;',
+    to: 'const bool goes_on = of_group <= going_on;',
+    cases: 'whole loop: LSTM, groups, packed, ieee',
+  },
+  {
+    what: "gates' gradients that are written over while they are read",
+    file: 'persistent_backward.cu',
+    from: '__syncthreads();  // the gradients before have been read',
+    to: '',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: "a dropped barrier before the gates' gradients are multiplied",
+    file: 'persistent_backward.cu',
+    from: '      __syncthreads();\n      if (multiplies) {',
+    to: '      if (multiplies) {',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'shares of another step are taken for those of this one',
+    file: 'persistent_backward.cu',
+    from: 'tag_of(shares_of[i].x) == tag && tag_of(shares_of[i].y) == tag',
+    to: 'tag_of(shares_of[i].x) != 0 && tag_of(shares_of[i].y) != 0',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'shares are left in the half of the step before',
+    file: 'persistent_backward.cu',
+    from: 'by_this + (tag % 2 != 0 ? 0 : half)',
+    to: 'by_this + (tag % 2 != 0 ? half : 0)',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'shares that are written over before they are read',
+    file: 'persistent_backward.cu',
+    from: 'const int half = a.groups * a.parts * shares;',
+    to: 'const int half = 0;',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'the share of the unit beside it',
+    file: 'persistent_backward.cu',
+    from: 'return adder == 0 ? x : y;',
+    to: 'return adder == 0 ? y : x;',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'adders whose sums are not added up',
+    file: 'persistent_backward.cu',
+    from: 'for (int apart = kLanesApart; apart < kWarp; apart *= 2)',
+    to: 'for (int apart = 2 * kLanesApart; apart < kWarp; apart *= 2)',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'the gradient of the last state at every step',
+    file: 'persistent_backward.cu',
+    from: 'e.dh_end = !later && d.dhn',
+    to: 'e.dh_end = d.dhn',
+    cases: 'whole loop: LSTM, groups, packed, ieee',
+  },
+  {
+    what: 'shares for parts that there are not',
+    file: 'persistent_backward.cu',
+    from: 'if (columns >= column_tiles) return;',
+    to: '',
+    cases: 'whole loop: LSTM, groups, packed, ieee',
+  },
+  {
+    what: 'a gradient of the first state without the last share',
+    file: 'persistent_backward.cu',
+    from: 'to = sum + (Cell::kDirectH ? to : 0.0f);',
+    to: 'to = Cell::kDirectH ? to : 0.0f;',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'the numbers of a word in bfloat16 are swapped on one side of a product',
+    file: 'mma.h',
+    from: 'part[0] = round_to_bf16(x) | static_cast<uint32_t>(round_to_bf16(y)) << 16;',
+    to: 'part[0] = round_to_bf16(y) | static_cast<uint32_t>(round_to_bf16(x)) << 16;',
+    cases: 'whole loop: LSTM, parts, bf16',
+  },
+  {
+    what: 'the second part of a number is left out',
+    file: 'mma.h',
+    from: 'part[1] = round_to_tf32(x - float_of(part[0]));',
+    to: 'part[1] = 0;',
+    cases: 'whole loop: LSTM, parts, ieee',
+  },
+  {
+    what: 'a number that is there as soon as half of it is',
+    file: 'arrivals.h',
+    from: 'bits_of(x.y) != kAbsent && bits_of(x.z) != kAbsent &&\n         bits_of(x.w) != kAbsent',
+    to: 'bits_of(x.y) != kAbsent',
+    cases: 'whole loop: GRU, parts, ieee',
+  },
+  {
+    what: 'weights in shared memory that are those of another lane',
+    file: 'persistent_kernels.h',
+    from: 'shared_ = tiles + threadIdx.x;',
+    to: 'shared_ = tiles + threadIdx.x / 2;',
+    cases: 'wide loop: LSTM, 800, bf16',
+    env: wide,
+  },
+  {
+    what: 'weights in shared memory in the place of others',
+    file: 'persistent_kernels.h',
+    from: 'shared_[(tile - S::kHeldTiles) * kPersistentThreads]',
+    to: 'shared_[(tile - S::kHeldTiles) / 2 * kPersistentThreads]',
+    cases: 'wide loop: LSTM, 800, bf16',
+    env: wide,
+  },
+  {
+    what: 'a kernel that was refused is tried again',
+    file: 'layer_loop.cpp',
+    from: 'device.refused.insert(e.kernel);',
+    to: '',
+    program: 'failures',
+    cases: 'GRU, one-hot',
+  },
 ]
 
 function compile() {
   const jobs = String(availableParallelism())
-  const args = ['--build', build, '--target', 'backends', '--parallel', jobs]
+  const args = ['--build', build, '--target', 'backends', 'failures', '--parallel', jobs]
   const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8' })
   if (status !== 0) throw new Error(`the copy does not compile:\n${stdout}${stderr}`)
 }
 
 /** Whether the cases pass. A crash or a hang is a failure, too. */
-function passes(cases) {
-  const { status } = spawnSync(join(build, 'cuda-host/backends'), [cases], { timeout: 240_000 })
+function passes({ program = 'backends', cases, env = {} }) {
+  const { status } = spawnSync(join(build, 'cuda-host', program), [cases], {
+    env: { ...process.env, ...env },
+    timeout: 240_000,
+  })
   return status === 0
 }
 
 mkdirSync(tree, { recursive: true })
-for (const part of ['native', 'CMakeLists.txt', 'package.json']) {
+for (const part of ['native', 'test/embed', 'CMakeLists.txt', 'package.json']) {
   cpSync(join(root, part), join(tree, part), { recursive: true, preserveTimestamps: true })
 }
 const config = ['-S', tree, '-B', build, '-DFUSED_RNN_CUDA=host', '-DCMAKE_BUILD_TYPE=Release']
 execFileSync('cmake', config, { cwd: root, stdio: 'ignore' })
 compile()
+const parts = process.argv.slice(2)
+const chosen = mutations.filter(
+  ({ what }) => parts.length === 0 || parts.some((part) => what.includes(part)),
+)
 let failed = 0
-for (const cases of new Set(mutations.map((mutation) => mutation.cases))) {
-  if (passes(cases)) continue
+for (const mutation of new Map(chosen.map((mutation) => [mutation.cases, mutation])).values()) {
+  if (passes(mutation)) continue
   failed++
-  console.log(`✘ the cases '${cases}' fail without any mistake`)
+  console.log(`✘ the cases '${mutation.cases}' fail without any mistake`)
 }
 let passed = 0
-for (const { what, file, from, to, cases } of mutations) {
+for (const mutation of chosen) {
+  const { what, file, from, to } = mutation
   const path = join(tree, 'native/cuda', file)
   const source = readFileSync(path, 'utf8')
   if (source.split(from).length !== 2) {
@@ -106,7 +282,7 @@ for (const { what, file, from, to, cases } of mutations) {
   }
   writeFileSync(path, source.replace(from, to))
   compile()
-  const noticed = !passes(cases)
+  const noticed = !passes(mutation)
   writeFileSync(path, source)
   noticed ? passed++ : failed++
   console.log(`${noticed ? '✔ noticed' : '✘ not noticed'}: ${what} (${file})`)

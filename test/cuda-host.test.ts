@@ -5,23 +5,37 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { onCpu } from './helpers.js'
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), '../build/cuda-host')
 const exec = promisify(execFile)
 
-for (const [program, title, args = []] of [
+// Every loop by a kernel, if it has one, on a GPU that has room for the widest.
+const persistent = {
+  FUSED_RNN_CUDA_PATH: 'persistent',
+  FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: '132',
+  FUSED_RNN_CUDA_GRAPHS: 'report',
+}
+
+for (const [program, title, args = [], more = {}] of [
   ['cuda_host', 'blocks, memory, streams and graphs of CUDA on the host'],
   ['cuda_host_asan', 'CUDA on the host under AddressSanitizer'],
   ['failures', 'recurrent layers on CUDA that fails in the middle of a call'],
   ['backends', 'updates after a fault on CUDA', ['faults']],
-] as [string, string, string[]?][]) {
+  ['backends', 'time loops in one kernel on CUDA', ['whole loop']],
+  ['backends', 'time loops in one kernel with weights in shared memory', ['wide loop'], persistent],
+] as [string, string, string[]?, Record<string, string>?][]) {
   const path = join(folder, program)
   // Made by `npm run build:cuda-host`; the one with the sanitizer only where the compiler has it.
-  const run = existsSync(path) ? test : test.skip
+  // They are the same on every device.
+  const run = existsSync(path) && onCpu ? test : test.skip
   run(title, async (t) => {
     // Its checks of what ends the process end many.
-    const env = { ...process.env, ASAN_OPTIONS: 'abort_on_error=0:detect_leaks=0' }
-    const { stdout } = await exec(path, args, { env }).catch((error) => error as { stdout: string })
+    const env = { ...process.env, ASAN_OPTIONS: 'abort_on_error=0:detect_leaks=0', ...more }
+    const { stdout, stderr } = await exec(path, args, { env }).catch(
+      (error) => error as { stdout: string; stderr: string },
+    )
     t.regex(stdout, /^\d+ passed, 0 failed\n$/, stdout)
+    if (more === persistent) t.regex(stderr, / 0 launched, .* 0 loops queued/)
   })
 }

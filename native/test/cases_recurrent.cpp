@@ -8,20 +8,6 @@
 namespace fused_rnn::test {
 namespace {
 
-// Three rounds: the first of a shape, one with other memory, and that one again, so that CUDA's
-// work is queued, captured and replayed.
-void add_rnn(Cases& cases, const RnnCase& c) {
-  cases.add(c.name, [c](Side& side) {
-    RnnRun run(c, side);
-    run.run(run.results());
-    run.forget();
-    const RnnRun::Results results = run.results();
-    run.run(results);
-    run.clear();
-    run.run(results);
-  });
-}
-
 void add_recurrent(Cases& cases) {
   struct Named {
     const char* name;
