@@ -72,13 +72,6 @@ const mutations = [
     cases: 'GRU, long, layers 3, directions 1',
   },
   {
-    what: 'sums of the step before are written over while they are read',
-    file: 'persistent_forward.cu',
-    from: '__syncthreads();  // the sums before have been read',
-    to: '',
-    cases: 'whole loop: GRU, parts, ieee',
-  },
-  {
     what: "a dropped barrier before the warps' sums are added up",
     file: 'persistent_forward.cu',
     from: '      __syncthreads();\n      if (!own) continue;',
@@ -125,7 +118,7 @@ const mutations = [
     file: 'persistent_backward.cu',
     from: '__syncthreads();  // the gradients before have been read',
     to: '',
-    cases: 'whole loop: GRU, parts, ieee',
+    cases: 'whole loop: GRU, tiles, packed, ieee',
   },
   {
     what: "a dropped barrier before the gates' gradients are multiplied",
@@ -153,7 +146,7 @@ const mutations = [
     file: 'persistent_backward.cu',
     from: 'const int half = a.groups * a.parts * shares;',
     to: 'const int half = 0;',
-    cases: 'whole loop: GRU, parts, ieee',
+    cases: 'whole loop: GRU, tiles, packed, ieee',
   },
   {
     what: 'the share of the unit beside it',
