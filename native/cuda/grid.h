@@ -28,6 +28,11 @@ inline bool is_refusal(cudaError_t error) {
          error == cudaErrorNotPermitted || error == cudaErrorNotSupported;
 }
 
+inline void check_together(cudaError_t error, const void* kernel) {
+  if (is_refusal(error)) throw LaunchRefused(error, kernel);
+  check(error, "kernel launch");
+}
+
 #if defined(__CUDACC__) || defined(FUSED_RNN_CUDA_HOST)
 // As launch(). Throws LaunchRefused when so many blocks do not fit; what should fit is
 // cudaOccupancyMaxActiveBlocksPerMultiprocessor's answer for each multiprocessor.
@@ -43,11 +48,9 @@ void launch_together(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
       },
       values);
 #else
-  ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, true, static_cast<P>(args)...);
+  ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, true, 0, static_cast<P>(args)...);
 #endif
-  const cudaError_t error = cudaGetLastError();
-  if (is_refusal(error)) throw LaunchRefused(error, reinterpret_cast<const void*>(kernel));
-  check(error, "kernel launch");
+  check_together(cudaGetLastError(), reinterpret_cast<const void*>(kernel));
 }
 
 // By all threads of a launch_together(): what they wrote before is seen after it.

@@ -46,7 +46,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStre
 #if defined(__CUDACC__)
   kernel<<<grid, block, shared, stream>>>(static_cast<P>(args)...);
 #else
-  ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, false, static_cast<P>(args)...);
+  ::cuda_host::queue_kernel(kernel, grid, block, shared, stream, false, 0, static_cast<P>(args)...);
 #endif
   check(cudaGetLastError(), "kernel launch");
 }

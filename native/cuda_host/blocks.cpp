@@ -7,70 +7,16 @@
 #include <utility>
 #include <vector>
 
-#include "cuda_host/fibers.h"
-#include "cuda_host/internal.h"
+#include "cuda_host/block.h"
 
 namespace cuda_host {
 
 Position position;
+Block* block;
+int current;
 
 namespace {
 
-constexpr int kLanes = 32;
-constexpr int kMostWarps = 32;
-
-enum class State { ready, in_warp, at_barrier, at_grid_barrier, done };
-
-struct Thread {
-  Fiber* fiber = nullptr;
-  State state = State::ready;
-  dim3 index;
-  int source = 0;       // the lane whose value it asks for
-  int products = 0;     // of tiles, so far
-  uint64_t result = 0;  // of a warp operation
-};
-
-// A warp operation that some of its lanes have come to.
-struct Meeting {
-  WarpCall call;
-  unsigned mask, arrived;
-  uint64_t values[kLanes];
-};
-
-// Groups of lanes may be in operations of their own while others wait for them. Where lanes name
-// each other differently, or call different things, they wait for ever, which is noticed.
-struct Warp {
-  int count = 0;
-  Meeting meetings[kLanes];
-  // Of products of tiles: one may still be read when the next one is begun.
-  struct Tiles {
-    float a[kLanes][4][2], b[kLanes][2][2];  // a word's numbers
-  } tiles[2][kMostTileProducts];
-};
-
-// An array in shared memory.
-struct SharedArray {
-  const void* key;
-  size_t offset;
-};
-
-struct Block {
-  dim3 index;
-  std::vector<Thread> threads;
-  std::unique_ptr<Warp[]> warps{new Warp[kMostWarps]};
-  std::vector<int> ready;  // threads that can go on
-  std::vector<int> idle;   // that let others run
-  int at_barrier = 0, at_grid_barrier = 0, done = 0;
-  std::source_location barrier;    // where the first thread at it is
-  int votes = 0, vote_result = 0;  // of __syncthreads_count
-  std::vector<SharedArray> arrays;
-  size_t shared_used = 0, dynamic_bytes = 0;
-  std::unique_ptr<float4[]> shared{new float4[kMostShared / sizeof(float4)]};
-};
-
-// Of the thread that runs now.
-Block* block;
-int current;
 const std::function<void()>* body;
 
 // More than one where all blocks of a grid run at once.
@@ -87,16 +33,6 @@ constexpr int kMostIdle = 10'000'000;
 thread_local std::vector<std::unique_ptr<Fiber>> all_fibers;
 thread_local std::vector<Fiber*> free_fibers;
 
-unsigned char* shared_bytes() { return reinterpret_cast<unsigned char*>(block->shared.get()); }
-
-[[noreturn]] void die_in_block(const char* what) {
-  char text[512];
-  std::snprintf(text, sizeof text, "%s (block %u,%u,%u, thread %u,%u,%u of %zu)", what,
-                position.block.x, position.block.y, position.block.z, position.thread.x,
-                position.thread.y, position.thread.z, block->threads.size());
-  die(text);
-}
-
 Fiber* take_fiber() {
   if (free_fibers.empty()) {
     all_fibers.push_back(std::make_unique<Fiber>());
@@ -107,13 +43,8 @@ Fiber* take_fiber() {
   return fiber;
 }
 
-void shuffle(std::vector<int>& list) {
-  for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[dice()() % i]);
-}
-
-Thread& thread_of(int index) { return block->threads[static_cast<size_t>(index)]; }
-
 void take_next() {
+  block->begun = true;
   current = block->ready.back();
   block->ready.pop_back();
   thread_of(current).state = State::ready;
@@ -132,6 +63,9 @@ void run_threads(void*) {
     block->done += 1;
     idle = 0;
     if (block->at_barrier > 0) die_in_block("a thread ends while others wait at __syncthreads");
+    if (block->cluster != nullptr && block->cluster->arrived > 0) {
+      die_in_block("a thread ends while others wait at the cluster's barrier");
+    }
     const bool goes_on = !block->ready.empty() && thread_of(block->ready.back()).fiber == nullptr;
     if (!goes_on) break;
     take_next();
@@ -139,17 +73,6 @@ void run_threads(void*) {
   }
   free_fibers.push_back(own);
 }
-
-void wait_as(State state) {
-  Thread& thread = thread_of(current);
-  // Lanes that ask again and again may vote on it.
-  if (state == State::at_barrier || state == State::at_grid_barrier) idle = 0;
-  thread.state = state;
-  thread.fiber->leave();
-}
-
-// After others were made ready: one of all that are comes next, so that warps change places.
-void mix() { std::swap(block->ready.back(), block->ready[dice()() % block->ready.size()]); }
 
 void make_all_ready() {
   for (size_t i = 0; i < block->threads.size(); ++i) block->ready.push_back(static_cast<int>(i));
@@ -163,6 +86,8 @@ void enter(Block* which) {
 
 void begin_block(Block* which, dim3 index, dim3 size, size_t dynamic_bytes) {
   which->index = index;
+  which->cluster = nullptr;
+  which->begun = false;
   enter(which);
   const size_t count = size_t{size.x} * size.y * size.z;
   block->threads.assign(count, {});
@@ -171,7 +96,7 @@ void begin_block(Block* which, dim3 index, dim3 size, size_t dynamic_bytes) {
   block->arrays.clear();
   block->dynamic_bytes = dynamic_bytes;
   block->shared_used = (dynamic_bytes + 15) / 16 * 16;
-  std::memset(shared_bytes(), 0xff, block->shared_used);
+  std::memset(shared_bytes(*block), 0xff, block->shared_used);
   for (size_t i = 0; i < count; ++i) {
     const auto n = static_cast<unsigned>(i);
     block->threads[i].index = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
@@ -201,15 +126,15 @@ void run_some() {
   thread.fiber->enter();
 }
 
-bool ended() { return block->done == static_cast<int>(block->threads.size()); }
-
 [[noreturn]] void die_stuck() {
   for (const Thread& thread : block->threads) {
     // One that waits, for the message.
     if (thread.state != State::done) position.thread = thread.index;
   }
+  const bool at_cluster_barrier = block->cluster != nullptr && block->cluster->arrived > 0;
   die_in_block(block->at_grid_barrier > 0 ? "not all threads of a grid come to its barrier"
                : block->at_barrier > 0    ? "not all threads of a block come to __syncthreads"
+               : at_cluster_barrier       ? "not all threads of a cluster come to its barrier"
                                           : "not all lanes that a warp operation names come to it");
 }
 
@@ -225,7 +150,27 @@ Block* block_number(size_t i) {
 
 }  // namespace
 
-int lane() { return current % kLanes; }
+void die_in_block(const char* what) {
+  char text[512];
+  std::snprintf(text, sizeof text, "%s (block %u,%u,%u, thread %u,%u,%u of %zu)", what,
+                position.block.x, position.block.y, position.block.z, position.thread.x,
+                position.thread.y, position.thread.z, block->threads.size());
+  die(text);
+}
+
+void shuffle(std::vector<int>& list) {
+  for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[dice()() % i]);
+}
+
+void wait_as(State state) {
+  Thread& thread = thread_of(current);
+  // Lanes that ask again and again may vote on it.
+  if (state != State::ready && state != State::in_warp) idle = 0;
+  thread.state = state;
+  thread.fiber->leave();
+}
+
+void mix() { std::swap(block->ready.back(), block->ready[dice()() % block->ready.size()]); }
 
 int block_barrier(int predicate, std::source_location where) {
   if (block->done > 0) die_in_block("__syncthreads after other threads have ended");
@@ -259,83 +204,6 @@ void grid_barrier() {
   wait_as(State::at_grid_barrier);
 }
 
-uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source) {
-  const int own = lane(), first = current - own;
-  Warp& warp = block->warps[static_cast<size_t>(current / kLanes)];
-  const int beyond = static_cast<int>(block->threads.size()) - first;  // lanes that are not there
-  const unsigned there = beyond >= kLanes ? ~0u : (1u << beyond) - 1;
-  if ((mask >> own & 1) == 0) die_in_block("a lane calls a warp operation that does not name it");
-  if (call == WarpCall::shuffle && ((mask & there) >> source & 1) == 0) {
-    die_in_block("a shuffle reads from a lane that takes no part");
-  }
-  Meeting* meeting = nullptr;
-  for (int i = 0; i < warp.count; ++i) {
-    if (warp.meetings[i].mask == mask && warp.meetings[i].call == call) {
-      meeting = &warp.meetings[i];
-    }
-  }
-  if (meeting == nullptr) {
-    for (int i = 0; i < kLanes; ++i) {
-      if ((mask & there) >> i & 1 && thread_of(first + i).state == State::done) {
-        die_in_block("a warp operation names a lane that has ended");
-      }
-    }
-    meeting = &warp.meetings[warp.count++];
-    meeting->call = call;
-    meeting->mask = mask;
-    meeting->arrived = 0;
-  }
-  thread_of(current).source = source;
-  meeting->values[own] = value;
-  meeting->arrived |= 1u << own;
-  if (meeting->arrived == (mask & there)) {
-    uint64_t votes = 0;
-    for (int i = 0; i < kLanes; ++i) {
-      if (meeting->arrived >> i & 1 && meeting->values[i] != 0) votes |= 1u << i;
-    }
-    for (int i = 0; i < kLanes; ++i) {
-      if ((meeting->arrived >> i & 1) == 0) continue;
-      Thread& thread = thread_of(first + i);
-      thread.result = call == WarpCall::vote ? votes : meeting->values[thread.source];
-      block->ready.push_back(first + i);
-    }
-    *meeting = warp.meetings[--warp.count];
-    mix();
-  }
-  wait_as(State::in_warp);
-  return thread_of(current).result;
-}
-
-void multiply_tiles(const TileProduct* products, int count, int of_word) {
-  if (count > kMostTileProducts) die_in_block("too many products of tiles at once");
-  const int own = lane();
-  auto& tiles =
-      block->warps[static_cast<size_t>(current / kLanes)].tiles[thread_of(current).products++ % 2];
-  const auto take = [&](uint32_t word, float (&numbers)[2]) {
-    // Of one in TF32 the tensor cores do not look at the last 13 bits.
-    const uint32_t bits[2] = {of_word == 1 ? word & ~0x1fffu : word << 16,
-                              of_word == 1 ? 0 : word & ~0xffffu};
-    std::memcpy(numbers, bits, sizeof bits);
-  };
-  for (int n = 0; n < count; ++n) {
-    for (int i = 0; i < 4; ++i) take(products[n].a[i], tiles[n].a[own][i]);
-    for (int i = 0; i < 2; ++i) take(products[n].b[i], tiles[n].b[own][i]);
-  }
-  exchange(WarpCall::product, ~0u, 0, own);
-  const int g = own / 4, t = own % 4;
-  for (int n = 0; n < count; ++n) {
-    for (int i = 0; i < 4; ++i) {
-      double sum = 0;
-      for (int k = 0; k < 8; ++k) {
-        const auto& x = tiles[n].a[g * 4 + k % 4][i / 2 + k / 4 * 2];
-        const auto& y = tiles[n].b[(2 * t + i % 2) * 4 + k % 4][k / 4];
-        for (int j = 0; j < of_word; ++j) sum += static_cast<double>(x[j]) * y[j];
-      }
-      products[n].sums[i] += static_cast<float>(sum);
-    }
-  }
-}
-
 void let_others_run() {
   if (++idle > kMostIdle) die_in_block("threads wait for what no thread writes");
   // Mostly after all that can be done without it, as it would ask again and again.
@@ -350,24 +218,24 @@ void let_others_run() {
 
 void* shared_memory(const void* key, size_t bytes) {
   for (const SharedArray& array : block->arrays) {
-    if (array.key == key) return shared_bytes() + array.offset;
+    if (array.key == key) return shared_bytes(*block) + array.offset;
   }
   const size_t offset = block->shared_used;
   block->shared_used = (offset + bytes + 15) / 16 * 16;
   const size_t statics = block->shared_used - (block->dynamic_bytes + 15) / 16 * 16;
   if (statics > kMostStaticShared) die_in_block("more than 48 KB of arrays in shared memory");
   if (block->shared_used > kMostShared) die_in_block("more shared memory than a block can have");
-  std::memset(shared_bytes() + offset, 0xff, bytes);
+  std::memset(shared_bytes(*block) + offset, 0xff, bytes);
   block->arrays.push_back({key, offset});
-  return shared_bytes() + offset;
+  return shared_bytes(*block) + offset;
 }
 
 void* dynamic_shared() {
   if (block->dynamic_bytes == 0) die_in_block("a launch without the shared memory that it uses");
-  return shared_bytes();
+  return shared_bytes(*block);
 }
 
-void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
+void run_grid(dim3 grid, dim3 size, size_t shared, bool whole, unsigned of_cluster,
               const std::function<void()>& thread) {
   body = &thread;
   position.grid_size = grid;
@@ -382,12 +250,18 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
       do {
         while (!block->ready.empty()) run_some();
       } while (wake_idle());
-      if (!ended()) die_stuck();
+      if (!ended(*block)) die_stuck();
     }
     return;
   }
+  std::vector<Cluster> clusters(of_cluster > 0 ? order.size() / of_cluster : 0);
+  for (Cluster& cluster : clusters) cluster.blocks.resize(of_cluster);
   for (size_t i = 0; i < order.size(); ++i) {
     begin_block(block_number(i), block_index(order[i], grid), size, shared);
+    if (of_cluster == 0) continue;
+    const auto number = static_cast<size_t>(order[i]);
+    block->cluster = &clusters[number / of_cluster];
+    block->cluster->blocks[number % of_cluster] = block;
   }
   for (;;) {
     std::vector<int> able;
@@ -396,7 +270,7 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
       enter(block_number(i));
       if (!block->ready.empty()) able.push_back(static_cast<int>(i));
       if (block->at_grid_barrier == static_cast<int>(block->threads.size())) waiting += 1;
-      if (ended()) all_ended += 1;
+      if (ended(*block)) all_ended += 1;
     }
     if (all_ended == order.size()) return;
     if (!able.empty()) {
@@ -416,7 +290,7 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole,
     if (any_idle) continue;
     for (size_t i = 0; i < order.size(); ++i) {
       enter(block_number(i));
-      if (waiting < order.size() && !ended()) die_stuck();
+      if (waiting < order.size() && !ended(*block)) die_stuck();
       if (waiting < order.size()) continue;
       block->at_grid_barrier = 0;
       make_all_ready();

@@ -66,11 +66,13 @@ void submit(Stream* stream, const void* what, std::function<void()> run);
 // Dies if 8-byte words of an argument point to host memory that the device cannot reach, or to
 // device memory that has been freed.
 void check_argument(const void* argument, size_t bytes, const char* kernel);
-// False, with the error set, for sizes that a device would not launch.
-bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* kernel);
+// False, with the error set, for sizes that a device would not launch. `cluster`: blocks of one, or
+// 0.
+bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, unsigned cluster,
+                  const void* kernel);
 
 // Runs all blocks, one after the other or the whole grid at once; `thread` is one thread.
-void run_grid(dim3 grid, dim3 block, size_t shared, bool whole,
+void run_grid(dim3 grid, dim3 block, size_t shared, bool whole, unsigned cluster,
               const std::function<void()>& thread);
 
 template <class T>
@@ -86,13 +88,13 @@ void check_argument_of(T argument, const char* kernel) {
 
 template <class... P, class... A>
 void queue_kernel(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, Stream* stream,
-                  bool whole, A... args) {
+                  bool whole, unsigned cluster, A... args) {
   const void* what = reinterpret_cast<const void*>(kernel);
-  if (!check_launch(grid, block, shared, whole, what)) return;
+  if (!check_launch(grid, block, shared, whole, cluster, what)) return;
   const char* name = __PRETTY_FUNCTION__;
   submit(stream, what, [=] {
     (check_argument_of(args, name), ...);
-    run_grid(grid, block, shared, whole, [&] { kernel(args...); });
+    run_grid(grid, block, shared, whole, cluster, [&] { kernel(args...); });
   });
 }
 
@@ -108,6 +110,12 @@ int lane();
 int block_barrier(int predicate, std::source_location where);
 // Between all blocks of a launch of the whole grid.
 void grid_barrier();
+// Between all blocks of a cluster, in a launch of clusters.
+int cluster_rank();
+void cluster_arrive();
+void cluster_wait();
+// Where the block of that rank has what is at `own` in this block's shared memory.
+void* shared_of_rank(void* own, int rank);
 // Where a thread waits for what another one writes, as in a loop over __nanosleep.
 void let_others_run();
 
@@ -148,10 +156,10 @@ T from_lane(unsigned mask, T value, int source) {
 
 // ---- Device code ----
 
-#define threadIdx (::cuda_host::position.thread)
-#define blockIdx (::cuda_host::position.block)
-#define blockDim (::cuda_host::position.block_size)
-#define gridDim (::cuda_host::position.grid_size)
+inline constexpr const dim3& threadIdx = ::cuda_host::position.thread;
+inline constexpr const dim3& blockIdx = ::cuda_host::position.block;
+inline constexpr const dim3& blockDim = ::cuda_host::position.block_size;
+inline constexpr const dim3& gridDim = ::cuda_host::position.grid_size;
 
 inline void __syncthreads(std::source_location where = std::source_location::current()) {
   ::cuda_host::block_barrier(0, where);
@@ -299,9 +307,30 @@ struct cudaDeviceProp {
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
   cudaDevAttrL2CacheSize = 38,
-  cudaDevAttrCooperativeLaunch = 95
+  cudaDevAttrCooperativeLaunch = 95,
+  cudaDevAttrClusterLaunch = 120
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaLaunchAttributeID {
+  cudaLaunchAttributeCooperative = 2,
+  cudaLaunchAttributeClusterDimension = 4
+};
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  union {
+    int cooperative;
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
+  } val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
+};
 struct cudaGraphExecUpdateResultInfo {
   int result;
 };
@@ -332,6 +361,28 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*ke
                                                           int threads, size_t shared) {
   return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
       blocks, reinterpret_cast<const void*>(kernel), threads, shared);
+}
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void* kernel,
+                                           const cudaLaunchConfig_t* config);
+template <class... P>
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, void (*kernel)(P...),
+                                           const cudaLaunchConfig_t* config) {
+  return cudaOccupancyMaxActiveClusters(clusters, reinterpret_cast<const void*>(kernel), config);
+}
+// Clusters only where all blocks run at once.
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...),
+                               A&&... args) {
+  bool whole = false;
+  unsigned cluster = 0;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    const cudaLaunchAttribute& a = config->attrs[i];
+    if (a.id == cudaLaunchAttributeCooperative) whole = a.val.cooperative != 0;
+    if (a.id == cudaLaunchAttributeClusterDimension) cluster = a.val.clusterDim.x;
+  }
+  cuda_host::queue_kernel(kernel, config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                          config->stream, whole, cluster, static_cast<P>(args)...);
+  return cudaPeekAtLastError();
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);

@@ -52,6 +52,19 @@ size_t blocks_at_once(size_t threads, size_t shared) {
   return std::min<size_t>({32, 2048 / threads, kMostShared / std::max<size_t>(shared, 1)});
 }
 
+// FUSED_RNN_CUDA_HOST_CAPABILITY: 80 for the compute capability 8.0.
+int capability() {
+  const char* text = std::getenv("FUSED_RNN_CUDA_HOST_CAPABILITY");
+  return text != nullptr ? std::atoi(text) : 90;
+}
+
+// What every device with clusters can have.
+constexpr unsigned kMostBlocksOfCluster = 8;
+
+bool has_clusters_of(unsigned blocks) {
+  return capability() >= 90 && blocks <= kMostBlocksOfCluster;
+}
+
 // By kernel, where cudaFuncSetAttribute said so.
 std::map<const void*, size_t>& dynamic_limits() {
   static auto* instance = new std::map<const void*, size_t>;
@@ -168,7 +181,8 @@ bool fails(Call call) {
   return true;
 }
 
-bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* kernel) {
+bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, unsigned cluster,
+                  const void* kernel) {
   std::lock_guard guard(lock());
   if (fails(Call::launch)) {
     set_error(cudaErrorLaunchOutOfResources);
@@ -180,7 +194,9 @@ bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, const void* 
   const bool fine = threads >= 1 && threads <= 1024 && block.z <= 64 && grid.x <= 0x7fffffffu &&
                     grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y <= 65535 && grid.z <= 65535 &&
                     shared <= most;
-  if (!fine) {
+  const bool fine_cluster =
+      cluster == 0 || (whole && grid.x % cluster == 0 && has_clusters_of(cluster));
+  if (!fine || !fine_cluster) {
     set_error(cudaErrorInvalidConfiguration);
     return false;
   }
@@ -284,6 +300,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrCooperativeLaunch:
       *value = 1;
       return cudaSuccess;
+    case cudaDevAttrClusterLaunch:
+      *value = capability() >= 90;
+      return cudaSuccess;
   }
   return set_error(cudaErrorInvalidValue);
 }
@@ -294,10 +313,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::snprintf(properties->name, sizeof properties->name, "CUDA on the host");
   size_t free;
   cudaMemGetInfo(&free, &properties->totalGlobalMem);
-  const char* capability = std::getenv("FUSED_RNN_CUDA_HOST_CAPABILITY");
-  const int number = capability != nullptr ? std::atoi(capability) : 90;
-  properties->major = number / 10;
-  properties->minor = number % 10;
+  properties->major = capability() / 10;
+  properties->minor = capability() % 10;
   properties->memoryPoolsSupported = std::getenv("FUSED_RNN_CUDA_HOST_NO_POOLS") == nullptr;
   properties->multiProcessorCount = static_cast<int>(multiprocessors());
   properties->sharedMemPerBlock = kMostStaticShared;
@@ -308,6 +325,20 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int threads,
                                                           size_t shared) {
   *blocks = static_cast<int>(blocks_at_once(static_cast<size_t>(threads), shared));
+  return cudaSuccess;
+}
+
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*,
+                                           const cudaLaunchConfig_t* config) {
+  unsigned of_cluster = 1;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    const cudaLaunchAttribute& a = config->attrs[i];
+    if (a.id == cudaLaunchAttributeClusterDimension) of_cluster = a.val.clusterDim.x;
+  }
+  if (!has_clusters_of(of_cluster)) return set_error(cudaErrorInvalidConfiguration);
+  const size_t blocks =
+      multiprocessors() * blocks_at_once(config->blockDim.x, config->dynamicSmemBytes);
+  *clusters = static_cast<int>(blocks / of_cluster);
   return cudaSuccess;
 }
 

@@ -35,6 +35,7 @@ class Checks {
 };
 
 void add_block_checks(Checks& checks);        // blocks.cpp
+void add_cluster_checks(Checks& checks);      // clusters.cpp
 void add_memory_checks(Checks& checks);       // memory.cpp
 void add_stream_checks(Checks& checks);       // streams.cpp
 void add_graph_cache_checks(Checks& checks);  // graphs.cpp

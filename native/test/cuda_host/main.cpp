@@ -101,6 +101,7 @@ int run_all(const std::vector<std::string>& names) {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   Checks checks;
   add_block_checks(checks);
+  add_cluster_checks(checks);
   add_memory_checks(checks);
   add_stream_checks(checks);
   add_graph_cache_checks(checks);
