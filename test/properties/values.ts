@@ -53,8 +53,11 @@ async function sameValues(call: Call): Promise<void> {
 
 const STEP = 1e-4
 
-/** Central differences of the reference, which is exact enough for such a step. */
-function slope(call: Call, weights: Float32Array, input: number, element: number): number {
+/**
+ * Central differences of the reference, which is exact enough for such a step; null at a kink, as
+ * where two numbers are nearly the largest.
+ */
+function slope(call: Call, weights: Float32Array, input: number, element: number): number | null {
   const at = (by: number): number => {
     const moved = call.inputs.map((values, i) =>
       i === input
@@ -63,7 +66,9 @@ function slope(call: Call, weights: Float32Array, input: number, element: number
     )
     return call.theirs(...moved).data.reduce((total, y, k) => total + y * (weights[k] as number), 0)
   }
-  return (at(STEP) - at(-STEP)) / (2 * STEP)
+  const [below, here, above] = [at(-STEP), at(0), at(STEP)]
+  const bend = Math.abs(above - 2 * here + below) / STEP
+  return bend > 0.01 * Math.max(1, Math.abs(here)) ? null : (above - below) / (2 * STEP)
 }
 
 async function sameGradients(call: Call, seed: number): Promise<void> {
@@ -75,10 +80,11 @@ async function sameGradients(call: Call, seed: number): Promise<void> {
   result.backward(draw.toTensor({ shape: result.shape, dtype: 'float32', data: [...weights] }))
   await synchronize()
   for (const [i, input] of inputs.entries()) {
-    const exact = Float32Array.from((call.inputs[i] as Values).data, (_, k) =>
-      slope(call, weights, i, k),
-    )
     const gradient = await draw.fromTensor(input.grad ?? zeros(input.shape))
+    const exact = Float32Array.from(
+      (call.inputs[i] as Values).data,
+      (_, k) => slope(call, weights, i, k) ?? (gradient.data[k] as number),
+    )
     const found = difference(gradient, { ...gradient, data: [...exact] }, 1e-3)
     if (found !== null) throw new Error(`gradient ${i}: ${found}: ${text(call)}`)
   }
