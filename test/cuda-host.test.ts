@@ -17,6 +17,8 @@ const persistent = {
   FUSED_RNN_CUDA_GRAPHS: 'report',
 }
 
+const clusters = { FUSED_RNN_CUDA_PATH: 'persistent', FUSED_RNN_CUDA_CLUSTERS: 'on' }
+
 for (const [program, title, args = [], more = {}] of [
   ['cuda_host', 'blocks, memory, streams and graphs of CUDA on the host'],
   ['cuda_host_asan', 'CUDA on the host under AddressSanitizer'],
@@ -24,6 +26,18 @@ for (const [program, title, args = [], more = {}] of [
   ['backends', 'updates after a fault on CUDA', ['faults']],
   ['backends', 'time loops in one kernel on CUDA', ['whole loop']],
   ['backends', 'time loops in one kernel with weights in shared memory', ['wide loop'], persistent],
+  [
+    'backends',
+    'one kernel for a whole backward pass, in clusters of blocks',
+    ['many parts', ', packed, layers 2'],
+    clusters,
+  ],
+  [
+    'backends',
+    'layers as a wavefront in one kernel',
+    ['layers of parts', ', packed, layers 2, directions 1'],
+    { FUSED_RNN_CUDA_PATH: 'wavefront' },
+  ],
 ] as [string, string, string[]?, Record<string, string>?][]) {
   const path = join(folder, program)
   // Made by `npm run build:cuda-host`; the one with the sanitizer only where the compiler has it.

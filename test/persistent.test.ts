@@ -1,4 +1,4 @@
-/** FUSED_RNN_CUDA_PATH: a layer's time loop by one kernel, or as a captured graph. */
+/** FUSED_RNN_CUDA_PATH: a layer's time loop, or all layers', by one kernel, or as a captured graph. */
 import test from 'ava'
 import { emulated, onCpu, runScript } from './helpers.js'
 
@@ -43,12 +43,13 @@ const script = (precision: string, of: Layer[]): string => `
 async function results(
   path: string,
   precision = 'ieee',
-  { of = layers, multiprocessors = 4, env = {} } = {},
+  { of = layers, multiprocessors = 4, clusters = 'off', env = {} } = {},
 ): Promise<number[][]> {
   const { stdout, stderr } = await runScript(script(precision, of), {
-    // Fewer leave each group several tiles of sequences. A GPU has what it has.
     env: {
       FUSED_RNN_CUDA_PATH: path,
+      FUSED_RNN_CUDA_CLUSTERS: clusters,
+      // Fewer leave each group several tiles of sequences. A GPU has what it has.
       FUSED_RNN_CUDA_HOST_MULTIPROCESSORS: `${multiprocessors}`,
       ...env,
     },
@@ -133,6 +134,68 @@ gpuTest('what has not been timed is only used where it is asked for', async (t) 
   t.is(await loops(''), '1')
 })
 
+gpuTest('blocks in clusters add up the same', async (t) => {
+  const of: Layer[] = [
+    ['LSTM', 40, 18, 5, {}],
+    ['GRU', 20, 37, 4, { packed: true, bidirectional: true }],
+    ['RNN', 150, 2, 7, {}],
+  ]
+  // Parts of 8 units that fill their clusters, and that do not.
+  const wide: Layer[] = [
+    ['GRU', 512, 3, 2, {}],
+    ['LSTM', 520, 2, 2, {}],
+  ]
+  const room = { of: wide, multiprocessors: 132 }
+  const [graph, alone, clusters, again, coarse, expected, rounded, wideAlone] = await Promise.all([
+    results('graph', 'ieee', { of }),
+    results('persistent', 'ieee', { of }),
+    results('persistent', 'ieee', { of, clusters: 'on' }),
+    results('persistent', 'ieee', { of, clusters: 'on' }),
+    results('persistent', 'bf16', { of, clusters: 'on' }),
+    results('graph', 'ieee', room),
+    results('persistent', 'tf32', { ...room, clusters: 'on' }),
+    results('persistent', 'tf32', room),
+  ])
+  t.deepEqual(clusters, again, 'the same bits every time')
+  for (const [i, layer] of of.entries()) {
+    t.true(difference(graph[i] ?? [], clusters[i] ?? []) < 2e-5, String(layer))
+    t.true(difference(graph[i] ?? [], coarse[i] ?? []) < 8 * 2e-2, `${layer} in bfloat16`)
+  }
+  t.notDeepEqual(clusters, alone, 'another order of sums')
+  for (const [i, layer] of wide.entries()) {
+    t.true(difference(expected[i] ?? [], rounded[i] ?? []) < 2e-2, `${layer} in TF32`)
+    t.true(difference(wideAlone[i] ?? [], rounded[i] ?? []) < 2e-3, `${layer} beside no clusters`)
+  }
+})
+
+gpuTest('layers as a wavefront', async (t) => {
+  const of: Layer[] = [
+    ['LSTM', 40, 18, 5, { numLayers: 3, dropout: 0.3 }],
+    ['GRU', 20, 37, 4, { packed: true, numLayers: 2 }],
+    ['RNN', 33, 2, 7, { numLayers: 4 }],
+    // Not as one: a single layer, both directions.
+    ['LSTM', 20, 3, 5, {}],
+    ['GRU', 20, 3, 5, { numLayers: 2, bidirectional: true }],
+  ]
+  const room = { of, multiprocessors: 8 }
+  const [graph, kernel, again, tf32, bf16, tiles] = await Promise.all([
+    results('graph', 'ieee', room),
+    results('wavefront', 'ieee', room),
+    results('wavefront', 'ieee', room),
+    results('wavefront', 'tf32', room),
+    results('wavefront', 'bf16', room),
+    results('wavefront', 'ieee', { of, multiprocessors: 2 }),
+  ])
+  t.deepEqual(kernel, again, 'the same bits every time')
+  for (const [i, layer] of of.entries()) {
+    const expected = graph[i] ?? []
+    t.true(difference(expected, kernel[i] ?? []) < 2e-5, String(layer))
+    t.true(difference(expected, tiles[i] ?? []) < 2e-5, `${layer} on two multiprocessors`)
+    t.true(difference(expected, tf32[i] ?? []) < 2e-2, `${layer} in TF32`)
+    t.true(difference(expected, bf16[i] ?? []) < 8 * 2e-2, `${layer} in bfloat16`)
+  }
+})
+
 gpuTest(
   'every not-a-number comes through, also the one that stands for what is not there yet',
   async (t) => {
@@ -163,8 +226,16 @@ hostTest('a layer whose kernel is refused goes the other way, once and for all',
     ...errors.map((error) =>
       results('persistent', 'ieee', { env: { FUSED_RNN_CUDA_HOST_REFUSE: error } }),
     ),
+    results('persistent', 'ieee', { clusters: 'on', env: { FUSED_RNN_CUDA_HOST_REFUSE: '720' } }),
   ])
-  for (const [i, values] of refused.entries()) t.deepEqual(values, graph, errors[i])
+  for (const [i, values] of refused.entries())
+    t.deepEqual(values, graph, errors[i] ?? 'in clusters')
+  const of: Layer[] = [['LSTM', 40, 18, 9, { numLayers: 3, dropout: 0.3 }]]
+  const [wave, refusedWave] = await Promise.all([
+    results('graph', 'ieee', { of }),
+    results('wavefront', 'ieee', { of, env: { FUSED_RNN_CUDA_HOST_REFUSE: '720' } }),
+  ])
+  t.true(difference(wave?.[0] ?? [], refusedWave?.[0] ?? []) < 2e-5, 'a wavefront')
   const { stderr } = await runScript(script('ieee', [layers[0] as Layer, layers[0] as Layer]), {
     env: { FUSED_RNN_CUDA_HOST_REFUSE: '720', FUSED_RNN_CUDA_GRAPHS: 'report' },
   })
@@ -199,10 +270,28 @@ hostTest('a smaller cache leaves the kernels the smaller layers', async (t) => {
   t.notDeepEqual(one, kernel, 'backward not')
 })
 
+gpuTest('a GPU without clusters does without', async (t) => {
+  const of: Layer[] = [['LSTM', 40, 18, 5, {}]]
+  const env = { FUSED_RNN_CUDA_PATH: 'persistent', FUSED_RNN_CUDA_HOST_CAPABILITY: '80' }
+  const [asked, without] = await Promise.all(
+    ['on', 'off'].map((clusters) =>
+      runScript(script('ieee', of), { env: { ...env, FUSED_RNN_CUDA_CLUSTERS: clusters } }),
+    ),
+  )
+  t.is(asked?.code, 0, asked?.stderr)
+  if (process.env.FUSED_RNN_ADDON) t.is(asked?.stdout, without?.stdout)
+})
+
 gpuTest('another value is an error', async (t) => {
-  const { code, stderr } = await runScript(script('ieee', layers), {
-    env: { FUSED_RNN_CUDA_PATH: 'best' },
-  })
-  t.not(code, 0)
-  t.regex(stderr, /FUSED_RNN_CUDA_PATH: expected 'persistent' or 'graph', got 'best'/)
+  for (const [variable, expected] of [
+    ['FUSED_RNN_CUDA_PATH', "'persistent', 'wavefront' or 'graph'"],
+    ['FUSED_RNN_CUDA_CLUSTERS', "'on' or 'off'"],
+  ] as const) {
+    const env = { FUSED_RNN_CUDA_PATH: 'persistent', FUSED_RNN_CUDA_CLUSTERS: 'on' }
+    const { code, stderr } = await runScript(script('ieee', layers), {
+      env: { ...env, [variable]: 'best' },
+    })
+    t.not(code, 0)
+    t.true(stderr.includes(`${variable}: expected ${expected}, got 'best'`), stderr)
+  }
 })

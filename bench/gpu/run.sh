@@ -7,7 +7,8 @@
 # Steps, in this order, all of them unless some are named; each has a time limit:
 #   build        the addon and the native test
 #   smoke        whether cuda:0 is there and works; if not, nothing else is run
-#   backends     native/test: every operation beside the CPU's
+#   backends     native/test: every operation beside the CPU's, and recurrent layers by kernels in
+#                clusters and as wavefronts
 #   bench-tf32   the benchmark, products in TF32
 #   tests        the test suite on cuda:0
 #   exit         process.exit() in the middle of training, again and again
@@ -168,7 +169,12 @@ smoke() {
 
 program() { find build/gpu -name backends -type f | head -n 1; }
 
-backends() { logged backends.log 180 "$(program)" -v; }
+backends() {
+  logged backends.log 180 "$(program)" -v
+  FUSED_RNN_CUDA_PATH=persistent FUSED_RNN_CUDA_CLUSTERS=on logged backends-clusters.log 60 \
+    "$(program)" -v parts packed
+  FUSED_RNN_CUDA_PATH=wavefront logged backends-wavefront.log 60 "$(program)" -v parts packed deep
+}
 
 bench() {  # NAME SECONDS ARGUMENT…
   local name=$1 limit=$2
@@ -187,9 +193,13 @@ tests() {
 }
 
 layers() {
-  local way
-  for way in persistent graph; do
+  local way clusters
+  for way in persistent wavefront graph; do
     FUSED_RNN_CUDA_PATH=$way lines=15 logged "layers-$way.txt" 60 node dist-bench/gpu/layers.js
+  done
+  for clusters in on off; do
+    FUSED_RNN_CUDA_PATH=persistent FUSED_RNN_CUDA_CLUSTERS=$clusters lines=15 \
+      logged "layers-clusters-$clusters.txt" 60 node dist-bench/gpu/layers.js
   done
   lines=15 logged layers-pytorch.txt 90 python3 bench/gpu/layers.py
 }

@@ -91,6 +91,24 @@ __device__ inline bool arrived(const float4& x) {
          bits_of(x.w) != kAbsent;
 }
 
+// A count that one thread raises, and others wait for.
+__device__ inline void announce(uint32_t* to, uint32_t count) {
+#if defined(__CUDACC__)
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(count) : "memory");
+#else
+  *to = count;
+#endif
+}
+__device__ inline uint32_t ask(const uint32_t* from) {
+#if defined(__CUDACC__)
+  uint32_t count;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(count) : "l"(from) : "memory");
+  return count;
+#else
+  return *from;
+#endif
+}
+
 // A number and its tag.
 using Tagged = uint64_t;
 __device__ inline Tagged tagged(float x, uint32_t tag) {

@@ -57,7 +57,12 @@ void launch_clusters(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
                      cudaStream_t stream, A... args) {
   const ClusterLaunch launch(grid, block, shared, stream);
   cudaLaunchKernelEx(launch.config(), kernel, static_cast<P>(args)...);
-  check_together(cudaGetLastError(), reinterpret_cast<const void*>(kernel));
+  const cudaError_t error = cudaGetLastError();
+  // No driver has been asked yet whether it takes clusters in a cooperative launch.
+  if (error == cudaErrorInvalidConfiguration) {
+    throw LaunchRefused(error, reinterpret_cast<const void*>(kernel));
+  }
+  check_together(error, reinterpret_cast<const void*>(kernel));
 }
 
 __device__ inline int cluster_rank() {

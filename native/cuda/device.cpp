@@ -162,9 +162,12 @@ CudaDevice::~CudaDevice() {
 
 void CudaDevice::open() {
   check(cudaSetDevice(index_), "cudaSetDevice");
-  int together = 0;
+  int together = 0, clusters = 0;
   check(cudaDeviceGetAttribute(&together, cudaDevAttrCooperativeLaunch, index_),
         "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, index_),
+        "cudaDeviceGetAttribute");
+  has_clusters_ = clusters != 0;
   if (together != 0) {
     check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index_),
           "cudaDeviceGetAttribute");

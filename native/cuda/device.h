@@ -38,6 +38,7 @@ class CudaDevice : public Device {
   int multiprocessors() const { return multiprocessors_; }
   // Of the cache that all multiprocessors share.
   int64_t cache_bytes() const { return cache_bytes_; }
+  bool has_clusters() const { return has_clusters_; }  // clusters.h
 
   // ---- For the operations, on the queue's thread ----
 
@@ -86,6 +87,7 @@ class CudaDevice : public Device {
   std::string name_;
   int index_;
   int multiprocessors_ = 0, cache_bytes_ = 0;
+  bool has_clusters_ = false;
   cudaStream_t stream_ = nullptr;
   cudaStream_t side_streams_[kSideStreams] = {};
   cudaEvent_t order_event_ = nullptr;

@@ -27,6 +27,12 @@ void run(CudaDevice& device, GraphKey key, Queue queue) {
   device.graphs().run(std::move(key), device.stream(), queue);
 }
 
+// The other way is taken, and reads nothing that has been written.
+void refuse(const LaunchRefused& e, CudaDevice& device) {
+  device.refused.insert(e.kernel);
+  count_refused_kernel();
+}
+
 // ---- The directions of a layer ------------------------------------------------------------------
 
 Pass pass_of(const ForwardLoop&) { return Pass::forward; }
@@ -40,9 +46,7 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
     try {
       return run_persistent(directions, *division, device);
     } catch (const LaunchRefused& e) {
-      // Nothing that the other way reads has been written.
-      device.refused.insert(e.kernel);
-      count_refused_kernel();
+      refuse(e, device);
     }
   }
   const int64_t steps = directions[0].plan.count();
@@ -112,9 +116,25 @@ void queue_wave(CudaDevice& device, const std::vector<Loop>& layers, const std::
   beside.join();
 }
 
+// Whether all of it was one launch.
+template <class Loop>
+bool run_as_wavefront(const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
+                      CudaDevice& device) {
+  const auto division = wavefront_division(layers[0].shape, pass_of(layers[0]), device);
+  if (!division) return false;
+  try {
+    run_wavefront(layers, feeds, *division, device);
+    return true;
+  } catch (const LaunchRefused& e) {
+    refuse(e, device);
+    return false;
+  }
+}
+
 template <class Loop>
 void run_layers(const std::vector<Loop>& layers, const std::vector<Feed>& feeds, Context& context) {
   CudaDevice& device = device_of(context);
+  if (run_as_wavefront(layers, feeds, device)) return;
   const std::vector<Lane> lanes = side_lanes(device, static_cast<int64_t>(layers.size()));
   GraphKey key;
   for (size_t k = 0; k < layers.size(); ++k) {
@@ -138,6 +158,7 @@ void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& contex
 }
 
 bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device) {
+  if (wavefront_division(s, pass, device)) return true;
   return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave &&
          !persistent_division(s, pass, device);
 }

@@ -9,16 +9,32 @@ namespace fused_rnn::cuda {
 namespace {
 
 // The way that FUSED_RNN_CUDA_PATH asks for, for tests and comparisons.
-enum class Way { best, persistent, graph };
+enum class Way { best, persistent, wavefront, graph };
 
 Way way_asked_for() {
   const char* value = std::getenv("FUSED_RNN_CUDA_PATH");
   const std::string name = value == nullptr ? "" : value;
   if (name.empty()) return Way::best;
   if (name == "persistent") return Way::persistent;
+  if (name == "wavefront") return Way::wavefront;
   if (name == "graph") return Way::graph;
-  throw std::runtime_error("FUSED_RNN_CUDA_PATH: expected 'persistent' or 'graph', got '" + name +
-                           "'");
+  throw std::runtime_error(
+      "FUSED_RNN_CUDA_PATH: expected 'persistent', 'wavefront' or 'graph', got '" + name + "'");
+}
+
+Way way() {
+  static const Way asked_for = way_asked_for();
+  return asked_for;
+}
+
+// Whether FUSED_RNN_CUDA_CLUSTERS asks for clusters wherever there can be some. They have not been
+// timed.
+bool clusters_asked_for() {
+  const char* value = std::getenv("FUSED_RNN_CUDA_CLUSTERS");
+  const std::string name = value == nullptr ? "" : value;
+  if (name.empty() || name == "off") return false;
+  if (name == "on") return true;
+  throw std::runtime_error("FUSED_RNN_CUDA_CLUSTERS: expected 'on' or 'off', got '" + name + "'");
 }
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -60,41 +76,84 @@ int64_t most_bytes_of_step(int64_t cache_bytes) {
 int64_t bytes_of_step(const RnnShape& s, Pass pass, const Division& d) {
   const int64_t rows = int64_t{d.groups} * d.tiles * kTileRows;
   const int64_t number = pass == Pass::forward ? sizeof(float) : 2 * sizeof(float);
-  return s.directions * rows * d.parts * d.units() * d.parts * number;
+  return s.directions * rows * d.parts * d.units() * d.sources() * number;
+}
+
+int room_for(CellKind cell, Pass pass, const Division& d, CudaDevice& device) {
+  return pass == Pass::forward ? persistent_room_forward(cell, d, device)
+                               : persistent_room_backward(cell, d, device);
+}
+
+// Groups for the batch of so many loops; false where not even one fits.
+bool divide_batch(const RnnShape& s, int64_t loops, int room, Division& d) {
+  const int64_t most_groups = room / (d.parts * loops);
+  if (most_groups <= 0) return false;
+  const int64_t batch_tiles = divide_up(s.batch, kTileRows);
+  d.tiles = static_cast<int>(divide_up(batch_tiles, most_groups));
+  d.groups = static_cast<int>(divide_up(batch_tiles, d.tiles));
+  return true;
+}
+
+// The same with the parts in clusters, where they are asked for and there is room. The weights that
+// some kernels keep in shared memory are in its way.
+Division in_clusters(const RnnShape& s, const Division& d, CudaDevice& device) {
+  static const bool asked_for = clusters_asked_for();
+  if (!asked_for || !device.has_clusters() || kShares[d.share].asked_for) return d;
+  Division clustered = d;
+  clustered.clusters = true;
+  clustered.parts = static_cast<int>(divide_up(d.parts, kBlocksOfCluster)) * kBlocksOfCluster;
+  const int room = persistent_room_backward(s.cell, clustered, device);
+  return divide_batch(s, s.directions, room, clustered) ? clustered : d;
+}
+
+// Whether there may be a kernel for such layers.
+bool may_persist(const RnnShape& s) {
+  // A norm would need a second meeting of all blocks in every step.
+  const bool norms = s.cell == CellKind::layer_norm_lstm;
+  // The kernels count in 32 bits.
+  const bool small = s.rows * s.hidden * kMostBlocks <= INT32_MAX;
+  return way() != Way::graph && s.proj == 0 && !norms && small;
 }
 
 }  // namespace
 
 std::optional<Division> persistent_division(const RnnShape& s, Pass pass, CudaDevice& device) {
-  static const Way way = way_asked_for();
-  // A norm would need a second meeting of all blocks in every step.
-  const bool norms = s.cell == CellKind::layer_norm_lstm;
-  if (way == Way::graph || s.proj > 0 || norms) return {};
-  // The kernels count in 32 bits.
-  if (s.rows * s.hidden * kMostBlocks > INT32_MAX) return {};
+  if (!may_persist(s)) return {};
   Division d{};
-  int64_t most_groups = 0;
-  for (const size_t share : shares_for(s.hidden, device.precision.rnn, way)) {
+  bool fits = false;
+  for (const size_t share : shares_for(s.hidden, device.precision.rnn, way())) {
     d.share = share;
     d.parts = static_cast<int>(divide_up(s.hidden, d.units()));
-    const int room = pass == Pass::forward ? persistent_room_forward(s.cell, d, device)
-                                           : persistent_room_backward(s.cell, d, device);
+    const int room = room_for(s.cell, pass, d, device);
     if (room == kRefused) return {};
-    most_groups = room / (d.parts * s.directions);
-    if (most_groups > 0) break;
+    fits = divide_batch(s, s.directions, room, d);
+    if (fits) break;
   }
-  if (most_groups == 0) return {};
-  const int64_t batch_tiles = divide_up(s.batch, kTileRows);
-  d.tiles = static_cast<int>(divide_up(batch_tiles, most_groups));
-  d.groups = static_cast<int>(divide_up(batch_tiles, d.tiles));
+  if (!fits) return {};
   if (bytes_of_step(s, pass, d) > INT32_MAX) return {};
-  if (way == Way::persistent) return d;
-  int64_t steps = 0;
-  while (steps < std::min(s.steps, kFewestSteps) && s.batch_sizes[steps] > 0) ++steps;
-  if (steps < kFewestSteps ||
-      bytes_of_step(s, pass, d) > most_bytes_of_step(device.cache_bytes())) {
-    return {};
+  if (way() == Way::best) {
+    int64_t steps = 0;
+    while (steps < std::min(s.steps, kFewestSteps) && s.batch_sizes[steps] > 0) ++steps;
+    if (steps < kFewestSteps ||
+        bytes_of_step(s, pass, d) > most_bytes_of_step(device.cache_bytes())) {
+      return {};
+    }
   }
+  return pass == Pass::backward ? in_clusters(s, d, device) : d;
+}
+
+std::optional<Division> wavefront_division(const RnnShape& s, Pass pass, CudaDevice& device) {
+  if (way() != Way::wavefront || !may_persist(s)) return {};
+  if (s.layers < 2 || s.layers > kMostLoops || s.directions > 1) return {};
+  // Half of a block's warps share the states, the others the output of the layer below.
+  const std::vector<size_t> shares = shares_for(2 * s.hidden, device.precision.rnn, way());
+  if (shares.empty()) return {};
+  Division d{};
+  d.wavefront = true;
+  d.share = shares[0];
+  d.parts = static_cast<int>(divide_up(s.hidden, d.units()));
+  if (!divide_batch(s, s.layers, room_for(s.cell, pass, d, device), d)) return {};
+  if (bytes_of_step(s, pass, d) > INT32_MAX) return {};
   return d;
 }
 

@@ -9,12 +9,14 @@
 
 #include <optional>
 
+#include "cuda/clusters.h"
 #include "cuda/sequence.h"
 
 namespace fused_rnn::cuda {
 
 constexpr int kPersistentThreads = 256;
 constexpr int kTileRows = 16;  // sequences that are multiplied at once
+constexpr int kMostLoops = 8;  // layers, or directions, of a launch
 
 // A block's share of a layer: a part of so many units, and so many times 8 states for each warp.
 struct ShareSizes {
@@ -37,13 +39,17 @@ constexpr ShareSizes kShares[] = {
 };
 constexpr size_t kShareCount = sizeof kShares / sizeof kShares[0];
 
-// How a layer is divided among the blocks.
+// How a layer, or each of the layers of a wavefront, is divided among the blocks.
 struct Division {
-  size_t share;  // of kShares
-  int parts;     // blocks of a group
-  int groups;    // of one direction
-  int tiles;     // a group has so many times kTileRows sequences
+  size_t share;   // of kShares
+  int parts;      // blocks of a group; in clusters some may be without units
+  int groups;     // of one direction
+  int tiles;      // a group has so many times kTileRows sequences
+  bool clusters;  // of kBlocksOfCluster parts, which leave one share together: backward
+  bool wavefront;
   int units() const { return kShares[share].units; }
+  // From so many come the shares of a unit's gradient.
+  int sources() const { return clusters ? parts / kBlocksOfCluster : parts; }
 };
 
 // Nothing where a kernel would not fit the GPU, or is known to be slower than the step by step way.
@@ -53,6 +59,15 @@ void run_persistent(const std::vector<ForwardLoop>& directions, const Division& 
                     CudaDevice& device);
 void run_persistent(const std::vector<BackwardLoop>& directions, const Division& division,
                     CudaDevice& device);
+
+// The layers of a call in one launch, the blocks of a layer behind those of the one that feeds it.
+// Nothing where a kernel would not fit the GPU, or where it is not asked for.
+std::optional<Division> wavefront_division(const RnnShape& shape, Pass pass, CudaDevice& device);
+// In the order in which they run; feeds[i] leads from the layer before to the i-th.
+void run_wavefront(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+                   const Division& division, CudaDevice& device);
+void run_wavefront(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+                   const Division& division, CudaDevice& device);
 
 // As Step, in half the room.
 struct StepRows {

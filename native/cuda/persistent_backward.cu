@@ -1,282 +1,14 @@
-// The time loop of the backward pass in one kernel.
-//
-// A step of a block: (1) a thread for each unit of each row adds up what the parts of the group
-// leave for that unit in the step that is later in time, asking until it is there, and computes the
-// cell's gradients, (2) they meet in shared memory, and each warp multiplies them by the block's
-// rows of W_hh, for an eighth of the states, (3) the products, this part's shares of the gradient
-// of h(t-1), are left for the parts that have those units.
-#include "cuda/persistent_kernels.h"
+// The backward pass whose shares go by way of memory alone, and the launches of all ways.
+#include "cuda/persistent_backward.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
-struct BackwardDirection {
-  Steps steps;
-  const float* w_hh;  // [G*H, H], its gates in the order of the gate matrix's blocks
-  float* gates;
-  const float *h_prev, *c_prev, *dy, *dhn, *dcn;
-  float *dh, *dc;
-  // [2, groups, parts (whose units), parts (who left it), rows of a group, pairs of units]
-  TaggedPair* left;
-};
-
-struct PersistentBackward {
-  BackwardDirection directions[2];
-  int hidden, dy_ld;
-  int parts, groups, tiles;
-  bool needs_dh0;
-};
-
-// Of 8 states and 8 words of columns each: of a warp, kColumns rows of W_hh and kStates columns.
-template <class S>
-using BackwardWeights = Weights<S, S::kColumnWordTiles>;
-
-template <class S>
-__device__ void load_weights(const float* w_hh, int hidden, int first_unit, const LanePlace& lane,
-                             BackwardWeights<S>& w) {
-#pragma unroll
-  for (int step = 0; step < S::kSteps; ++step) {
-    // All loads at once would take too many registers.
-    if constexpr (S::kSharedBytes > 0) __syncwarp();
-    const int n = lane.warp * S::kStates + step * 8 + lane.g;
-    const auto weight = [&](int k) {
-      const int gate = k / S::kUnits, unit = first_unit + k % S::kUnits;
-      const bool there = unit < hidden && n < hidden;
-      return present(there ? w_hh[(gate * hidden + unit) * hidden + n] : 0.0f);
-    };
-#pragma unroll
-    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int k = (tile * 8 + lane.t + 4 * i) * S::kOfWord;
-        const Word<S::kPrecision> word(weight(k), S::kOfWord > 1 ? weight(k + 1) : 0.0f);
-#pragma unroll
-        for (int p = 0; p < S::kParts; ++p) w(step, tile)[p][i] = word.part[p];
-      }
-    }
-  }
-}
-
-// Column `column` of a row of words, and of its other part.
-template <Fp32Precision precision>
-__device__ void set_column(uint32_t* row, int column, int to_next_part, float x) {
-  if constexpr (kOfWord<precision> == 2) {
-    const uint16_t bits = round_to_bf16(x);
-    std::memcpy(reinterpret_cast<char*>(row) + 2 * column, &bits, sizeof bits);
-  } else {
-    const Word<precision> word(x, 0);
-#pragma unroll
-    for (int p = 0; p < kParts<precision>; ++p) row[p * to_next_part + column] = word.part[p];
-  }
-}
-
-// A tile's products of the gates' gradients in shared memory, in parts, and one warp's columns of
-// W_hh. store(tile of columns, low or high row, x, y): two that are side by side.
-template <class S, int kStride, class Store>
-__device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
-                               BackwardWeights<S>& w, Store store) {
-  // Tiles of columns; the sums of more take too many registers.
-  constexpr int kAtOnce = S::kParts > 1 && S::kSteps > 4 ? 2 : 4;
-  static_assert(S::kSteps % kAtOnce == 0);
-#pragma unroll
-  for (int first = 0; first < S::kSteps; first += kAtOnce) {
-    float sums[kAtOnce][4] = {};
-#pragma unroll
-    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
-      uint32_t a[S::kParts][4];
-#pragma unroll
-      for (int p = 0; p < S::kParts; ++p) {
-        const uint32_t* from =
-            gradients + p * kTileRows * kStride + lane.g * kStride + tile * 8 + lane.t;
-        a[p][0] = from[0];
-        a[p][1] = from[8 * kStride];
-        a[p][2] = from[4];
-        a[p][3] = from[8 * kStride + 4];
-      }
-      multiply_tiles<S::kPrecision>(sums, a, [&](int i) -> auto& { return w(first + i, tile); });
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      store(first + i, 0, sums[i][0], sums[i][1]);
-      store(first + i, 8, sums[i][2], sums[i][3]);
-    }
-  }
-}
-
-// What a unit of a row has from outside, and from this thread's step before.
-template <class Cell>
-struct BackwardElement {
-  float s[Cell::kBlocks];
-  float dy, dh_end, h, c, dc, direct;
-};
-
 template <class Cell, class S>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_backward_kernel(const __grid_constant__ PersistentBackward a) {
-  // So that the lanes of a warp read from different banks.
-  constexpr int kStride = S::kColumns / S::kOfWord + 4;
-  // The shares of two units that are side by side are added up by so many threads, some lanes
-  // apart; each of the first two has one of the units.
-  constexpr int kPairs = S::kUnits / 2;
-  constexpr int kAdders = kPersistentThreads / (kTileRows * kPairs);
-  constexpr int kLanesApart = kWarp / kAdders;
-  static_assert(kAdders >= 2 && kLanesApart % kPairs == 0);
-  FUSED_RNN_SHARED(uint32_t, shared, S::kParts * kTileRows * kStride);
-  const Place place(a.parts, a.groups, a.tiles, S::kUnits);
-  const LanePlace lane;
-  const BackwardDirection& d = a.directions[place.direction];
-  BackwardWeights<S> w;
-  load_weights<S>(d.w_hh, a.hidden, place.first_unit, lane, w);
-  // Warps beyond the states have nothing to multiply.
-  const bool multiplies = lane.warp * S::kStates < a.hidden;
-
-  const int lane_number = static_cast<int>(threadIdx.x) % kWarp;
-  const int adder = lane_number / kLanesApart, pair = lane_number % kPairs;
-  const int own_row = (lane.warp * kLanesApart + lane_number % kLanesApart) / kPairs;
-  const int own_unit = 2 * pair + adder;
-  const int unit = place.first_unit + own_unit;
-  const bool has_unit = adder < 2 && unit < a.hidden;
-  const int sequence = place.first_row + own_row;
-
-  // Where this group's parts leave their shares, in turn in one of two halves: who writes to a half
-  // again has been told shares that are of what was read from it. Tags begin at 1.
-  const int share = place.most_rows * kPairs, shares = a.parts * share;
-  const int half = a.groups * a.parts * shares;
-  TaggedPair* const left = d.left + place.group * a.parts * shares;
-  const TaggedPair* const for_this =
-      left + place.part * shares + adder * share + own_row * kPairs + pair;
-  TaggedPair* const by_this = left + lane.warp * S::kStates / S::kUnits * shares +
-                              place.part * share + lane.g * kPairs +
-                              lane.warp * S::kStates % S::kUnits / 2 + lane.t;
-  // The tiles of columns from here on are of parts that there are not.
-  const int column_tiles = (a.parts * S::kUnits - lane.warp * S::kStates) / 8;
-  // What was left for a row of this thread's unit under a tag.
-  const auto add_shares = [&](uint32_t tag, int tile) {
-    constexpr int kAtOnce = 8;
-    const TaggedPair* from = for_this + (tag % 2 != 0 ? half : 0) + tile * kTileRows * kPairs;
-    float x = 0, y = 0;
-    for (int left_over = a.parts - adder; left_over > 0; left_over -= kAdders * kAtOnce) {
-      TaggedPair shares_of[kAtOnce];
-      for (bool all = false; !all; ask_again()) {
-        all = true;
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-          shares_of[i] = ask(from + i * kAdders * share, i * kAdders < left_over, tag);
-        }
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-          all = all && tag_of(shares_of[i].x) == tag && tag_of(shares_of[i].y) == tag;
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        x += number_of(shares_of[i].x);
-        y += number_of(shares_of[i].y);
-      }
-      from += kAtOnce * kAdders * share;
-    }
-#pragma unroll
-    for (int apart = kLanesApart; apart < kWarp; apart *= 2) {
-      x += __shfl_xor_sync(0xffffffffu, x, apart);
-      y += __shfl_xor_sync(0xffffffffu, y, apart);
-    }
-    return adder == 0 ? x : y;
-  };
-  // Nothing is calculated with what it reads, so that nothing waits for it before the shares.
-  const auto start = [&](int row, int of_group, bool later) {
-    BackwardElement<Cell> e;
-    const float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
-    const int of_state = (place.first_row + of_group) * a.hidden + unit;
-#pragma unroll
-    for (int b = 0; b < Cell::kBlocks; ++b) e.s[b] = gates[b * a.hidden];
-    e.dy = d.dy != nullptr ? d.dy[row * a.dy_ld + unit] : 0.0f;
-    e.dh_end = !later && d.dhn != nullptr ? d.dhn[of_state] : 0.0f;
-    e.h = Cell::kDirectH ? d.h_prev[row * a.hidden + unit] : 0.0f;
-    e.c = Cell::kHasC ? d.c_prev[row * a.hidden + unit] : 0.0f;
-    e.dc = 0;
-    if (Cell::kHasC) {
-      if (later) {
-        e.dc = d.dc[of_state];
-      } else if (d.dcn != nullptr) {
-        e.dc = d.dcn[of_state];
-      }
-    }
-    e.direct = Cell::kDirectH && later ? d.dh[of_state] : 0.0f;
-    return e;
-  };
-
-  StepRows after{0, 0}, now = d.steps[d.steps.count - 1];
-  uint32_t tag = 0;
-  for (int i = d.steps.count - 1; i >= 0; --i) {
-    const StepRows current = now;
-    const int rows = place.rows_of(current), later_rows = place.rows_of(after);
-    after = current;
-    now = d.steps[i - 1];
-    const bool passes_on = i > 0 || a.needs_dh0;
-    const int most = max(rows, a.needs_dh0 ? later_rows : 0);
-    for (int tile = 0; tile * kTileRows < most; ++tile) {
-      const int of_group = tile * kTileRows + own_row;
-      const int row = current.row + sequence + tile * kTileRows;
-      const bool own = has_unit && of_group < rows, later = of_group < later_rows;
-      BackwardElement<Cell> e{};
-      if (own) e = start(row, of_group, later);
-      // All rows of a tile are left, also those without a sequence.
-      const float shares_sum = tile * kTileRows < later_rows ? add_shares(tag, tile) : 0.0f;
-      const float from_later = later ? shares_sum : 0.0f;
-      const int of_state = (sequence + tile * kTileRows) * a.hidden + unit;
-      if (own) {
-        float dh_prev = 0, dc_prev = 0;
-        Cell::backward(e.s, e.h, e.c, e.dy + e.dh_end + e.direct + from_later, e.dc, dh_prev,
-                       dc_prev);
-        if (Cell::kDirectH) d.dh[of_state] = dh_prev;
-        if (Cell::kHasC) d.dc[of_state] = dc_prev;
-      } else if (has_unit && later && a.needs_dh0) {
-        // The sequence begins with the step that is later.
-        d.dh[of_state] = from_later + (Cell::kDirectH ? d.dh[of_state] : 0.0f);
-      }
-      const auto store_gates = [&] {
-        float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
-#pragma unroll
-        for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = e.s[b];
-      };
-      if (tile * kTileRows >= rows || !passes_on) {
-        if (own) store_gates();
-        continue;
-      }
-      __syncthreads();  // the gradients before have been read
-      if (adder < 2) {
-#pragma unroll
-        for (int gate = 0; gate < Cell::kGates; ++gate) {
-          set_column<S::kPrecision>(shared + own_row * kStride, gate * S::kUnits + own_unit,
-                                    kTileRows * kStride, present(own ? e.s[gate] : 0.0f));
-        }
-      }
-      __syncthreads();
-      if (multiplies) {
-        TaggedPair* const to = by_this + (tag % 2 != 0 ? 0 : half) + tile * kTileRows * kPairs;
-        multiply_gates<S, kStride>(
-            shared, lane, w, [&](int columns, int row_of_tile, float x, float y) {
-              if (columns >= column_tiles) return;
-              announce(to + columns * 8 / S::kUnits * shares + columns * 8 % S::kUnits / 2 +
-                           row_of_tile * kPairs,
-                       x, y, tag + 1);
-            });
-      }
-      if (own) store_gates();
-    }
-    if (rows > 0 && passes_on) tag += 1;
-  }
-  const int rows = place.rows_of(after);
-  if (!a.needs_dh0) return;
-  for (int tile = 0; tile * kTileRows < rows; ++tile) {
-    const float sum = add_shares(tag, tile);
-    if (!has_unit || tile * kTileRows + own_row >= rows) continue;
-    float& to = d.dh[(sequence + tile * kTileRows) * a.hidden + unit];
-    to = sum + (Cell::kDirectH ? to : 0.0f);
-  }
+  run_backward<Cell, S, BackwardWay::memory>(a);
 }
-
-using BackwardKernel = WholeLoop<PersistentBackward>;
 
 template <class Cell>
 BackwardKernel backward_kernel(const Division& division) {
@@ -291,54 +23,127 @@ BackwardKernel backward_kernel(const Division& division) {
 }
 
 BackwardKernel backward_kernel(CellKind kind, const Division& division) {
+  if (division.wavefront) return wavefront_backward_kernel(kind, division);
+  if (division.clusters) return clustered_backward_kernel(kind, division);
   return with_cell(kind, [&](auto cell) { return backward_kernel<decltype(cell)>(division); });
 }
 
 }  // namespace
 
 int persistent_room_backward(CellKind cell, const Division& division, CudaDevice& device) {
-  return room_for(backward_kernel(cell, division), device);
+  const BackwardKernel kernel = backward_kernel(cell, division);
+  if (!division.clusters) return room_for(kernel, device);
+  if (kernel.kernel == nullptr ||
+      device.refused.contains(reinterpret_cast<const void*>(kernel.kernel))) {
+    return 0;
+  }
+  return room_for_clusters(kernel.kernel, dim3(kPersistentThreads), kernel.shared) *
+         kBlocksOfCluster;
 }
 
-void run_persistent(const std::vector<BackwardLoop>& loops, const Division& division,
-                    CudaDevice& device) {
-  const RnnShape& s = loops[0].shape;
-  const Lane lane = main_lane(device);
-  const PersistentPlans plans(loops, device);
-  const int64_t left = int64_t{2} * division.groups * division.parts * division.parts *
-                       division.tiles * kTileRows * division.units() / 2;
-  const int64_t all_left = left * static_cast<int64_t>(loops.size());
-  DeviceScratch left_memory(device, all_left * int64_t{sizeof(TaggedPair) / sizeof(float)});
-  // Without tags.
-  check(cudaMemsetAsync(left_memory.data(), 0, static_cast<size_t>(all_left) * sizeof(TaggedPair),
-                        lane.stream),
-        "cudaMemsetAsync");
+namespace {
+
+// Of one loop.
+int64_t pairs_left(const Division& division) {
+  return int64_t{2} * division.groups * division.parts * division.sources() * division.tiles *
+         kTileRows * division.units() / 2;
+}
+
+// Where so many loops leave shares, without tags.
+class Shares {
+ public:
+  Shares(const Division& division, size_t loops, CudaDevice& device)
+      : of_loop_(pairs_left(division)),
+        memory_(device, of_loop_ * static_cast<int64_t>(loops) * kFloats) {
+    check(cudaMemsetAsync(memory_.data(), 0,
+                          static_cast<size_t>(of_loop_) * loops * sizeof(TaggedPair),
+                          device.stream()),
+          "cudaMemsetAsync");
+  }
+  TaggedPair* of(size_t loop) const {
+    return reinterpret_cast<TaggedPair*>(memory_.data()) + static_cast<int64_t>(loop) * of_loop_;
+  }
+
+ private:
+  static constexpr int64_t kFloats = sizeof(TaggedPair) / sizeof(float);
+  int64_t of_loop_;
+  DeviceScratch memory_;
+};
+
+PersistentBackward arguments_of(const BackwardLoop& first, const Division& division) {
   PersistentBackward a{};
-  a.hidden = static_cast<int>(s.hidden);
-  a.dy_ld = static_cast<int>(s.directions * s.hidden);
+  a.hidden = static_cast<int>(first.shape.hidden);
+  a.dy_ld = static_cast<int>(first.shape.directions * first.shape.hidden);
   a.parts = division.parts;
   a.groups = division.groups;
   a.tiles = division.tiles;
-  a.needs_dh0 = loops[0].needs_dh0;
+  a.needs_dh0 = first.needs_dh0;
+  return a;
+}
+
+BackwardDirection direction_of(const BackwardLoop& l, const StepRows* plan, bool reverse,
+                               TaggedPair* left) {
+  return {
+      .steps = {plan, static_cast<int>(l.plan.count()), static_cast<int>(l.shape.batch), reverse},
+      .w_hh = l.w_hh,
+      .gates = l.saved.gates,
+      .h_prev = l.saved.h_prev,
+      .c_prev = l.saved.c_prev,
+      .dy = l.dy,
+      .dhn = l.dhn,
+      .dcn = l.dcn,
+      .dh = l.dh,
+      .dc = l.dc,
+      .left = left};
+}
+
+}  // namespace
+
+void run_persistent(const std::vector<BackwardLoop>& loops, const Division& division,
+                    CudaDevice& device) {
+  const PersistentPlans plans(loops, device);
+  const Shares left(division, loops.size(), device);
+  PersistentBackward a = arguments_of(loops[0], division);
   for (size_t i = 0; i < loops.size(); ++i) {
-    const BackwardLoop& l = loops[i];
-    a.directions[i] = {
-        .steps = {plans.plan(i), static_cast<int>(l.plan.count()), static_cast<int>(s.batch),
-                  i == 1},
-        .w_hh = l.w_hh,
-        .gates = l.saved.gates,
-        .h_prev = l.saved.h_prev,
-        .c_prev = l.saved.c_prev,
-        .dy = l.dy,
-        .dhn = l.dhn,
-        .dcn = l.dcn,
-        .dh = l.dh,
-        .dc = l.dc,
-        .left = reinterpret_cast<TaggedPair*>(left_memory.data()) + static_cast<int64_t>(i) * left};
+    a.loops[i] = direction_of(loops[i], plans.plan(i), i == 1, left.of(i));
   }
-  const BackwardKernel kernel = backward_kernel(s.cell, division);
-  launch_together(kernel.kernel, blocks_of(loops.size(), division), dim3(kPersistentThreads),
-                  kernel.shared, lane.stream, a);
+  const BackwardKernel kernel = backward_kernel(loops[0].shape.cell, division);
+  const dim3 blocks = blocks_of(loops.size(), division);
+  if (division.clusters) {
+    launch_clusters(kernel.kernel, blocks, dim3(kPersistentThreads), kernel.shared, device.stream(),
+                    a);
+  } else {
+    launch_loop(kernel, blocks, device.stream(), a);
+  }
+}
+
+void run_wavefront(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+                   const Division& division, CudaDevice& device) {
+  // All have the same.
+  const PersistentPlans plans(std::vector<BackwardLoop>{layers[0]}, device);
+  const Shares left(division, layers.size(), device), between(division, layers.size() - 1, device);
+  const int64_t blocks = int64_t{division.groups} * division.parts;
+  const DeviceScratch read(device, blocks * static_cast<int64_t>(layers.size()));
+  check(cudaMemsetAsync(read.data(), 0,
+                        static_cast<size_t>(blocks) * layers.size() * sizeof(uint32_t),
+                        device.stream()),
+        "cudaMemsetAsync");
+  PersistentBackward a = arguments_of(layers[0], division);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    BackwardDirection& layer = a.loops[i];
+    layer = direction_of(layers[i], plans.plan(0), false, left.of(i));
+    if (i == 0) continue;
+    const Feed& feed = feeds[i];
+    BackwardDirection& above = a.loops[i - 1];
+    above.w_ih = feed.products[0].b;
+    layer.from_above = above.to_below = between.of(i - 1);
+    layer.read = above.read_below =
+        reinterpret_cast<uint32_t*>(read.data()) + blocks * static_cast<int64_t>(i);
+    if (feed.dropped != nullptr) layer.dropout = DropoutFactors(feed);
+    layer.dy = nullptr;
+  }
+  launch_loop(backward_kernel(layers[0].shape.cell, division), blocks_of(layers.size(), division),
+              device.stream(), a);
 }
 
 }  // namespace fused_rnn::cuda

@@ -5,6 +5,10 @@
 // weights, (2) the warps' sums meet in shared memory, where a thread for each unit of each row adds
 // them and computes the cell, (3) the new states are written, at places where kAbsent was; what
 // else is kept is stored after that.
+//
+// In a wavefront, where the loops are a call's layers, half of the warps multiply the states and
+// half the output of the layer below, which its blocks announce as they do states; so it needs no
+// product beforehand.
 #include "cuda/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
@@ -16,10 +20,14 @@ struct ForwardDirection {
   const float* bias;
   StepInput input;
   float *gates, *h_prev, *c_prev, *y, *hn, *cn;
+  // In a wavefront:
+  const float *w_ih = nullptr, *below = nullptr;  // [G*H, H], [rows, H], above another layer
+  bool feeds = false;                             // y is read by the layer above
+  DropoutFactors dropout = {};                    // of y then, unless `random` is null
 };
 
 struct PersistentForward {
-  ForwardDirection directions[2];
+  ForwardDirection loops[kMostLoops];  // directions, or layers
   int hidden, y_ld;
   int parts, groups, tiles;
   bool fours;  // rows of states and weights begin at multiples of 16 bytes
@@ -137,7 +145,7 @@ struct ForwardElement {
   float h, c;
 };
 
-template <class Cell, class S>
+template <class Cell, class S, bool kWavefront>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_forward_kernel(const __grid_constant__ PersistentForward a) {
   // So that the threads of a warp read from different banks.
@@ -146,11 +154,18 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   FUSED_RNN_SHARED(float, shared, S::kWarps* kOfWarp);
   const Place place(a.parts, a.groups, a.tiles, S::kUnits);
   const LanePlace lane;
-  const ForwardDirection& d = a.directions[place.direction];
-  ForwardWeights<S> w;
-  load_weights<S>(d.w_hh, a.hidden, place.first_unit, a.fours, lane, w);
+  const ForwardDirection& d = a.loops[place.loop];
+  // What this warp multiplies, and its place among those that share it out.
+  constexpr int kFirstOfStates = kWavefront ? S::kWarps / 2 : 0;
+  const bool of_below = kWavefront && lane.warp < kFirstOfStates;
+  LanePlace among = lane;
+  if (!of_below) among.warp -= kFirstOfStates;
+  const float* const states = of_below ? d.below : d.h_prev;
   // Warps beyond the states have nothing to multiply: their sums stay zeros.
-  const bool multiplies = lane.warp * S::kStates < a.hidden;
+  const bool multiplies = (!kWavefront || states != nullptr) && among.warp * S::kStates < a.hidden;
+  ForwardWeights<S> w;
+  load_weights<S>(of_below && multiplies ? d.w_ih : d.w_hh, a.hidden, place.first_unit, a.fours,
+                  among, w);
   for (int i = static_cast<int>(threadIdx.x); i < S::kWarps * kOfWarp; i += kPersistentThreads) {
     shared[i] = 0;
   }
@@ -179,7 +194,8 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
     ForwardElement<Cell> e;
 #pragma unroll
     for (int gate = 0; gate < Cell::kGates; ++gate) {
-      e.x[gate] = at[static_cast<int64_t>(gate * a.hidden) * unit_stride];
+      const bool given = !kWavefront || d.below == nullptr;
+      e.x[gate] = given ? at[static_cast<int64_t>(gate * a.hidden) * unit_stride] : 0.0f;
     }
     e.h = Cell::kDirectH ? d.h_prev[row * a.hidden + unit] : 0.0f;
     e.c = Cell::kHasC ? d.c_prev[row * a.hidden + unit] : 0.0f;
@@ -196,7 +212,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
     const int tiles = (rows + kTileRows - 1) / kTileRows;
     float s[Cell::kBlocks] = {}, h = 0;
     const auto store = [&](int row) {
-      d.y[row * a.y_ld + unit] = h;
+      if (!kWavefront || !d.feeds) d.y[row * a.y_ld + unit] = h;
       if (d.gates == nullptr) return;
       float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
 #pragma unroll
@@ -208,12 +224,14 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       const bool own = has_unit && of_group < rows;
       ForwardElement<Cell> e{};
       if (own) e = start(row);
+      float kept = 1;
+      if (kWavefront && d.dropout.random != nullptr) kept = d.dropout.of(row * a.hidden + unit);
       float sums[S::kColumnTiles][4];
       if (multiplies) {
         multiply_states<S>(
-            d.h_prev +
+            states +
                 static_cast<int64_t>(current.row + place.first_row + tile * kTileRows) * a.hidden,
-            rows - tile * kTileRows, a.hidden, a.fours, lane, w, sums);
+            rows - tile * kTileRows, a.hidden, a.fours, among, w, sums);
       }
       __syncthreads();  // the sums before have been read
       if (multiplies) {
@@ -233,7 +251,9 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       for (int gate = 0; gate < Cell::kGates; ++gate) {
         product[gate] = 0;
 #pragma unroll
-        for (int v = 0; v < S::kWarps; ++v) product[gate] += from[v * kOfWarp + gate * S::kUnits];
+        for (int v = 0; v < S::kWarps; ++v) {
+          (v < kFirstOfStates ? e.x : product)[gate] += from[v * kOfWarp + gate * S::kUnits];
+        }
       }
       add_up<Cell>(s, bias, e.x, product, std::make_integer_sequence<int, Cell::kBlocks>{});
       float c = 0;
@@ -241,6 +261,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       const bool goes_on = of_group < going_on;
       const int to = (goes_on ? next.row + sequence : sequence) + tile * kTileRows;
       announce((goes_on ? d.h_prev : d.hn) + to * a.hidden + unit, h);
+      if (kWavefront && d.feeds) announce(d.y + row * a.y_ld + unit, h * kept);
       if (Cell::kHasC) (goes_on ? d.c_prev : d.cn)[to * a.hidden + unit] = c;
       if (tile + 1 < tiles) store(row);
     }
@@ -257,7 +278,12 @@ ForwardKernel forward_kernel(const Division& division) {
   if constexpr (!Cell::kNorms) {
     for_each_share<Cell>([&](size_t index, auto share) {
       using S = decltype(share);
-      if (index == division.share) kernel = {persistent_forward_kernel<Cell, S>, S::kSharedBytes};
+      if (index != division.share) return;
+      if (!division.wavefront) {
+        kernel = {persistent_forward_kernel<Cell, S, false>, S::kSharedBytes};
+      } else if constexpr (S::kSharedBytes == 0) {
+        kernel = {persistent_forward_kernel<Cell, S, true>};
+      }
     });
   }
   return kernel;
@@ -273,11 +299,9 @@ int persistent_room_forward(CellKind cell, const Division& division, CudaDevice&
   return room_for(forward_kernel(cell, division), device);
 }
 
-void run_persistent(const std::vector<ForwardLoop>& loops, const Division& division,
-                    CudaDevice& device) {
-  const RnnShape& s = loops[0].shape;
-  const Lane lane = main_lane(device);
-  const PersistentPlans plans(loops, device);
+namespace {
+
+PersistentForward arguments_of(const RnnShape& s, const Division& division) {
   PersistentForward a{};
   a.hidden = static_cast<int>(s.hidden);
   a.y_ld = static_cast<int>(s.directions * s.hidden);
@@ -285,28 +309,64 @@ void run_persistent(const std::vector<ForwardLoop>& loops, const Division& divis
   a.groups = division.groups;
   a.tiles = division.tiles;
   a.fours = s.hidden % 4 == 0;
-  for (size_t i = 0; i < loops.size(); ++i) {
-    const ForwardLoop& l = loops[i];
-    check(cudaMemsetAsync(l.saved.h_prev, kAbsentByte,
-                          static_cast<size_t>(s.rows * s.hidden) * sizeof(float), lane.stream),
-          "cudaMemsetAsync");
-    queue_starts(l, 0, l.plan.count(), lane);
-    a.directions[i] = {.steps = {plans.plan(i), static_cast<int>(l.plan.count()),
-                                 static_cast<int>(s.batch), i == 1},
-                       .w_hh = l.w_hh,
-                       .bias = l.bias,
-                       .input = l.input,
-                       .gates = l.keep ? l.saved.gates : nullptr,
-                       .h_prev = l.saved.h_prev,
-                       .c_prev = l.saved.c_prev,
-                       .y = l.y,
-                       .hn = l.hn,
-                       .cn = l.cn};
-    a.fours = a.fours && aligned16(l.w_hh) && aligned16(l.saved.h_prev);
+  return a;
+}
+
+void fill_absent(float* array, const RnnShape& s, const Lane& lane) {
+  check(cudaMemsetAsync(array, kAbsentByte, static_cast<size_t>(s.rows * s.hidden) * sizeof(float),
+                        lane.stream),
+        "cudaMemsetAsync");
+}
+
+void add_loop(const ForwardLoop& l, const StepRows* plan, size_t number, bool reverse,
+              const Lane& lane, PersistentForward& a) {
+  fill_absent(l.saved.h_prev, l.shape, lane);
+  queue_starts(l, 0, l.plan.count(), lane);
+  a.loops[number] = {
+      .steps = {plan, static_cast<int>(l.plan.count()), static_cast<int>(l.shape.batch), reverse},
+      .w_hh = l.w_hh,
+      .bias = l.bias,
+      .input = l.input,
+      .gates = l.keep ? l.saved.gates : nullptr,
+      .h_prev = l.saved.h_prev,
+      .c_prev = l.saved.c_prev,
+      .y = l.y,
+      .hn = l.hn,
+      .cn = l.cn};
+  a.fours = a.fours && aligned16(l.w_hh) && aligned16(l.saved.h_prev);
+}
+
+}  // namespace
+
+void run_persistent(const std::vector<ForwardLoop>& loops, const Division& division,
+                    CudaDevice& device) {
+  const RnnShape& s = loops[0].shape;
+  const Lane lane = main_lane(device);
+  const PersistentPlans plans(loops, device);
+  PersistentForward a = arguments_of(s, division);
+  for (size_t i = 0; i < loops.size(); ++i) add_loop(loops[i], plans.plan(i), i, i == 1, lane, a);
+  launch_loop(forward_kernel(s.cell, division), blocks_of(loops.size(), division), lane.stream, a);
+}
+
+void run_wavefront(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+                   const Division& division, CudaDevice& device) {
+  const RnnShape& s = layers[0].shape;
+  const Lane lane = main_lane(device);
+  // All have the same.
+  const PersistentPlans plans(std::vector<ForwardLoop>{layers[0]}, device);
+  PersistentForward a = arguments_of(s, division);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    add_loop(layers[i], plans.plan(0), i, false, lane, a);
+    if (i == 0) continue;
+    const Feed& feed = feeds[i];
+    a.loops[i].w_ih = feed.products[0].b;
+    a.loops[i].below = layers[i - 1].y;
+    a.fours = a.fours && aligned16(a.loops[i].w_ih) && aligned16(a.loops[i].below);
+    a.loops[i - 1].feeds = true;
+    if (feed.dropped != nullptr) a.loops[i - 1].dropout = DropoutFactors(feed);
+    fill_absent(layers[i - 1].y, s, lane);
   }
-  const ForwardKernel kernel = forward_kernel(s.cell, division);
-  launch_together(kernel.kernel, blocks_of(loops.size(), division), dim3(kPersistentThreads),
-                  kernel.shared, lane.stream, a);
+  launch_loop(forward_kernel(s.cell, division), blocks_of(layers.size(), division), lane.stream, a);
 }
 
 }  // namespace fused_rnn::cuda

@@ -95,21 +95,26 @@ int room_for(const WholeLoop<Arguments>& loop, CudaDevice& device) {
   return blocks * device.multiprocessors();
 }
 
-inline dim3 blocks_of(size_t directions, const Division& division) {
-  return dim3(
-      static_cast<unsigned>(static_cast<int>(directions) * division.groups * division.parts));
+template <class Arguments>
+void launch_loop(const WholeLoop<Arguments>& loop, dim3 blocks, cudaStream_t stream,
+                 const Arguments& a) {
+  launch_together(loop.kernel, blocks, dim3(kPersistentThreads), loop.shared, stream, a);
+}
+
+inline dim3 blocks_of(size_t loops, const Division& division) {
+  return dim3(static_cast<unsigned>(static_cast<int>(loops) * division.groups * division.parts));
 }
 
 // Which part of which sequences a block has.
 struct Place {
-  int direction, group, part;
+  int loop, group, part;
   int first_row;  // of the group
   int most_rows;
   int first_unit;
 
   __device__ Place(int parts, int groups, int tiles, int units) {
     const int block = static_cast<int>(blockIdx.x);
-    direction = block / (groups * parts);
+    loop = block / (groups * parts);
     group = block / parts % groups;
     part = block % parts;
     most_rows = tiles * kTileRows;

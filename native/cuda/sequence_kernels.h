@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cells/cells.h"
+#include "core/random.h"
 #include "cuda/elements.h"
 #include "cuda/sequence.h"
 
@@ -55,6 +56,33 @@ struct BackwardStep {
   const float *dhn, *dcn;  // [rows, H] or null for zeros
   float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
   float* dc;  // [rows, H]: of c(t), then of c(t-1)
+};
+
+// What dropout multiplies a layer's output, or its gradient, by. Element i is kept or not by number
+// i % 4 of the random block i / 4, as on the CPU.
+struct DropoutFactors {
+  float p, scale;
+  const uint64_t* random;
+  uint64_t base;
+
+  DropoutFactors() = default;
+  explicit DropoutFactors(const Feed& feed)
+      : p(feed.p),
+        scale(feed.p < 1 ? 1 / (1 - feed.p) : 0.0f),
+        random(feed.random),
+        base(static_cast<uint64_t>(feed.layer) << 40) {}
+  __device__ RandomBlock block(int64_t number) const {
+    return philox(random[0], random[1], base + static_cast<uint64_t>(number));
+  }
+  __device__ float factor(uint32_t bits) const { return uniform(bits) >= p ? scale : 0.0f; }
+  __device__ float of(int64_t i) const {
+    const RandomBlock bits = block(i / 4);
+    float factor_of[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) factor_of[k] = factor(bits.x[k]);
+    const auto k = static_cast<int>(i % 4);
+    return k < 2 ? (k == 0 ? factor_of[0] : factor_of[1]) : (k == 2 ? factor_of[2] : factor_of[3]);
+  }
 };
 
 // Threads of a kernel over the units of some rows: units along x, rows along y.

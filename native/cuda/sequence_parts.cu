@@ -1,28 +1,22 @@
 // Pieces that the forward and backward passes of recurrent layers share.
 #include <bit>
 
-#include "cells/cells.h"
-#include "core/random.h"
-#include "cuda/elements.h"
-#include "cuda/sequence.h"
+#include "cuda/sequence_kernels.h"
 
 namespace fused_rnn::cuda {
 namespace {
 
-// Scales what dropout keeps of a layer's output or of its gradient, and zeroes the rest. Element i
-// is kept or not by number i % 4 of the random block i / 4, as on the CPU.
+// Scales what dropout keeps of a layer's output or of its gradient, and zeroes the rest.
 struct Dropout {
   float* x;
   int64_t begin, end;  // the elements
-  float p, scale;
-  const uint64_t* random;
-  uint64_t base;
+  DropoutFactors factors;
   __device__ void operator()(int64_t i) const {
-    const int64_t block = begin / 4 + i;
-    const RandomBlock bits = philox(random[0], random[1], base + static_cast<uint64_t>(block));
+    const int64_t number = begin / 4 + i;
+    const RandomBlock bits = factors.block(number);
     for (int k = 0; k < 4; ++k) {
-      const int64_t at = block * 4 + k;
-      if (at >= begin && at < end) x[at] *= uniform(bits.x[k]) >= p ? scale : 0.0f;
+      const int64_t at = number * 4 + k;
+      if (at >= begin && at < end) x[at] *= factors.factor(bits.x[k]);
     }
   }
 };
@@ -41,14 +35,7 @@ void queue_dropout(const Feed& feed, int64_t row, int64_t rows, cudaStream_t str
   const int64_t begin = row * feed.width, end = begin + rows * feed.width;
   const int64_t blocks = (end + 3) / 4 - begin / 4;
   launch(each_kernel<Dropout>, blocks_for(blocks), dim3(kBlock), 0, stream,
-         Dropout{.x = feed.dropped,
-                 .begin = begin,
-                 .end = end,
-                 .p = feed.p,
-                 .scale = feed.p < 1 ? 1 / (1 - feed.p) : 0.0f,
-                 .random = feed.random,
-                 .base = static_cast<uint64_t>(feed.layer) << 40},
-         blocks);
+         Dropout{feed.dropped, begin, end, DropoutFactors(feed)}, blocks);
 }
 
 // A tile of kTile x kTile elements per block, kTile x kTileRows threads; columns of tiles along x.

@@ -1,0 +1,35 @@
+// The backward pass in clusters of blocks.
+#include "cuda/persistent_backward.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+template <class Cell, class S>
+__global__ void __launch_bounds__(kPersistentThreads, 1)
+    persistent_clusters_kernel(const __grid_constant__ PersistentBackward a) {
+  // Older GPUs, which get an empty kernel, are not asked for it.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+  run_backward<Cell, S, BackwardWay::clusters>(a);
+#endif
+}
+
+}  // namespace
+
+BackwardKernel clustered_backward_kernel(CellKind kind, const Division& division) {
+  BackwardKernel kernel;
+  with_cell(kind, [&](auto cell) {
+    using Cell = decltype(cell);
+    if constexpr (!Cell::kNorms) {
+      for_each_share<Cell>([&](size_t index, auto share) {
+        using S = decltype(share);
+        if constexpr (S::kSharedBytes == 0) {
+          if (index == division.share)
+            kernel = {persistent_clusters_kernel<Cell, S>, shared_of_cluster(division)};
+        }
+      });
+    }
+  });
+  return kernel;
+}
+
+}  // namespace fused_rnn::cuda
