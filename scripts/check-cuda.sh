@@ -199,10 +199,8 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
     print ""
     for (i = 1; i <= count; ++i) {
       name = order[i]
-      if (name !~ /^persistent_/) continue
-      share = name
-      sub(/^.*Share</, "Share<", share)
-      sub(/ >$/, "", share)
+      if (name !~ /^(persistent|backward_wavefront)_/) continue
+      share = match(name, /Share<[^>]*>/) ? substr(name, RSTART, RLENGTH) : ""
       if (!(share in threads)) { bad_loops = bad_loops "\n  unknown: " name; continue }
       fits = 0
       for (a = 1; a <= architectures; ++a) {
