@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kTileRows = 96;
 constexpr int64_t kTileClasses = 512;
+constexpr int64_t kAhead = 2;                   // rows
 constexpr int64_t kTileLd = kTileClasses + 16;  // rows spread over the cache
 
 // The classes [begin, end): their rows of dw and db, and their part of dx.
@@ -47,6 +48,8 @@ class ClassRange {
   void fill(int64_t row, int64_t rows, int64_t from, int64_t classes) {
     for (int64_t r = 0; r < rows; ++r) {
       float* out = tile_.data() + r * kTileLd;
+      // Rows are far apart, and each part is too short for the processor to see it coming.
+      if (r + kAhead < rows) gradient_.prefetch(row + r + kAhead, from, from + classes);
       gradient_.write(row + r, from, from + classes, out);
       if (args_.db == nullptr) continue;
       float* sum = args_.db + from;

@@ -22,6 +22,12 @@ class CrossEntropyGradient {
     common_ /= static_cast<float>(counted(shape, args.target));
   }
 
+  // What write() will read.
+  void prefetch(int64_t row, int64_t begin, int64_t end) const {
+    const float* x = args_.logits + row * args_.shape.classes;
+    for (int64_t j = begin; j < end; j += 16) __builtin_prefetch(x + j);
+  }
+
   // out = dlogits[row, begin..end)
   void write(int64_t row, int64_t begin, int64_t end, float* out) const {
     const CrossEntropyShape& shape = args_.shape;
