@@ -107,6 +107,24 @@ for (const young of ['on', 'off']) {
   })
 }
 
+for (const [what, setUp, flags] of [
+  ['flags that are frozen', '', ['--freeze-flags-after-init']],
+  ['a function of its own named gc', 'globalThis.gc = () => { throw new Error("mine") }', []],
+  ['gc exposed, and taken away', 'globalThis.gc = undefined', ['--expose-gc']],
+] as const) {
+  test(`the look at young objects under ${what}`, async (t) => {
+    await passes(
+      t,
+      `${setUp}
+      const { runInNewContext } = await import('node:vm')
+      const exposed = runInNewContext('typeof gc')
+      for (let step = 0; step < 30; step++) await ones([MB]).sum().item()
+      assert(runInNewContext('typeof gc') === exposed, 'the flag is as it was')`,
+      [...flags],
+    )
+  })
+}
+
 test('a stateful loop that detaches the state does not keep old windows', async (t) => {
   await passes(
     t,

@@ -1,7 +1,7 @@
 /** RNN, GRU and LSTM against themselves: batches, directions, windows, packing, tying, threads. */
 import test from 'ava'
 import { cat, nn, ones, setNumThreads, Tensor, tensor, zeros } from 'fused-rnn'
-import { closeTo, projected, randomTensor } from './helpers.js'
+import { closeTo, onCpu, projected, randomTensor } from './helpers.js'
 import { dataOf, type Layer, make, run, stateOf } from './recurrent-helpers.js'
 
 for (const kind of ['RNN_tanh', 'GRU', 'LSTM']) {
@@ -161,6 +161,26 @@ for (const kind of ['RNN_tanh', 'GRU', 'LSTM']) {
         const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1)
         await closeTo(t, tensor, values, 1e-5 * largest, `packed ${packed}, result ${k}`)
       }
+    }
+  })
+
+  // There is a term for each row of each step, and all of one sign.
+  const manyRows = onCpu ? test : test.skip
+  manyRows(`${name}: gradients of many equal sequences are exact`, async (t) => {
+    const layer = make(kind, 1, 4)
+    const T = 300
+    const gradients = async (N: number): Promise<number[]> => {
+      for (const parameter of layer.parameters()) parameter.grad = null
+      const [y] = run(layer, ones([T, N, 1]))
+      ;(y as Tensor).sum().backward()
+      const all = await Promise.all(layer.parameters().map((p) => p.grad?.data()))
+      return all.flatMap((values) => [...(values as Float32Array)])
+    }
+    const one = await gradients(1)
+    const largest = Math.max(...one.map(Math.abs))
+    for (const [i, value] of (await gradients(1024)).entries()) {
+      const off = Math.abs(value / 1024 - (one[i] as number)) / largest
+      t.true(off < 5e-6, `gradient ${i} is off by ${off}`)
     }
   })
 

@@ -11,25 +11,36 @@ type Collect = (options: { type: 'minor' }) => void
 
 let collect: Collect | null | undefined
 
+/** Whether V8 would end the process for a changed flag. */
+function frozen(): boolean {
+  const flags = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ')
+  return (
+    process.release.name !== 'node' || 'electron' in process.versions || /freeze.flags/.test(flags)
+  )
+}
+
+/** A new context has the function if the flag is set when it is made. */
+const found = (): Collect | null =>
+  runInNewContext('typeof gc === "function" ? gc : null') as Collect | null
+
 function find(): Collect | null {
   if (process.env.FUSED_RNN_YOUNG_GC === 'off') return null
-  const given = (globalThis as { gc?: unknown }).gc
-  if (typeof given === 'function') return given as Collect
-  // V8 ends a process that changes a flag there.
-  if (process.versions.electron !== undefined) return null
+  const given = found()
+  if (given !== null || frozen()) return given
+  setFlagsFromString('--expose-gc')
   try {
-    // A context has the function if the flag is set when it is made.
-    setFlagsFromString('--expose-gc')
-    const found: unknown = runInNewContext('gc')
+    return found()
+  } finally {
     setFlagsFromString('--no-expose-gc')
-    return typeof found === 'function' ? (found as Collect) : null
-  } catch {
-    return null
   }
 }
 
 /** Does nothing where V8's function cannot be had. */
 export function collectYoung(): void {
-  if (collect === undefined) collect = find()
-  collect?.({ type: 'minor' })
+  try {
+    if (collect === undefined) collect = find()
+    collect?.({ type: 'minor' })
+  } catch {
+    collect = null
+  }
 }

@@ -20,11 +20,11 @@ constexpr int kMomentsFloats = 6;  // of a row: RowMoments in cells/norm.h
 
 // The saved arrays of one layer and direction. Rows are those of the packed input.
 struct RnnStackSaved {
-  float* gates;    // [rows, B*H], gate_row() apart: pre-activations, then activations, then their
-                   // gradients
-  float* h_prev;   // [rows, P]: the state each row started from
-  float* c_prev;   // [rows, H], cells with a cell state
-  float* u;        // [rows, H], with projection: h before it is projected
+  float* gates;   // [rows, B*H], gate_row() apart: pre-activations, then activations, then, but for
+                  // rnn_step_grads.h's layers, their gradients
+  float* h_prev;  // [rows, P]: the state each row started from
+  float* c_prev;  // [rows, H], cells with a cell state
+  float* u;       // [rows, H], with projection: h before it is projected
   float* moments;  // [rows, 6], cells with norms
 };
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "cells/cells.h"
-#include "cpu/reduce.h"
 #include "cpu/rnn_parts.h"
 #include "cpu/rnn_plan.h"
 #include "cpu/rnn_team.h"
@@ -21,6 +20,9 @@ class StepGrads {
  public:
   // So many sequences go through all steps together.
   static constexpr int64_t kRows = 64;
+  // After so many steps their sums are added to those of all, in double precision: a bias has one
+  // term for each row of each step.
+  static constexpr int64_t kSteps = 16;
 
   // With two directions, both would add to dx.
   static bool worth_it(const RnnShape& s, int64_t inputs, const RnnGrid& grid) {
@@ -42,8 +44,10 @@ class StepGrads {
         dx_(dx),
         slices_(slices),
         sums_(slices * floats()),
+        totals_(2 * slices * floats()),
         packed_(dx != nullptr ? Panels{Cell::kGates * s.hidden, inputs}.floats() : 1) {
     copy_or_zero(sums_.data(), nullptr, slices * floats());
+    std::fill_n(totals(0), slices * floats(), 0.0);
     if (dx == nullptr) return;
     w_ih_ = {Cell::kGates * s.hidden, inputs, best_vectors(inputs, kRows), packed_.data()};
     pack_panels(w_ih_, Trans::no, w.w_ih, inputs, packed_.data(), context);
@@ -78,6 +82,7 @@ class StepGrads {
     if (grads_.db_ih != nullptr || grads_.db_hh != nullptr) {
       add_columns(sums + bias_sums(), dgates, rows, Cell::kBlocks * h, width);
     }
+    // dx may be what this layer's dy was (a middle layer's): its rows have been read in this step.
     if (dx_ == nullptr) return;
     for (int64_t panel = 0; panel < w_ih_.count(); ++panel) {
       multiply_panel(w_ih_, panel, rows, {dgates_x, width},
@@ -85,11 +90,25 @@ class StepGrads {
     }
   }
 
+  // What a slice has added up since the last time goes to its totals.
+  void flush(int slice) const {
+    float* sums = sums_.data() + slice * floats();
+    double* to = totals(slice);
+    for (int64_t i = 0; i < floats(); ++i) {
+      to[i] += sums[i];
+      sums[i] = 0;
+    }
+  }
+
   // Adds up what the slices have.
-  void finish(Context& context) const {
+  void finish() const {
     const int64_t h = s_.hidden;
     Scratch total(floats());
-    column_sum(sums_.data(), 1, slices_, floats(), floats(), 1, total.data(), context);
+    for (int64_t i = 0; i < floats(); ++i) {
+      double sum = 0;
+      for (int slice = 0; slice < slices_; ++slice) sum += totals(slice)[i];
+      total.data()[i] = static_cast<float>(sum);
+    }
     if (grads_.dw_hh != nullptr) copy_floats(grads_.dw_hh, total.data(), gate_columns() * h);
     if (grads_.dw_ih != nullptr) {
       const float* sum = total.data() + input_sums();
@@ -115,6 +134,9 @@ class StepGrads {
   int64_t gate_columns() const { return Cell::kGates * s_.hidden; }
   int64_t input_sums() const { return gate_columns() * s_.hidden; }
   int64_t bias_sums() const { return input_sums() + gate_columns() * inputs_; }
+  double* totals(int slice) const {
+    return reinterpret_cast<double*>(totals_.data()) + slice * floats();
+  }
   int64_t floats() const { return round_up(bias_sums() + Cell::kBlocks * s_.hidden, 16); }
 
   static void add_row(float* sum, const float* row, int64_t n) {
@@ -150,7 +172,7 @@ class StepGrads {
   const int64_t inputs_;
   float* const dx_;
   const int slices_;
-  Scratch sums_, packed_;
+  Scratch sums_, totals_, packed_;
   Panels w_ih_;
 };
 

@@ -3,7 +3,7 @@
 // Per layer, from the last: (1) the time loop in reverse turns the saved activations into gradients
 // of the pre-activations, each thread with its slice of the batch and direction; (2) the gradients
 // of the weights, the biases and the layer's input are one product (or column sum) each over all
-// time steps.
+// time steps. Of small layers under a wide batch they are added up in the loop (rnn_step_grads.h).
 #include <optional>
 
 #include "cells/cells.h"
@@ -99,10 +99,12 @@ struct BackwardLoop {
       const int64_t first = row + slice.begin;
       const Step now{first, slice.count(s.batch_sizes[t]),
                      few ? few + i % 2 * few_floats : saved.gates + first * width};
-      step(slice, before, now, context);
-      if (few) {
+      // Until the longest of these sequences has its last step.
+      if (few == nullptr || now.active > 0) step(slice, before, now, context);
+      if (few && now.active > 0) {
         step_grads->add(slice_index, first, now.active, now.dgates, saved.h_prev,
                         few + 2 * few_floats);
+        if (t % StepGrads<Cell>::kSteps == 0) step_grads->flush(slice_index);
       }
       barrier.wait(members, context);
       before = now;
@@ -377,7 +379,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
       const int64_t stack = layer * s.directions + d;
       const RnnStackSaved saved = workspace.stack(layer, d);
       if (step_grads) {
-        step_grads->finish(context);
+        step_grads->finish();
       } else {
         weight_gradients<Cell>(s, args.grads[stack], saved, x, inputs,
                                dh_total.data() + (projected ? d * s.rows * p : 0), context);

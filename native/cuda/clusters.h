@@ -58,8 +58,9 @@ void launch_clusters(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
   const ClusterLaunch launch(grid, block, shared, stream);
   cudaLaunchKernelEx(launch.config(), kernel, static_cast<P>(args)...);
   const cudaError_t error = cudaGetLastError();
-  // No driver has been asked yet whether it takes clusters in a cooperative launch.
-  if (error == cudaErrorInvalidConfiguration) {
+  // No driver has been asked yet whether it takes clusters in a cooperative launch; and another
+  // thread may have allowed the kernel less shared memory.
+  if (error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue) {
     throw LaunchRefused(error, reinterpret_cast<const void*>(kernel));
   }
   check_together(error, reinterpret_cast<const void*>(kernel));

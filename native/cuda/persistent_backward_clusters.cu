@@ -7,9 +7,11 @@ namespace {
 template <class Cell, class S>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_clusters_kernel(const __grid_constant__ PersistentBackward a) {
-  // Older GPUs, which get an empty kernel, are not asked for it.
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   run_backward<Cell, S, BackwardWay::clusters>(a);
+#else
+  // Older GPUs are not asked for it; a build for them alone may meet a newer one.
+  __trap();
 #endif
 }
 

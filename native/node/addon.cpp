@@ -42,7 +42,7 @@ void ScriptMemory::count(Storage& storage, int change) {
   if (before != 0 && storage.handles != 0) return;
   const auto bytes = static_cast<int64_t>(storage.bytes());
   live_ += change * bytes;
-  if (change > 0) made_ += bytes;
+  least_ = std::min(least_, live_);
 }
 
 void ScriptMemory::tell(napi_env env, int64_t at_least) {
@@ -58,6 +58,8 @@ void ScriptMemory::tell_between_steps(napi_env env) {
       static_cast<int64_t>(std::clamp<size_t>(host_memory_limit() / 16, kSome, 2 * size_t{kSome}));
   const int64_t more = live_ - told_;
   if (more < kSome && -more < kSome) return;
+  // What has been found among the young objects is given back in the loop's next turn but one.
+  if (turns_ < 2 && more < 2 * much) return;
   const auto now = std::chrono::steady_clock::now();
   if (more > 0 && more < much && now - last_told_ < std::chrono::milliseconds(200)) return;
   last_told_ = now;
@@ -66,10 +68,12 @@ void ScriptMemory::tell_between_steps(napi_env env) {
 
 bool ScriptMemory::young_due() const {
   constexpr int64_t kSome = int64_t{32} << 20;
-  constexpr int kSeldom = 30;  // times what it took
-  if (made_ < kSome) return false;
-  return made_ >= 4 * kSome ||
-         std::chrono::steady_clock::now() - young_end_ >= kSeldom * young_took_;
+  // Times what it took.
+  constexpr int kSeldom = 30, kOften = 10;
+  const int64_t more = live_ - least_;
+  if (more < kSome) return false;
+  const int apart = more < 4 * kSome ? kSeldom : kOften;
+  return std::chrono::steady_clock::now() - young_end_ >= apart * young_took_;
 }
 
 void ScriptMemory::collect(napi_env env) {

@@ -40,24 +40,27 @@ class ScriptMemory {
   // second at most, while no more than 128 MB have come together.
   void tell_between_steps(napi_env env);
   // Whether it is time to look for garbage among the young objects (Addon::collect_young_): 32 MB
-  // have been handed out since the last time, and looking takes some per cent of the time at most.
+  // more than the least since the last time, and looking takes some per cent of the time at most.
   bool young_due() const;
   // Calls `collect`, which does so.
   template <class F>
   void collect_young(F collect) {
-    made_ = 0;
     const auto begin = std::chrono::steady_clock::now();
     collect();
     young_end_ = std::chrono::steady_clock::now();
     young_took_ = young_end_ - begin;
+    least_ = live_;
+    turns_ = 0;
   }
+  void loop_has_turned() { ++turns_; }
   // Has V8 look for all garbage now. What it finds is given back when the event loop turns.
   void collect(napi_env env);
 
  private:
   int64_t live_ = 0;
   int64_t told_ = 0;
-  int64_t made_ = 0;  // bytes of new storages since the young objects were looked through
+  int64_t least_ = 0;  // of live_, since the young objects were looked through
+  int turns_ = 2;      // of the event loop since then
   std::chrono::steady_clock::time_point last_told_{}, young_end_{};
   std::chrono::steady_clock::duration young_took_{};
 };
@@ -114,7 +117,10 @@ class Addon : public Napi::Addon<Addon> {
   std::string take_error();
 
   // To be called when the event loop has turned.
-  void loop_has_turned() { last_turn_ = std::chrono::steady_clock::now(); }
+  void loop_has_turned() {
+    last_turn_ = std::chrono::steady_clock::now();
+    memory_->loop_has_turned();
+  }
 
  private:
   struct Pending {
