@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { emulated, testDevice } from './helpers.js'
+import { emulated, sanitized, testDevice } from './helpers.js'
 
 /** Open MPI's and MPICH's take other options. */
 const mpirun = spawnSync('mpirun', ['--version'], { encoding: 'utf8' })
@@ -25,6 +25,9 @@ interface Ended {
   stderr: string
   seconds: number
 }
+
+/** Under a sanitizer mpirun, which leaks, ends with the code that the sanitizer is told to give. */
+const failed = (t: ExecutionContext, { code }: Ended): unknown => sanitized || t.not(code, 0)
 
 const env = {
   ...process.env,
@@ -168,10 +171,10 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
 for (const [how, { says, code }] of Object.entries(failures)) {
   once(`a process that ${how} ends all${why}`, async (t) => {
     const ended = await parallel(3, [program('failures'), how])
-    t.not(ended.code, 0)
-    if (code !== undefined) t.is(ended.code, code)
+    failed(t, ended)
+    if (code !== undefined && !sanitized) t.is(ended.code, code)
     t.regex(ended.stderr.trimStart(), says)
-    t.true(ended.seconds < 15, `after ${ended.seconds} s`)
+    t.true(ended.seconds < (sanitized ? 150 : 15), `after ${ended.seconds} s`)
   })
 }
 
@@ -273,7 +276,7 @@ once(`training goes on after a process has failed${why}`, async (t) => {
   const scenario = { batches: 'sequential', batchSize: 8, maxEpochs: 1 }
   const alone = await json<Fit>(train(1, scenario))
   const ended = await train(3, { ...scenario, throwAt: 4, every })
-  t.not(ended.code, 0)
+  failed(t, ended)
   t.regex(ended.stderr.trimStart(), /^rank 2 of 3: RangeError: the last one has had enough/)
   t.true(ended.seconds < 15, `after ${ended.seconds} s`)
   sameFit(t, await json<Fit>(train(2, { ...scenario, from: every })), alone, 'after it')
@@ -291,20 +294,20 @@ once(`what one process asks for ends all together${why}`, async (t) => {
   t.is(skipped.skippedSteps, 1)
   t.is(skipped.apart, 0)
   const infinite = await train(3, { ...scenario, infinite: true })
-  t.not(infinite.code, 0)
+  failed(t, infinite)
   t.regex(infinite.stderr, /\[Trainer\] (loss|gradient of [\w.]+): expected .* at step 3/)
 })
 
 once(`processes with other numbers of batches are refused${why}`, async (t) => {
   const scenario = { batches: 'windows', batchSize: 8, maxEpochs: 1, uneven: true }
   const known = await train(2, scenario)
-  t.not(known.code, 0)
+  failed(t, known)
   t.regex(
     known.stderr,
     /\[fit\] what fit was given: expected the same in all processes, got trainData of 4 batches on rank 0 and trainData of 5 batches on rank 1/,
   )
   const unknown = await train(2, { ...scenario, seed: 1 })
-  t.not(unknown.code, 0)
+  failed(t, unknown)
   t.regex(
     unknown.stderr,
     /\[fit\] trainData: expected as many batches in all processes, got no more than 4 on rank 0, more on rank 1/,

@@ -1,8 +1,8 @@
 /**
  * Trains a workload of the benchmark for some seconds while the event loop is watched:
- * event_loop.js WORKLOAD|nothing|spin loop|trainer|tfjs SECONDS. "spin" keeps all cores busy with
+ * event_loop.js WORKLOAD|nothing|spin loop|alone|trainer|tfjs SECONDS. "spin" keeps all cores busy with
  * threads that have nothing to do with this library; "tfjs" trains with TensorFlow.js and lets the
- * event loop turn after every step.
+ * event loop turn after every step; in "alone" nothing else happens than training.
  *
  * Meanwhile the process answers HTTP requests, which another thread makes, and reads a file again
  * and again. Prints a line of JSON at the end.
@@ -90,6 +90,7 @@ const client = new Worker(
   parentPort.once('message', () => { stop = true })
   const ask = () => {
     if (stop) { parentPort.postMessage(times); agent.destroy(); return }
+    if (${by === 'alone'}) { setTimeout(ask, 100); return }
     const before = performance.now()
     get({ port: ${port}, agent }, (response) => {
       response.resume().on('end', () => { times.push(performance.now() - before); setTimeout(ask, 20) })
@@ -107,7 +108,7 @@ await sleep(1000)
 const reads: number[] = []
 const reading = (async () => {
   const path = fileURLToPath(import.meta.url)
-  while (!finished) {
+  while (!finished && by !== 'alone') {
     const before = performance.now()
     await readFile(path)
     reads.push(performance.now() - before)
@@ -115,7 +116,7 @@ const reading = (async () => {
   }
 })()
 const delay = monitorEventLoopDelay({ resolution: 1 })
-delay.enable()
+if (by !== 'alone') delay.enable()
 watched = true
 await sleep(1000 * Number(seconds))
 watched = false
