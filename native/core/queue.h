@@ -113,7 +113,7 @@ class Queue {
     void (*call)(void* f, Context& context);
   };
 
-  const Room& room() const { return large_ > 0 ? kRoom : kRoomForSmall; }
+  const Room& room() const { return large_ > 0 || device_ != nullptr ? kRoom : kRoomForSmall; }
   void work();
   void wait_for_job(std::unique_lock<std::mutex>& lock, bool linger);
   void run(Job& job);

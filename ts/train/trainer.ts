@@ -1,4 +1,6 @@
 /** The training loop for everybody; as Lightning's `Trainer`. */
+
+import { synchronize } from '../device.js'
 import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '../errors.js'
 import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
@@ -190,6 +192,9 @@ export class Trainer {
     } catch (thrown) {
       const error = loop.explain(thrown)
       team?.fail(error)
+      // Steps that were queued behind the one that failed may fail, too, which is nobody else's
+      // concern. A team's may wait for processes that have ended.
+      if (!team) await synchronize().catch(() => {})
       for (const callback of loop.callbacks) await callback.onException?.(this, model, error)
       await Promise.allSettled(loop.loggers.map(async (logger) => logger.finalize?.('failed')))
       throw error
