@@ -407,7 +407,7 @@ export interface Binding {
   breakGroup(why: string): void
   /** As the process ends with this code: waits for the others, or ends them. */
   endGroup(code: number): void
-  /** Since the group was joined; see Traffic in native/distributed/world.h. */
+  /** Since the group was joined; see Traffic in native/distributed/process_group.h. */
   traffic(): { calls: number; bytes: number; seconds: number; waited: number }
   /** In place; `mean` divides the sum by the number of processes. */
   allReduce(x: Buffer, op: number, mean: boolean): void

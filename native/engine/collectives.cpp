@@ -14,20 +14,21 @@ namespace fused_rnn {
 namespace {
 
 using distributed::Call;
-using distributed::World;
+using distributed::ProcessGroup;
 using Kind = CollectiveKind;
 
 // A collective's place in the order of all processes: drawn at the call, used by the job that holds
-// it. When that is left out or dropped, the world hears of it. A GPU's are NCCL's if the group has
+// it. When that is left out or dropped, the group hears of it. A GPU's are NCCL's if the group has
 // that; else MPI gets the values by way of the host.
 class Turn {
  public:
   explicit Turn(const Place& place)
-      : nccl_(place.device != nullptr && World::instance().by_nccl()),
-        number_(nccl_ ? World::instance().nccl_number() : World::instance().ticket()) {}
+      : nccl_(place.device != nullptr && ProcessGroup::instance().by_nccl()),
+        number_(nccl_ ? ProcessGroup::instance().nccl_number()
+                      : ProcessGroup::instance().ticket()) {}
   ~Turn() {
     if (used_) return;
-    nccl_ ? World::instance().skip_number() : World::instance().skip(number_);
+    nccl_ ? ProcessGroup::instance().skip_number() : ProcessGroup::instance().skip(number_);
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
@@ -47,7 +48,7 @@ class Turn {
     Call call{collective, host.storage};
     call.data = host.raw();
     used_ = true;
-    World::instance().submit(number_, std::move(call));
+    ProcessGroup::instance().submit(number_, std::move(call));
   }
 
  private:
@@ -66,7 +67,7 @@ class Turn {
 // Waits for a collective whose result belongs into `buffer`. A GPU waits by itself.
 void receive(bool nccl, uint64_t number, const Buffer& buffer, const Context& context) {
   if (nccl) return nccl_finish(*context.device, number);
-  const Call call = World::instance().wait(number, context.stopping);
+  const Call call = ProcessGroup::instance().wait(number, context.stopping);
   if (buffer.storage->device() == nullptr) return;
   context.device->upload(buffer.raw(), call.data, static_cast<size_t>(buffer.length) * 4);
 }
@@ -117,18 +118,18 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
 
 // Before the first collective of a GPU: NCCL's communicator, whose id goes by MPI.
 void meet_gpus(Place& place) {
-  World& world = World::instance();
-  if (place.device == nullptr || !world.by_nccl() || !world.is_new(place.device.get())) return;
-  const uint64_t ticket = world.ticket();
+  ProcessGroup& group = ProcessGroup::instance();
+  if (place.device == nullptr || !group.by_nccl() || !group.is_new(place.device.get())) return;
+  const uint64_t ticket = group.ticket();
   auto unused = std::shared_ptr<bool>(new bool(true), [ticket](bool* unused) {
-    if (*unused) World::instance().skip(ticket);
+    if (*unused) ProcessGroup::instance().skip(ticket);
     delete unused;
   });
   push(place, "init", {}, {}, [ticket, unused = std::move(unused)](Context& context) {
-    World& world = World::instance();
+    ProcessGroup& group = ProcessGroup::instance();
     try {
       const Buffer id = Buffer::make(32, DType::int32);
-      if (world.rank() == 0) {
+      if (group.rank() == 0) {
         const std::string made = nccl_new_id();
         std::memcpy(id.raw(), made.data(), std::min<size_t>(made.size(), 128));
       }
@@ -136,12 +137,12 @@ void meet_gpus(Place& place) {
                 id.storage};
       call.data = id.raw();
       *unused = false;
-      world.submit(ticket, std::move(call));
-      world.wait(ticket, context.stopping);
+      group.submit(ticket, std::move(call));
+      group.wait(ticket, context.stopping);
       const std::string shared(static_cast<const char*>(id.raw()), 128);
-      nccl_join(*context.device, shared, world.rank(), world.size());
+      nccl_join(*context.device, shared, group.rank(), group.size());
     } catch (const std::exception& e) {
-      world.refuse(e.what());
+      group.refuse(e.what());
       throw;
     }
   });
@@ -163,7 +164,7 @@ std::shared_ptr<Turn> turn_of(Place& place) {
 
 void all_reduce(Place& place, const Buffer& x, Reduce op, bool mean) {
   auto turn = turn_of(place);
-  const auto processes = static_cast<float>(World::instance().size());
+  const auto processes = static_cast<float>(ProcessGroup::instance().size());
   const Backend& backend = place.backend;
   push(place, "allReduce", {x}, {x}, [=, &backend](Context& context) {
     turn->submit({.kind = Kind::all_reduce, .op = op, .count = x.length}, x, context);
@@ -182,7 +183,7 @@ void broadcast(Place& place, const Buffer& x, int root) {
 
 void all_gather(Place& place, const Buffer& x, const Buffer& out) {
   auto turn = turn_of(place);
-  const Buffer own = part(out, World::instance().rank() * x.length, x.length);
+  const Buffer own = part(out, ProcessGroup::instance().rank() * x.length, x.length);
   const Backend& backend = place.backend;
   push(place, "allGather", {x}, {out}, [=, &backend](Context& context) {
     backend.copy(
@@ -194,7 +195,7 @@ void all_gather(Place& place, const Buffer& x, const Buffer& out) {
 }
 
 void leave_gpus(Place& place) {
-  if (place.device == nullptr || !World::instance().by_nccl()) return;
+  if (place.device == nullptr || !ProcessGroup::instance().by_nccl()) return;
   push(place, "destroy", {}, {}, [](Context& context) { nccl_leave(*context.device); });
 }
 
@@ -211,29 +212,29 @@ void check_same(Place& place, std::string op, std::string what, std::string text
   auto lengths_turn = turn_of(place);
   auto texts_turn = turn_of(place);
   push(place, "checkSame", {}, {}, [=](Context& context) {
-    World& world = World::instance();
-    const Buffer lengths = Buffer::make(world.size(), DType::int32);
-    lengths.i32()[world.rank()] = static_cast<int32_t>(text.size());
+    ProcessGroup& group = ProcessGroup::instance();
+    const Buffer lengths = Buffer::make(group.size(), DType::int32);
+    lengths.i32()[group.rank()] = static_cast<int32_t>(text.size());
     lengths_turn->submit({.kind = Kind::all_gather, .count = 1}, lengths, context);
     receive(*lengths_turn, lengths, context);
-    const int32_t longest = *std::max_element(lengths.i32(), lengths.i32() + world.size());
+    const int32_t longest = *std::max_element(lengths.i32(), lengths.i32() + group.size());
     const int64_t words = longest / 4 + 1;
-    const Buffer texts = Buffer::make(words * world.size(), DType::int32);
+    const Buffer texts = Buffer::make(words * group.size(), DType::int32);
     const auto text_of = [&](int rank) {
       return reinterpret_cast<char*>(texts.i32() + rank * words);
     };
-    std::memcpy(text_of(world.rank()), text.data(), text.size());
+    std::memcpy(text_of(group.rank()), text.data(), text.size());
     texts_turn->submit({.kind = Kind::all_gather, .count = words}, texts, context);
     receive(*texts_turn, texts, context);
     const std::string first(text_of(0), static_cast<size_t>(lengths.i32()[0]));
-    for (int rank = 1; rank < world.size(); ++rank) {
+    for (int rank = 1; rank < group.size(); ++rank) {
       const std::string other(text_of(rank), static_cast<size_t>(lengths.i32()[rank]));
       if (other == first) continue;
       const auto [a, b] = first_difference(first, other);
       const std::string message = "[" + op + "] " + what +
                                   ": expected the same in all processes, got " + a +
                                   " on rank 0 and " + b + " on rank " + std::to_string(rank);
-      world.refuse(message);
+      group.refuse(message);
       throw std::runtime_error(message);
     }
   });
@@ -261,7 +262,7 @@ uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffe
 void end_average(Place& place, uint64_t ticket, const Buffer& flat,
                  const std::vector<Buffer>& grads) {
   const Backend& backend = place.backend;
-  const bool nccl = place.device != nullptr && World::instance().by_nccl();
+  const bool nccl = place.device != nullptr && ProcessGroup::instance().by_nccl();
   push(place, "average", {flat}, grads, [=, &backend](Context& context) {
     receive(nccl, ticket, flat, context);
     const float* values = flat.f32();

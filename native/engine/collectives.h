@@ -1,13 +1,13 @@
 // Collectives of the processes that train together, in the order of a queue. The call draws the
-// place in the order of all; the work is the queue's and the thread's of distributed/world.h, or,
-// on a GPU of a group with NCCL, the GPU's.
+// place in the order of all; the work is the queue's and the thread's of
+// distributed/process_group.h, or, on a GPU of a group with NCCL, the GPU's.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "distributed/world.h"
+#include "distributed/process_group.h"
 #include "engine/place.h"
 
 namespace fused_rnn {
@@ -28,7 +28,7 @@ void check_same(Place& place, std::string op, std::string what, std::string text
 // The mean of gradients over all processes, each with a weight of its own, begun by one call and
 // ended by another: what is queued in between runs meanwhile. `flat` has one element more than the
 // gradients together; the result of begin is for end. Poisoned gradients cannot be averaged: the
-// group is then of no more use (World::skip).
+// group is then of no more use (ProcessGroup::skip).
 uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffer>& grads,
                        float weight);
 void end_average(Place& place, uint64_t ticket, const Buffer& flat,

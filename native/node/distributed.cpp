@@ -5,14 +5,14 @@
 namespace fused_rnn::node {
 namespace {
 
-using distributed::World;
+using distributed::ProcessGroup;
 
 // mpi(): { missing, version }: why MPI cannot be used, or an empty string; what it calls itself.
 Napi::Value mpi(Addon&, Args& args) {
-  World& world = World::instance();
+  ProcessGroup& group = ProcessGroup::instance();
   auto result = Napi::Object::New(args.env());
-  result.Set("missing", world.missing());
-  result.Set("version", world.version());
+  result.Set("missing", group.missing());
+  result.Set("version", group.version());
   return result;
 }
 
@@ -34,13 +34,13 @@ Napi::Value local_rank(Addon&, Args& args) {
 void push_wait_for_change(Addon& addon, const char* op) {
   Job job;
   job.op = op;
-  job.run = [](Context& context) { World::instance().wait_for_change(context.stopping); };
+  job.run = [](Context& context) { ProcessGroup::instance().wait_for_change(context.stopping); };
   addon.cpu().queue.push(std::move(job));
 }
 
 // joinGroup(nccl): begins; the CPU's queue waits for the others.
 Napi::Value join_group(Addon& addon, Args& args) {
-  World::instance().join(args.boolean());
+  ProcessGroup::instance().join(args.boolean());
   push_wait_for_change(addon, "init");
   return args.env().Undefined();
 }
@@ -48,36 +48,36 @@ Napi::Value join_group(Addon& addon, Args& args) {
 // leaveGroup(): the same.
 Napi::Value leave_group(Addon& addon, Args& args) {
   for (Place* place : addon.places()) leave_gpus(*place);
-  World::instance().leave();
+  ProcessGroup::instance().leave();
   push_wait_for_change(addon, "destroy");
   return args.env().Undefined();
 }
 
 // group(): [rank, size], or null when there is none.
 Napi::Value group(Addon&, Args& args) {
-  const World& world = World::instance();
-  if (!world.joined()) return args.env().Null();
+  const ProcessGroup& group = ProcessGroup::instance();
+  if (!group.joined()) return args.env().Null();
   auto result = Napi::Array::New(args.env(), 2);
-  result.Set(0u, world.rank());
-  result.Set(1u, world.size());
+  result.Set(0u, group.rank());
+  result.Set(1u, group.size());
   return result;
 }
 
 // breakGroup(why)
 Napi::Value break_group(Addon&, Args& args) {
-  World::instance().refuse(args.text());
+  ProcessGroup::instance().refuse(args.text());
   return args.env().Undefined();
 }
 
 // endGroup(code): as the process ends.
 Napi::Value end_group(Addon&, Args& args) {
-  World::instance().end(static_cast<int>(args.integer()));
+  ProcessGroup::instance().end(static_cast<int>(args.integer()));
   return args.env().Undefined();
 }
 
 // traffic(): since the group was joined.
 Napi::Value traffic(Addon&, Args& args) {
-  const distributed::Traffic traffic = World::instance().traffic();
+  const distributed::Traffic traffic = ProcessGroup::instance().traffic();
   auto result = Napi::Object::New(args.env());
   result.Set("calls", static_cast<double>(traffic.calls));
   result.Set("bytes", static_cast<double>(traffic.bytes));
@@ -105,7 +105,7 @@ Napi::Value broadcast(Addon& addon, Args& args) {
 // allGather(x) → buffer [processes, x.length]
 Napi::Value all_gather(Addon& addon, Args& args) {
   const Buffer x = args.buffer();
-  const Buffer out = x.beside(World::instance().size() * x.length, x.dtype);
+  const Buffer out = x.beside(ProcessGroup::instance().size() * x.length, x.dtype);
   fused_rnn::all_gather(addon.place_of({x}, {}), x, out);
   return addon.wrap(out);
 }

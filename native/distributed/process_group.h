@@ -28,10 +28,10 @@ struct Traffic {
   double waited = 0;   // of these, during which a queue did nothing but wait for one
 };
 
-class World {
+class ProcessGroup {
  public:
   // There is one in a process, as there is one MPI. Never destroyed.
-  static World& instance();
+  static ProcessGroup& instance();
 
   // Why there is no MPI here, or empty; and what it calls itself. Opens the library. Any thread.
   std::string missing();

@@ -1,4 +1,4 @@
-#include "distributed/world.h"
+#include "distributed/process_group.h"
 
 #include <algorithm>
 #include <chrono>
@@ -68,29 +68,29 @@ bool same(const Collective& a, const Collective& b) {
 
 }  // namespace
 
-World& World::instance() {
-  static auto* world = new World;
-  return *world;
+ProcessGroup& ProcessGroup::instance() {
+  static auto* group = new ProcessGroup;
+  return *group;
 }
 
-bool World::open(std::unique_lock<std::mutex>&) {
+bool ProcessGroup::open(std::unique_lock<std::mutex>&) {
   if (!opened_) mpi_ = open_mpi(missing_);
   opened_ = true;
   return mpi_ != nullptr;
 }
 
-std::string World::missing() {
+std::string ProcessGroup::missing() {
   std::unique_lock lock(mutex_);
   open(lock);
   return missing_;
 }
 
-std::string World::version() {
+std::string ProcessGroup::version() {
   std::unique_lock lock(mutex_);
   return open(lock) ? mpi_->version() : std::string();
 }
 
-void World::join(bool nccl) {
+void ProcessGroup::join(bool nccl) {
   std::unique_lock lock(mutex_);
   if (!open(lock)) throw std::runtime_error(missing_);
   if (state_ != State::out)
@@ -106,43 +106,43 @@ void World::join(bool nccl) {
   std::atexit([] { instance().end(1); });
 }
 
-void World::leave() {
+void ProcessGroup::leave() {
   std::unique_lock lock(mutex_);
   if (state_ != State::joined) throw std::runtime_error("this process is in no group");
   if (!broken_.empty()) throw std::runtime_error(broken_);
   change(State::leaving);
 }
 
-void World::change(State state) {
+void ProcessGroup::change(State state) {
   change_error_.clear();
   state_ = state;
   asked_.notify_all();
 }
 
-void World::expect_usable() const {
+void ProcessGroup::expect_usable() const {
   if (!broken_.empty()) throw std::runtime_error(broken_);
   if (state_ != State::joined) throw std::runtime_error("this process is in no group");
 }
 
-uint64_t World::nccl_number() {
+uint64_t ProcessGroup::nccl_number() {
   std::lock_guard lock(mutex_);
   expect_usable();
   return nccl_drawn_++;
 }
 
-bool World::is_new(const void* device) {
+bool ProcessGroup::is_new(const void* device) {
   std::lock_guard lock(mutex_);
   return devices_.insert(device).second;
 }
 
-uint64_t World::ticket() {
+uint64_t ProcessGroup::ticket() {
   std::lock_guard lock(mutex_);
   expect_usable();
   entries_.emplace(drawn_, Entry{});
   return drawn_++;
 }
 
-void World::submit(uint64_t ticket, Call call) {
+void ProcessGroup::submit(uint64_t ticket, Call call) {
   std::lock_guard lock(mutex_);
   Entry& entry = entries_.at(ticket);
   entry.call = std::move(call);
@@ -150,21 +150,21 @@ void World::submit(uint64_t ticket, Call call) {
   asked_.notify_all();
 }
 
-void World::skip_number() noexcept { refuse(kLeftOut); }
+void ProcessGroup::skip_number() noexcept { refuse(kLeftOut); }
 
-void World::skip(uint64_t ticket) noexcept {
+void ProcessGroup::skip(uint64_t ticket) noexcept {
   std::lock_guard lock(mutex_);
   break_off(kLeftOut);
   const auto found = entries_.find(ticket);
   if (found != entries_.end()) give_up(found->second);
 }
 
-void World::refuse(std::string why) {
+void ProcessGroup::refuse(std::string why) {
   std::lock_guard lock(mutex_);
   break_off(std::move(why));
 }
 
-void World::break_off(std::string why) {
+void ProcessGroup::break_off(std::string why) {
   if (broken_.empty()) broken_ = std::move(why);
   for (auto& [ticket, entry] : entries_) {
     if (entry.call && !entry.over && &entry != under_way_) give_up(entry);
@@ -172,20 +172,21 @@ void World::break_off(std::string why) {
   asked_.notify_all();
 }
 
-void World::give_up(Entry& entry) {
+void ProcessGroup::give_up(Entry& entry) {
   entry.over = true;
   entry.error = broken_;
   settled_.notify_all();
 }
 
 template <class F>
-void World::wait_until(std::unique_lock<std::mutex>& lock, const std::atomic<bool>& stopping, F f) {
+void ProcessGroup::wait_until(std::unique_lock<std::mutex>& lock, const std::atomic<bool>& stopping,
+                              F f) {
   while (!settled_.wait_for(lock, std::chrono::milliseconds(20), f)) {
     if (stopping.load(std::memory_order_relaxed)) throw Cancelled{};
   }
 }
 
-Call World::wait(uint64_t ticket, const std::atomic<bool>& stopping) {
+Call ProcessGroup::wait(uint64_t ticket, const std::atomic<bool>& stopping) {
   std::unique_lock lock(mutex_);
   const auto begin = Clock::now();
   Entry& entry = entries_.at(ticket);
@@ -198,18 +199,18 @@ Call World::wait(uint64_t ticket, const std::atomic<bool>& stopping) {
   return call;
 }
 
-void World::wait_for_change(const std::atomic<bool>& stopping) {
+void ProcessGroup::wait_for_change(const std::atomic<bool>& stopping) {
   std::unique_lock lock(mutex_);
   wait_until(lock, stopping, [&] { return state_ == State::joined || state_ == State::out; });
   if (!change_error_.empty()) throw std::runtime_error(std::exchange(change_error_, {}));
 }
 
-Traffic World::traffic() {
+Traffic ProcessGroup::traffic() {
   std::lock_guard lock(mutex_);
   return traffic_;
 }
 
-void World::work() {
+void ProcessGroup::work() {
 #if defined(__linux__)
   // Pauses are as short as they say.
   prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
@@ -242,7 +243,7 @@ void World::work() {
   finish(broken);
 }
 
-void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
+void ProcessGroup::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const Call call = *entry.call;
   under_way_ = &entry;
   lock.unlock();
@@ -271,7 +272,7 @@ void World::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   settled_.notify_all();
 }
 
-std::string World::difference(const Collective& own) {
+std::string ProcessGroup::difference(const Collective& own) {
   if (size_ == 1) return {};
   calls_.resize(static_cast<size_t>(size_));
   calls_[static_cast<size_t>(rank_)] = own;
@@ -290,7 +291,7 @@ std::string World::difference(const Collective& own) {
   return {};
 }
 
-void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
+void ProcessGroup::carry_out_change(std::unique_lock<std::mutex>& lock) {
   const bool joining = state_ == State::joining;
   const bool first = !std::exchange(initialised_, true);
   const std::string broken = broken_;
@@ -325,7 +326,7 @@ void World::carry_out_change(std::unique_lock<std::mutex>& lock) {
   settled_.notify_all();
 }
 
-void World::leave_others() {
+void ProcessGroup::leave_others() {
   // Only this thread changes next_.
   mpi_->say_left(static_cast<int64_t>(next_ - first_));
   mpi_->start_leaving();
@@ -333,7 +334,7 @@ void World::leave_others() {
   if (!abort_) mpi_->end_leaving();
 }
 
-bool World::poll(bool whoever_leaves) {
+bool ProcessGroup::poll(bool whoever_leaves) {
   const auto begin = Clock::now();
   std::chrono::microseconds pause = kShortestPause;
   while (!mpi_->test()) {
@@ -356,7 +357,7 @@ bool World::poll(bool whoever_leaves) {
   return true;
 }
 
-void World::end(int code) noexcept {
+void ProcessGroup::end(int code) noexcept {
   std::unique_lock lock(mutex_);
   if (std::exchange(ended_, true) || !thread_.joinable()) return;
   code_ = code;
@@ -372,7 +373,7 @@ void World::end(int code) noexcept {
 }
 
 // On the thread, which does nothing after it.
-void World::finish(std::string broken) {
+void ProcessGroup::finish(std::string broken) {
   if (!initialised_) return;
   try {
     if (mpi_->size() == 1) return mpi_->finalize();
