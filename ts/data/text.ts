@@ -1,6 +1,7 @@
 /** Reading texts and dividing them. */
 import { readFile, stat } from 'node:fs/promises'
 import { checkNumber, rangeError, typeError } from '../errors.js'
+import { checkPath } from '../io/path.js'
 
 /** Longest string that V8 makes, about; a longer file cannot become one text. */
 const MAX_BYTES = 512 * 2 ** 20 - 64
@@ -10,23 +11,23 @@ const MAX_BYTES = 512 * 2 ** 20 - 64
  * @throws (rejects) Error with a one-line message when the file is missing, unreadable, a folder,
  *   empty, too large for one string or not a text
  */
-export async function loadText(path: string): Promise<string> {
-  if (typeof path !== 'string') throw typeError('loadText', 'path', 'a string', path)
+export async function loadText(path: string | URL): Promise<string> {
+  const file = checkPath('loadText', 'path', path, 'the path of a file')
   let bytes: Uint8Array
   try {
-    const info = await stat(path)
+    const info = await stat(file)
     if (info.size > MAX_BYTES) throw new Error(`it has ${info.size} bytes, more than ${MAX_BYTES}`)
-    bytes = await readFile(path)
+    bytes = await readFile(file)
   } catch (error) {
-    throw new Error(`[loadText] cannot read '${path}': ${readableReason(error)}`, { cause: error })
+    throw new Error(`[loadText] cannot read '${file}': ${readableReason(error)}`, { cause: error })
   }
-  if (bytes.length === 0) throw new RangeError(`[loadText] '${path}' is empty`)
+  if (bytes.length === 0) throw new RangeError(`[loadText] '${file}' is empty`)
   if (bytes.includes(0))
-    throw new TypeError(`[loadText] '${path}' is not a text file: it has bytes of value 0`)
+    throw new TypeError(`[loadText] '${file}' is not a text file: it has bytes of value 0`)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (error) {
-    throw new TypeError(`[loadText] '${path}' is not a text file: it is not valid UTF-8`, {
+    throw new TypeError(`[loadText] '${file}' is not a text file: it is not valid UTF-8`, {
       cause: error,
     })
   }

@@ -10,6 +10,7 @@ import { checkOptions, describe, typeError } from '../errors.js'
 import { checkShape, Tensor } from '../tensor.js'
 import { DTYPES, type FileDType } from './dtypes.js'
 import { parseJson } from './json.js'
+import { checkPath } from './path.js'
 import { bytesOf, reason, writeWhole } from './whole_file.js'
 
 /** The format's own limit; a longer header is taken for damage. */
@@ -55,14 +56,21 @@ export interface Contents {
  * @throws (rejects) Error that names the file and what is wrong: missing, damaged, cut short,
  *   another dtype. Sizes are checked against the file before anything is allocated.
  */
-export async function load(path: string, options: LoadOptions = {}): Promise<Map<string, Tensor>> {
+export async function load(
+  path: string | URL,
+  options: LoadOptions = {},
+): Promise<Map<string, Tensor>> {
   return (await loadWithMetadata(path, options)).tensors
 }
 
 /** As {@link load}, with the texts that stand beside the tensors. */
-export async function loadWithMetadata(path: string, options: LoadOptions = {}): Promise<Contents> {
+export async function loadWithMetadata(
+  path: string | URL,
+  options: LoadOptions = {},
+): Promise<Contents> {
   const device = checkLoadOptions('safetensors.load', options)
-  const file = await openToRead('load', path)
+  const name = checkPath('safetensors.load', 'path', path, 'the path of a file')
+  const file = await openToRead('load', name)
   try {
     const stat = await file.stat()
     if (!stat.isFile()) throw new Error('not a regular file')
@@ -76,7 +84,7 @@ export async function loadWithMetadata(path: string, options: LoadOptions = {}):
     }
     return { tensors, metadata: header.metadata }
   } catch (error) {
-    throw new Error(`[safetensors.load] ${path}: ${reason(error)}`, { cause: error })
+    throw new Error(`[safetensors.load] ${name}: ${reason(error)}`, { cause: error })
   } finally {
     await file.close()
   }
@@ -110,21 +118,19 @@ export function parse(bytes: Uint8Array, options: LoadOptions = {}): Contents {
  *   it cannot be written
  */
 export async function save(
-  path: string,
+  path: string | URL,
   tensors: ReadonlyMap<string, Tensor>,
   options: SaveOptions = {},
 ): Promise<void> {
-  if (typeof path !== 'string' || path === '') {
-    throw typeError('safetensors.save', 'path', 'the path of a file', path)
-  }
+  const file = checkPath('safetensors.save', 'path', path, 'the path of a file')
   const layout = plan('safetensors.save', tensors, options)
   // The values as they are now, whatever the caller does with the tensors while the file is written.
   const values = layout.order.map((tensor) => tensor.data())
   try {
     const arrays = await Promise.all(values)
-    await writeWhole(path, [layout.header, ...arrays.map(bytesOf)])
+    await writeWhole(file, [layout.header, ...arrays.map(bytesOf)])
   } catch (error) {
-    throw new Error(`[safetensors.save] ${path}: ${reason(error)}`, { cause: error })
+    throw new Error(`[safetensors.save] ${file}: ${reason(error)}`, { cause: error })
   }
 }
 
@@ -147,9 +153,6 @@ function checkLoadOptions(fn: string, options: LoadOptions): string {
 }
 
 async function openToRead(fn: string, path: string): Promise<FileHandle> {
-  if (typeof path !== 'string' || path === '') {
-    throw typeError(`safetensors.${fn}`, 'path', 'the path of a file', path)
-  }
   try {
     return await open(path, 'r')
   } catch (error) {

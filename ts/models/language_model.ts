@@ -233,7 +233,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
    * folder if needed. Whoever loads, now or after a crash in the middle of this, finds the model that
    * was there before or this one, never parts of both.
    */
-  async save(folder: string): Promise<void> {
+  async save(folder: string | URL): Promise<void> {
     await writeModelFolder(folder, this)
   }
 
@@ -248,7 +248,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
    * @throws (rejects) Error with a one-line message when a file is missing, damaged or does not fit
    */
   static async load(
-    folder: string,
+    folder: string | URL,
     options: { device?: string | Device } = {},
   ): Promise<LanguageModel> {
     checkOptions('LanguageModel.load', options, ['device'])

@@ -11,7 +11,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import { readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Vocabulary } from '../data/vocabulary.js'
-import { typeError } from '../errors.js'
 import {
   checkpointFolder,
   exists,
@@ -20,6 +19,7 @@ import {
   syncFolder,
   writeSynced,
 } from '../io/folders.js'
+import { checkPath } from '../io/path.js'
 import { loadWithMetadata, save } from '../io/safetensors.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel } from './language_model.js'
@@ -73,9 +73,8 @@ export async function writeModelFiles(folder: string, model: LanguageModel): Pro
 }
 
 /** Makes the folder and writes the files. @throws (rejects) Error with a one-line message */
-export async function writeModelFolder(folder: string, model: LanguageModel): Promise<void> {
-  if (typeof folder !== 'string' || folder === '')
-    throw typeError('LanguageModel.save', 'folder', 'a path', folder)
+export async function writeModelFolder(path: string | URL, model: LanguageModel): Promise<void> {
+  const folder = checkPath('LanguageModel.save', 'folder', path, 'the path of a folder')
   try {
     await inTurn(folder, async () => {
       await makeFolders(folder)
@@ -99,9 +98,8 @@ export interface ModelFolder {
 const ATTEMPTS = 4
 
 /** @throws (rejects) Error with a one-line message */
-export async function readModelFolder(path: string): Promise<ModelFolder> {
-  if (typeof path !== 'string' || path === '')
-    throw typeError('LanguageModel.load', 'folder', 'a path', path)
+export async function readModelFolder(from: string | URL): Promise<ModelFolder> {
+  const path = checkPath('LanguageModel.load', 'folder', from, 'the path of a folder')
   const fail = (reason: string, cause?: unknown): Error =>
     new Error(`[LanguageModel.load] '${path}' does not hold a model: ${reason}`, { cause })
   const folder = await checkpointFolder(path)

@@ -1,6 +1,7 @@
 /** Models as ONNX files; as `torch.onnx.export`. */
 import { readFileSync } from 'node:fs'
 import { typeError } from '../errors.js'
+import { checkPath } from '../io/path.js'
 import type { Message } from '../io/protobuf.js'
 import { reason, writeWhole } from '../io/whole_file.js'
 import { Module } from '../nn/module.js'
@@ -32,15 +33,14 @@ const packageFile = new URL('../../package.json', import.meta.url)
  * @throws (rejects) TypeError, RangeError for what ONNX does not have; Error when the file cannot be
  *   written
  */
-export async function exportModel(model: Module | OnnxModule, path: string): Promise<void> {
+export async function exportModel(model: Module | OnnxModule, path: string | URL): Promise<void> {
   const fn = 'onnx.export'
-  if (typeof path !== 'string' || path === '')
-    throw typeError(fn, 'path', 'the path of a file', path)
+  const file = checkPath(fn, 'path', path, 'the path of a file')
   const { parts } = await build(fn, model)
   try {
-    await writeWhole(path, parts)
+    await writeWhole(file, parts)
   } catch (error) {
-    throw new Error(`[${fn}] ${path}: ${reason(error)}`, { cause: error })
+    throw new Error(`[${fn}] ${file}: ${reason(error)}`, { cause: error })
   }
 }
 

@@ -1,6 +1,7 @@
 /** What happened during training, number by number. */
 import { checkIterable, checkString, typeError } from '../errors.js'
 import { replaceFile } from '../io/folders.js'
+import { checkPath } from '../io/path.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
 import { isRecord } from './state.js'
 
@@ -49,7 +50,7 @@ export class History {
   }
 
   /** Writes {@link toCSV} to a file. @throws Error of the file system, with the path */
-  async writeCSV(path: string): Promise<void> {
+  async writeCSV(path: string | URL): Promise<void> {
     await write('History.writeCSV', path, this.toCSV())
   }
 
@@ -82,7 +83,7 @@ export class History {
   }
 
   /** Writes {@link toSVG} to a file. @throws Error of the file system, with the path */
-  async writeSVG(path: string, options?: { metric?: string } & PlotOptions): Promise<void> {
+  async writeSVG(path: string | URL, options?: { metric?: string } & PlotOptions): Promise<void> {
     await write('History.writeSVG', path, this.toSVG(options))
   }
 
@@ -101,12 +102,11 @@ export class History {
 }
 
 /** @throws (rejects) Error that names the file; the one that was there is then as it was */
-async function write(fn: string, path: string, text: string): Promise<void> {
-  if (typeof path !== 'string' || path === '')
-    throw typeError(fn, 'path', 'the path of a file', path)
+async function write(fn: string, path: string | URL, text: string): Promise<void> {
+  const file = checkPath(fn, 'path', path, 'the path of a file')
   try {
-    await replaceFile(path, text)
+    await replaceFile(file, text)
   } catch (error) {
-    throw new Error(`[${fn}] cannot write '${path}': ${(error as Error).message}`, { cause: error })
+    throw new Error(`[${fn}] cannot write '${file}': ${(error as Error).message}`, { cause: error })
   }
 }

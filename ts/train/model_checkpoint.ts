@@ -9,6 +9,7 @@ import {
   checkString,
   typeError,
 } from '../errors.js'
+import { checkPath } from '../io/path.js'
 import { isBetter, monitored } from './monitor.js'
 import type { Trainer } from './trainer.js'
 import type { Callback } from './types.js'
@@ -16,7 +17,7 @@ import type { Callback } from './types.js'
 /** What {@link ModelCheckpoint} takes; as in Lightning. */
 export interface ModelCheckpointOptions {
   /** The folder for the checkpoints `last` and `best`; made if it does not exist. */
-  dirpath: string
+  dirpath: string | URL
   /** Keep the checkpoint with the best value of this metric as `best`. Default: no `best`. */
   monitor?: string
   /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
@@ -36,7 +37,7 @@ export interface ModelCheckpointOptions {
  */
 export class ModelCheckpoint implements Callback {
   readonly stateKey = 'ModelCheckpoint'
-  readonly options: Readonly<ModelCheckpointOptions>
+  readonly options: Readonly<ModelCheckpointOptions & { dirpath: string }>
   /** Where the best checkpoint is; null before there is one. */
   bestModelPath: string | null = null
   bestModelScore: number | null = null
@@ -54,9 +55,7 @@ export class ModelCheckpoint implements Callback {
       'everyNTrainSteps',
       'everyNEpochs',
     ])
-    if (typeof options.dirpath !== 'string' || options.dirpath === '') {
-      throw typeError(fn, 'dirpath', 'the path of a folder', options.dirpath)
-    }
+    const dirpath = checkPath(fn, 'dirpath', options.dirpath, 'the path of a folder')
     if (options.monitor !== undefined && typeof options.monitor !== 'string')
       throw typeError(fn, 'monitor', 'the name of a metric', options.monitor)
     if (options.mode !== undefined) checkOneOf(fn, 'mode', options.mode, ['min', 'max'])
@@ -65,7 +64,7 @@ export class ModelCheckpoint implements Callback {
       checkInteger(fn, 'everyNTrainSteps', options.everyNTrainSteps, 1)
     if (options.everyNEpochs !== undefined)
       checkInteger(fn, 'everyNEpochs', options.everyNEpochs, 1)
-    this.options = { ...options }
+    this.options = { ...options, dirpath }
   }
 
   async onTrainBatchEnd(trainer: Trainer): Promise<void> {

@@ -69,7 +69,7 @@ export interface FitOptions {
   optimizer?: TrainableOptimizer
   scheduler?: Scheduler | SchedulerConfig
   /** Go on from this checkpoint. */
-  ckptPath?: string
+  ckptPath?: string | URL
 }
 
 /** What `fit` resolves with. */

@@ -2,6 +2,7 @@
 
 import { synchronize } from '../device.js'
 import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '../errors.js'
+import { checkPath } from '../io/path.js'
 import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
@@ -161,7 +162,7 @@ export class Trainer {
     this.history = new History()
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
     try {
-      if (options.ckptPath !== undefined) await loop.restore(options.ckptPath)
+      if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
       else if (this.options.seed !== null) manualSeed(this.options.seed)
       await team?.begin(model)
       const { gradientClipVal, gradientClipAlgorithm } = this.options
@@ -224,8 +225,7 @@ export class Trainer {
       model.checkData?.(validData)
     }
     checkOptions('fit', options, ['optimizer', 'scheduler', 'ckptPath'])
-    if (options.ckptPath !== undefined && typeof options.ckptPath !== 'string')
-      throw typeError('fit', 'ckptPath', 'a path', options.ckptPath)
+    if (options.ckptPath !== undefined) checkpointPath(options.ckptPath)
     const configured = options.optimizer ?? model.configureOptimizers?.()
     const { optimizer, lrScheduler } = isOptimizer(configured)
       ? { optimizer: configured, lrScheduler: undefined }
@@ -274,13 +274,16 @@ export class Trainer {
    * Writes a folder from which `fit(…, { ckptPath })` goes on with the same bits; for callbacks
    * and for after fit. An older checkpoint of that name is replaced when this one is complete.
    */
-  async saveCheckpoint(path: string): Promise<void> {
-    if (typeof path !== 'string' || path === '')
-      throw typeError('saveCheckpoint', 'path', 'a path', path)
+  async saveCheckpoint(path: string | URL): Promise<void> {
+    const folder = checkPath('saveCheckpoint', 'path', path, 'the path of a folder')
     if (this.#loop === null)
       throw new TypeError('[saveCheckpoint] there is nothing to save: fit has not been called')
-    await this.#loop.save(path)
+    await this.#loop.save(folder)
   }
+}
+
+function checkpointPath(path: string | URL): string {
+  return checkPath('fit', 'ckptPath', path, 'the path of a checkpoint')
 }
 
 function isOptimizer(value: unknown): value is TrainableOptimizer {

@@ -14,7 +14,7 @@ export class CSVLogger extends FileLogger {
   #columns: string[] | null = null
 
   /** @param saveDir the folder for all runs @throws TypeError, RangeError */
-  constructor(saveDir: string, options: LoggerOptions = {}) {
+  constructor(saveDir: string | URL, options: LoggerOptions = {}) {
     super('CSVLogger', saveDir, options)
   }
 

@@ -3,6 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkInteger, checkOptions, typeError } from '../../errors.js'
 import { makeFolders } from '../../io/folders.js'
+import { checkPath } from '../../io/path.js'
 import type { Logger } from '../types.js'
 
 /** What every logger that writes files takes. */
@@ -28,17 +29,15 @@ export abstract class FileLogger implements Logger {
   #failure: Error | null = null
 
   /** @throws TypeError, RangeError */
-  protected constructor(title: string, saveDir: string, options: LoggerOptions) {
+  protected constructor(title: string, saveDir: string | URL, options: LoggerOptions) {
     this.#title = title
-    if (typeof saveDir !== 'string' || saveDir === '')
-      throw typeError(title, 'saveDir', 'the path of a folder', saveDir)
+    this.saveDir = checkPath(title, 'saveDir', saveDir, 'the path of a folder')
     checkOptions(title, options, ['name', 'version'])
     const { name = '', version = null } = options
     if (typeof name !== 'string') throw typeError(title, 'name', 'the name of a folder', name)
     if (typeof version === 'number') checkInteger(title, 'version', version, 0)
     else if (version !== null && (typeof version !== 'string' || version === ''))
       throw typeError(title, 'version', 'a number or the name of a folder', version)
-    this.saveDir = saveDir
     this.name = name
     this.#version = version
   }

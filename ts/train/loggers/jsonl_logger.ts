@@ -9,7 +9,7 @@ import { FileLogger, type LoggerOptions } from './file_logger.js'
  */
 export class JSONLLogger extends FileLogger {
   /** @param saveDir the folder for all runs @throws TypeError, RangeError */
-  constructor(saveDir: string, options: LoggerOptions = {}) {
+  constructor(saveDir: string | URL, options: LoggerOptions = {}) {
     super('JSONLLogger', saveDir, options)
   }
 

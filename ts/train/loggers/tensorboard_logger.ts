@@ -21,7 +21,7 @@ export class TensorBoardLogger extends FileLogger {
   #path: string | null = null
 
   /** @param saveDir the folder for all runs @throws TypeError, RangeError */
-  constructor(saveDir: string, options: LoggerOptions = {}) {
+  constructor(saveDir: string | URL, options: LoggerOptions = {}) {
     super('TensorBoardLogger', saveDir, options)
   }
 
