@@ -79,7 +79,10 @@ compile_all() {
   return "$failed"
 }
 
-cuda=(native/cuda/*.cu native/cuda/*.cpp)
+kernels=() cuda=()
+while IFS= read -r source; do kernels+=("$source"); done < <(find native/cuda -name '*.cu' | sort)
+while IFS= read -r source; do cuda+=("$source"); done < <(find native/cuda -name '*.cpp' | sort)
+cuda+=("${kernels[@]}")
 host=(native/core/*.cpp native/cpu/rnn_plan.cpp native/test/cuda/info.cpp)
 compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
 "$nvcc" "${flags[@]}" -cudart=static -o "$build/whole_loops" native/test/cuda/whole_loops.cu ||
@@ -101,7 +104,7 @@ printf 'GPUs: '
 
 # ---- What is opened at run time -------------------------------------------------------------------
 
-# NAME FOLDER HEADER LIBRARY API PACKAGE PLACE: compares native/cuda/API.h with a library and its
+# NAME FOLDER HEADER LIBRARY API PACKAGE PLACE: compares native/cuda/device/API.h with a library and its
 # header, which are in FOLDER or, by Python's package, in nvidia/PLACE.
 compare() {
   local name=$1 folder=$2 header=$3 library=$4 api=$5 package=$6 place=$7 include
@@ -117,8 +120,8 @@ print(next((p for p in places if os.path.isdir(p)), ""))' "$place")
   if [ -n "$folder" ] && [ -f "$include/$header" ] && [ -f "$library" ]; then
     "$nvcc" -O1 "${flags[@]}" -I "$include" -shared -cudart=static -o "$build/$api.so" \
       "native/test/cuda/$api.cpp" -Xlinker="$library" -Xlinker=--no-undefined \
-      -Xlinker=--allow-shlib-undefined || fail "native/cuda/$api.h is not what $name has"
-    echo "$name: native/cuda/$api.h agrees with $library"
+      -Xlinker=--allow-shlib-undefined || fail "native/cuda/device/$api.h is not what $name has"
+    echo "$name: native/cuda/device/$api.h agrees with $library"
   else
     echo "$name: not compared, its headers are not here (pip install $package)"
   fi
@@ -131,7 +134,7 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
 
 {
   "$build/whole_loops" | sed 's/:/ :/' | c++filt -t
-  for source in native/cuda/*.cu; do
+  for source in "${kernels[@]}"; do
     cat "$build/${source//\//-}.o.log"
   done | c++filt
 } | awk '

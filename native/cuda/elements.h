@@ -2,7 +2,7 @@
 // arrays allow it. For .cu files.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 
 namespace fused_rnn::cuda {
 

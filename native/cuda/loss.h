@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cells/math.h"
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 #include "fused_rnn/ops.h"
 
 namespace fused_rnn::cuda {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/context.h"
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 #include "fused_rnn/ops.h"
 
 namespace fused_rnn::cuda {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 
 namespace fused_rnn::cuda {
 

@@ -1,6 +1,6 @@
 // The CUDA backend's table.
 #include "cuda/ops.h"
-#include "cuda/sequence.h"
+#include "cuda/rnn/loop.h"
 #include "fused_rnn/cuda.h"
 
 namespace fused_rnn {

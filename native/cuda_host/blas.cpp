@@ -1,8 +1,8 @@
-// cuBLAS on the host: the few functions of native/cuda/blas_api.h, with plain loops.
+// cuBLAS on the host: the few functions of native/cuda/device/blas_api.h, with plain loops.
 #include <cstring>
 #include <vector>
 
-#include "cuda/blas_api.h"
+#include "cuda/device/blas_api.h"
 #include "cuda_host/internal.h"
 
 struct cublasContext {

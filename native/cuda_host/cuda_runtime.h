@@ -124,8 +124,8 @@ enum class WarpCall { shuffle, vote, barrier, product };
 // vote a bit for each lane that came with one that is not 0.
 uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source);
 
-// What mma.sync does with tiles of words (cuda/mma.h), of a number in TF32 or of two in bfloat16,
-// some after each other: sums += a b, by all lanes of a warp.
+// What mma.sync does with tiles of words (cuda/rnn/mma.h), of a number in TF32 or of two in
+// bfloat16, some after each other: sums += a b, by all lanes of a warp.
 struct TileProduct {
   float* sums;        // 4
   const uint32_t* a;  // 4

@@ -1,5 +1,5 @@
-// NCCL on the host: the few functions of native/cuda/nccl_api.h, between processes of one machine
-// by shared memory. A collective runs when its stream does, and waits there for the other
+// NCCL on the host: the few functions of native/cuda/device/nccl_api.h, between processes of one
+// machine by shared memory. A collective runs when its stream does, and waits there for the other
 // processes.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -13,7 +13,7 @@
 #include <memory>
 #include <thread>
 
-#include "cuda/nccl_api.h"
+#include "cuda/device/nccl_api.h"
 #include "cuda_host/internal.h"
 
 namespace {

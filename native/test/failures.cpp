@@ -12,8 +12,8 @@
 #include <stdexcept>
 
 #include "core/denormals.h"
-#include "cuda/device.h"
-#include "cuda/graphs.h"
+#include "cuda/device/device.h"
+#include "cuda/device/graphs.h"
 #include "cuda_host/internal.h"
 #include "fused_rnn/cuda.h"
 #include "test/rnn_run.h"

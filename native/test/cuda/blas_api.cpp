@@ -1,6 +1,6 @@
-// cuda/blas_api.h beside cuBLAS's own headers: the same numbers and the same functions. Compiled
-// and linked by scripts/check-cuda.sh, where the headers are there; it need not run.
-#include "cuda/blas_api.h"
+// cuda/device/blas_api.h beside cuBLAS's own headers: the same numbers and the same functions.
+// Compiled and linked by scripts/check-cuda.sh, where the headers are there; it need not run.
+#include "cuda/device/blas_api.h"
 
 #include <cublas_v2.h>
 

@@ -1,6 +1,6 @@
-// cuda/nccl_api.h beside NCCL's own header: the same numbers and the same functions. Compiled and
-// linked by scripts/check-cuda.sh, where the header is there; it need not run.
-#include "cuda/nccl_api.h"
+// cuda/device/nccl_api.h beside NCCL's own header: the same numbers and the same functions.
+// Compiled and linked by scripts/check-cuda.sh, where the header is there; it need not run.
+#include "cuda/device/nccl_api.h"
 
 #include <nccl.h>
 

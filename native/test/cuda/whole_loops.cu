@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <typeinfo>
 
-#include "cuda/persistent_kernels.h"
+#include "cuda/rnn/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
 namespace {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "cuda/grid.h"
+#include "cuda/device/cooperative.h"
 #include "test/cuda_host/checks.h"
 
 namespace fused_rnn::test {

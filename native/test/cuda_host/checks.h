@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/runtime.h"
+#include "cuda/device/runtime.h"
 
 namespace fused_rnn::test {
 

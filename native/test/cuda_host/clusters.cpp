@@ -1,5 +1,5 @@
 // Clusters of blocks: their barrier, and each other's shared memory.
-#include "cuda/clusters.h"
+#include "cuda/device/clusters.h"
 
 #include <cstdlib>
 

@@ -1,5 +1,5 @@
-// The cache of captured work (native/cuda/graphs.h).
-#include "cuda/graphs.h"
+// The cache of captured work (native/cuda/device/graphs.h).
+#include "cuda/device/graphs.h"
 
 #include <memory>
 

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "cuda/blas_api.h"
+#include "cuda/device/blas_api.h"
 #include "test/cuda_host/checks.h"
 
 namespace fused_rnn::test {

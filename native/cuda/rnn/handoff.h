@@ -1,0 +1,150 @@
+// Numbers that say by themselves that they are there: blocks of a launch_together() wait for each
+// other's results without a barrier, a fence or a flag beside them. For .cu files.
+//
+// Either a word of memory is kAbsent until it is written, once; or a number travels with a tag, in
+// one access of 8 bytes, and its place may be used again for another tag.
+#pragma once
+
+#include <cstring>
+
+#include "cuda/device/cooperative.h"
+
+namespace fused_rnn::cuda {
+
+// What cudaMemset(…, kAbsentByte, …) leaves: a NaN that no arithmetic gives.
+constexpr int kAbsentByte = 0xff;
+constexpr uint32_t kAbsent = 0xffffffffu;
+
+__device__ inline uint32_t bits_of(float x) {
+#if defined(__CUDACC__)
+  return __float_as_uint(x);
+#else
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+#endif
+}
+
+__device__ inline float float_of(uint32_t bits) {
+#if defined(__CUDACC__)
+  return __uint_as_float(bits);
+#else
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+#endif
+}
+
+// x; of the NaNs that one which rounding to TF32 by hand leaves one (mma.h), and which is not the
+// one that stands for nothing.
+__device__ inline float present(float x) { return x == x ? x : float_of(0x7fc00000u); }
+
+// Where a thread asks again and again for what another one writes. A GPU runs the other one
+// meanwhile by itself.
+__device__ inline void ask_again() {
+#if !defined(__CUDACC__)
+  __nanosleep(0);
+#endif
+}
+
+// x, for blocks that wait for it.
+__device__ inline void announce(float* to, float x) {
+#if defined(__CUDACC__)
+  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(to), "f"(present(x)) : "memory");
+#else
+  *to = present(x);
+#endif
+}
+
+// What is there now, where `wanted`, and else zeros; arrived() says whether all of it is.
+__device__ inline float ask(const float* from, bool wanted) {
+#if defined(__CUDACC__)
+  float x;
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %2, 0; mov.f32 %0, 0f00000000;"
+      " @p ld.relaxed.gpu.global.f32 %0, [%1]; }"
+      : "=&f"(x)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
+  return x;
+#else
+  return wanted ? *from : 0.0f;
+#endif
+}
+__device__ inline float4 ask(const float4* from, bool wanted) {
+#if defined(__CUDACC__)
+  float4 x;
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %5, 0; mov.f32 %0, 0f00000000; mov.f32 %1, 0f00000000;"
+      " mov.f32 %2, 0f00000000; mov.f32 %3, 0f00000000;"
+      " @p ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4]; }"
+      : "=&f"(x.x), "=&f"(x.y), "=&f"(x.z), "=&f"(x.w)
+      : "l"(from), "r"(static_cast<int>(wanted))
+      : "memory");
+  return x;
+#else
+  return wanted ? *from : float4{};
+#endif
+}
+__device__ inline bool arrived(const float4& x) {
+  return bits_of(x.x) != kAbsent && bits_of(x.y) != kAbsent && bits_of(x.z) != kAbsent &&
+         bits_of(x.w) != kAbsent;
+}
+
+// A count that one thread raises, and others wait for.
+__device__ inline void announce(uint32_t* to, uint32_t count) {
+#if defined(__CUDACC__)
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(count) : "memory");
+#else
+  *to = count;
+#endif
+}
+__device__ inline uint32_t ask(const uint32_t* from) {
+#if defined(__CUDACC__)
+  uint32_t count;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(count) : "l"(from) : "memory");
+  return count;
+#else
+  return *from;
+#endif
+}
+
+// A number and its tag.
+using Tagged = uint64_t;
+__device__ inline Tagged tagged(float x, uint32_t tag) {
+  return static_cast<uint64_t>(tag) << 32 | bits_of(x);
+}
+__device__ inline uint32_t tag_of(Tagged x) { return static_cast<uint32_t>(x >> 32); }
+__device__ inline float number_of(Tagged x) { return float_of(static_cast<uint32_t>(x)); }
+
+// Two that are side by side, the first at a multiple of 16 bytes; each says for itself whether it
+// is there.
+struct alignas(16) TaggedPair {
+  Tagged x, y;
+};
+// What is there now, or, where not `wanted`, zeros with that tag.
+__device__ inline TaggedPair ask(const TaggedPair* from, bool wanted, uint32_t tag) {
+#if defined(__CUDACC__)
+  TaggedPair pair;
+  asm volatile(
+      "{ .reg .pred p; setp.ne.s32 p, %3, 0; mov.u64 %0, %4; mov.u64 %1, %4;"
+      " @p ld.relaxed.gpu.global.v2.u64 {%0,%1}, [%2]; }"
+      : "=&l"(pair.x), "=&l"(pair.y)
+      : "l"(from), "r"(static_cast<int>(wanted)), "l"(tagged(0, tag))
+      : "memory");
+  return pair;
+#else
+  return wanted ? *from : TaggedPair{tagged(0, tag), tagged(0, tag)};
+#endif
+}
+__device__ inline void announce(TaggedPair* to, float x, float y, uint32_t tag) {
+#if defined(__CUDACC__)
+  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1,%2};" ::"l"(to), "l"(tagged(x, tag)),
+               "l"(tagged(y, tag))
+               : "memory");
+#else
+  *to = {tagged(x, tag), tagged(y, tag)};
+#endif
+}
+
+}  // namespace fused_rnn::cuda

@@ -1,0 +1,244 @@
+// A recurrent call on the GPU: where it keeps what, which rows its steps have, and what the time
+// loop of a layer is made of. Used by both passes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "cells/norm.h"
+#include "cuda/device/device.h"
+#include "cuda/device/graphs.h"
+#include "fused_rnn/ops.h"
+
+namespace fused_rnn::cuda {
+
+// Floats that rnn_forward saves for rnn_backward.
+int64_t rnn_workspace_floats(const RnnShape& shape);
+
+// ---- The workspace ------------------------------------------------------------------------------
+
+// The saved arrays of one layer and direction. Rows are those of the packed input.
+struct StackSaved {
+  float* gates;         // [rows, B*H]: pre-activations, then activations, then their gradients
+  float* h_prev;        // [rows, P]: the state each row started from
+  float* c_prev;        // [rows, H], cells with a cell state
+  float* u;             // [rows, H], with projection: h before it is projected
+  RowMoments* moments;  // [rows], cells with norms
+};
+
+class RnnWorkspace {
+ public:
+  template <class Cell>
+  RnnWorkspace(Cell, const RnnShape& shape, float* memory = nullptr)
+      : s_(shape),
+        blocks_(Cell::kBlocks),
+        has_c_(Cell::kHasC),
+        norms_(Cell::kNorms),
+        memory_(memory) {}
+
+  // The output of a layer below the last, after dropout: [rows, D*P].
+  int64_t layer_output_floats() const { return aligned(s_.rows * s_.directions * s_.out()); }
+  int64_t floats() const {
+    return s_.layers * s_.directions * stack_floats() + (s_.layers - 1) * layer_output_floats();
+  }
+  StackSaved stack(int64_t layer, int64_t direction) const {
+    float* at = memory_ + (layer * s_.directions + direction) * stack_floats();
+    const auto take = [&](int64_t floats) {
+      float* taken = at;
+      at += aligned(floats);
+      return taken;
+    };
+    StackSaved saved{};
+    saved.gates = take(s_.rows * blocks_ * s_.hidden);
+    saved.h_prev = take(s_.rows * s_.out());
+    if (has_c_) saved.c_prev = take(s_.rows * s_.hidden);
+    if (s_.proj > 0) saved.u = take(s_.rows * s_.hidden);
+    if (norms_) saved.moments = reinterpret_cast<RowMoments*>(take(s_.rows * kRowMoments));
+    return saved;
+  }
+  float* layer_output(int64_t layer) const {
+    return memory_ + s_.layers * s_.directions * stack_floats() + layer * layer_output_floats();
+  }
+
+ private:
+  // Products are fastest on arrays that begin at a multiple of 128 bytes.
+  static int64_t aligned(int64_t floats) { return (floats + 31) / 32 * 32; }
+  int64_t stack_floats() const {
+    return aligned(s_.rows * blocks_ * s_.hidden) + aligned(s_.rows * s_.out()) +
+           (has_c_ ? aligned(s_.rows * s_.hidden) : 0) +
+           (s_.proj > 0 ? aligned(s_.rows * s_.hidden) : 0) +
+           (norms_ ? aligned(s_.rows * kRowMoments) : 0);
+  }
+
+  const RnnShape& s_;
+  int blocks_;
+  bool has_c_;
+  bool norms_;
+  float* memory_;
+};
+
+// ---- The steps ----------------------------------------------------------------------------------
+
+// Step after step in the direction of travel: its first row, and the sequences [0, active) that
+// take part. Steps without any are left out.
+struct Step {
+  int64_t row;
+  int64_t active;
+};
+
+class StepPlan {
+ public:
+  StepPlan(const RnnShape& s, bool reverse) {
+    int64_t row = 0;
+    for (int64_t t = 0; t < s.steps && s.batch_sizes[t] > 0; ++t) {
+      steps_.push_back({row, s.batch_sizes[t]});
+      row += s.batch_sizes[t];
+    }
+    if (reverse) std::reverse(steps_.begin(), steps_.end());
+  }
+  int64_t count() const { return static_cast<int64_t>(steps_.size()); }
+  // Beyond both ends: no sequence.
+  Step operator[](int64_t i) const {
+    return i < 0 || i >= count() ? Step{0, 0} : steps_[static_cast<size_t>(i)];
+  }
+
+ private:
+  std::vector<Step> steps_;
+};
+
+// ---- The time loops -----------------------------------------------------------------------------
+
+// Where the input product of a row comes from.
+struct StepInput {
+  const float* values;  // element j of row r: values[r * row_stride + j * unit_stride]
+  int64_t row_stride;
+  int64_t unit_stride;
+  const int32_t* index;  // [rows] or null: element j of row index[r] instead
+  int64_t classes;       // limit of the indices
+};
+
+// Of cells with layer norms.
+struct NormLoop {
+  const float* g_hh;  // [G*H]
+  const float* g_ih;  // [G*H]
+  const float* g_c;   // [H]
+  const float* b_c;   // [H] or null
+  // Backward only:
+  const float* bias = nullptr;  // as ForwardLoop's
+  float* scratch = nullptr;     // [N, (G + 1) * H]
+  float* grads = nullptr;       // [N, norm_grads(G) * H], of gains and shifts, added up over time
+};
+// Blocks of [H]: the shifts of both products, their gains, c's shift and gain.
+FUSED_RNN_HD constexpr int norm_grads(int gates) { return 3 * gates + 2; }
+
+// Of one layer and direction; the arrays are in device memory. B, G: blocks and gates of the cell.
+struct ForwardLoop {
+  const RnnShape& shape;
+  const StepPlan& plan;
+  const void* name;   // tells this loop from others of its shape
+  const float* w_hh;  // [G*H, P]
+  const float* w_hr;  // [P, H] or null
+  const float* bias;  // [B*H], by block, or null
+  StepInput input;
+  StackSaved saved;
+  bool keep;        // whether the activations are wanted later
+  const float* h0;  // [N, P] or null
+  const float* c0;  // [N, H] or null
+  float* y;         // this direction's columns of [rows, D*P]
+  float* hn;        // [N, P]
+  float* cn;        // [N, H]
+  float* product;   // [N, G*H]: of one step
+  NormLoop norms;
+};
+
+struct BackwardLoop {
+  const RnnShape& shape;
+  const StepPlan& plan;  // as forward went
+  const void* name;      // tells this loop from others of its shape
+  const float* w_hh;     // [G*H, P], its gates in the order of the gate matrix's blocks
+  const float* w_hr;     // [P, H] or null
+  StackSaved saved;
+  const float* dy;   // this direction's columns of [rows, D*P], or null
+  const float* dhn;  // [N, P] or null
+  const float* dcn;  // [N, H] or null
+  float* dh;         // [N, P]: on its way back through time; in the end dh0
+  float* dc;         // [N, H]
+  float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
+  float* du;         // [N, H], with projection: of one step's h before it is projected
+  bool needs_dh0;
+  NormLoop norms;
+};
+
+// What one loop is queued on.
+struct Lane {
+  cudaStream_t stream;
+  Blas& blas;
+  Fp32Precision precision;
+};
+
+// Queues the steps [begin, end) of a loop, in the order of its pass.
+void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+                 Context& context);
+void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+                 Context& context);
+// Puts the initial states where those steps [begin, end) read them in which sequences begin.
+void queue_starts(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane);
+
+// What leads from one layer's loops to those of the layer that runs next: the input products, with
+// dropout on their input, or, backward, the products that give dy, with dropout behind them.
+struct Feed {
+  Product products[2];  // of all rows; so many for each direction
+  int count;
+  float* dropped;  // [rows, width], or null without dropout
+  int64_t width;
+  bool backward;
+  float p;
+  int64_t layer;           // whose output is dropped
+  const uint64_t* random;  // seed and counter, in device memory: graphs outlast them
+};
+// For some of the rows.
+void queue_feed(const Feed& feed, int64_t row, int64_t rows, const Lane& lane);
+
+// All that the work depends on.
+void describe(const ForwardLoop& loop, GraphKey& key);
+void describe(const BackwardLoop& loop, GraphKey& key);
+void describe(const Feed& feed, GraphKey& key);
+
+// Seed and counter of a call's dropout in device memory; null without dropout.
+class RandomState {
+ public:
+  RandomState(CudaDevice& device, const RnnShape& s, const RnnDropout& dropout);
+  const uint64_t* data() const { return reinterpret_cast<const uint64_t*>(memory_.data()); }
+
+ private:
+  DeviceScratch memory_;
+};
+
+// ---- How the loops are run: schedule.cpp ------------------------------------------------------
+
+// On the main stream.
+Lane main_lane(CudaDevice& device);
+
+// The loops of a layer's directions, which do not depend on each other.
+void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context);
+void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& context);
+
+enum class Pass { forward, backward };
+
+// Whether the layers of a call may run as a wave.
+bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device);
+// The loops of all layers, each fed by the one before it (feeds[0] is not used), chunk by chunk of
+// the steps.
+void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+              Context& context);
+void run_wave(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+              Context& context);
+
+// ---- Pieces -------------------------------------------------------------------------------------
+
+// out[c, r] = in[r, c], on the main stream; ld_in elements from row to row of `in`.
+void transpose(CudaDevice& device, const float* in, int64_t rows, int64_t columns, int64_t ld_in,
+               float* out);
+
+}  // namespace fused_rnn::cuda

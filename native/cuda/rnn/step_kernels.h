@@ -1,0 +1,153 @@
+// What the kernels of recurrent layers share. For .cu files.
+#pragma once
+
+#include "cells/cells.h"
+#include "core/random.h"
+#include "cuda/elements.h"
+#include "cuda/rnn/loop.h"
+
+namespace fused_rnn::cuda {
+
+// The gate of the recurrent product that is added to block `block`, or -1.
+template <class Cell>
+constexpr int hidden_gate(int block) {
+  for (const HiddenRun& run : Cell::kHiddenRuns) {
+    if (block >= run.block && block < run.block + run.count) return run.gate + block - run.block;
+  }
+  return -1;
+}
+template <class Cell, int block>
+inline constexpr int kHiddenGate = hidden_gate<Cell>(block);
+
+// All rows of the steps [begin, end).
+inline Step rows_of(const StepPlan& plan, int64_t begin, int64_t end) {
+  const Step first = plan[begin], last = plan[end - 1];
+  const int64_t row = std::min(first.row, last.row);
+  return {row, std::max(first.row + first.active, last.row + last.active) - row};
+}
+
+// The pointers are to the step's first row.
+struct ForwardStep {
+  int64_t rows;
+  int64_t going_on;  // so many have a next step
+  int64_t hidden;
+  const float* bias;  // [B*H] or null
+  StepInput input;
+  const float* product;  // [rows, G*H]
+  float* gates;          // [rows, B*H], or null when the activations are not wanted
+  const float* h_prev;   // [rows, H], cells that use it
+  const float* c_prev;   // [rows, H]
+  float* h;              // [rows, H], h_ld apart
+  int64_t h_ld;
+  float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
+  float *c_next, *c_end;  // [rows, H]: and c
+};
+
+// The pointers are to the step's first row.
+struct BackwardStep {
+  int64_t rows;
+  int64_t dh_rows, dc_rows;  // so many have a gradient in dh, dc; the others begin with dhn, dcn
+  int64_t hidden;
+  float* gates;         // [rows, B*H]: activations, then gradients of the pre-activations
+  const float* h_prev;  // [rows, H], cells that use it
+  const float* c_prev;  // [rows, H]
+  const float* dy;      // [rows, H], dy_ld apart, or null for zeros
+  int64_t dy_ld;
+  const float *dhn, *dcn;  // [rows, H] or null for zeros
+  float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
+  float* dc;  // [rows, H]: of c(t), then of c(t-1)
+};
+
+// What dropout multiplies a layer's output, or its gradient, by. Element i is kept or not by number
+// i % 4 of the random block i / 4, as on the CPU.
+struct DropoutFactors {
+  float p, scale;
+  const uint64_t* random;
+  uint64_t base;
+
+  DropoutFactors() = default;
+  explicit DropoutFactors(const Feed& feed)
+      : p(feed.p),
+        scale(feed.p < 1 ? 1 / (1 - feed.p) : 0.0f),
+        random(feed.random),
+        base(static_cast<uint64_t>(feed.layer) << 40) {}
+  __device__ RandomBlock block(int64_t number) const {
+    return philox(random[0], random[1], base + static_cast<uint64_t>(number));
+  }
+  __device__ float factor(uint32_t bits) const { return uniform(bits) >= p ? scale : 0.0f; }
+  __device__ float of(int64_t i) const {
+    const RandomBlock bits = block(i / 4);
+    float factor_of[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) factor_of[k] = factor(bits.x[k]);
+    const auto k = static_cast<int>(i % 4);
+    return k < 2 ? (k == 0 ? factor_of[0] : factor_of[1]) : (k == 2 ? factor_of[2] : factor_of[3]);
+  }
+};
+
+// Threads of a kernel over the units of some rows: units along x, rows along y.
+struct StepGrid {
+  dim3 grid, block;
+  StepGrid(int64_t rows, int64_t units) {
+    constexpr unsigned kThreads = 128;
+    unsigned width = kWarp;
+    while (width < kThreads && width < units) width *= 2;
+    const unsigned height = kThreads / width;
+    block = dim3(width, height);
+    grid = dim3(static_cast<unsigned>((units + width - 1) / width),
+                static_cast<unsigned>(std::min<int64_t>((rows + height - 1) / height, 65535)));
+  }
+};
+constexpr int kStepThreads = 128;
+
+// f(i) for all i below n, on a stream of its own.
+template <class F>
+void each_on(cudaStream_t stream, int64_t n, F f) {
+  launch(each_kernel<F>, blocks_for(n), dim3(kBlock), 0, stream, f, n);
+}
+
+// to = from's columns, or zeros.
+struct CopyColumns {
+  float* to;          // [rows, width]
+  const float* from;  // [rows, width], from_ld apart, or null
+  int64_t from_ld, width;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const Divided row = divide(i, width, small);
+    to[i] = from != nullptr ? from[row.quotient * from_ld + row.rest] : 0.0f;
+  }
+};
+
+// The biases by block of the gate matrix: those of both products where they meet.
+struct BlockBiases {
+  const float *b_ih, *b_hh;  // [G*H]
+  float* out;                // [B*H]
+  int64_t input_begin, input_end;
+  HiddenRun runs[2];
+  int64_t hidden;
+  __device__ void operator()(int64_t i) const {
+    float sum = i >= input_begin && i < input_end ? b_ih[i - input_begin] : 0.0f;
+    for (const HiddenRun& run : runs) {
+      const int64_t at = i - run.block * hidden;
+      if (at >= 0 && at < run.count * hidden) sum += b_hh[run.gate * hidden + at];
+    }
+    out[i] = sum;
+  }
+};
+
+template <class Cell>
+void block_biases(CudaDevice& device, const RnnShape& s, const RnnWeights& w, float* out) {
+  const int64_t h = s.hidden;
+  BlockBiases biases{.b_ih = w.b_ih,
+                     .b_hh = w.b_hh,
+                     .out = out,
+                     .input_begin = Cell::kInputBlock * h,
+                     .input_end = (Cell::kInputBlock + Cell::kGates) * h,
+                     .runs = {},
+                     .hidden = h};
+  static_assert(std::size(Cell::kHiddenRuns) <= std::size(decltype(biases.runs){}));
+  std::copy(std::begin(Cell::kHiddenRuns), std::end(Cell::kHiddenRuns), biases.runs);
+  each(device, Cell::kBlocks * h, biases);
+}
+
+}  // namespace fused_rnn::cuda

@@ -1,0 +1,178 @@
+// The time loop of the backward pass, which turns the saved activations into gradients of the
+// pre-activations: in each step one product with W_hh and one kernel for the cell, with projection
+// one product more.
+#include "cuda/rnn/layer_norm_kernels.h"
+#include "cuda/rnn/step_kernels.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+// ---- One step -----------------------------------------------------------------------------------
+
+// A thread for each unit of each row.
+template <class Cell>
+__global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardStep a) {
+  const int64_t unit = global_thread();
+  if (unit >= a.hidden) return;
+  const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
+  for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
+       r += stride) {
+    const int64_t at = r * a.hidden + unit;
+    float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
+    float s[Cell::kBlocks];
+    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * a.hidden];
+    float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
+    if (r < a.dh_rows) {
+      dh += a.dh[at];
+    } else if (a.dhn != nullptr) {
+      dh += a.dhn[at];
+    }
+    float dc = 0, dh_prev = 0, dc_prev = 0;
+    if (Cell::kHasC) {
+      if (r < a.dc_rows) {
+        dc = a.dc[at];
+      } else if (a.dcn != nullptr) {
+        dc = a.dcn[at];
+      }
+    }
+    Cell::backward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, dh,
+                   dc, dh_prev, dc_prev);
+    for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    if (Cell::kDirectH) a.dh[at] = dh_prev;
+    if (Cell::kHasC) a.dc[at] = dc_prev;
+  }
+}
+
+struct AddTo {
+  float* to;
+  const float* from;
+  __device__ void operator()(int64_t i) const { to[i] += from[i]; }
+};
+
+// ---- The loop -----------------------------------------------------------------------------------
+
+// A step's gradient of h(t) comes from the gates of the step that is behind it in the direction of
+// travel, `after`.
+template <class Cell>
+class BackwardSteps {
+ public:
+  BackwardSteps(const BackwardLoop& loop, const Lane& lane)
+      : l_(loop), s_(loop.shape), lane_(lane), p_(s_.out()) {}
+
+  void queue(int64_t begin, int64_t end, Context& context) const {
+    if (s_.proj > 0) start_projected(begin, end);
+    for (int64_t i = end - 1; i >= begin; --i) {
+      context.check_stop();
+      const Step now = l_.plan[i], after = l_.plan[i + 1];
+      if (s_.proj > 0) {
+        projected(now, after);
+      } else {
+        // Of sequences that began with the step after this one, h0's.
+        const int64_t rows = l_.needs_dh0 ? after.active : std::min(after.active, now.active);
+        multiply(after, 0, rows, l_.dh, Cell::kDirectH);
+        cells(now, after, l_.dh);
+      }
+    }
+    if (begin > 0 || !l_.needs_dh0) return;
+    multiply(l_.plan[0], 0, l_.plan[0].active, l_.dh, Cell::kDirectH);
+  }
+
+ private:
+  // to = or += the gradient of h(t-1) through the gates, of the rows [from, end) of step `at`.
+  void multiply(const Step& at, int64_t from, int64_t end, float* to, bool add) const {
+    const int64_t width = Cell::kBlocks * s_.hidden;
+    lane_.blas.multiply({.m = std::max<int64_t>(end - from, 0),
+                         .n = p_,
+                         .k = Cell::kGates * s_.hidden,
+                         .a = l_.saved.gates + (at.row + from) * width,
+                         .lda = width,
+                         .b = l_.w_hh,
+                         .ldb = p_,
+                         .c = to,
+                         .ldc = p_,
+                         .beta = add ? 1.0f : 0.0f},
+                        lane_.precision, lane_.stream);
+  }
+
+  // `gradient`: of h before it is projected, [N, H]; with projection of every row.
+  void cells(const Step& now, const Step& after, float* gradient) const {
+    const int64_t h = s_.hidden;
+    BackwardStep a{};
+    a.rows = now.active;
+    a.dh_rows = s_.proj > 0 ? now.active : after.active;
+    a.dc_rows = after.active;
+    a.hidden = h;
+    a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
+    if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * h;
+    if (Cell::kHasC) a.c_prev = l_.saved.c_prev + now.row * h;
+    if (s_.proj == 0) {
+      a.dy_ld = s_.directions * p_;
+      if (l_.dy != nullptr) a.dy = l_.dy + now.row * a.dy_ld;
+      a.dhn = l_.dhn;
+    }
+    a.dcn = l_.dcn;
+    a.dh = gradient;
+    a.dc = l_.dc;
+    if constexpr (Cell::kNorms) {
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+    } else {
+      const StepGrid grid(a.rows, h);
+      launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    }
+  }
+
+  // With projection, the gradients of all h are kept, and begin as what comes from outside.
+  void start_projected(int64_t begin, int64_t end) const {
+    if (begin == end) return;
+    const Step all = rows_of(l_.plan, begin, end);
+    const int64_t row = all.row, n = all.active * p_;
+    const int64_t dy_ld = s_.directions * p_;
+    each_on(lane_.stream, n,
+            CopyColumns{.to = l_.dh_total + row * p_,
+                        .from = l_.dy ? l_.dy + row * dy_ld : nullptr,
+                        .from_ld = dy_ld,
+                        .width = p_,
+                        .small = small_numbers(n)});
+    if (l_.dhn == nullptr) return;
+    for (int64_t i = begin; i < end; ++i) {
+      const Step now = l_.plan[i];
+      const int64_t going_on = std::min(l_.plan[i + 1].active, now.active);
+      each_on(lane_.stream, (now.active - going_on) * p_,
+              AddTo{l_.dh_total + (now.row + going_on) * p_, l_.dhn + going_on * p_});
+    }
+  }
+
+  void projected(const Step& now, const Step& after) const {
+    const int64_t h = s_.hidden, going_on = std::min(after.active, now.active);
+    float* total = l_.dh_total + now.row * p_;
+    multiply(after, 0, going_on, total, true);
+    if (l_.needs_dh0) multiply(after, going_on, after.active, l_.dh + going_on * p_, false);
+    lane_.blas.multiply({.m = now.active,
+                         .n = h,
+                         .k = p_,
+                         .a = total,
+                         .lda = p_,
+                         .b = l_.w_hr,
+                         .ldb = h,
+                         .c = l_.du,
+                         .ldc = h},
+                        lane_.precision, lane_.stream);
+    cells(now, after, l_.du);
+  }
+
+  const BackwardLoop& l_;
+  const RnnShape& s_;
+  const Lane& lane_;
+  int64_t p_;
+};
+
+}  // namespace
+
+void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+                 Context& context) {
+  with_cell(loop.shape.cell, [&](auto cell) {
+    BackwardSteps<decltype(cell)>(loop, lane).queue(begin, end, context);
+  });
+}
+
+}  // namespace fused_rnn::cuda

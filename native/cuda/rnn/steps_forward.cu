@@ -1,0 +1,250 @@
+// The time loop of the forward pass: in each step one product h(t-1) W_hh^T and one kernel that
+// adds the two products and the biases and computes the cell; with projection one product more.
+#include "cells/cells.h"
+#include "cuda/rnn/handoff.h"
+#include "cuda/rnn/layer_norm_kernels.h"
+#include "cuda/rnn/step_kernels.h"
+
+namespace fused_rnn::cuda {
+namespace {
+
+// ---- One step -----------------------------------------------------------------------------------
+
+template <class Cell, int block>
+__device__ void start_block(const ForwardStep& a, const float* input, const float* product,
+                            int64_t unit, float& s) {
+  constexpr int kGate = kHiddenGate<Cell, block>;
+  s = a.bias != nullptr ? a.bias[block * a.hidden + unit] : 0.0f;
+  if constexpr (block >= Cell::kInputBlock) {
+    s += input[((block - Cell::kInputBlock) * a.hidden + unit) * a.input.unit_stride];
+  }
+  if constexpr (kGate >= 0) s += product[kGate * a.hidden + unit];
+}
+template <class Cell, int... block>
+__device__ void start_blocks(const ForwardStep& a, const float* input, const float* product,
+                             int64_t unit, float (&s)[Cell::kBlocks],
+                             std::integer_sequence<int, block...>) {
+  (start_block<Cell, block>(a, input, product, unit, s[block]), ...);
+}
+
+// A thread for each unit of each row.
+template <class Cell>
+__global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep a) {
+  const int64_t unit = global_thread();
+  if (unit >= a.hidden) return;
+  const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
+  for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
+       r += stride) {
+    int64_t from = r;
+    if (a.input.index != nullptr) {
+      // What is out of range has been reported by the operation that checked the indices.
+      from = a.input.index[r];
+      if (from < 0 || from >= a.input.classes) from = 0;
+    }
+    float s[Cell::kBlocks];
+    start_blocks<Cell>(a, a.input.values + from * a.input.row_stride,
+                       a.product + r * Cell::kGates * a.hidden, unit, s,
+                       std::make_integer_sequence<int, Cell::kBlocks>{});
+    const int64_t at = r * a.hidden + unit;
+    float h = 0, c = 0;
+    Cell::forward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, h, c);
+    if (a.gates != nullptr) {
+      float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
+      for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    }
+    a.h[r * a.h_ld + unit] = h;
+    const bool goes_on = r < a.going_on;
+    if (a.h_next != nullptr) (goes_on ? a.h_next : a.h_end)[at] = h;
+    if (Cell::kHasC) (goes_on ? a.c_next : a.c_end)[at] = c;
+  }
+}
+
+// ---- Around the steps ---------------------------------------------------------------------------
+
+// Initial states of some sequences; null: zeros.
+struct StartStates {
+  float* h;
+  const float* h0;
+  int64_t h_count;
+  float* c;
+  const float* c0;
+  __device__ void operator()(int64_t i) const {
+    if (i < h_count) {
+      h[i] = h0 != nullptr ? present(h0[i]) : 0;
+    } else {
+      c[i - h_count] = c0 != nullptr ? c0[i - h_count] : 0;
+    }
+  }
+};
+
+// y of steps with the same number of rows, from the states that they led to.
+struct CollectOutputs {
+  const float* next;  // [rows, P]: of row r, if its sequence goes on
+  const float* hn;    // [N, P]: if not
+  float* y;           // [rows, P], y_ld apart
+  int64_t y_ld, width, active, going_on;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const Divided row = divide(i, width, small);
+    const int64_t n = divide(row.quotient, active, small).rest;
+    y[row.quotient * y_ld + row.rest] = n < going_on ? next[i] : hn[n * width + row.rest];
+  }
+};
+
+// ---- The loop -----------------------------------------------------------------------------------
+
+template <class Cell>
+class ForwardSteps {
+ public:
+  ForwardSteps(const ForwardLoop& loop, const Lane& lane)
+      : l_(loop), s_(loop.shape), lane_(lane), p_(s_.out()) {}
+
+  void queue(int64_t begin, int64_t end, Context& context) const {
+    queue_starts(l_, begin, end, lane_);
+    if constexpr (Cell::kNorms) queue_input_moments<Cell>(l_, begin, end, lane_.stream);
+    for (int64_t i = begin; i < end; ++i) {
+      context.check_stop();
+      const Step now = l_.plan[i], next = l_.plan[i + 1];
+      multiply(now);
+      cells(now, next);
+      if (s_.proj > 0) project(now, next);
+    }
+    if (s_.proj > 0) collect(begin, end);
+  }
+
+ private:
+  static int64_t going_on(const Step& now, const Step& next) {
+    return std::min(now.active, next.active);
+  }
+
+  void multiply(const Step& now) const {
+    const int64_t n = Cell::kGates * s_.hidden;
+    lane_.blas.multiply({.trans_b = true,
+                         .m = now.active,
+                         .n = n,
+                         .k = p_,
+                         .a = l_.saved.h_prev + now.row * p_,
+                         .lda = p_,
+                         .b = l_.w_hh,
+                         .ldb = p_,
+                         .c = l_.product,
+                         .ldc = n},
+                        lane_.precision, lane_.stream);
+  }
+
+  void cells(const Step& now, const Step& next) const {
+    const int64_t h = s_.hidden;
+    ForwardStep a{};
+    a.rows = now.active;
+    a.going_on = going_on(now, next);
+    a.hidden = h;
+    a.bias = l_.bias;
+    a.input = l_.input;
+    if (a.input.index != nullptr) {
+      a.input.index += now.row;
+    } else {
+      a.input.values += now.row * a.input.row_stride;
+    }
+    a.product = l_.product;
+    if (l_.keep) a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
+    if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * p_;
+    if (Cell::kHasC) {
+      a.c_prev = l_.saved.c_prev + now.row * h;
+      a.c_next = l_.saved.c_prev + next.row * h;
+      a.c_end = l_.cn;
+    }
+    if (s_.proj > 0) {
+      a.h = l_.saved.u + now.row * h;
+      a.h_ld = h;
+    } else {
+      a.h_ld = s_.directions * p_;
+      a.h = l_.y + now.row * a.h_ld;
+      a.h_next = l_.saved.h_prev + next.row * p_;
+      a.h_end = l_.hn;
+    }
+    if constexpr (Cell::kNorms) {
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+    } else {
+      const StepGrid grid(a.rows, h);
+      launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+    }
+  }
+
+  // h = u W_hr^T goes to where it is needed next; y is collected from there after the steps.
+  void project(const Step& now, const Step& next) const {
+    const int64_t going_on = this->going_on(now, next);
+    project_rows(now.row, going_on, l_.saved.h_prev + next.row * p_);
+    project_rows(now.row + going_on, now.active - going_on, l_.hn + going_on * p_);
+  }
+  void project_rows(int64_t row, int64_t count, float* to) const {
+    lane_.blas.multiply({.trans_b = true,
+                         .m = count,
+                         .n = p_,
+                         .k = s_.hidden,
+                         .a = l_.saved.u + row * s_.hidden,
+                         .lda = s_.hidden,
+                         .b = l_.w_hr,
+                         .ldb = s_.hidden,
+                         .c = to,
+                         .ldc = p_},
+                        lane_.precision, lane_.stream);
+  }
+
+  // Steps that are alike, one beside the other, at once.
+  void collect(int64_t begin, int64_t stop) const {
+    const auto same = [&](int64_t i, int64_t j) {
+      const Step a = l_.plan[i], b = l_.plan[j], after_a = l_.plan[i + 1], after_b = l_.plan[j + 1];
+      return a.active == b.active && going_on(a, after_a) == going_on(b, after_b) &&
+             after_a.row - a.row == after_b.row - b.row;
+    };
+    for (int64_t i = begin, end = begin; i < stop; i = end) {
+      for (end = i + 1; end < stop && same(i, end);) ++end;
+      const Step first = l_.plan[i], next = l_.plan[i + 1];
+      const int64_t row = std::min(first.row, l_.plan[end - 1].row), active = first.active;
+      const int64_t count = (end - i) * active * p_, y_ld = s_.directions * p_;
+      each_on(lane_.stream, count,
+              CollectOutputs{.next = l_.saved.h_prev + (row + next.row - first.row) * p_,
+                             .hn = l_.hn,
+                             .y = l_.y + row * y_ld,
+                             .y_ld = y_ld,
+                             .width = p_,
+                             .active = active,
+                             .going_on = going_on(first, next),
+                             .small = small_numbers(count)});
+    }
+  }
+
+  const ForwardLoop& l_;
+  const RnnShape& s_;
+  const Lane& lane_;
+  int64_t p_;
+};
+
+}  // namespace
+
+void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const Lane& lane) {
+  for (int64_t i = begin; i < end; ++i) {
+    // Backwards in time, longer sequences join as they begin.
+    const Step now = l.plan[i];
+    const int64_t from = l.plan[i - 1].active;
+    if (now.active <= from) continue;
+    const int64_t width = l.shape.out(), hidden = l.shape.hidden;
+    const int64_t h = (now.active - from) * width;
+    const int64_t c = l.saved.c_prev != nullptr ? (now.active - from) * hidden : 0;
+    each_on(lane.stream, h + c,
+            StartStates{.h = l.saved.h_prev + (now.row + from) * width,
+                        .h0 = l.h0 != nullptr ? l.h0 + from * width : nullptr,
+                        .h_count = h,
+                        .c = c > 0 ? l.saved.c_prev + (now.row + from) * hidden : nullptr,
+                        .c0 = c > 0 && l.c0 != nullptr ? l.c0 + from * hidden : nullptr});
+  }
+}
+
+void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+                 Context& context) {
+  with_cell(loop.shape.cell, [&](auto cell) {
+    ForwardSteps<decltype(cell)>(loop, lane).queue(begin, end, context);
+  });
+}
+
+}  // namespace fused_rnn::cuda
