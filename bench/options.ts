@@ -17,7 +17,7 @@ export const HELP = `npm run bench -- [options]
   --precision NAME   of products on a GPU, alike for all: tf32 (default), ieee or bf16
   --rounds N         default: 5
   --budget GFLOP     leave out what costs more in a step (default: ${defaultBudget.gflop})
-  --report           print README's tables from the last results, and measure nothing
+  --report           print the tables of docs/benchmarks.md from the last results, and measure nothing
 `
 
 const PRECISIONS = ['tf32', 'ieee', 'bf16'] as const

@@ -1,4 +1,4 @@
-/** The results: a file, a table on the terminal, README's tables in Markdown. */
+/** The results: a file, a table on the terminal, the tables of docs/benchmarks.md in Markdown. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { chart } from './chart.js'
@@ -160,7 +160,7 @@ const HEADINGS: Readonly<Record<ListName, string>> = {
   packed: ': packed sequences',
 }
 
-/** README's table of a file of results. */
+/** The table of docs/benchmarks.md for one file of results. */
 export function markdown(report: Report): string {
   const threads = Math.max(...report.threads)
   const rows = report.rows.filter((row) => row.threads === threads)
@@ -221,7 +221,7 @@ const VARIANTS = [{}, { precision: 'tf32' }, { precision: 'ieee' }, { precision:
   (precision) => [false, true].map((inference) => [inference, precision] as const),
 )
 
-/** Every table that README shows, from the files that are there. */
+/** Every table that docs/benchmarks.md shows, from the files that are there. */
 export function allMarkdown(): string {
   const tables: string[] = []
   for (const list of Object.keys(lists) as ListName[]) {

@@ -64,7 +64,7 @@ function workload(
   }
 }
 
-/** Whole training steps: what the ratios in README.md are of. */
+/** Whole training steps: what the ratios in docs/benchmarks.md are of. */
 export const workloads: readonly Workload[] = [
   workload('lyrics-rnn', 'rnn', [1027, 0, 256, 1, 32, 35]),
   workload('lyrics-gru', 'gru', [1027, 0, 256, 1, 32, 35]),
