@@ -7,7 +7,7 @@ import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
 import { addTo, emptyTotals, meansOf, readAll } from './meter.js'
-import type { Team } from './team.js'
+import type { Team } from './strategies/ddp.js'
 import type {
   Carried,
   DataSource,

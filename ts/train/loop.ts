@@ -23,8 +23,8 @@ import { addTo, emptyTotals, Meter, type Metering, meansOf, type Totals } from '
 import { monitored, ofEpoch, prefixed } from './monitor.js'
 import { ProgressBar } from './progress_bar.js'
 import type { LoopState } from './state.js'
-import type { Asked, Team } from './team.js'
-import { TeamMeter } from './team_meter.js'
+import type { Asked, Team } from './strategies/ddp.js'
+import { TeamMeter } from './strategies/ddp_meter.js'
 import type { Trainer } from './trainer.js'
 import type {
   Callback,

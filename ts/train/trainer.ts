@@ -20,7 +20,7 @@ import {
   type TrainerSettings,
 } from './options.js'
 import { ProgressBar } from './progress_bar.js'
-import { Team } from './team.js'
+import { Team } from './strategies/ddp.js'
 import type {
   Callback,
   DataSource,

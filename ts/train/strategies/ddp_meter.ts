@@ -1,10 +1,10 @@
 /** The averages of a fit in several processes. */
-import { binding, Reduce } from '../binding.js'
-import { tensor } from '../factories.js'
-import { cat } from '../ops/shape.js'
-import type { Tensor } from '../tensor.js'
-import { checkLoss, type Metering } from './meter.js'
-import { type Asked, flagsOf, type Team } from './team.js'
+import { binding, Reduce } from '../../binding.js'
+import { tensor } from '../../factories.js'
+import { cat } from '../../ops/shape.js'
+import type { Tensor } from '../../tensor.js'
+import { checkLoss, type Metering } from '../meter.js'
+import { type Asked, flagsOf, type Team } from './ddp.js'
 
 /** Steps that a process may be ahead of what it knows of the others. */
 const AHEAD = 4
