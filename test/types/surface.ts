@@ -3,6 +3,7 @@
  * must be an error; `same` compares two types exactly, `is` asks whether a value has a type.
  */
 import {
+  type Callback,
   CSVLogger,
   type DType,
   data,
@@ -17,6 +18,8 @@ import {
   Tensor,
   TensorBoardLogger,
   Trainer,
+  type TrainerHandle,
+  type TrainerOptions,
   tensor,
   utils,
   zeros,
@@ -202,6 +205,36 @@ graph.call(new nn.LSTM(2, 3), input, input)
 graph.call(new nn.GRU(2, 3), input, [input, input])
 // @ts-expect-error
 graph.input('input', 'float64', null)
+
+// ---- Callbacks -------------------------------------------------------------------------------------
+
+declare function needsTrainer(trainer: Trainer): void
+declare function needsHandle(trainer: TrainerHandle): void
+
+// What a callback is given is a Trainer, also where its type is not written down.
+const named: Callback = {
+  onValidationEnd(trainer) {
+    same<typeof trainer, Trainer>()
+    needsTrainer(trainer)
+    needsHandle(trainer)
+  },
+  onFitEnd: (trainer: Trainer) => trainer.saveCheckpoint('last'),
+}
+class Watcher implements Callback {
+  onTrainEpochEnd(trainer: Trainer): void {
+    trainer.shouldStop = trainer.callbackMetrics.valLoss === 0
+  }
+  onTrainBatchEnd(trainer: TrainerHandle): void {
+    is<number>(trainer.progress.globalStep)
+    // @ts-expect-error a handle starts no training
+    trainer.fit
+  }
+}
+new Trainer({
+  callbacks: [named, new Watcher(), { onFitStart: (trainer) => needsTrainer(trainer) }],
+})
+same<Trainer['callbacks'], readonly Callback[]>()
+same<TrainerOptions['callbacks'], readonly Callback[] | undefined>()
 
 // ---- Other addons ----------------------------------------------------------------------------------
 

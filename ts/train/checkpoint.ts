@@ -15,8 +15,9 @@ import {
 import { load, save } from '../io/safetensors.js'
 import type { Module } from '../nn/module.js'
 import type { Tensor } from '../tensor.js'
+import { isObject } from './checks.js'
 import { type Json, pack, unpack } from './pack.js'
-import { checkState, isObject, type LoopState } from './state.js'
+import { checkState, type LoopState } from './state.js'
 import type { TrainingModule } from './types.js'
 
 const FORMAT = 'fused-rnn checkpoint'

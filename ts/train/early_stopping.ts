@@ -1,8 +1,7 @@
 /** Ends training when a metric stops improving. */
 import { checkInteger, checkNumber, checkOneOf, checkOptions, typeError } from '../errors.js'
 import { isBetter, monitored } from './monitor.js'
-import type { Trainer } from './trainer.js'
-import type { Callback } from './types.js'
+import type { CallbackHooks, TrainerHandle } from './types.js'
 
 export interface EarlyStoppingOptions {
   /** The metric to watch. Default 'valLoss'. */
@@ -19,7 +18,7 @@ export interface EarlyStoppingOptions {
  * Ends training when a metric has not improved for a while; as Lightning's `EarlyStopping`. A
  * validation metric ('val…') is checked after each validation, another one after each epoch.
  */
-export class EarlyStopping implements Callback {
+export class EarlyStopping implements CallbackHooks {
   readonly stateKey = 'EarlyStopping'
   readonly monitor: string
   readonly minDelta: number
@@ -42,15 +41,15 @@ export class EarlyStopping implements Callback {
     this.mode = checkOneOf(fn, 'mode', options.mode ?? 'min', ['min', 'max'])
   }
 
-  onValidationEnd(trainer: Trainer): void {
+  onValidationEnd(trainer: TrainerHandle): void {
     if (this.monitor.startsWith('val')) this.#check(trainer)
   }
 
-  onTrainEpochEnd(trainer: Trainer): void {
+  onTrainEpochEnd(trainer: TrainerHandle): void {
     if (!this.monitor.startsWith('val') || !trainer.validating) this.#check(trainer)
   }
 
-  #check(trainer: Trainer): void {
+  #check(trainer: TrainerHandle): void {
     const score = monitored('EarlyStopping', this.monitor, trainer.callbackMetrics)
     if (isBetter(score, this.bestScore, this.mode, this.minDelta)) {
       this.bestScore = score

@@ -2,7 +2,7 @@
 import { type Buffer, binding } from '../binding.js'
 import type { Module } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
-import { tensorsOf } from './evaluate.js'
+import { tensorsOf } from './carried.js'
 import type { Carried } from './types.js'
 
 /** Of the failure that binding.checkFinite leaves in the queue. */

@@ -2,8 +2,8 @@
 import { checkIterable, checkString, typeError } from '../errors.js'
 import { replaceFile } from '../io/folders.js'
 import { checkPath } from '../io/path.js'
+import { isCount, isNumbers, isObject } from './checks.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
-import { isRecord } from './state.js'
 
 /** What was measured at one point of a training. */
 export interface HistoryRecord {
@@ -15,6 +15,17 @@ export interface HistoryRecord {
   step: number
   /** trainLoss, valLoss, trainPerplexity, valPerplexity, lr, tokensPerSecond … */
   metrics: Record<string, number>
+}
+
+/** Whether it is a record of {@link History}. */
+export function isRecord(value: unknown): value is HistoryRecord {
+  return (
+    isObject(value) &&
+    ['step', 'validation', 'epoch'].includes(value.kind as string) &&
+    isCount(value.epoch) &&
+    isCount(value.step) &&
+    isNumbers(value.metrics)
+  )
 }
 
 /** Records of one training, kept by the trainer; to be written as CSV and as SVG. */

@@ -6,12 +6,11 @@ export type { LoggerOptions } from './loggers/file_logger.js'
 export { JSONLLogger } from './loggers/jsonl_logger.js'
 export { TensorBoardLogger } from './loggers/tensorboard_logger.js'
 export { ModelCheckpoint, type ModelCheckpointOptions } from './model_checkpoint.js'
-export type { FitOptions, FitResult, TrainerOptions } from './options.js'
+export type { FitOptions, FitResult } from './options.js'
 export type { PlotOptions } from './plot.js'
 export { ProgressBar, type ProgressBarOptions } from './progress_bar.js'
-export { Trainer } from './trainer.js'
+export { type Callback, Trainer, type TrainerOptions } from './trainer.js'
 export type {
-  Callback,
   Carried,
   DataSource,
   Logger,
@@ -22,5 +21,6 @@ export type {
   StepResult,
   StopReason,
   TrainableOptimizer,
+  TrainerHandle,
   TrainingModule,
 } from './types.js'

@@ -1,61 +1,48 @@
 /** One run of training: the epochs, their steps and validations, and the state that goes into checkpoints. */
 import { rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
-import { ReduceLROnPlateau, type Scheduler } from '../optim/lr_scheduler.js'
+import type { Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
+import { handOver, tensorsOf } from './carried.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
-import {
-  checkResult,
-  countOf,
-  disposeBatch,
-  evaluate,
-  handOver,
-  isSeekable,
-  iterate,
-  lengthOf,
-  tensorsOf,
-} from './evaluate.js'
+import { stepScheduler, validationDue } from './due.js'
+import { checkResult, countOf, evaluate } from './evaluate.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
+import { FitMetrics, FitStatus } from './fit_metrics.js'
 import { History } from './history.js'
-import { addTo, emptyTotals, Meter, type Metering, meansOf, type Totals } from './meter.js'
-import { monitored, ofEpoch, prefixed } from './monitor.js'
+import type { Metering } from './meter.js'
 import { ProgressBar } from './progress_bar.js'
+import { disposeBatch, isSeekable, iterate, lengthOf } from './source.js'
 import type { LoopState } from './state.js'
-import type { Asked, Team } from './strategies/ddp.js'
-import { TeamMeter } from './strategies/ddp_meter.js'
-import type { Trainer } from './trainer.js'
+import { Stopwatch } from './stopwatch.js'
+import type { StopRequest, Strategy } from './strategies/strategy.js'
 import type {
-  Callback,
+  CallbackHooks,
   Carried,
   DataSource,
   Logger,
+  LoopParts,
   SchedulerConfig,
   StepContext,
   StopReason,
-  TrainableOptimizer,
-  TrainingModule,
+  TrainerHandle,
 } from './types.js'
 
 /** Hooks without an argument of their own. */
 export type Hook = Exclude<
-  { [K in keyof Callback]-?: K extends `on${string}` ? K : never }[keyof Callback],
+  { [K in keyof CallbackHooks]-?: K extends `on${string}` ? K : never }[keyof CallbackHooks],
   'onException'
 >
-
-/** What a loop is made of. */
-export interface LoopParts<B> {
-  model: TrainingModule<B>
-  optimizer: TrainableOptimizer
-  schedule: SchedulerConfig | null
-  trainData: DataSource<B>
-  validData: DataSource<B> | null
-}
 
 /** Reading more often than this keeps a progress bar alive when steps are slow. */
 const READ_INTERVAL_MS = 1000
 
+/**
+ * One fit, the same in one process and in several: what differs is the strategy's. It owns where
+ * training stands; the Trainer starts it and shows it.
+ */
 export class FitLoop<B> {
   /** The next batch to train with: its epoch and its number there. */
   epoch = 0
@@ -65,20 +52,15 @@ export class FitLoop<B> {
   stepsThisFit = 0
   /** Those of them that were left out because the loss or a gradient was not finite. */
   skippedSteps = 0
-  /** Seconds spent in training steps since fit was called. */
-  seconds = 0
   readonly parts: LoopParts<B>
+  /** What the Trainer shows of this fit. */
+  readonly status = new FitStatus()
   /** Batches in an epoch, if known. */
   readonly length: number | null
-  readonly #trainer: Trainer
-  /** The processes it is a part of; null: it is alone. */
-  readonly #team: Team | null
+  readonly #trainer: TrainerHandle
+  readonly #strategy: Strategy
   readonly #meter: Metering
-  /** Sums over this epoch, and over the steps since the last record. */
-  #epochTotals: Totals = emptyTotals()
-  #windowTotals: Totals = emptyTotals()
-  /** Learning rates of the steps whose losses are still on their way. */
-  readonly #rates = new Map<number, number>()
+  readonly #metrics: FitMetrics
   #carried: Carried = null
   /** Where the model is in this epoch. */
   #device: string | null = null
@@ -87,17 +69,23 @@ export class FitLoop<B> {
   /** The batch number before which this epoch's last validation was made. */
   #validatedAt = -1
   #lastRead = 0
-  /** When the running stretch of training steps began; null in between. */
-  #clock: number | null = null
-  #countThisFit = 0
+  /** Runs while training steps do. */
+  readonly #stopwatch = new Stopwatch()
 
-  constructor(trainer: Trainer, parts: LoopParts<B>, team: Team | null) {
+  constructor(trainer: TrainerHandle, parts: LoopParts<B>, strategy: Strategy) {
     this.#trainer = trainer
     this.parts = parts
-    this.#team = team
-    const receive = this.#received.bind(this)
-    this.#meter =
-      team === null ? new Meter(receive) : new TeamMeter(team, receive, () => this.#asked())
+    this.#strategy = strategy
+    this.#meter = strategy.createMeter(
+      (step, values, count) =>
+        this.#metrics.add(this.epoch, step, values, count, () => this.rates.count),
+      this.#requested,
+    )
+    this.#metrics = new FitMetrics(this.status, {
+      logEveryNSteps: trainer.options.logEveryNSteps,
+      loggers: this.loggers,
+      derive: (means) => parts.model.deriveMetrics?.(means),
+    })
     this.length = lengthOf(parts.trainData)
   }
 
@@ -105,7 +93,7 @@ export class FitLoop<B> {
   async run(): Promise<StopReason> {
     const { maxEpochs, maxSteps } = this.#trainer.options
     for (;;) {
-      await this.#team?.agree(this.#asked())
+      await this.#strategy.agree(this.#requested())
       if (this.#stopReason() === 'aborted') return 'aborted'
       if (this.epoch >= maxEpochs) return 'maxEpochs'
       if (this.globalStep >= maxSteps) return 'maxSteps'
@@ -116,41 +104,33 @@ export class FitLoop<B> {
 
   /** Training steps per second, tokens (or whatever the steps count) per second, in this fit. */
   get rates(): { steps: number; count: number } {
-    const seconds =
-      this.seconds + (this.#clock === null ? 0 : (performance.now() - this.#clock) / 1000)
+    const { seconds } = this.#stopwatch
     return seconds > 0
-      ? { steps: this.stepsThisFit / seconds, count: this.#countThisFit / seconds }
+      ? { steps: this.stepsThisFit / seconds, count: this.#meter.count / seconds }
       : { steps: 0, count: 0 }
   }
 
   /** The averages of this epoch so far. */
   get means(): Record<string, number> {
-    return this.#derived(this.#epochTotals)
+    return this.#metrics.means
   }
 
   #aborted = (): boolean => this.#trainer.options.signal?.aborted ?? false
 
   /** Why this process wants to stop. */
-  #asked(): Asked | null {
+  #requested = (): StopRequest | null => {
     if (this.#aborted()) return 'aborted'
-    return this.#trainer.shouldStop ? 'shouldStop' : null
-  }
-
-  #derived(totals: Totals): Record<string, number> {
-    if (totals.count === 0) return {}
-    const means = meansOf(totals)
-    return { ...means, ...this.parts.model.deriveMetrics?.(means) }
+    return this.status.shouldStop ? 'shouldStop' : null
   }
 
   async #runEpoch(): Promise<StopReason | null> {
     const { trainData, validData } = this.parts
-    const trainer = this.#trainer
-    trainer.currentEpoch = this.epoch
+    this.status.currentEpoch = this.epoch
     this.#device = deviceOf(this.parts.model)
     this.#finite = new FiniteCheck(this.parts.model)
-    this.#team?.listen(this.parts.model)
+    this.#strategy.averageGradients(this.parts.model)
     await this.call('onTrainEpochStart')
-    this.#clock = performance.now()
+    this.#stopwatch.start()
     const iterator = iterate(trainData, this.epoch, this.batch)
     let stop: StopReason | null
     try {
@@ -159,19 +139,18 @@ export class FitLoop<B> {
       await iterator.return?.()
     }
     await this.#meter.flush()
-    this.#stopClock()
+    this.#stopwatch.stop()
     if (stop === 'aborted') return stop
     if (stop === null && this.batch === 0) throw this.#emptyData()
 
-    Object.assign(trainer.callbackMetrics, prefixed('train', this.#derived(this.#epochTotals)))
-    const everyNEpochs = trainer.options.checkValEveryNEpoch
+    this.#metrics.publishMeans()
+    const { valCheckInterval, checkValEveryNEpoch } = this.#trainer.options
     const due =
-      trainer.options.valCheckInterval === null &&
-      (stop !== null || (this.epoch + 1) % everyNEpochs === 0)
+      valCheckInterval === null && (stop !== null || (this.epoch + 1) % checkValEveryNEpoch === 0)
     if (validData !== null && due && this.#validatedAt !== this.batch && !(await this.#validate()))
       return 'aborted'
     await this.#endEpoch(stop === null)
-    await this.#team?.agree(this.#asked())
+    await this.#strategy.agree(this.#requested())
     return stop ?? this.#stopReason()
   }
 
@@ -181,13 +160,14 @@ export class FitLoop<B> {
     for (;;) {
       if (this.#validationDue()) {
         if (!(await this.#validate())) stop = 'aborted'
-        this.#clock = performance.now()
+        this.#stopwatch.start()
       }
-      if (this.#team !== null) await this.#meter.pace()
+      const pace = this.#meter.pace()
+      if (pace !== null) await pace
       stop ??= this.#stopReason()
       if (stop === 'aborted') return stop
       const next = await iterator.next()
-      if (this.length === null) await this.#team?.sameEnd(next.done ?? false, this.batch)
+      if (this.length === null) await this.#strategy.checkSameEnd(next.done ?? false, this.batch)
       if (next.done) return null
       if (stop !== null) {
         disposeBatch(this.parts.trainData, next.value)
@@ -199,20 +179,14 @@ export class FitLoop<B> {
   }
 
   async #endEpoch(complete: boolean): Promise<void> {
-    const trainer = this.#trainer
-    const metrics = {
-      ...trainer.callbackMetrics,
-      lr: this.parts.optimizer.lr,
-      tokensPerSecond: this.rates.count,
-    }
-    this.#record('epoch', this.epoch, this.globalStep, metrics)
+    this.#metrics.epochEnded(this.epoch, this.globalStep, this.parts.optimizer.lr, this.rates.count)
     if (!complete) return
     const { schedule } = this.parts
     if (schedule !== null && schedule.interval !== 'step') this.#stepScheduler(schedule)
     this.epoch++
     this.batch = 0
     this.#validatedAt = -1
-    this.#epochTotals = emptyTotals()
+    this.#metrics.beginEpoch()
     this.#dropCarried()
     await this.call('onTrainEpochEnd')
   }
@@ -231,7 +205,7 @@ export class FitLoop<B> {
   }
 
   #stopReason(): StopReason | null {
-    const stop = this.#team === null ? this.#asked() : this.#team.stop
+    const stop = this.#strategy.stopReason(this.#requested())
     if (stop !== null) return stop
     return this.globalStep >= this.#trainer.options.maxSteps ? 'maxSteps' : null
   }
@@ -251,17 +225,17 @@ export class FitLoop<B> {
     const result = checkResult('trainingStep', await model.trainingStep(batch, context))
     const { loss, metrics } = result
     const count = countOf(trainData, given, result)
-    if (this.#team !== null) this.#team.weight = count
+    this.#strategy.setLossWeight(count)
     loss.backward()
     this.#carried = handOver(this.#carried, context.carried)
     disposeBatch(trainData, given, batch)
     this.batch++
     this.globalStep++
     this.stepsThisFit++
-    if (this.#team === null) this.#countThisFit += count
+    this.#meter.queued(count)
     const update = await this.#mayUpdate(loss)
     if (update) {
-      this.#rates.set(this.globalStep, optimizer.lr)
+      this.#metrics.began(this.globalStep, optimizer.lr)
       this.#meter.add(this.globalStep, count, { ...metrics, loss: loss.detach() })
     } else {
       for (const tensor of Object.values(metrics)) tensor[Symbol.dispose]()
@@ -287,7 +261,7 @@ export class FitLoop<B> {
       return true
     }
     const found = (await check.find(loss)) !== null
-    if (!(this.#team === null ? found : await this.#team.any(found))) return true
+    if (!(await this.#strategy.any(found))) return true
     this.skippedSteps++
     // What the next step would begin with; the model may have given up what it had before.
     if (!(await finiteCarried(this.#carried))) this.#dropCarried()
@@ -299,109 +273,49 @@ export class FitLoop<B> {
     return this.#finite?.explain(error) ?? error
   }
 
-  /** A step's numbers have arrived. */
-  #received(step: number, values: Record<string, number>, count: number): void {
-    if (this.#team !== null) this.#countThisFit += count
-    addTo(this.#epochTotals, values, count)
-    addTo(this.#windowTotals, values, count)
-    const lr = this.#rates.get(step) as number
-    this.#rates.delete(step)
-    if (step % this.#trainer.options.logEveryNSteps !== 0) return
-    const metrics = {
-      ...prefixed('train', this.#derived(this.#windowTotals)),
-      lr,
-      tokensPerSecond: this.rates.count,
-    }
-    this.#windowTotals = emptyTotals()
-    // Steps are read before their epoch ends.
-    this.#record('step', this.epoch, step, metrics)
-  }
-
-  #record(
-    kind: 'step' | 'validation' | 'epoch',
-    epoch: number,
-    step: number,
-    metrics: Record<string, number>,
-  ): void {
-    this.#trainer.history.add({ kind, epoch, step, metrics })
-    const named = kind === 'epoch' ? ofEpoch(metrics) : metrics
-    for (const logger of this.loggers) logger.logMetrics({ epoch, ...named }, step)
-  }
-
   #stepScheduler(schedule: SchedulerConfig): void {
-    if (!(schedule.scheduler instanceof ReduceLROnPlateau) && schedule.monitor === undefined) {
-      schedule.scheduler.step()
-      return
-    }
-    const monitor = schedule.monitor ?? (this.parts.validData === null ? 'trainLoss' : 'valLoss')
-    schedule.scheduler.step(monitored('scheduler', monitor, this.#trainer.callbackMetrics))
+    const monitor = this.parts.validData === null ? 'trainLoss' : 'valLoss'
+    stepScheduler(schedule, this.status.callbackMetrics, monitor)
   }
 
   #validationDue(): boolean {
     const interval = this.#trainer.options.valCheckInterval
-    if (
-      this.parts.validData === null ||
-      interval === null ||
-      this.batch === 0 ||
-      this.#validatedAt === this.batch
-    )
-      return false
-    if (interval > 1) return this.batch % interval === 0
-    if (this.length === null) {
-      throw rangeError(
-        'Trainer',
-        'valCheckInterval',
-        'a number of batches, when trainData has no length',
-        `the fraction ${interval}`,
-      )
-    }
-    return this.batch % Math.max(1, Math.floor(this.length * interval)) === 0
+    if (this.parts.validData === null || interval === null) return false
+    if (this.batch === 0 || this.#validatedAt === this.batch) return false
+    return validationDue(interval, this.batch, this.length)
   }
 
   /** False when the signal came first. */
   async #validate(): Promise<boolean> {
     await this.#meter.flush()
-    this.#stopClock()
+    this.#stopwatch.stop()
     await this.call('onValidationStart')
     const means = await evaluate(
       this.parts.model,
       this.parts.validData as DataSource<B>,
       this,
-      this.#team === null ? this.#aborted : () => false,
-      this.#team,
+      () => this.#strategy.stopsAlone && this.#aborted(),
+      (totals) => this.#strategy.total(totals),
     )
     if (means === null) return false
-    await this.#team?.agree(this.#asked())
-    const metrics = prefixed('val', means)
-    Object.assign(
-      this.#trainer.callbackMetrics,
-      prefixed('train', this.#derived(this.#epochTotals)),
-      metrics,
-    )
-    this.#record('validation', this.epoch, this.globalStep, metrics)
+    await this.#strategy.agree(this.#requested())
+    this.#metrics.validated(this.epoch, this.globalStep, means)
     this.#validatedAt = this.batch
     await this.call('onValidationEnd')
     return true
   }
 
-  #stopClock(): void {
-    if (this.#clock !== null) this.seconds += (performance.now() - this.#clock) / 1000
-    this.#clock = null
-  }
-
-  /** Those whose doings are one process's. */
+  /** The loggers, in the process that has them write. */
   get loggers(): readonly Logger[] {
-    return this.#first ? this.#trainer.loggers : []
+    return this.#strategy.isGlobalZero ? this.#trainer.loggers : []
   }
 
-  /** All but what shows progress, which one process does. */
-  get callbacks(): readonly Callback[] {
+  /** The callbacks; the bar that shows progress is in one process only. */
+  get callbacks(): readonly CallbackHooks[] {
     const { callbacks } = this.#trainer
-    return this.#first ? callbacks : callbacks.filter((one) => !(one instanceof ProgressBar))
-  }
-
-  get #first(): boolean {
-    return this.#team === null || this.#team.rank === 0
+    return this.#strategy.isGlobalZero
+      ? callbacks
+      : callbacks.filter((one) => !(one instanceof ProgressBar))
   }
 
   /** Calls a hook of every callback, one after the other. */
@@ -415,8 +329,8 @@ export class FitLoop<B> {
   /** Writes everything that {@link restore} needs. */
   async save(path: string): Promise<void> {
     await this.#meter.flush()
-    const carried = this.#team === null ? this.#carried : await this.#team.gather(this.#carried)
-    if (this.#first) await this.#write(path, carried)
+    const carried = await this.#strategy.gather(this.#carried)
+    if (this.#strategy.isGlobalZero) await this.#write(path, carried)
   }
 
   async #write(path: string, carried: Carried): Promise<void> {
@@ -428,9 +342,9 @@ export class FitLoop<B> {
       globalStep: this.globalStep,
       validatedAt: this.#validatedAt,
       carried,
-      epochTotals: this.#epochTotals,
-      windowTotals: this.#windowTotals,
-      callbackMetrics: this.#trainer.callbackMetrics,
+      epochTotals: this.#metrics.epochTotals,
+      windowTotals: this.#metrics.windowTotals,
+      callbackMetrics: this.status.callbackMetrics,
       random: randomState(),
       optimizer: optimizer.stateDict(),
       scheduler: schedule?.scheduler.stateDict() ?? null,
@@ -441,7 +355,7 @@ export class FitLoop<B> {
           callback.stateDict?.() ?? {},
         ]),
       ),
-      history: this.#trainer.history.toJSON(),
+      history: this.status.history.toJSON(),
     })
   }
 
@@ -466,16 +380,16 @@ export class FitLoop<B> {
     this.batch = state.batch
     this.globalStep = state.globalStep
     this.#validatedAt = state.validatedAt
-    const carried = this.#team === null ? state.carried : this.#team.partOf(state.carried)
+    const carried = this.#strategy.partOf(state.carried)
     this.#carried = batchOn(carried, deviceOf(this.parts.model))
-    this.#epochTotals = state.epochTotals
-    this.#windowTotals = state.windowTotals
+    this.#metrics.epochTotals = state.epochTotals
+    this.#metrics.windowTotals = state.windowTotals
     optimizer.loadStateDict(state.optimizer as never)
     if (schedule !== null && state.scheduler !== null)
       (schedule.scheduler as Scheduler).loadStateDict(state.scheduler)
     if (isSeekable(trainData) && state.trainData !== null) trainData.restore(state.trainData)
-    this.#trainer.callbackMetrics = state.callbackMetrics
-    this.#trainer.history = History.fromJSON(state.history)
+    this.status.callbackMetrics = state.callbackMetrics
+    this.status.history = History.fromJSON(state.history)
     for (const callback of this.#trainer.callbacks) {
       const saved = callback.stateKey === undefined ? undefined : state.callbacks[callback.stateKey]
       if (saved !== undefined) callback.loadStateDict?.(saved)

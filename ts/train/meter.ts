@@ -53,12 +53,19 @@ export function checkLoss(loss: number | undefined, step: number): void {
   )
 }
 
-/** What a loop needs of it; see {@link Meter}. */
+/** Takes the numbers of a step. @param count how many examples the values are the means of */
+export type Receive = (step: number, values: Record<string, number>, count: number) => void
+
+/** What a loop needs of a meter; see {@link Meter}. */
 export interface Metering {
+  /** Examples of the steps so far, as far as they are known. */
+  readonly count: number
+  /** A step over `count` examples has been queued; its update may be left out. */
+  queued(count: number): void
   add(step: number, count: number, values: Record<string, Tensor>): void
   read(): void
   check(): void
-  /** In front of every step. */
+  /** Before every step; a promise when the step has to wait. */
   pace(): Promise<void> | null
   flush(): Promise<void>
 }
@@ -68,15 +75,20 @@ export interface Metering {
  * of the loss, is kept for the training loop to find.
  */
 export class Meter implements Metering {
+  count = 0
   /** The first thing that went wrong. */
   failure: unknown = null
   #entries: Entry[] = []
   #reading: Promise<void> = Promise.resolve()
-  readonly #receive: (step: number, values: Record<string, number>, count: number) => void
+  readonly #receive: Receive
 
   /** @param receive is called for each step in order, when its numbers have arrived */
-  constructor(receive: (step: number, values: Record<string, number>, count: number) => void) {
+  constructor(receive: Receive) {
     this.#receive = receive
+  }
+
+  queued(count: number): void {
+    this.count += count
   }
 
   /** Takes the tensors over. */

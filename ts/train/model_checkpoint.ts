@@ -11,8 +11,7 @@ import {
 } from '../errors.js'
 import { checkPath } from '../io/path.js'
 import { isBetter, monitored } from './monitor.js'
-import type { Trainer } from './trainer.js'
-import type { Callback } from './types.js'
+import type { CallbackHooks, TrainerHandle } from './types.js'
 
 /** What {@link ModelCheckpoint} takes; as in Lightning. */
 export interface ModelCheckpointOptions {
@@ -35,7 +34,7 @@ export interface ModelCheckpointOptions {
  * `trainer.fit(…, { ckptPath })` goes on, and is replaced only when its successor is complete. When
  * training is stopped by the signal, `last` is written once more.
  */
-export class ModelCheckpoint implements Callback {
+export class ModelCheckpoint implements CallbackHooks {
   readonly stateKey = 'ModelCheckpoint'
   readonly options: Readonly<ModelCheckpointOptions & { dirpath: string }>
   /** Where the best checkpoint is; null before there is one. */
@@ -67,32 +66,32 @@ export class ModelCheckpoint implements Callback {
     this.options = { ...options, dirpath }
   }
 
-  async onTrainBatchEnd(trainer: Trainer): Promise<void> {
+  async onTrainBatchEnd(trainer: TrainerHandle): Promise<void> {
     const every = this.options.everyNTrainSteps
     if (every !== undefined && trainer.globalStep % every === 0) await this.#saveLast(trainer)
   }
 
-  async onValidationEnd(trainer: Trainer): Promise<void> {
+  async onValidationEnd(trainer: TrainerHandle): Promise<void> {
     if (this.options.monitor?.startsWith('val')) await this.#saveBest(trainer, this.options.monitor)
   }
 
-  async onTrainEpochEnd(trainer: Trainer): Promise<void> {
+  async onTrainEpochEnd(trainer: TrainerHandle): Promise<void> {
     const { monitor, everyNEpochs = 1 } = this.options
     if (monitor !== undefined && !monitor.startsWith('val')) await this.#saveBest(trainer, monitor)
     if ((trainer.currentEpoch + 1) % everyNEpochs === 0) await this.#saveLast(trainer)
   }
 
-  async onAbort(trainer: Trainer): Promise<void> {
+  async onAbort(trainer: TrainerHandle): Promise<void> {
     await this.#saveLast(trainer)
   }
 
   /** Training may end in the middle of an epoch. */
-  async onFitEnd(trainer: Trainer): Promise<void> {
+  async onFitEnd(trainer: TrainerHandle): Promise<void> {
     if (trainer.globalStep !== this.#lastSavedStep && trainer.stepsThisFit > 0)
       await this.#saveLast(trainer)
   }
 
-  async #saveLast(trainer: Trainer): Promise<void> {
+  async #saveLast(trainer: TrainerHandle): Promise<void> {
     if (this.options.saveLast === false) return
     const path = join(this.options.dirpath, 'last')
     this.lastModelPath = path
@@ -100,7 +99,7 @@ export class ModelCheckpoint implements Callback {
     await trainer.saveCheckpoint(path)
   }
 
-  async #saveBest(trainer: Trainer, monitor: string): Promise<void> {
+  async #saveBest(trainer: TrainerHandle, monitor: string): Promise<void> {
     const score = monitored('ModelCheckpoint', monitor, trainer.callbackMetrics)
     if (!isBetter(score, this.bestModelScore, this.options.mode ?? 'min')) return
     const path = join(this.options.dirpath, 'best')

@@ -10,10 +10,17 @@ import {
 } from '../errors.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { History } from './history.js'
-import type { Callback, Logger, SchedulerConfig, StopReason, TrainableOptimizer } from './types.js'
+import type {
+  CallbackHooks,
+  Logger,
+  SchedulerConfig,
+  StopReason,
+  TrainableOptimizer,
+  TrainerSettings,
+} from './types.js'
 
-/** What {@link Trainer} takes; Lightning's names. */
-export interface TrainerOptions {
+/** What {@link Trainer} takes; Lightning's names. C is its kind of callback. */
+export interface TrainerOptionsOf<C extends CallbackHooks> {
   /** Passes over the data. Default: 1000, or no limit with maxSteps. */
   maxEpochs?: number
   /** Optimiser steps. Default: no limit. */
@@ -32,7 +39,7 @@ export interface TrainerOptions {
    * every step waits for its gradients. Default 'error'.
    */
   nonFinite?: 'error' | 'skip'
-  callbacks?: readonly Callback[]
+  callbacks?: readonly C[]
   /** Where the metrics go, beside the history. Default: nowhere. */
   logger?: Logger | readonly Logger[]
   /**
@@ -86,22 +93,6 @@ export interface FitResult {
   checkpoint: string | null
 }
 
-/** The options with their defaults in place. */
-export interface TrainerSettings {
-  maxEpochs: number
-  maxSteps: number
-  logEveryNSteps: number
-  valCheckInterval: number | null
-  checkValEveryNEpoch: number
-  signal: AbortSignal | null
-  gradientClipVal: number | null
-  gradientClipAlgorithm: 'norm' | 'value'
-  nonFinite: 'error' | 'skip'
-  strategy: 'auto' | 'ddp' | 'single'
-  findUnusedParameters: boolean
-  seed: number | null
-}
-
 const OPTIONS = [
   'maxEpochs',
   'maxSteps',
@@ -121,7 +112,7 @@ const OPTIONS = [
 ]
 
 /** The options checked, with their defaults. @throws TypeError, RangeError */
-export function checkTrainerOptions(options: TrainerOptions): TrainerSettings {
+export function checkTrainerOptions(options: TrainerOptionsOf<CallbackHooks>): TrainerSettings {
   const fn = 'Trainer'
   checkOptions(fn, options, OPTIONS)
   const optional = <T>(value: T | undefined, check: (value: T) => unknown): T | null => {

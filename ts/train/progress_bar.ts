@@ -1,8 +1,7 @@
 /** Shows where training stands. */
 import cliProgress from 'cli-progress'
 import { checkInteger, checkOptions } from '../errors.js'
-import type { Trainer } from './trainer.js'
-import type { Callback, Progress } from './types.js'
+import type { CallbackHooks, Progress, TrainerHandle } from './types.js'
 
 /** Between two lines where there is no terminal. */
 const LINE_INTERVAL_MS = 10_000
@@ -44,7 +43,7 @@ export interface ProgressBarOptions {
  * and the time left; elsewhere a plain line every ten seconds. After each epoch a line stays. The
  * trainer adds one by itself unless its callbacks have one or it is told `progressBar: false`.
  */
-export class ProgressBar implements Callback {
+export class ProgressBar implements CallbackHooks {
   readonly everyNEpochs: number
   readonly #stream: NodeJS.WriteStream
   #bar: cliProgress.SingleBar | null = null
@@ -63,7 +62,7 @@ export class ProgressBar implements Callback {
   }
 
   /** Called by the trainer. */
-  onTrainEpochStart(trainer: Trainer): void {
+  onTrainEpochStart(trainer: TrainerHandle): void {
     this.#validation = []
     if (!this.#stream.isTTY || this.#bar !== null) return
     const { progress } = trainer
@@ -99,7 +98,7 @@ export class ProgressBar implements Callback {
     return maxEpochs === null ? `epoch ${epoch + 1}` : `epoch ${epoch + 1}/${maxEpochs}`
   }
 
-  onTrainBatchEnd(trainer: Trainer): void {
+  onTrainBatchEnd(trainer: TrainerHandle): void {
     if (this.#bar !== null) {
       const { progress } = trainer
       this.#bar.update(this.#done(progress), {
@@ -122,13 +121,13 @@ export class ProgressBar implements Callback {
     this.#bar?.update({ state: 'validating' })
   }
 
-  onValidationEnd(trainer: Trainer): void {
+  onValidationEnd(trainer: TrainerHandle): void {
     this.#validation = Object.entries(trainer.callbackMetrics).filter(([name]) =>
       name.startsWith('val'),
     )
   }
 
-  onTrainEpochEnd(trainer: Trainer): void {
+  onTrainEpochEnd(trainer: TrainerHandle): void {
     const { callbackMetrics, progress } = trainer
     const { epoch, maxEpochs } = progress
     if ((epoch + 1) % this.everyNEpochs !== 0 && epoch + 1 !== maxEpochs) return

@@ -2,7 +2,8 @@
 import type { SchedulerState } from '../optim/lr_scheduler.js'
 import type { RandomState } from '../random.js'
 import { Tensor } from '../tensor.js'
-import type { HistoryRecord } from './history.js'
+import { isCount, isNumbers, isObject } from './checks.js'
+import { type HistoryRecord, isRecord } from './history.js'
 import type { Totals } from './meter.js'
 import type { Carried } from './types.js'
 
@@ -23,31 +24,8 @@ export interface LoopState extends Record<string, unknown> {
   history: HistoryRecord[]
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isNumbers(value: unknown): value is Record<string, number> {
-  return isObject(value) && Object.values(value).every((item) => typeof item === 'number')
-}
-
-function isCount(value: unknown, min = 0): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min
-}
-
 function isTotals(value: unknown): value is Totals {
   return isObject(value) && typeof value.count === 'number' && isNumbers(value.sums)
-}
-
-/** Whether it is a record of {@link History}. */
-export function isRecord(value: unknown): value is HistoryRecord {
-  return (
-    isObject(value) &&
-    ['step', 'validation', 'epoch'].includes(value.kind as string) &&
-    isCount(value.epoch) &&
-    isCount(value.step) &&
-    isNumbers(value.metrics)
-  )
 }
 
 function isCarried(value: unknown): value is Carried {

@@ -1,54 +1,60 @@
-/** The training loop for everybody; as Lightning's `Trainer`. */
-
-import { synchronize } from '../device.js'
+/** What a user calls to train a model; as Lightning's `Trainer`. The work is done by FitLoop. */
 import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '../errors.js'
 import { checkPath } from '../io/path.js'
 import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
 import { deviceOf } from './batch.js'
-import { checkSource, evaluate } from './evaluate.js'
-import { History } from './history.js'
-import { FitLoop, type LoopParts } from './loop.js'
+import { evaluate } from './evaluate.js'
+import { FitStatus } from './fit_metrics.js'
+import type { History } from './history.js'
+import { FitLoop } from './loop.js'
 import { ModelCheckpoint } from './model_checkpoint.js'
 import { prefixed } from './monitor.js'
 import {
   checkTrainerOptions,
   type FitOptions,
   type FitResult,
-  type TrainerOptions,
-  type TrainerSettings,
+  type TrainerOptionsOf,
 } from './options.js'
 import { ProgressBar } from './progress_bar.js'
-import { Team } from './strategies/ddp.js'
+import { checkSource } from './source.js'
+import { createStrategy } from './strategies/create.js'
+import type { Strategy } from './strategies/strategy.js'
 import type {
-  Callback,
+  CallbackHooks,
   DataSource,
   Logger,
+  LoopParts,
   Progress,
   SchedulerConfig,
   TrainableOptimizer,
+  TrainerHandle,
+  TrainerSettings,
   TrainingModule,
 } from './types.js'
+
+/**
+ * Hooks into training; as Lightning's `Callback`. All may be async; training waits for them.
+ * Without a batch hook, nothing happens in between steps.
+ */
+export interface Callback extends CallbackHooks<Trainer> {}
+
+/** What {@link Trainer} takes; Lightning's names. */
+export interface TrainerOptions extends TrainerOptionsOf<Callback> {}
 
 /**
  * Trains a model that has a `trainingStep` (see {@link TrainingModule}; LanguageModel has one): epochs
  * with validation, clipped optimiser steps, schedules, callbacks, checkpoints with exact resume.
  */
-export class Trainer {
+export class Trainer implements TrainerHandle {
   readonly options: Readonly<TrainerSettings>
   /** In order; checkpoints come last, so that they keep what the others have decided. */
   readonly callbacks: readonly Callback[]
   readonly loggers: readonly Logger[]
-  /** The epoch that is running, from 0. */
-  currentEpoch = 0
-  /** A callback sets this to end training after the running step. */
-  shouldStop = false
-  /** The latest trainLoss, valLoss, … */
-  callbackMetrics: Record<string, number> = {}
-  history = new History()
   /** The fit that is running, or the latest. */
   #loop: FitLoop<unknown> | null = null
+  #status = new FitStatus()
   #running = false
 
   /** @throws TypeError, RangeError for wrong or unknown options */
@@ -77,6 +83,41 @@ export class Trainer {
       if (typeof logger?.logMetrics !== 'function')
         throw typeError(fn, `logger[${i}]`, 'an object with logMetrics', logger)
     })
+  }
+
+  /** The epoch that is running, from 0. */
+  get currentEpoch(): number {
+    return this.#status.currentEpoch
+  }
+
+  set currentEpoch(epoch: number) {
+    this.#status.currentEpoch = epoch
+  }
+
+  /** A callback sets this to end training after the running step. */
+  get shouldStop(): boolean {
+    return this.#status.shouldStop
+  }
+
+  set shouldStop(stop: boolean) {
+    this.#status.shouldStop = stop
+  }
+
+  /** The latest trainLoss, valLoss, … */
+  get callbackMetrics(): Record<string, number> {
+    return this.#status.callbackMetrics
+  }
+
+  set callbackMetrics(metrics: Record<string, number>) {
+    this.#status.callbackMetrics = metrics
+  }
+
+  get history(): History {
+    return this.#status.history
+  }
+
+  set history(history: History) {
+    this.#status.history = history
   }
 
   /** Optimiser steps taken, those before a resumed checkpoint included. */
@@ -145,26 +186,23 @@ export class Trainer {
     const parts = this.#prepare(model, trainData, validData ?? null, options)
     this.#running = true
     try {
-      const team = await Team.join(this.options, deviceOf(model))
-      const own = team === null ? parts : await team.divide(parts, this.options)
-      return await this.#run(new FitLoop<B>(this, own, team), options, team)
+      const strategy = await createStrategy(this.options, deviceOf(model))
+      const own = await strategy.divide(parts, this.options)
+      return await this.#run(new FitLoop<B>(this, own, strategy), options, strategy)
     } finally {
       this.#running = false
     }
   }
 
-  async #run<B>(loop: FitLoop<B>, options: FitOptions, team: Team | null): Promise<FitResult> {
+  async #run<B>(loop: FitLoop<B>, options: FitOptions, strategy: Strategy): Promise<FitResult> {
     const { model, optimizer } = loop.parts
     this.#loop = loop as unknown as FitLoop<unknown>
-    this.currentEpoch = 0
-    this.shouldStop = false
-    this.callbackMetrics = {}
-    this.history = new History()
+    this.#status = loop.status
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
     try {
       if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
       else if (this.options.seed !== null) manualSeed(this.options.seed)
-      await team?.begin(model)
+      await strategy.setup(model)
       const { gradientClipVal, gradientClipAlgorithm } = this.options
       if (gradientClipVal !== null) {
         const byNorm = gradientClipAlgorithm === 'norm'
@@ -192,15 +230,12 @@ export class Trainer {
       }
     } catch (thrown) {
       const error = loop.explain(thrown)
-      team?.fail(error)
-      // Steps that were queued behind the one that failed may fail, too, which is nobody else's
-      // concern. A team's may wait for processes that have ended.
-      if (!team) await synchronize().catch(() => {})
+      await strategy.onException(error)
       for (const callback of loop.callbacks) await callback.onException?.(this, model, error)
       await Promise.allSettled(loop.loggers.map(async (logger) => logger.finalize?.('failed')))
       throw error
     } finally {
-      team?.end()
+      strategy.teardown()
       Object.assign(optimizer, clip)
     }
   }

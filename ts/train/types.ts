@@ -2,7 +2,7 @@
 import type { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { Tensor } from '../tensor.js'
-import type { Trainer } from './trainer.js'
+import type { History } from './history.js'
 
 /** Tensors that go from one batch to the next, such as the hidden state of a recurrent model. */
 export type Carried = Tensor | readonly Tensor[] | null
@@ -108,25 +108,25 @@ export interface Logger {
  * Hooks into training; as Lightning's `Callback`. All may be async; training waits for them.
  * Without a batch hook, nothing happens in between steps.
  */
-export interface Callback {
+export interface CallbackHooks<T = TrainerHandle> {
   /** Before anything else. */
-  onFitStart?(trainer: Trainer, model: Module): Awaitable<void>
+  onFitStart?(trainer: T, model: Module): Awaitable<void>
   /** Before the first batch of an epoch. */
-  onTrainEpochStart?(trainer: Trainer, model: Module): Awaitable<void>
+  onTrainEpochStart?(trainer: T, model: Module): Awaitable<void>
   /** After each optimiser step (which may still be running on the device). */
-  onTrainBatchEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onTrainBatchEnd?(trainer: T, model: Module): Awaitable<void>
   /** Before the first validation batch. */
-  onValidationStart?(trainer: Trainer, model: Module): Awaitable<void>
+  onValidationStart?(trainer: T, model: Module): Awaitable<void>
   /** The results are in `trainer.callbackMetrics`. */
-  onValidationEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onValidationEnd?(trainer: T, model: Module): Awaitable<void>
   /** After the epoch's validation and learning-rate step. */
-  onTrainEpochEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onTrainEpochEnd?(trainer: T, model: Module): Awaitable<void>
   /** When the signal has stopped training, before onFitEnd. */
-  onAbort?(trainer: Trainer, model: Module): Awaitable<void>
+  onAbort?(trainer: T, model: Module): Awaitable<void>
   /** After everything, also where training was stopped early. */
-  onFitEnd?(trainer: Trainer, model: Module): Awaitable<void>
+  onFitEnd?(trainer: T, model: Module): Awaitable<void>
   /** When training fails, before `fit` rejects with the error. */
-  onException?(trainer: Trainer, model: Module, error: unknown): Awaitable<void>
+  onException?(trainer: T, model: Module, error: unknown): Awaitable<void>
   /** What distinguishes this callback's state in a checkpoint; only with stateDict. */
   readonly stateKey?: string
   /** Plain JSON to keep in checkpoints. */
@@ -152,4 +152,59 @@ export interface Progress {
   metrics: Record<string, number>
   tokensPerSecond: number
   secondsLeft: number | null
+}
+
+/** The options with their defaults in place. */
+export interface TrainerSettings {
+  maxEpochs: number
+  maxSteps: number
+  logEveryNSteps: number
+  valCheckInterval: number | null
+  checkValEveryNEpoch: number
+  signal: AbortSignal | null
+  gradientClipVal: number | null
+  gradientClipAlgorithm: 'norm' | 'value'
+  nonFinite: 'error' | 'skip'
+  strategy: 'auto' | 'ddp' | 'single'
+  findUnusedParameters: boolean
+  seed: number | null
+}
+
+/** What callbacks see of the {@link Trainer} that runs them. */
+export interface TrainerHandle {
+  readonly options: Readonly<TrainerSettings>
+  readonly callbacks: readonly CallbackHooks[]
+  readonly loggers: readonly Logger[]
+  /** The epoch that is running, from 0. */
+  currentEpoch: number
+  /** A callback sets this to end training after the running step. */
+  shouldStop: boolean
+  /** The latest trainLoss, valLoss, … */
+  callbackMetrics: Record<string, number>
+  history: History
+  /** Optimiser steps taken, those before a resumed checkpoint included. */
+  readonly globalStep: number
+  /** Optimiser steps taken since fit was called. */
+  readonly stepsThisFit: number
+  /** Steps of this fit that `nonFinite: 'skip'` has left out; stepsThisFit counts them too. */
+  readonly skippedSteps: number
+  /** Whether this fit has validation data. */
+  readonly validating: boolean
+  /** The optimiser that fit uses. */
+  readonly optimizer: TrainableOptimizer | null
+  /** Where training stands. */
+  readonly progress: Progress
+  /** As {@link Trainer.validate}. */
+  validate<B>(model: TrainingModule<B>, data: DataSource<B>): Promise<Record<string, number>>
+  /** As {@link Trainer.saveCheckpoint}. */
+  saveCheckpoint(path: string): Promise<void>
+}
+
+/** What fit trains, and with what. */
+export interface LoopParts<B> {
+  model: TrainingModule<B>
+  optimizer: TrainableOptimizer
+  schedule: SchedulerConfig | null
+  trainData: DataSource<B>
+  validData: DataSource<B> | null
 }

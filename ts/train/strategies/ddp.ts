@@ -6,60 +6,41 @@ import { DistributedBatches } from '../../data/distributed.js'
 import { columnsOf } from '../../data/epochs.js'
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../../distributed/average.js'
 import { everybodys, fromFirst, largest, sideBySide } from '../../distributed/exchange.js'
-import { backendFor, init, isInitialized, member } from '../../distributed/group.js'
+import { member } from '../../distributed/group.js'
 import { sameEverywhere, shareParameters } from '../../distributed/same.js'
 import { rangeError } from '../../errors.js'
 import { tensor } from '../../factories.js'
 import type { Module } from '../../nn/module.js'
 import { randomState, setRandomState } from '../../random.js'
 import { Tensor } from '../../tensor.js'
-import { lengthOf, tensorsOf } from '../evaluate.js'
-import type { LoopParts } from '../loop.js'
-import type { Totals } from '../meter.js'
-import type { TrainerSettings } from '../options.js'
-import type { Carried, DataSource, StopReason } from '../types.js'
+import { tensorsOf } from '../carried.js'
+import type { Receive, Totals } from '../meter.js'
+import { lengthOf } from '../source.js'
+import type { Carried, DataSource, LoopParts, TrainerSettings } from '../types.js'
+import { DdpMeter, flagsOf, requestIn } from './ddp_meter.js'
+import type { StopRequest, Strategy } from './strategy.js'
 
 const FN = 'fit'
 
-/** Reasons that one process may have to stop, the stronger first. */
-const ASKED = ['aborted', 'shouldStop'] as const
-export type Asked = (typeof ASKED)[number]
-
-/** The processes that fit trains with. */
-export class Team {
-  readonly rank: number
-  readonly size: number
-  /** Why training is to end, once all know it. */
-  stop: StopReason | null = null
+/** Several processes, each with a part of every batch; as Lightning's `DDPStrategy`. */
+export class DdpStrategy implements Strategy {
+  readonly stopsAlone = false
+  readonly #rank: number
+  readonly #size: number
   readonly #findUnusedParameters: boolean
+  /** Why training is to end, once all know it. */
+  #stop: StopRequest | null = null
   #average: GradientAverage | null = null
 
-  private constructor(findUnusedParameters: boolean) {
-    ;[this.rank, this.size] = member(FN)
+  constructor(findUnusedParameters: boolean) {
+    ;[this.#rank, this.#size] = member(FN)
     this.#findUnusedParameters = findUnusedParameters
   }
 
-  /**
-   * Null for a process that trains alone.
-   * @param device of the model
-   */
-  static async join(
-    { strategy, findUnusedParameters }: TrainerSettings,
-    device: string | null,
-  ): Promise<Team | null> {
-    if (strategy === 'single') return null
-    if (!isInitialized()) {
-      if (strategy === 'auto' && binding.launchedProcesses() === 1) return null
-      await init({ backend: backendFor(device) })
-    }
-    const team = new Team(findUnusedParameters)
-    return team.size === 1 ? null : team
+  get isGlobalZero(): boolean {
+    return this.#rank === 0
   }
 
-  /**
-   * This process's part of the data; orders are those of rank 0.
-   * @throws (rejects) RangeError when the processes do not fit together
-   */
   async divide<B>(parts: LoopParts<B>, settings: TrainerSettings): Promise<LoopParts<B>> {
     const trainData = await this.#partOf('trainData', parts.trainData)
     const validData = parts.validData && (await this.#partOf('validData', parts.validData))
@@ -77,27 +58,29 @@ export class Team {
     return { ...parts, trainData, validData }
   }
 
+  createMeter(receive: Receive, requested: () => StopRequest | null): DdpMeter {
+    return new DdpMeter(receive, requested, (flags) => this.#hear(flags))
+  }
+
   async #partOf<B>(name: string, data: DataSource<B>): Promise<DataSource<B>> {
     const whole: unknown = data
     if (!(whole instanceof TextBatches) && !(whole instanceof BucketBatches)) return data
-    // Validation of a short text: everybody reads all of it.
-    if (name === 'validData' && whole.batchSize < this.size) return data
-    const { rank, size } = this
-    const part = new DistributedBatches(whole, { rank, numReplicas: size })
-    const state = await fromFirst(FN, whole.state(), rank)
+    // Validation of a short text: every process reads all of it.
+    if (name === 'validData' && whole.batchSize < this.#size) return data
+    const part = new DistributedBatches(whole, { rank: this.#rank, numReplicas: this.#size })
+    const state = await fromFirst(FN, whole.state(), this.#rank)
     whole.restore({ ...whole.state(), seed: state.seed })
     return part as unknown as DataSource<B>
   }
 
   /** Gives the model the parameters of rank 0, and every process random numbers of its own. */
-  async begin(model: Module): Promise<void> {
+  async setup(model: Module): Promise<void> {
     shareParameters(FN, model)
-    const { seed, counter } = await fromFirst(FN, randomState(), this.rank)
-    setRandomState({ seed: (seed + this.rank) % 2 ** 53, counter })
+    const { seed, counter } = await fromFirst(FN, randomState(), this.#rank)
+    setRandomState({ seed: (seed + this.#rank) % 2 ** 53, counter })
   }
 
-  /** From now on backward averages the gradients of the parameters that the model trains now. */
-  listen(model: Module): void {
+  averageGradients(model: Module): void {
     this.#average?.stop()
     const trained = model.namedParameters().filter(([, parameter]) => parameter.requiresGrad)
     this.#average = new GradientAverage(FN, trained, {
@@ -106,39 +89,27 @@ export class Team {
     })
   }
 
-  /** How many examples the next loss is the mean of. */
-  set weight(count: number) {
+  setLossWeight(count: number): void {
     if (this.#average !== null) this.#average.weight = count
   }
 
-  end(): void {
-    this.#average?.stop()
-    this.#average = null
+  async agree(requested: StopRequest | null): Promise<void> {
+    this.#hear(await largest(FN, flagsOf(requested)))
   }
 
-  /** Tells the others, who wait, when this process ends, whatever its exit code is. */
-  fail(error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error)
-    binding.breakGroup(`training has failed: ${message}`)
+  stopReason(): StopRequest | null {
+    return this.#stop
   }
 
-  /** Settles when all know whether one of them wants to stop. */
-  async agree(asked: Asked | null): Promise<void> {
-    this.heard(await largest(FN, flagsOf(asked)))
+  #hear(flags: readonly number[]): void {
+    this.#stop ??= requestIn(flags)
   }
 
-  /** Whether it is so in any process. */
   async any(value: boolean): Promise<boolean> {
     return (await largest(FN, [Number(value)]))[0] === 1
   }
 
-  /** @param flags as flagsOf, added up or the largest */
-  heard(flags: readonly number[]): void {
-    this.stop ??= ASKED.find((_, i) => (flags[i] as number) > 0) ?? null
-  }
-
-  /** @throws (rejects) RangeError unless all have a batch, or none has */
-  async sameEnd(done: boolean, batch: number): Promise<void> {
+  async checkSameEnd(done: boolean, batch: number): Promise<void> {
     const ends = (await everybodys(FN, [Number(done)])).map(([end]) => end === 1)
     if (!ends.includes(true) || !ends.includes(false)) return
     throw rangeError(
@@ -149,7 +120,6 @@ export class Team {
     )
   }
 
-  /** Sums over all processes. */
   async total({ count, sums }: Totals): Promise<Totals> {
     const names = Object.keys(sums)
     const all = await everybodys(FN, [count, ...Object.values(sums)])
@@ -160,7 +130,7 @@ export class Team {
     }
   }
 
-  /** What all carry, as one process would have: side by side in the batch's dimension. */
+  /** The processes' columns, one after the other in the batch's dimension. */
   async gather(carried: Carried): Promise<Carried> {
     const own = tensorsOf(carried)
     const divided = own.filter(isDivided)
@@ -171,22 +141,32 @@ export class Team {
     return carried === null || Array.isArray(carried) ? carried && all : (all[0] as Tensor)
   }
 
-  /** This process's part of what {@link gather} gave. */
   partOf(carried: Carried): Carried {
     const own = (x: Tensor): Tensor => {
       if (!isDivided(x)) return x
       const dim = batchDim(x)
-      const part = x.slice(dim, ...columnsOf(x.shape[dim] as number, this))
+      const all = x.shape[dim] as number
+      const part = x.slice(dim, ...columnsOf(all, { rank: this.#rank, size: this.#size }))
       x[Symbol.dispose]()
       return part
     }
     if (carried === null) return null
     return carried instanceof Tensor ? own(carried) : carried.map(own)
   }
-}
 
-export function flagsOf(asked: Asked | null): number[] {
-  return ASKED.map((reason) => Number(reason === asked))
+  /**
+   * Tells the others, who wait, when this process ends, whatever its exit code is. It does not wait
+   * for its own queue, which may wait for processes that have ended.
+   */
+  async onException(error: unknown): Promise<void> {
+    const message = error instanceof Error ? error.message : String(error)
+    binding.breakGroup(`training has failed: ${message}`)
+  }
+
+  teardown(): void {
+    this.#average?.stop()
+    this.#average = null
+  }
 }
 
 /** Whether each process carries its own columns: (layers, B, H), as layers do, or (B, H), as cells. */

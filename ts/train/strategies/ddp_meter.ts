@@ -3,12 +3,13 @@ import { binding, Reduce } from '../../binding.js'
 import { tensor } from '../../factories.js'
 import { cat } from '../../ops/shape.js'
 import type { Tensor } from '../../tensor.js'
-import { checkLoss, type Metering } from '../meter.js'
-import { type Asked, flagsOf, type Team } from './ddp.js'
+import { checkLoss, type Metering, type Receive } from '../meter.js'
+import type { StopRequest } from './strategy.js'
 
 /** Steps that a process may be ahead of what it knows of the others. */
 const AHEAD = 4
-const FLAGS = flagsOf(null).length
+/** The stronger first. */
+const REQUESTS: readonly StopRequest[] = ['aborted', 'shouldStop']
 
 interface Entry {
   step: number
@@ -16,30 +17,45 @@ interface Entry {
   sums: Tensor
 }
 
+/** A number for each request, 1 for the one that is made, for {@link requestIn}. */
+export function flagsOf(requested: StopRequest | null): number[] {
+  return REQUESTS.map((request) => Number(request === requested))
+}
+
+/** @param flags those of all processes, added up or the largest of them; more numbers may follow */
+export function requestIn(flags: readonly number[]): StopRequest | null {
+  return REQUESTS.find((_, i) => (flags[i] as number) > 0) ?? null
+}
+
 /**
  * Adds the numbers of every step up over all processes, with whether one of them wants to stop, by
- * one small collective in the queue; they are read, and heard, some steps later, everywhere in front
- * of the same step.
+ * one small collective in the queue. They are read some steps later, before the same step in all
+ * processes.
  */
-export class TeamMeter implements Metering {
-  readonly #team: Team
-  readonly #receive: (step: number, values: Record<string, number>, count: number) => void
-  readonly #asked: () => Asked | null
+export class DdpMeter implements Metering {
+  count = 0
+  readonly #receive: Receive
+  readonly #requested: () => StopRequest | null
+  readonly #hear: (flags: readonly number[]) => void
   readonly #entries: Entry[] = []
 
+  /** @param hear is given the flags of all processes, added up, as {@link requestIn} takes them */
   constructor(
-    team: Team,
-    receive: (step: number, values: Record<string, number>, count: number) => void,
-    asked: () => Asked | null,
+    receive: Receive,
+    requested: () => StopRequest | null,
+    hear: (flags: readonly number[]) => void,
   ) {
-    this.#team = team
     this.#receive = receive
-    this.#asked = asked
+    this.#requested = requested
+    this.#hear = hear
   }
+
+  /** Its examples are counted when those of the other processes are known. */
+  queued(): void {}
 
   add(step: number, count: number, values: Record<string, Tensor>): void {
     const device = Object.values(values)[0]?.device ?? 'cpu'
-    const head = tensor([...flagsOf(this.#asked()), count], { device })
+    const head = tensor([...flagsOf(this.#requested()), count], { device })
     const weighted = Object.values(values).map((value) => {
       const flat = value.detach().reshape([1])
       const result = flat.mul(count)
@@ -65,18 +81,19 @@ export class TeamMeter implements Metering {
     return this.#settle(0)
   }
 
-  /** Until no more than so many steps are left. */
+  /** Until no more than `left` steps are still to be read. */
   async #settle(left: number): Promise<void> {
     while (this.#entries.length > left) {
       const { step, names, sums } = this.#entries.shift() as Entry
       const numbers = [...(await sums.data())]
       sums[Symbol.dispose]()
-      this.#team.heard(numbers)
-      const count = numbers[FLAGS] as number
+      this.#hear(numbers)
+      const count = numbers[REQUESTS.length] as number
       const values = Object.fromEntries(
-        names.map((name, i) => [name, (numbers[FLAGS + 1 + i] as number) / count]),
+        names.map((name, i) => [name, (numbers[REQUESTS.length + 1 + i] as number) / count]),
       )
       checkLoss(values.loss, step)
+      this.count += count
       this.#receive(step, values, count)
     }
   }
