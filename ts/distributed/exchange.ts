@@ -1,4 +1,4 @@
-/** Numbers and plain JSON from process to process, for the Trainer. All are collectives. */
+/** Collectives over numbers, plain JSON and tensors of unlike sizes, for the Trainer. */
 import { binding, Reduce } from '../binding.js'
 import { tensor } from '../factories.js'
 import type { Tensor } from '../tensor.js'
@@ -9,8 +9,8 @@ function onCpu(values: Int32Array | Float32Array): Tensor {
   return tensor(values, { device: 'cpu' })
 }
 
-/** The largest of all processes' values, each for itself. */
-export async function largest(fn: string, values: readonly number[]): Promise<number[]> {
+/** The maximum over all processes, value by value. */
+export async function allReduceMax(fn: string, values: readonly number[]): Promise<number[]> {
   const all = onCpu(Float32Array.from(values))
   attempt(fn, () => binding.allReduce(all.buffer, Reduce.max, false))
   const result = [...(await all.data())]
@@ -18,8 +18,11 @@ export async function largest(fn: string, values: readonly number[]): Promise<nu
   return result
 }
 
-/** Every process's values in double precision, in the order of the ranks; as many in each. */
-export async function everybodys(fn: string, values: readonly number[]): Promise<number[][]> {
+/**
+ * The values of every process in double precision, in the order of the ranks. All processes give the
+ * same number of values.
+ */
+export async function allGatherNumbers(fn: string, values: readonly number[]): Promise<number[][]> {
   const bytes = onCpu(new Int32Array(Float64Array.from(values).buffer))
   const all = attempt(fn, () => binding.allGather(bytes.buffer))
   const read = (await binding.read(all)) as Int32Array
@@ -33,9 +36,9 @@ export async function everybodys(fn: string, values: readonly number[]): Promise
 }
 
 /** Rank 0's value, which is plain JSON, in all processes. */
-export async function fromFirst<T>(fn: string, value: T, rank: number): Promise<T> {
+export async function broadcastJson<T>(fn: string, value: T, rank: number): Promise<T> {
   const text = rank === 0 ? Buffer.from(JSON.stringify(value)) : Buffer.alloc(0)
-  const [length] = (await everybodys(fn, [text.length]))[0] as [number]
+  const [length] = (await allGatherNumbers(fn, [text.length]))[0] as [number]
   const words = new Int32Array(Math.ceil(length / 4))
   if (rank === 0) Buffer.from(words.buffer).set(text)
   const all = onCpu(words)
@@ -46,16 +49,16 @@ export async function fromFirst<T>(fn: string, value: T, rank: number): Promise<
 }
 
 /**
- * The tensors of all processes, side by side along a dimension, in which they may differ in size. The
- * other dimensions, and how many tensors there are, have to be the same.
+ * The tensors of all processes, concatenated along a dimension, in which they may differ in size. The
+ * other dimensions and the number of tensors have to be the same.
  * @returns per tensor the values and the shape
  */
-export async function sideBySide(
+export async function allGatherConcat(
   fn: string,
   tensors: readonly Tensor[],
   dimOf: (x: Tensor) => number,
 ): Promise<{ values: Float32Array; shape: number[] }[]> {
-  const sizes = await everybodys(
+  const sizes = await allGatherNumbers(
     fn,
     tensors.map((x) => x.shape[dimOf(x)] as number),
   )

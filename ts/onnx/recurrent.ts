@@ -64,7 +64,7 @@ export function recurrent(
     const [y, hn, cn] = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributes)
     hEnds.push(hn as Value)
     if (cn !== undefined) cEnds.push(cn)
-    x = sideBySide(graph, y as Value, directions, hiddenSize)
+    x = concatDirections(graph, y as Value, directions, hiddenSize)
   }
   const hn = together(graph, hEnds)
   return [swap(x), op === 'LSTM' ? [hn, together(graph, cEnds)] : hn]
@@ -127,7 +127,7 @@ function perLayer(
 }
 
 /** [T, D, N, H] → [T, N, D·H] */
-function sideBySide(graph: Graph, y: Value, directions: number, hiddenSize: number): Value {
+function concatDirections(graph: Graph, y: Value, directions: number, hiddenSize: number): Value {
   if (directions === 1) return graph.node('Squeeze', [y, graph.ints(1)])
   const turned = graph.node('Transpose', [y], { perm: [0, 2, 1, 3] })
   return graph.node('Reshape', [turned, graph.ints(0, 0, directions * hiddenSize)])

@@ -5,7 +5,12 @@ import { BucketBatches } from '../../data/buckets.js'
 import { DistributedBatches } from '../../data/distributed.js'
 import { columnsOf } from '../../data/epochs.js'
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../../distributed/average.js'
-import { everybodys, fromFirst, largest, sideBySide } from '../../distributed/exchange.js'
+import {
+  allGatherConcat,
+  allGatherNumbers,
+  allReduceMax,
+  broadcastJson,
+} from '../../distributed/exchange.js'
 import { member } from '../../distributed/group.js'
 import { sameEverywhere, shareParameters } from '../../distributed/same.js'
 import { rangeError } from '../../errors.js'
@@ -68,7 +73,7 @@ export class DdpStrategy implements Strategy {
     // Validation of a short text: every process reads all of it.
     if (name === 'validData' && whole.batchSize < this.#size) return data
     const part = new DistributedBatches(whole, { rank: this.#rank, numReplicas: this.#size })
-    const state = await fromFirst(FN, whole.state(), this.#rank)
+    const state = await broadcastJson(FN, whole.state(), this.#rank)
     whole.restore({ ...whole.state(), seed: state.seed })
     return part as unknown as DataSource<B>
   }
@@ -76,7 +81,7 @@ export class DdpStrategy implements Strategy {
   /** Gives the model the parameters of rank 0, and every process random numbers of its own. */
   async setup(model: Module): Promise<void> {
     shareParameters(FN, model)
-    const { seed, counter } = await fromFirst(FN, randomState(), this.#rank)
+    const { seed, counter } = await broadcastJson(FN, randomState(), this.#rank)
     setRandomState({ seed: (seed + this.#rank) % 2 ** 53, counter })
   }
 
@@ -94,7 +99,7 @@ export class DdpStrategy implements Strategy {
   }
 
   async agree(requested: StopRequest | null): Promise<void> {
-    this.#hear(await largest(FN, flagsOf(requested)))
+    this.#hear(await allReduceMax(FN, flagsOf(requested)))
   }
 
   stopReason(): StopRequest | null {
@@ -106,11 +111,11 @@ export class DdpStrategy implements Strategy {
   }
 
   async any(value: boolean): Promise<boolean> {
-    return (await largest(FN, [Number(value)]))[0] === 1
+    return (await allReduceMax(FN, [Number(value)]))[0] === 1
   }
 
   async checkSameEnd(done: boolean, batch: number): Promise<void> {
-    const ends = (await everybodys(FN, [Number(done)])).map(([end]) => end === 1)
+    const ends = (await allGatherNumbers(FN, [Number(done)])).map(([end]) => end === 1)
     if (!ends.includes(true) || !ends.includes(false)) return
     throw rangeError(
       FN,
@@ -122,7 +127,7 @@ export class DdpStrategy implements Strategy {
 
   async total({ count, sums }: Totals): Promise<Totals> {
     const names = Object.keys(sums)
-    const all = await everybodys(FN, [count, ...Object.values(sums)])
+    const all = await allGatherNumbers(FN, [count, ...Object.values(sums)])
     const added = (i: number): number => all.reduce((sum, own) => sum + (own[i] as number), 0)
     return {
       count: added(0),
@@ -134,7 +139,7 @@ export class DdpStrategy implements Strategy {
   async gather(carried: Carried): Promise<Carried> {
     const own = tensorsOf(carried)
     const divided = own.filter(isDivided)
-    const whole = (await sideBySide(FN, divided, batchDim)).map(({ values, shape }) =>
+    const whole = (await allGatherConcat(FN, divided, batchDim)).map(({ values, shape }) =>
       tensor(values, { shape, device: 'cpu' }),
     )
     const all = own.map((x) => (isDivided(x) ? (whole.shift() as Tensor) : x))
