@@ -1,11 +1,11 @@
 /**
  * What is not written out where it is used as what it is made of: one-hot rows before a recurrent
  * layer, the gradient of a cross entropy before a linear layer. The numbers are those of the plain
- * way, and whoever reads the values gets them.
+ * way, and one who reads the values gets them.
  */
 import test from 'ava'
 import { manualSeed, nn, randn, type Tensor, tensor, zeros } from 'fused-rnn'
-import { closeTo } from './helpers.js'
+import { closeTo, onCpu, runScript } from './helpers.js'
 
 const indices = (count: number, below: number): Int32Array =>
   Int32Array.from({ length: count }, (_, i) => (i * 7919 + ((i * i) % 13)) % below)
@@ -103,6 +103,36 @@ for (const [rows, inputs, classes] of [
       }
     })
   }
+}
+
+// A GPU's backward stores the gradient of the logits first.
+const onlyOnCpu = onCpu ? test : test.skip
+
+// The most memory in use tells whether the gradient of the logits was ever stored: it is as large as
+// the logits, and everything else is small.
+for (const [how, between, most, least] of [
+  ['directly', 'y', 1.5, 1],
+  ['through reshape', 'y.reshape([1, rows, classes]).reshape([rows, classes])', 1.5, 1],
+  ['through unsqueeze', 'y.unsqueeze(0).squeeze(0)', 1.5, 1],
+  ['not with an operation in between', 'y.mul(1)', 5, 2.5],
+] as const) {
+  onlyOnCpu(`cross entropy and the linear layer before it are fused: ${how}`, async (t) => {
+    const { code, stdout, stderr } = await runScript(`
+      import { memoryStats, nn, randn, synchronize, zeros } from 'fused-rnn'
+      const [rows, inputs, classes] = [256, 8, 2 ** 14]
+      const layer = new nn.Linear(inputs, classes)
+      const x = randn([rows, inputs])
+      const target = zeros([rows], { dtype: 'int32' })
+      await synchronize()
+      const before = memoryStats().allocated
+      const y = layer.forward(x)
+      nn.functional.crossEntropy(${between}, target).backward()
+      await synchronize()
+      console.log((memoryStats().peak - before) / (4 * rows * classes))`)
+    t.is(code, 0, stderr)
+    const logits = Number(stdout)
+    t.true(logits >= least && logits <= most, `${logits} times the memory of the logits`)
+  })
 }
 
 test('logits with another use, and a graph gone through twice', async (t) => {

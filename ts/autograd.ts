@@ -21,6 +21,15 @@ interface Saved {
   [Symbol.dispose](): void
 }
 
+/**
+ * How the backward of a node uses the gradient that comes to it. A deferred gradient is one whose
+ * values the native side computes when they are read.
+ * - 'values': reads them.
+ * - 'view': hands them on under another shape.
+ * - 'deferred': computes with what the gradient is made of, so that its values are never stored.
+ */
+export type GradientUse = 'values' | 'view' | 'deferred'
+
 export interface Edge {
   /** The node that made the input, or the leaf tensor that collects its gradient. */
   readonly to: Node | Tensor
@@ -42,6 +51,7 @@ export class Node {
   /** While backward runs: whether it may run again, so that saved values must not be used up. */
   keep = false
   readonly #outputs: number
+  readonly #use: GradientUse
   #backward: Backward | null
   #saved: readonly Saved[]
 
@@ -51,17 +61,26 @@ export class Node {
     outputs: number,
     backward: Backward,
     saved: readonly Saved[],
+    use: GradientUse,
   ) {
     this.name = name
     this.edges = inputs.map((input) => (input?.requiresGrad ? input.edge : null))
     this.#outputs = outputs
     this.#backward = backward
     this.#saved = saved
+    this.#use = use
   }
 
   /** Whether input i wants a gradient. */
   needs(i: number): boolean {
     return this.edges[i] != null
+  }
+
+  /** Whether the gradient of input i goes to a node that can use it without its values. */
+  mayDefer(i: number): boolean {
+    let to = this.edges[i]?.to
+    while (to instanceof Node && to.#use === 'view') to = to.edges[0]?.to
+    return to instanceof Node && to.#use === 'deferred'
   }
 
   /** The gradients that have come, to add one to. */
@@ -131,12 +150,13 @@ export function record(
   outputs: readonly Tensor[],
   backward: Backward,
   saved: readonly Saved[] = NOTHING,
+  use: GradientUse = 'values',
 ): void {
   if (!willRecord(inputs)) {
     for (const one of saved) one[Symbol.dispose]()
     return
   }
-  const node = new Node(name, inputs, outputs.length, backward, saved)
+  const node = new Node(name, inputs, outputs.length, backward, saved, use)
   outputs.forEach((output, i) => {
     output.attach(node, i)
   })

@@ -313,6 +313,7 @@ export interface Binding {
     reduction: number,
     lse: Buffer,
     dloss: Buffer,
+    /** Compute the values when they are read, unless linearBackward comes first. */
     defer: boolean,
   ): Buffer
   pairLoss(

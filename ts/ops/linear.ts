@@ -68,6 +68,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
       ]
     },
     [savedX, savedWeight].filter((t) => t !== null),
+    'deferred',
   )
   return out
 }

@@ -1,5 +1,5 @@
 /** Losses: one fused pass forward, one backward. */
-import { Node, record, willRecord } from '../autograd.js'
+import { record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, PairLoss, Reduction } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
 import {
@@ -140,7 +140,7 @@ function classLoss(
           ...settings,
           savedLse.buffer,
           (g as Tensor).buffer,
-          goesToLinear(node),
+          node.mayDefer(0),
         ),
         input.shape,
         (g as Tensor).device,
@@ -149,16 +149,6 @@ function classLoss(
     [savedLse, x, t],
   )
   return out
-}
-
-/**
- * Whether the gradient of a node's input is for a linear layer, which uses it without having it
- * written down.
- */
-function goesToLinear(node: Node): boolean {
-  let to = node.edges[0]?.to
-  while (to instanceof Node && to.name === 'reshape') to = to.edges[0]?.to
-  return to instanceof Node && to.name === 'linear'
 }
 
 /**

@@ -28,7 +28,7 @@ function layoutValues(x: Tensor, shape: Shape, strides: readonly number[], offse
 function reshaped(fn: string, x: Tensor, shape: Shape): Tensor {
   const before = x.shape
   const out = x.viewAs(checkShape(fn, shape))
-  record(fn, [x], [out], ([dy]) => [(dy as Tensor).viewAs(before)])
+  record(fn, [x], [out], ([dy]) => [(dy as Tensor).viewAs(before)], [], 'view')
   return out
 }
 
