@@ -32,5 +32,5 @@ export {
   type RecurrentState,
   RNN,
   type RNNOptions,
-} from './recurrent.js'
+} from './recurrent_layer.js'
 export * as utils from './utils.js'

@@ -2,7 +2,7 @@
 import type { Tensor } from '../tensor.js'
 import { type CellOptions, RecurrentCell } from './cells.js'
 import type { PackedSequence } from './packed.js'
-import { type LSTMOptions, OPTIONS, RecurrentLayer } from './recurrent.js'
+import { type LSTMOptions, OPTIONS, RecurrentLayer } from './recurrent_layer.js'
 import { CellKind, lstmState } from './recurrent_op.js'
 
 /**

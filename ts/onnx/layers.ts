@@ -5,7 +5,7 @@ import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { Linear } from '../nn/linear.js'
 import { type Module, Sequential } from '../nn/module.js'
-import { GRU, LSTM, RecurrentLayer, RNN } from '../nn/recurrent.js'
+import { GRU, LSTM, RecurrentLayer, RNN } from '../nn/recurrent_layer.js'
 import type { Graph, Value } from './graph.js'
 import { cell, recurrent } from './recurrent.js'
 
