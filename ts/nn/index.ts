@@ -23,14 +23,11 @@ export {
   Sequential,
 } from './module.js'
 export * as parallel from './parallel.js'
+export { GRU, LSTM, RNN, type RNNOptions } from './recurrent.js'
 export {
-  GRU,
-  LSTM,
   type LSTMOptions,
   RecurrentLayer,
   type RecurrentOptions,
   type RecurrentState,
-  RNN,
-  type RNNOptions,
 } from './recurrent_layer.js'
 export * as utils from './utils.js'

@@ -1,10 +1,9 @@
-/** nn.RNN, nn.GRU and nn.LSTM: one base, three cells. */
+/** The base of all recurrent layers: sizes, parameters, and the checked call of the native side. */
 import { checkSameDevice, type Device, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
   checkNumber,
-  checkOneOf,
   checkOptions,
   formatShape,
   rangeError,
@@ -15,15 +14,7 @@ import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
-import {
-  CellKind,
-  disposeOther,
-  hasC,
-  hasNorms,
-  lstmState,
-  runRecurrent,
-  weightShapes,
-} from './recurrent_op.js'
+import { disposeOther, hasC, hasNorms, runRecurrent, weightShapes } from './recurrent_op.js'
 import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
@@ -40,12 +31,6 @@ export interface RecurrentOptions {
   bidirectional?: boolean
   /** Where the parameters are made. Default: the default device. */
   device?: string | Device
-}
-
-/** What {@link RNN} takes. */
-export interface RNNOptions extends RecurrentOptions {
-  /** Default 'tanh'. */
-  nonlinearity?: 'tanh' | 'relu'
 }
 
 /** What {@link LSTM} and {@link LayerNormLSTM} take. */
@@ -328,90 +313,5 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     const batchMajor = timeMajor.transpose(0, 1)
     timeMajor[Symbol.dispose]()
     return batchMajor
-  }
-}
-
-/**
- * Elman network: h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; as `torch.nn.RNN`.
- *
- * `forward(input, h0?)` takes `(T, N, inputSize)`, `(N, T, inputSize)` with batchFirst, `(T,
- * inputSize)` unbatched, or a PackedSequence, and h0 `(D·numLayers, N, hiddenSize)` (without N
- * when unbatched; zeros when left out). It returns the output `(T, N, D·hiddenSize)`, laid out as
- * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1.
- *
- * @throws TypeError, RangeError naming the expected and actual sizes
- */
-export class RNN extends RecurrentLayer<Tensor> {
-  readonly nonlinearity: 'tanh' | 'relu'
-
-  constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
-    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
-    const { nonlinearity = 'tanh', ...rest } = options
-    checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
-    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
-    super('RNN', cell, inputSize, hiddenSize, rest, OPTIONS)
-    this.nonlinearity = nonlinearity
-  }
-
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
-  override forward(
-    input: Tensor | PackedSequence,
-    h0?: Tensor | null,
-  ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
-    return [output, hn]
-  }
-
-  override extraRepr(): string {
-    return super.extraRepr() + (this.nonlinearity === 'relu' ? ", nonlinearity='relu'" : '')
-  }
-}
-
-/**
- * Gated recurrent unit (Cho et al. 2014); as `torch.nn.GRU`: n = tanh(W_in x + b_in + r ∘ (W_hn h
- * + b_hn)), h = (1 − z) ∘ n + z ∘ h. Gate order in the weights: r, z, n. Shapes as {@link RNN}.
- */
-export class GRU extends RecurrentLayer<Tensor> {
-  constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
-    super('GRU', CellKind.gru, inputSize, hiddenSize, options, OPTIONS)
-  }
-
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
-  override forward(
-    input: Tensor | PackedSequence,
-    h0?: Tensor | null,
-  ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
-    return [output, hn]
-  }
-}
-
-/**
- * Long short-term memory (Hochreiter & Schmidhuber 1997), without peepholes; as `torch.nn.LSTM`.
- * Gate order in the weights: i, f, g, o. Shapes as {@link RNN}, with the state a pair [h, c]: h
- * `(D·numLayers, N, projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has
- * D·(projSize or hiddenSize) columns.
- */
-export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
-  constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LSTM', CellKind.lstm, inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
-  }
-
-  override forward(
-    input: Tensor,
-    state?: readonly [h0: Tensor, c0: Tensor] | null,
-  ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
-  override forward(
-    input: PackedSequence,
-    state?: readonly [h0: Tensor, c0: Tensor] | null,
-  ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
-  override forward(
-    input: Tensor | PackedSequence,
-    state?: readonly [h0: Tensor, c0: Tensor] | null,
-  ): [Tensor | PackedSequence, [Tensor, Tensor]] {
-    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', 'hidden', state))
-    return [output, [hn, cn as Tensor]]
   }
 }

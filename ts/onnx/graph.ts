@@ -8,7 +8,7 @@ import type { Dropout } from '../nn/dropout.js'
 import type { Embedding } from '../nn/embedding.js'
 import type { Linear } from '../nn/linear.js'
 import type { Module, Sequential } from '../nn/module.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent_layer.js'
+import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { type DType, type Shape, Tensor } from '../tensor.js'
 import { applyLayer } from './layers.js'
 import {

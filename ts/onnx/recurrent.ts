@@ -6,7 +6,7 @@
 import { rangeError } from '../errors.js'
 import { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
 import type { Module } from '../nn/module.js'
-import { GRU, LSTM, RNN } from '../nn/recurrent_layer.js'
+import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { cat, stack } from '../ops/shape.js'
 import type { Tensor } from '../tensor.js'
 import type { Graph, Value } from './graph.js'

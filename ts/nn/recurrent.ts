@@ -1,0 +1,102 @@
+/** nn.RNN, nn.GRU and nn.LSTM: each its cell, its options and the type of its state. */
+import { checkOneOf, checkOptions } from '../errors.js'
+import type { Tensor } from '../tensor.js'
+import type { PackedSequence } from './packed.js'
+import {
+  type LSTMOptions,
+  OPTIONS,
+  RecurrentLayer,
+  type RecurrentOptions,
+} from './recurrent_layer.js'
+import { CellKind, lstmState } from './recurrent_op.js'
+
+/** What {@link RNN} takes. */
+export interface RNNOptions extends RecurrentOptions {
+  /** Default 'tanh'. */
+  nonlinearity?: 'tanh' | 'relu'
+}
+
+/**
+ * Elman network: h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; as `torch.nn.RNN`.
+ *
+ * `forward(input, h0?)` takes `(T, N, inputSize)`, `(N, T, inputSize)` with batchFirst, `(T,
+ * inputSize)` unbatched, or a PackedSequence, and h0 `(D·numLayers, N, hiddenSize)` (without N
+ * when unbatched; zeros when left out). It returns the output `(T, N, D·hiddenSize)`, laid out as
+ * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1.
+ *
+ * @throws TypeError, RangeError naming the expected and actual sizes
+ */
+export class RNN extends RecurrentLayer<Tensor> {
+  readonly nonlinearity: 'tanh' | 'relu'
+
+  constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
+    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
+    const { nonlinearity = 'tanh', ...rest } = options
+    checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
+    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
+    super('RNN', cell, inputSize, hiddenSize, rest, OPTIONS)
+    this.nonlinearity = nonlinearity
+  }
+
+  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor | PackedSequence,
+    h0?: Tensor | null,
+  ): [Tensor | PackedSequence, Tensor] {
+    const [output, hn] = this.run(input, h0 ?? null, null)
+    return [output, hn]
+  }
+
+  override extraRepr(): string {
+    return super.extraRepr() + (this.nonlinearity === 'relu' ? ", nonlinearity='relu'" : '')
+  }
+}
+
+/**
+ * Gated recurrent unit (Cho et al. 2014); as `torch.nn.GRU`: n = tanh(W_in x + b_in + r ∘ (W_hn h
+ * + b_hn)), h = (1 − z) ∘ n + z ∘ h. Gate order in the weights: r, z, n. Shapes as {@link RNN}.
+ */
+export class GRU extends RecurrentLayer<Tensor> {
+  constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
+    super('GRU', CellKind.gru, inputSize, hiddenSize, options, OPTIONS)
+  }
+
+  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
+  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor | PackedSequence,
+    h0?: Tensor | null,
+  ): [Tensor | PackedSequence, Tensor] {
+    const [output, hn] = this.run(input, h0 ?? null, null)
+    return [output, hn]
+  }
+}
+
+/**
+ * Long short-term memory (Hochreiter & Schmidhuber 1997), without peepholes; as `torch.nn.LSTM`.
+ * Gate order in the weights: i, f, g, o. Shapes as {@link RNN}, with the state a pair [h, c]: h
+ * `(D·numLayers, N, projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has
+ * D·(projSize or hiddenSize) columns.
+ */
+export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
+  constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
+    super('LSTM', CellKind.lstm, inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
+  }
+
+  override forward(
+    input: Tensor,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
+  override forward(
+    input: PackedSequence,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
+  override forward(
+    input: Tensor | PackedSequence,
+    state?: readonly [h0: Tensor, c0: Tensor] | null,
+  ): [Tensor | PackedSequence, [Tensor, Tensor]] {
+    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', 'hidden', state))
+    return [output, [hn, cn as Tensor]]
+  }
+}
