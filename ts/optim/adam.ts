@@ -5,11 +5,11 @@ import {
   type Check,
   Optimizer,
   type OptimizerOptions,
-  type ParamState,
   type Params,
   type Update,
   zerosLike,
 } from './optimizer.js'
+import type { ParamState } from './state_dict.js'
 
 /** The options of one group. */
 export interface AdamGroup {

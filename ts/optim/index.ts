@@ -4,10 +4,9 @@ export * as lrScheduler from './lr_scheduler.js'
 export {
   Optimizer,
   type OptimizerOptions,
-  type OptimizerState,
   type ParamGroup,
   type ParamGroupInput,
-  type ParamState,
   type Params,
 } from './optimizer.js'
 export { SGD, type SGDGroup, type SGDOptions } from './sgd.js'
+export type { OptimizerState, ParamState } from './state_dict.js'

@@ -1,6 +1,5 @@
 /** What the optimisers share: groups of parameters, clipping, the step as a promise, state dicts. */
 
-import { copyValues } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
 import {
@@ -11,8 +10,15 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import { movedValues } from '../ops/transfer.js'
 import { Tensor } from '../tensor.js'
+import {
+  checkState,
+  copyState,
+  type OptimizerState,
+  type ParamState,
+  type StateKeys,
+  writeState,
+} from './state_dict.js'
 
 /** Options that every optimiser has. */
 export interface OptimizerOptions {
@@ -31,25 +37,8 @@ export type ParamGroup<G> = G & { params: Tensor[] }
 /** Parameters, or groups of them. */
 export type Params<G> = Iterable<Tensor> | Iterable<ParamGroupInput<G>>
 
-/** What an optimiser remembers of one parameter. */
-export type ParamState = Record<string, number | Tensor>
-
-/** What an optimiser needs to go on exactly; parameters are numbered in the order of the groups. */
-export interface OptimizerState {
-  state: Record<number, ParamState>
-  paramGroups: (Record<string, unknown> & { params: number[] })[]
-}
-
 /** A checked option of a group: throws unless the value is fine. */
 export type Check = (fn: string, name: string, value: unknown) => unknown
-
-/** What of a parameter's state an optimiser may have: numbers, and tensors of its shape. */
-interface StateKeys {
-  numbers: readonly string[]
-  tensors: readonly string[]
-  /** Tensors that are there only under some options. */
-  optional: readonly string[]
-}
 
 /** Parameters of a native call, several arguments each, of which a stack holds only so many. */
 const MOST_IN_A_CALL = 1000
@@ -229,24 +218,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
    * optimiser's memory: save or copy them to keep a state.
    */
   stateDict(): OptimizerState {
-    const state: Record<number, ParamState> = {}
-    let index = 0
-    const paramGroups = this.paramGroups.map((group) => {
-      const numbers = group.params.map((param) => {
-        const own = this.state.get(param)
-        if (own !== undefined) {
-          state[index] = Object.fromEntries(
-            Object.entries(own).map(([key, value]) => [
-              key,
-              value instanceof Tensor ? value.detach() : value,
-            ]),
-          )
-        }
-        return index++
-      })
-      return { ...group, params: numbers }
-    })
-    return { state, paramGroups }
+    return writeState(this.paramGroups, this.state)
   }
 
   /**
@@ -256,53 +228,18 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
    */
   loadStateDict(saved: OptimizerState): void {
     const fn = `${this.#name}.loadStateDict`
-    if (typeof saved !== 'object' || saved === null || !Array.isArray(saved.paramGroups)) {
-      throw typeError(fn, 'saved', 'an object { state, paramGroups }', saved)
-    }
-    const { paramGroups: groups, state } = saved
-    if (typeof state !== 'object' || state === null)
-      throw typeError(fn, 'state', 'an object', state)
-    if (groups.length !== this.paramGroups.length) {
-      throw rangeError(
-        fn,
-        'paramGroups',
-        `${this.paramGroups.length} group(s)`,
-        `${groups.length} group(s)`,
-      )
-    }
-    const options = groups.map((group, g) => {
-      const own = this.paramGroups[g] as ParamGroup<G>
-      const { params, ...rest } = group ?? {}
-      if (!Array.isArray(params) || params.length !== own.params.length) {
-        throw rangeError(
-          fn,
-          `paramGroups[${g}]`,
-          `${own.params.length} parameter(s)`,
-          `${Array.isArray(params) ? params.length : 'no'} parameter(s)`,
-        )
-      }
-      return this.#checked(rest as Partial<G>)
-    })
-    const loaded = new Map<Tensor, ParamState>()
-    groups.forEach((group, g) => {
-      group.params.forEach((number, p) => {
-        const own = state[number]
-        const param = (this.paramGroups[g] as ParamGroup<G>).params[p] as Tensor
-        if (own !== undefined)
-          loaded.set(param, this.#checkedState(fn, `state[${number}]`, own, param))
-      })
-    })
+    const { options, states } = checkState(
+      fn,
+      saved,
+      this.paramGroups,
+      () => this.stateKeys(),
+      (own) => this.#checked(own as Partial<G>),
+    )
     this.paramGroups.forEach((group, g) => {
       Object.assign(group, options[g])
     })
     this.state.clear()
-    for (const [param, own] of loaded) {
-      const copy: ParamState = {}
-      for (const [key, value] of Object.entries(own)) {
-        copy[key] = value instanceof Tensor ? copyOn(value, param.device) : value
-      }
-      this.state.set(param, copy)
-    }
+    for (const [param, own] of states) this.state.set(param, copyState(own, param.device))
   }
 
   /** Queues the update of the parameters of one group that have gradients. */
@@ -339,31 +276,6 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
 
   /** Checks options that depend on each other. */
   protected checkTogether(_options: G): void {}
-
-  #checkedState(fn: string, name: string, own: ParamState, param: Tensor): ParamState {
-    const { numbers, tensors, optional } = this.stateKeys()
-    checkOptions(fn, own, [...numbers, ...tensors, ...optional])
-    for (const key of numbers) checkNumber(fn, `${name}.${key}`, own[key], 0)
-    for (const key of [...tensors, ...optional]) {
-      const value = own[key]
-      if (value === undefined && optional.includes(key)) continue
-      if (!(value instanceof Tensor)) throw typeError(fn, `${name}.${key}`, 'a tensor', value)
-      if (
-        value.dtype !== 'float32' ||
-        value.numel !== param.numel ||
-        formatShape(value.shape) !== formatShape(param.shape)
-      ) {
-        throw rangeError(
-          fn,
-          `${name}.${key}`,
-          `float32 of shape ${formatShape(param.shape)}`,
-          `${value.dtype} of shape ${formatShape(value.shape)}`,
-        )
-      }
-      value.buffer // a disposed tensor is an error before anything is changed
-    }
-    return own
-  }
 }
 
 /** Parameters as they go into calls: so many at most, all of one device. */
@@ -387,10 +299,6 @@ function given<O extends object>(options: O): O {
 export function zerosLike(param: Tensor): Tensor {
   const buffer = binding.fill(param.numel, 0, deviceNumber(param.device))
   return Tensor.wrap(buffer, param.shape, param.device)
-}
-
-function copyOn(value: Tensor, device: string): Tensor {
-  return value.device === device ? copyValues(value) : movedValues(value, device)
 }
 
 /** Whether two groups have the same options; false when one is an object, which may have changed. */
