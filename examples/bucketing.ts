@@ -34,8 +34,7 @@ class SentenceModel extends nn.Module {
   /** The sum over the words of a sentence, the mean over sentences, is what is minimised there. */
   trainingStep({ input, target, tokens }: data.Batch) {
     using logits = this.forward(input)
-    const ignored = { ignoreIndex: padding }
-    const loss = nn.functional.crossEntropy(logits, target.reshape([-1]), ignored)
+    const loss = nn.functional.crossEntropy(logits, target.reshape([-1]))
     const perWord = loss.detach()
     return { loss: loss.mul(tokens / batchSize), count: tokens, metrics: { perWord } }
   }

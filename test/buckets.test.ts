@@ -1,5 +1,15 @@
 import test from 'ava'
-import { data, manualSeed, models, Trainer } from 'fused-rnn'
+import {
+  data,
+  manualSeed,
+  models,
+  nn,
+  noGrad,
+  optim,
+  type Tensor,
+  Trainer,
+  tensor,
+} from 'fused-rnn'
 import { rejectsWith, throwsWith } from './helpers.js'
 
 /** A sentence of a length, whose tokens say which sentence it is. */
@@ -15,13 +25,14 @@ async function columns(
   batches: Iterable<data.Batch>,
 ): Promise<{ steps: number; input: number[]; target: number[] }[]> {
   const all = []
-  for (const { input, target, tokens, reset } of batches) {
+  for (const { input, target, tokens, reset, ignoreIndex } of batches) {
     const [steps, width] = input.shape as [number, number]
     const [x, y] = [await input.data(), await target.data()]
     const column = (values: ArrayLike<number>, b: number): number[] =>
       Array.from({ length: steps }, (_, t) => values[t * width + b] ?? NaN)
     for (let b = 0; b < width; b++) all.push({ steps, input: column(x, b), target: column(y, b) })
-    if (!reset || tokens !== y.filter((token) => token !== 0).length) throw new Error('wrong batch')
+    const counted = y.filter((token) => token !== ignoreIndex).length
+    if (!reset || tokens !== counted) throw new Error('wrong batch')
   }
   return all
 }
@@ -40,9 +51,13 @@ test('every sentence once, in the shortest bucket that holds it, with shifted ta
   for (const tokens of expected) {
     const found = all.find(({ input }) => input[0] === tokens[0])
     const steps = [3, 6, 8].find((length) => tokens.length <= length) as number
-    const padded = (values: ArrayLike<number>): number[] =>
-      Array.from({ length: steps }, (_, i) => values[i] ?? 0)
-    t.deepEqual(found, { steps, input: padded(tokens), target: padded(tokens.slice(1)) })
+    const padded = (values: ArrayLike<number>, padding: number): number[] =>
+      Array.from({ length: steps }, (_, i) => values[i] ?? padding)
+    t.deepEqual(found, {
+      steps,
+      input: padded(tokens, 0),
+      target: padded(tokens.slice(1), -100),
+    })
   }
   const whole = new data.BucketBatches(sentences, {
     batchSize: 4,
@@ -87,6 +102,81 @@ test('orders, and going on where a state was taken', async (t) => {
   )
 })
 
+/** What a language model makes of real tokens alone: a sentence at a time, without padding. */
+async function plainPerplexity(
+  model: models.LanguageModel,
+  sentences: readonly Int32Array[],
+): Promise<number> {
+  let [sum, count] = [0, 0]
+  for (const tokens of sentences) {
+    const targets = tokens.length - 1
+    const input = tensor(tokens.slice(0, -1), { shape: [targets, 1] })
+    const target = tensor(tokens.slice(1))
+    const loss = noGrad(() => nn.functional.crossEntropy(model.forward(input)[0], target))
+    sum += targets * (await loss.item())
+    count += targets
+  }
+  return Math.exp(sum / count)
+}
+
+const small = sentences.slice(0, 24).map((tokens) => tokens.map((token) => token % 7))
+
+for (const options of [{}, { paddingIdx: 3 }, { paddingIdx: 3, ignoreIndex: -1 }]) {
+  test.serial(
+    `perplexity is that of real tokens: ${JSON.stringify(options)}, validation and training`,
+    async (t) => {
+      manualSeed(1)
+      const sizes = { vocabSize: 7, embeddingSize: 4, hiddenSize: 5, dropout: 0 }
+      const model = new models.LanguageModel(sizes)
+      // A model that expects token 0 everywhere, as padding would teach it.
+      const state = new Map(model.stateDict())
+      model.loadStateDict(state.set('decoder.bias', tensor([4, 0, 0, 0, 0, 0, 0])))
+      const batches = () =>
+        new data.BucketBatches(small, { batchSize: 5, buckets: [5, 12], ...options })
+      const expected = await plainPerplexity(model.eval(), small)
+      const trainer = new Trainer({ maxEpochs: 1, progressBar: false })
+      const { valPerplexity } = await trainer.validate(model, batches())
+      t.true(Math.abs((valPerplexity as number) / expected - 1) < 1e-5)
+
+      const optimizer = new optim.SGD(model.parameters(), { lr: 0 })
+      const { metrics } = await trainer.fit(model, batches(), batches(), { optimizer })
+      t.true(Math.abs((metrics.trainPerplexity as number) / expected - 1) < 1e-5)
+      t.true(Math.abs((metrics.valPerplexity as number) / expected - 1) < 1e-5)
+
+      // The gradient of a batch is the mean over its real tokens.
+      const [batch] = batches().batches(0) as Iterable<data.Batch>
+      if (batch === undefined) throw new Error('no batch')
+      const context = { epoch: 0, batchIdx: 0, globalStep: 0, carried: null }
+      const { loss, count } = model.trainingStep(batch, context)
+      t.is(count, batch.tokens)
+      t.true(batch.tokens < batch.target.numel)
+      model.zeroGrad()
+      loss.backward()
+      const grad = [...(await ((model.decoder.bias as Tensor).grad as Tensor).data())]
+      t.true(Math.abs(grad.reduce((sum, value) => sum + value, 0)) < 1e-5)
+      const [x, y] = [await batch.input.data(), await batch.target.data()]
+      const probabilities = await nn.functional.softmax(model.forward(batch.input)[0], -1).data()
+      const expectedGrad = new Array(7).fill(0)
+      y.forEach((token, row) => {
+        if (token === batch.ignoreIndex) return
+        for (let v = 0; v < 7; v++) {
+          const own = (probabilities[row * 7 + v] as number) - Number(v === token)
+          expectedGrad[v] += own / batch.tokens
+        }
+      })
+      t.is(x.length, y.length)
+      grad.forEach((value, v) => void t.true(Math.abs(value - expectedGrad[v]) < 1e-5))
+    },
+  )
+}
+
+test('a padded token has to be one that the model knows', async (t) => {
+  const model = new models.LanguageModel({ vocabSize: 7, embeddingSize: 4, hiddenSize: 4 })
+  const batches = new data.BucketBatches(small, { batchSize: 2, buckets: [9], paddingIdx: 7 })
+  const fit = new Trainer({ maxEpochs: 1, progressBar: false }).fit(model, batches)
+  await rejectsWith(t, fit, RangeError, /tokens below the model's vocabSize 7, got 7/)
+})
+
 test('what does not fit together', async (t) => {
   const make =
     (options: object, of: unknown = sentences) =>
@@ -98,6 +188,7 @@ test('what does not fit together', async (t) => {
   throwsWith(t, make({ buckets: [] }), TypeError, /buckets/)
   throwsWith(t, make({ batchSize: 0 }), RangeError, /batchSize/)
   throwsWith(t, make({ bucket: [5] }), TypeError, /bucket/)
+  throwsWith(t, make({ ignoreIndex: 0.5 }), RangeError, /ignoreIndex/)
   throwsWith(t, make({}, []), RangeError, /sentences: expected a sentence .* got 0 of 0 that fit/)
   throwsWith(t, make({ dropLast: true, batchSize: 50, buckets: [9] }), RangeError, /at least 50/)
   const model = new models.LanguageModel({ vocabSize: 10, embeddingSize: 4, hiddenSize: 4 })

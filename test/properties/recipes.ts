@@ -28,7 +28,7 @@ const NOT_CALLED = [
   /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
   /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
-  /^\w+Logger\.(write|logMetrics)$/,
+  /^\w+Logger\.(write|cut|logMetrics)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,
   // They need a group, which test/distributed.test.ts makes.

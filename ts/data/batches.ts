@@ -12,8 +12,13 @@ export interface Batch {
   input: Tensor
   /** int32 (T, B): for every token, the one that follows it. */
   target: Tensor
-  /** How many targets there are, T·B; 0 for padding (see {@link DistributedBatches}). */
+  /**
+   * How many targets count: T·B without those that are `ignoreIndex`; 0 for a batch without any
+   * weight (see {@link DistributedBatches}).
+   */
   tokens: number
+  /** Stands in `target` where there is no token; no loss counts it. Default -100, as crossEntropy's. */
+  ignoreIndex?: number
   /** Whether the sequences begin here: a state carried from the batch before has no meaning. */
   reset: boolean
 }

@@ -1,6 +1,7 @@
 /** Batches of sentences of about the same length. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
+import { checkIgnoreIndex } from '../ops/loss.js'
 import { int32s } from '../script_memory.js'
 import type { Batch } from './batches.js'
 import { EpochBatches, type Part, share, WHOLE } from './epochs.js'
@@ -15,29 +16,36 @@ export interface BucketBatchesOptions {
    * longer than all is left out. Default: every length of which there are `batchSize` sentences.
    */
   buckets?: readonly number[]
-  /** Stands where there is no token, in input and target. Default 0. */
+  /** Stands in the input where there is no token; one that the model knows. Default 0. */
   paddingIdx?: number
+  /**
+   * Stands in the target where there is no token. No token of a text, as those would be left out of
+   * the loss, too. Default -100, which crossEntropy ignores by itself.
+   */
+  ignoreIndex?: number
   /** Leave out what does not fill a whole batch. Default false. */
   dropLast?: boolean
   /** The order of epoch e depends on (seed, e) only. Default: drawn from the generator that manualSeed sets. */
   seed?: number
 }
 
-const OPTIONS = ['batchSize', 'buckets', 'paddingIdx', 'dropLast', 'seed']
+const OPTIONS = ['batchSize', 'buckets', 'paddingIdx', 'ignoreIndex', 'dropLast', 'seed']
 
 /**
  * Sentences sorted by length into buckets, and batches from one bucket at a time, so that little of
  * a batch is padding; as MXNet's `BucketSentenceIter`. Sentences and batches come in another order
  * in every epoch. The target of a token is the one after it; the last one's, and those of padding,
- * are `paddingIdx`: a loss with that `ignoreIndex` leaves them out.
+ * are `ignoreIndex`, which the loss leaves out and `tokens` does not count.
  */
 export class BucketBatches extends EpochBatches<Batch> {
   readonly batchSize: number
   readonly paddingIdx: number
+  readonly ignoreIndex: number
   readonly buckets: readonly number[]
   readonly length: number
   /** Sentences that are in no bucket, too long or (below two tokens) without a target. */
   readonly discarded: number
+  /** Of the sentences and `paddingIdx`: models need a vocabulary that is larger. */
   readonly largestToken: number
   /** The sentences of each bucket. */
   readonly #sentences: readonly (readonly Int32Array[])[]
@@ -61,6 +69,7 @@ export class BucketBatches extends EpochBatches<Batch> {
     }
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)
     this.paddingIdx = checkInteger(fn, 'paddingIdx', options.paddingIdx ?? 0, 0)
+    this.ignoreIndex = checkIgnoreIndex(fn, options.ignoreIndex)
     const dropLast = checkBoolean(fn, 'dropLast', options.dropLast ?? false)
     this.seed = options.seed === undefined ? drawSeed() : checkInteger(fn, 'seed', options.seed, 0)
     this.buckets =
@@ -83,7 +92,10 @@ export class BucketBatches extends EpochBatches<Batch> {
     this.length = this.#plan.length
     const kept = filled.flat()
     this.discarded = sentences.length - kept.length
-    this.largestToken = kept.reduce((a, tokens) => tokens.reduce((b, c) => Math.max(b, c), a), 0)
+    this.largestToken = kept.reduce(
+      (a, tokens) => tokens.reduce((b, c) => Math.max(b, c), a),
+      this.paddingIdx,
+    )
     if (this.length === 0) {
       throw rangeError(
         fn,
@@ -96,7 +108,6 @@ export class BucketBatches extends EpochBatches<Batch> {
     }
   }
 
-  /** @param part what of every batch: that of one of several processes. Default: all */
   /**
    * As {@link EpochBatches.batches}.
    * @param part what of every batch: that of one of several processes. Default: all
@@ -127,7 +138,7 @@ export class BucketBatches extends EpochBatches<Batch> {
   #batch(steps: number, sentences: readonly Int32Array[]): Batch {
     const columns = sentences.length
     const input = int32s('batches', steps * columns).fill(this.paddingIdx)
-    const target = int32s('batches', steps * columns).fill(this.paddingIdx)
+    const target = int32s('batches', steps * columns).fill(this.ignoreIndex)
     let tokens = 0
     sentences.forEach((sentence, b) => {
       sentence.forEach((token, t) => {
@@ -141,6 +152,7 @@ export class BucketBatches extends EpochBatches<Batch> {
       input: tensor(input, { shape }),
       target: tensor(target, { shape }),
       tokens,
+      ignoreIndex: this.ignoreIndex,
       reset: true,
     }
   }

@@ -36,7 +36,7 @@ export async function exists(path: string): Promise<boolean> {
 }
 
 /** Writes a file whose bytes are on the disk when the promise resolves. */
-export async function writeSynced(path: string, text: string): Promise<void> {
+export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
   const file = await open(path, 'w')
   try {
     await file.writeFile(text)
@@ -47,7 +47,7 @@ export async function writeSynced(path: string, text: string): Promise<void> {
 }
 
 /** Gives a file new contents, or leaves it as it is. */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: string | Uint8Array): Promise<void> {
   const target = await realpath(path).catch(() => path) // a link stays one
   const info = await stat(target).catch(() => null)
   if (info !== null && !info.isFile()) return writeFile(target, text) // a pipe, for example

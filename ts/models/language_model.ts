@@ -158,26 +158,30 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     throw typeError(fn, 'state', `${expected}, for cell '${this.config.cell}'`, state)
   }
 
-  /** Mean cross entropy of a batch; the state goes on from the batch before, unless it says reset. */
+  /**
+   * Mean cross entropy of the targets of a batch that are not its `ignoreIndex`; the state goes on
+   * from the batch before, unless it says reset. The loss weighs as much as the batch's `tokens`.
+   */
   trainingStep(batch: Batch, context: StepContext): StepResult {
     const fn = 'LanguageModel.trainingStep'
     if (typeof batch !== 'object' || batch === null) throw typeError(fn, 'batch', 'a batch', batch)
     if (typeof context !== 'object' || context === null)
       throw typeError(fn, 'context', 'a step context', context)
-    const { input, target, reset } = batch
+    const { input, target, reset, ignoreIndex = -100 } = batch
     if (!(target instanceof Tensor)) throw typeError(fn, 'batch.target', 'a tensor', target)
+    const count = checkInteger(fn, 'batch.tokens', batch.tokens ?? target.numel, 0, target.numel)
     const carried = context.carried as LanguageModelState | null
     if (carried !== null) this.#checkState(fn, carried)
     const before = reset ? null : carried
     const [logits, after] = this.forward(input, before)
     const targets = target.reshape([-1])
-    const loss = crossEntropy(logits, targets)
+    const loss = crossEntropy(logits, targets, { ignoreIndex })
     logits[Symbol.dispose]()
     targets[Symbol.dispose]()
     for (const tensor of tensorsOf(carried)) tensor[Symbol.dispose]()
     context.carried = this.detachState(after)
     for (const tensor of tensorsOf(after)) tensor[Symbol.dispose]()
-    return { loss, count: target.numel }
+    return { loss, count }
   }
 
   validationStep(batch: Batch, context: StepContext): StepResult {

@@ -1,6 +1,6 @@
 /** Ends training when a metric stops improving. */
 import { checkInteger, checkNumber, checkOneOf, checkOptions, typeError } from '../errors.js'
-import { isBetter, monitored } from './monitor.js'
+import { isBetter, monitored, stateKeyOf } from './monitor.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
 export interface EarlyStoppingOptions {
@@ -19,7 +19,6 @@ export interface EarlyStoppingOptions {
  * validation metric ('val…') is checked after each validation, another one after each epoch.
  */
 export class EarlyStopping implements CallbackHooks {
-  readonly stateKey = 'EarlyStopping'
   readonly monitor: string
   readonly minDelta: number
   readonly patience: number
@@ -39,6 +38,11 @@ export class EarlyStopping implements CallbackHooks {
     this.minDelta = checkNumber(fn, 'minDelta', options.minDelta ?? 0, 0)
     this.patience = checkInteger(fn, 'patience', options.patience ?? 3, 0)
     this.mode = checkOneOf(fn, 'mode', options.mode ?? 'min', ['min', 'max'])
+  }
+
+  /** Its class, metric and mode; as in Lightning. */
+  get stateKey(): string {
+    return stateKeyOf(this, 'EarlyStopping', { monitor: this.monitor, mode: this.mode })
   }
 
   onValidationEnd(trainer: TrainerHandle): void {

@@ -5,6 +5,7 @@ import type { Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
+import { restoreStates, statesOf } from './callback_states.js'
 import { handOver, tensorsOf } from './carried.js'
 import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { stepScheduler, validationDue } from './due.js'
@@ -335,7 +336,6 @@ export class FitLoop<B> {
 
   async #write(path: string, carried: Carried): Promise<void> {
     const { model, optimizer, schedule, trainData } = this.parts
-    const callbacks = this.#trainer.callbacks.filter((callback) => callback.stateDict !== undefined)
     await writeCheckpoint(path, model as Module, {
       epoch: this.epoch,
       batch: this.batch,
@@ -349,12 +349,7 @@ export class FitLoop<B> {
       optimizer: optimizer.stateDict(),
       scheduler: schedule?.scheduler.stateDict() ?? null,
       trainData: isSeekable(trainData) ? trainData.state() : null,
-      callbacks: Object.fromEntries(
-        callbacks.map((callback, i) => [
-          callback.stateKey ?? String(i),
-          callback.stateDict?.() ?? {},
-        ]),
-      ),
+      callbacks: statesOf(this.#trainer.callbacks),
       history: this.status.history.toJSON(),
     })
   }
@@ -366,12 +361,20 @@ export class FitLoop<B> {
     const before = new Map([...model.stateDict()].map(([name, value]) => [name, value.clone()]))
     try {
       this.#takeOver(await readCheckpoint(path, model))
+      await this.#cutLogs()
     } catch (error) {
       model.loadStateDict(before)
       throw error
     } finally {
       for (const tensor of before.values()) tensor[Symbol.dispose]()
     }
+  }
+
+  /** What loggers have got since the checkpoint comes again. */
+  async #cutLogs(): Promise<void> {
+    const step = this.globalStep
+    const records = this.status.history.records.filter((record) => record.step === step)
+    for (const logger of this.loggers) await logger.resume?.(step, records.length)
   }
 
   #takeOver(state: LoopState): void {
@@ -390,10 +393,7 @@ export class FitLoop<B> {
     if (isSeekable(trainData) && state.trainData !== null) trainData.restore(state.trainData)
     this.status.callbackMetrics = state.callbackMetrics
     this.status.history = History.fromJSON(state.history)
-    for (const callback of this.#trainer.callbacks) {
-      const saved = callback.stateKey === undefined ? undefined : state.callbacks[callback.stateKey]
-      if (saved !== undefined) callback.loadStateDict?.(saved)
-    }
+    restoreStates(this.#trainer.callbacks, state.callbacks)
     setRandomState(state.random)
   }
 }

@@ -10,7 +10,7 @@ import {
   typeError,
 } from '../errors.js'
 import { checkPath } from '../io/path.js'
-import { isBetter, monitored } from './monitor.js'
+import { isBetter, monitored, stateKeyOf } from './monitor.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
 /** What {@link ModelCheckpoint} takes; as in Lightning. */
@@ -35,7 +35,6 @@ export interface ModelCheckpointOptions {
  * training is stopped by the signal, `last` is written once more.
  */
 export class ModelCheckpoint implements CallbackHooks {
-  readonly stateKey = 'ModelCheckpoint'
   readonly options: Readonly<ModelCheckpointOptions & { dirpath: string }>
   /** Where the best checkpoint is; null before there is one. */
   bestModelPath: string | null = null
@@ -64,6 +63,12 @@ export class ModelCheckpoint implements CallbackHooks {
     if (options.everyNEpochs !== undefined)
       checkInteger(fn, 'everyNEpochs', options.everyNEpochs, 1)
     this.options = { ...options, dirpath }
+  }
+
+  /** Its class, metric and mode; as in Lightning. */
+  get stateKey(): string {
+    const { monitor = null, mode = 'min' } = this.options
+    return stateKeyOf(this, 'ModelCheckpoint', { monitor, mode })
   }
 
   async onTrainBatchEnd(trainer: TrainerHandle): Promise<void> {

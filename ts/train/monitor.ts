@@ -49,3 +49,13 @@ export function ofEpoch(metrics: Readonly<Record<string, number>>): Record<strin
       .map(([name, value]) => [name.startsWith('train') ? `${name}Epoch` : name, value]),
   )
 }
+
+/**
+ * The stateKey of a callback of ours: its class with what makes its state another's.
+ * @param name of our class, which a bundler may have shortened; subclasses have their own
+ */
+export function stateKeyOf(callback: object, name: string, what: object): string {
+  const made = callback.constructor
+  const own = Object.getPrototypeOf(made) === Function.prototype ? name : made.name
+  return `${own}${JSON.stringify(what)}`
+}

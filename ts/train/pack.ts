@@ -1,4 +1,5 @@
 /** Any plain state with tensors in it, as JSON beside a map of tensors. */
+import { typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
@@ -23,13 +24,15 @@ export function pack(value: unknown, tensors: Map<string, Tensor>, path: string)
       ]),
     }
   }
-  if (typeof value === 'object') {
-    const fields = Object.entries(value).filter(([, item]) => item !== undefined)
+  // Others, such as Date, Set or Float32Array, would come back as something else.
+  if (Object.prototype.toString.call(value) === '[object Object]') {
+    const fields = Object.entries(value as object).filter(([, item]) => item !== undefined)
     return Object.fromEntries(
       fields.map(([key, item]) => [key, pack(item, tensors, `${path}.${key}`)]),
     )
   }
-  throw new TypeError(`[saveCheckpoint] ${path}: cannot be saved: ${typeof value}`)
+  const expected = 'plain data: numbers, strings, arrays, maps, tensors, objects of them'
+  throw typeError('saveCheckpoint', path, expected, value)
 }
 
 /** What {@link pack} was given. @throws RangeError when a tensor is missing */

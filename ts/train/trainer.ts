@@ -5,6 +5,7 @@ import { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
 import { deviceOf } from './batch.js'
+import { checkStateful } from './callback_states.js'
 import { evaluate } from './evaluate.js'
 import { FitStatus } from './fit_metrics.js'
 import type { History } from './history.js'
@@ -67,6 +68,7 @@ export class Trainer implements TrainerHandle {
     callbacks.forEach((callback, i) => {
       if (typeof callback !== 'object' || callback === null)
         throw typeError(fn, `callbacks[${i}]`, 'a callback', callback)
+      checkStateful(fn, `callbacks[${i}]`, callback)
     })
     const ownBar = callbacks.some((callback) => callback instanceof ProgressBar)
     const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? !ownBar)

@@ -100,6 +100,12 @@ export interface Logger {
    * the record before, trainLossEpoch that of a whole epoch.
    */
   logMetrics(metrics: Readonly<Record<string, number>>, step: number): void
+  /**
+   * Training goes on from a checkpoint of this step: what has been logged of later steps is to go, as
+   * those steps come again. As the `purge_step` of TensorBoard's writers.
+   * @param records how many records of `step` itself the checkpoint has; what is beyond them goes, too
+   */
+  resume?(step: number, records: number): Awaitable<void>
   /** After training, however it ended. */
   finalize?(status: 'success' | 'aborted' | 'failed'): Awaitable<void>
 }
@@ -127,11 +133,15 @@ export interface CallbackHooks<T = TrainerHandle> {
   onFitEnd?(trainer: T, model: Module): Awaitable<void>
   /** When training fails, before `fit` rejects with the error. */
   onException?(trainer: T, model: Module, error: unknown): Awaitable<void>
-  /** What distinguishes this callback's state in a checkpoint; only with stateDict. */
+  /**
+   * What distinguishes this callback's state in a checkpoint from those of others; as Lightning's
+   * `state_key`. Default: the name of its class. Of several callbacks with the same key each has its
+   * own state, in the order of `trainer.callbacks`.
+   */
   readonly stateKey?: string
-  /** Plain JSON to keep in checkpoints. */
+  /** Plain data (numbers, strings, arrays, maps, tensors, objects of them) to keep in checkpoints. */
   stateDict?(): object
-  /** Goes on from what stateDict gave, when training resumes. */
+  /** Goes on from what stateDict gave, when training resumes; needed beside stateDict. */
   loadStateDict?(state: object): void
 }
 

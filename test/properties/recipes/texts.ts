@@ -103,7 +103,7 @@ export const texts: Record<string, Recipe> = {
     (...args) => [...Reflect.construct(data.BucketBatches, args)].length,
     [
       [tokens(3), tokens(5), tokens(3)],
-      { batchSize: 2, buckets: [3, 6], paddingIdx: 0, dropLast: false, seed: 1 },
+      { batchSize: 2, buckets: [3, 6], paddingIdx: 0, ignoreIndex: -1, dropLast: false, seed: 1 },
     ],
   ],
   'data.DistributedSampler': () => [

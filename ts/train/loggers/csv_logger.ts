@@ -1,9 +1,17 @@
 /** Metrics as a table. */
-import { appendFile, readFile, rename, writeFile } from 'node:fs/promises'
+import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { rangeError } from '../../errors.js'
-import { exists } from '../../io/folders.js'
-import { FileLogger, type LoggerOptions } from './file_logger.js'
+import {
+  before,
+  endLine,
+  FileLogger,
+  type LoggerOptions,
+  linesOf,
+  replaceLines,
+} from './file_logger.js'
+
+const FILE = 'metrics.csv'
 
 /**
  * Writes `metrics.csv`, a row per record, with a column per metric; as Lightning's `CSVLogger`. A
@@ -33,9 +41,13 @@ export class CSVLogger extends FileLogger {
     metrics: Readonly<Record<string, number>>,
     step: number,
   ): Promise<void> {
-    const path = join(folder, 'metrics.csv')
+    const path = join(folder, FILE)
     const record: Readonly<Record<string, number>> = { step, ...metrics }
-    this.#columns ??= await columnsOf(path)
+    if (this.#columns === null) {
+      await endLine(path)
+      const [header = ''] = await linesOf(path)
+      this.#columns = header === '' ? [] : header.split(',')
+    }
     const columns = this.#columns
     const more = Object.keys(record).filter((name) => !columns.includes(name))
     if (more.length > 0) {
@@ -44,24 +56,23 @@ export class CSVLogger extends FileLogger {
     }
     await appendFile(path, `${columns.map((name) => record[name] ?? '').join(',')}\n`)
   }
-}
 
-/** The names in the first line; none where there is no file. */
-async function columnsOf(path: string): Promise<string[]> {
-  if (!(await exists(path))) return []
-  const [header = ''] = (await readFile(path, 'utf8')).split('\n', 1)
-  return header === '' ? [] : header.split(',')
+  protected override async cut(folder: string, step: number, records: number): Promise<void> {
+    const path = join(folder, FILE)
+    const [header = '', ...rows] = await linesOf(path)
+    const column = header.split(',').indexOf('step')
+    const stepOf = (row: string): number => Number(row.split(',')[column] || NaN)
+    const kept = before(rows, stepOf, step, records)
+    if (kept.length < rows.length) await replaceLines(path, [header, ...kept])
+  }
 }
 
 /** Puts columns at the end of the table, or begins one. */
 async function addColumns(path: string, names: readonly string[]): Promise<void> {
-  const before = (await exists(path)) ? await readFile(path, 'utf8') : ''
-  const [header, ...rows] = before.split('\n').slice(0, -1)
+  const [header, ...rows] = await linesOf(path)
   const lines = [
     header === undefined ? names.join(',') : `${header},${names.join(',')}`,
     ...rows.map((row) => row + ','.repeat(names.length)),
   ]
-  // Who reads, or comes after a crash, finds the old table or the new one.
-  await writeFile(`${path}.tmp`, `${lines.join('\n')}\n`)
-  await rename(`${path}.tmp`, path)
+  await replaceLines(path, lines)
 }

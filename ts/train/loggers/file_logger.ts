@@ -1,8 +1,8 @@
 /** What the loggers that write files share: where the files go, and writing without waiting. */
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkInteger, checkOptions, typeError } from '../../errors.js'
-import { makeFolders } from '../../io/folders.js'
+import { exists, makeFolders, replaceFile } from '../../io/folders.js'
 import { checkPath } from '../../io/path.js'
 import type { Logger } from '../types.js'
 
@@ -11,8 +11,9 @@ export interface LoggerOptions {
   /** A folder in saveDir for runs that belong together. Default: saveDir itself. */
   name?: string
   /**
-   * The run's own folder: a number for `version_N`, or its name. Files that are there are continued.
-   * Default: the next number that is free.
+   * The run's own folder: a number for `version_N`, or its name. Files that are there are continued;
+   * where training resumes from a checkpoint, they are first cut back to its step. Default: the next
+   * number that is free.
    */
   version?: number | string
 }
@@ -46,11 +47,33 @@ export abstract class FileLogger implements Logger {
   logMetrics(metrics: Readonly<Record<string, number>>, step: number): void {
     if (this.#failure !== null) throw this.#failure
     const record = { ...metrics }
+    this.#enqueue(async () => {
+      this.logDir ??= await this.#makeFolder()
+      await this.write(this.logDir, record, step)
+    })
+  }
+
+  /**
+   * Takes out of the run's files what was logged after a checkpoint from which training goes on.
+   * @throws (rejects) Error when a file cannot be changed
+   */
+  async resume(step: number, records: number): Promise<void> {
+    checkInteger(`${this.#title}.resume`, 'step', step, 0)
+    checkInteger(`${this.#title}.resume`, 'records', records, 0)
+    this.#enqueue(async () => {
+      // Without a version, a new run has a folder of its own.
+      if (this.logDir === null && this.#version === null) return
+      this.logDir ??= await this.#makeFolder()
+      await this.cut(this.logDir, step, records)
+    })
+    await this.finalize()
+  }
+
+  #enqueue(work: () => Promise<void>): void {
     this.#queue = this.#queue.then(async () => {
       if (this.#failure !== null) return
       try {
-        this.logDir ??= await this.#makeFolder()
-        await this.write(this.logDir, record, step)
+        await work()
       } catch (error) {
         const { message } = error as Error
         const folder = this.logDir ?? join(this.saveDir, this.name)
@@ -74,6 +97,9 @@ export abstract class FileLogger implements Logger {
     step: number,
   ): Promise<void>
 
+  /** Removes the records after `step` from the files in a folder; of `step`, it leaves `records`. */
+  protected abstract cut(folder: string, step: number, records: number): Promise<void>
+
   async #makeFolder(): Promise<string> {
     const parent = join(this.saveDir, this.name)
     await makeFolders(parent)
@@ -96,5 +122,51 @@ export abstract class FileLogger implements Logger {
         next++
       }
     }
+  }
+}
+
+/** Records in the order of a file, without those after a step; of that step, the first `records`. */
+export function before<T>(
+  all: readonly T[],
+  stepOf: (record: T) => number,
+  step: number,
+  records: number,
+): T[] {
+  let left = records
+  return all.filter((record) => {
+    const at = stepOf(record)
+    return at < step || (at === step && left-- > 0)
+  })
+}
+
+/** The complete lines of a text file; a crash may have left a part of one more. None without a file. */
+export async function linesOf(path: string): Promise<string[]> {
+  if (!(await exists(path))) return []
+  return (await readFile(path, 'utf8')).split('\n').slice(0, -1)
+}
+
+/** Who reads, or comes after a crash, finds the old lines or the new ones. */
+export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
+  await replaceFile(path, lines.map((line) => `${line}\n`).join(''))
+}
+
+/** Takes away a part of a line that a crash has left at the end of a file. */
+export async function endLine(path: string): Promise<void> {
+  const file = await open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (file === null) return
+  try {
+    const { size } = await file.stat()
+    const byte = Buffer.alloc(1)
+    let end = size
+    for (; end > 0; end--) {
+      await file.read(byte, 0, 1, end - 1)
+      if (byte[0] === 10) break
+    }
+    if (end < size) await file.truncate(end)
+  } finally {
+    await file.close()
   }
 }

@@ -13,6 +13,19 @@ export function tfRecord(data: Uint8Array): Uint8Array {
   return record
 }
 
+/** The data of every record in a file; a part of one more, which a crash may have left, is not among them. */
+export function tfRecords(file: Uint8Array): Uint8Array[] {
+  const view = Buffer.from(file.buffer, file.byteOffset, file.length)
+  const records: Uint8Array[] = []
+  for (let at = 0; at + 16 <= view.length; ) {
+    const length = Number(view.readBigUInt64LE(at))
+    if (length > view.length - at - 16) break
+    records.push(view.subarray(at + 12, at + 12 + length))
+    at += length + 16
+  }
+  return records
+}
+
 /** CRC-32C, turned and shifted, as a checksum of data that have checksums inside would be weak. */
 function maskedCrc(data: Uint8Array): number {
   const crc = crc32c(data)
