@@ -83,7 +83,7 @@ kernels=() cuda=()
 while IFS= read -r source; do kernels+=("$source"); done < <(find native/cuda -name '*.cu' | sort)
 while IFS= read -r source; do cuda+=("$source"); done < <(find native/cuda -name '*.cpp' | sort)
 cuda+=("${kernels[@]}")
-host=(native/core/*.cpp native/cpu/rnn_plan.cpp native/test/cuda/info.cpp)
+host=(native/core/*.cpp native/cpu/rnn/workspace.cpp native/test/cuda/info.cpp)
 compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
 "$nvcc" "${flags[@]}" -cudart=static -o "$build/whole_loops" native/test/cuda/whole_loops.cu ||
   fail 'native/test/cuda/whole_loops.cu does not compile'

@@ -9,7 +9,7 @@
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { collectYoung } from './young_garbage.js'
+import { collectYoung } from './minor_gc.js'
 
 /** A share of a native buffer; opaque here. */
 export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
@@ -74,7 +74,7 @@ export interface CudaInfo {
 /** A tensor on its way to or from another library; see FusedRnnCapsule in native/include/fused_rnn/c.h. */
 export type DlpackCapsule = { readonly __dlpackCapsule: unique symbol }
 
-/** What the two recurrent calls share; see RnnShape in native/include/fused_rnn/ops.h. */
+/** What the two recurrent calls share; see RnnShape in native/ops/ops.h. */
 export type RecurrentShared = readonly [
   cell: number,
   layers: number,
@@ -122,15 +122,15 @@ export interface Binding {
   room(): Promise<void> | null
   /** The first failure that no promise has reported yet. Called when the event loop has turned. */
   takeError(): string | null
-  /** Stops the queues and drops what is outstanding; once, when the script ends. */
+  /** Stops the queues and drops what is outstanding; once, when the JavaScript program ends. */
   shutDown(): void
   /**
-   * `collect` looks for garbage among V8's young objects. It is called where the script waits, when
+   * `collect` looks for garbage among V8's young objects. It is called where JavaScript waits, when
    * tensors of some 32 MB have been made since the last time.
    */
   setYoungCollector(collect: () => void): void
   /**
-   * Throws when the system has no room for so many bytes that script is about to allocate; `fn` is
+   * Throws when the system has no room for so many bytes that JavaScript is about to allocate; `fn` is
    * the function to name.
    */
   checkAvailable(fn: string, bytes: number): void

@@ -184,7 +184,7 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   if (options.dtype === 'int32') {
     if ((value | 0) !== value)
       throw rangeError(fn, 'value', 'a whole number that fits int32', String(value))
-    // Not an array of script's, which would be filled here and now.
+    // Not an array of JavaScript's, which would be filled here and now.
     using one = finish(fn, Int32Array.of(value), [], device, options)
     return expandValues(one, shape)
   }

@@ -65,8 +65,8 @@ void check_size(const std::string& function, const std::string& name, int64_t va
 Tensor draw_uniform(const Engine& engine, Shape shape, double bound) {
   Engine::Impl& impl = engine.impl();
   const int64_t length = elements_of("Parameter", shape);
-  const Buffer values = Buffer::make(length, DType::float32, impl.place.device);
-  random_into(impl.place, values, RandomKind::uniform, static_cast<float>(-bound),
+  const Buffer values = Buffer::make(length, DType::float32, impl.executor.device);
+  random_into(impl.executor, values, RandomKind::uniform, static_cast<float>(-bound),
               static_cast<float>(bound), impl.next_random());
   return wrap(engine.shared(), values, std::move(shape));
 }
@@ -78,10 +78,10 @@ void add_gradient(const Engine& engine, Parameter& parameter, const Buffer& grad
     return;
   }
   const Buffer to = buffer_of(parameter.grad);
-  engine.impl().place.enqueue("addInto", cost::elements(to.length), {gradient}, {to},
-                              [=](const Backend& backend, Context& context) {
-                                backend.add_into({to.f32(), gradient.f32(), to.length}, context);
-                              });
+  engine.impl().executor.enqueue("addInto", cost::elements(to.length), {gradient}, {to},
+                                 [=](const Backend& backend, Context& context) {
+                                   backend.add_into({to.f32(), gradient.f32(), to.length}, context);
+                                 });
 }
 
 }  // namespace fused_rnn

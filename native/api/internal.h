@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/calls.h"
-#include "engine/place.h"
+#include "engine/executor.h"
 #include "fused_rnn/layers.h"
 #include "fused_rnn/tensor.h"
 
@@ -23,7 +23,7 @@ struct Engine::Impl {
 
   const int64_t number;  // of a GPU, or -1
   const std::string name;
-  Place place;
+  Executor executor;
   uint64_t seed;
   uint64_t counter = 0;
 };

@@ -59,7 +59,7 @@ struct LanguageModel::Impl {
   Tensor embed(const Tensor& tokens) const {
     if (encoder) return encoder->forward(tokens);
     const int64_t classes = files.config.vocab_size;
-    const Buffer rows = one_hot(engine.impl().place, buffer_of(tokens), classes);
+    const Buffer rows = one_hot(engine.impl().executor, buffer_of(tokens), classes);
     return wrap(engine.shared(), rows, {tokens.shape()[0], tokens.shape()[1], classes});
   }
 
@@ -90,7 +90,7 @@ class Drop {
   }
   Tensor operator()(const Tensor& x) const {
     if (p_ == 0) return x;
-    return wrap(engine_.shared(), dropout(engine_.impl().place, buffer_of(x), p_, stream_),
+    return wrap(engine_.shared(), dropout(engine_.impl().executor, buffer_of(x), p_, stream_),
                 x.shape());
   }
 
@@ -223,7 +223,7 @@ int32_t LanguageModel::Generation::next() {
   const int64_t top_k = options_.top_k == 0 ? classes : std::min(options_.top_k, classes);
   // Too small a number to divide by in float32 means the same as 0.
   const double t = options_.temperature < 1e-30 ? 0 : std::min(options_.temperature, 1e30);
-  const Buffer token = sample(engine.impl().place, buffer_of(logits.rows(rows - 1, rows)), 1,
+  const Buffer token = sample(engine.impl().executor, buffer_of(logits.rows(rows - 1, rows)), 1,
                               classes, static_cast<float>(t), top_k, {options_.seed, counter_++});
   input_ = wrap(engine.shared(), token, {1, 1});
   return input_.integers()[0];

@@ -112,7 +112,7 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
   if (state.c && !call.has_c()) refuse(function, "state.c", "none", "a tensor");
   if (state.c) check_shape(function, "state.c", state.c, engine_, c_shape);
 
-  RecurrentOutput out = recurrent_forward(engine_.impl().place, call, buffer_of(state.h),
+  RecurrentOutput out = recurrent_forward(engine_.impl().executor, call, buffer_of(state.h),
                                           buffer_of(state.c), saved != nullptr);
   const auto& engine = engine_.shared();
   const Shape y_shape = {shape[0], shape[1], call.shape.directions * call.shape.out()};
@@ -144,7 +144,7 @@ Recurrent::Gradients Recurrent::backward(Saved& saved, const Tensor& doutput,
   needed[1] = saved.impl_->h0;
   needed[2] = saved.impl_->c0;
   const std::vector<Buffer> gradients =
-      recurrent_backward(engine_.impl().place, call, saved.impl_->workspace, buffer_of(doutput),
+      recurrent_backward(engine_.impl().executor, call, saved.impl_->workspace, buffer_of(doutput),
                          buffer_of(dstate.h), buffer_of(dstate.c), needed);
   size_t at = 0;
   for (size_t i = 3; i < gradients.size(); ++i) {
@@ -201,7 +201,7 @@ Tensor Linear::forward(const Tensor& x) const {
   const int64_t m = x.shape().empty() ? 0 : x.shape()[0];
   check_shape("Linear.forward", "x", x, engine_, {m, in_});
   const Buffer bias = parameters_.size() > 1 ? buffer_of(parameters_[1].second->value) : Buffer{};
-  const Buffer y = linear(engine_.impl().place, buffer_of(x),
+  const Buffer y = linear(engine_.impl().executor, buffer_of(x),
                           buffer_of(parameters_[0].second->value), bias, m, in_, out_);
   return wrap(engine_.shared(), y, {m, out_});
 }
@@ -213,7 +213,7 @@ Tensor Linear::backward(const Tensor& x, const Tensor& dy, bool input_gradient) 
   check_shape("Linear.backward", "dy", dy, engine_, {m, out_});
   const Buffer weight = input_gradient ? buffer_of(parameters_[0].second->value) : Buffer{};
   const bool bias = parameters_.size() > 1;
-  const LinearGradients gradients = linear_backward(engine_.impl().place, buffer_of(dy),
+  const LinearGradients gradients = linear_backward(engine_.impl().executor, buffer_of(dy),
                                                     buffer_of(x), weight, m, in_, out_, bias);
   add_gradient(engine_, *parameters_[0].second, gradients.dw);
   if (bias) add_gradient(engine_, *parameters_[1].second, gradients.db);
@@ -229,8 +229,8 @@ Embedding::Embedding(const Engine& engine, int64_t num_embeddings, int64_t embed
   Engine::Impl& impl = engine.impl();
   const Shape shape = {num_embeddings, embedding_dim};
   const Buffer table =
-      Buffer::make(elements_of("Embedding", shape), DType::float32, impl.place.device);
-  random_into(impl.place, table, RandomKind::normal, 0, 1, impl.next_random());
+      Buffer::make(elements_of("Embedding", shape), DType::float32, impl.executor.device);
+  random_into(impl.executor, table, RandomKind::normal, 0, 1, impl.next_random());
   auto parameter = std::make_shared<Parameter>();
   parameter->value = wrap(engine.shared(), table, shape);
   parameters_.emplace_back("weight", std::move(parameter));
@@ -241,7 +241,7 @@ Tensor Embedding::forward(const Tensor& indices) const {
   Shape shape = indices.shape();
   shape.push_back(width_);
   const Buffer y =
-      gather_rows(engine_.impl().place, "embedding", buffer_of(parameters_[0].second->value),
+      gather_rows(engine_.impl().executor, "embedding", buffer_of(parameters_[0].second->value),
                   buffer_of(indices), {1, rows_, width_});
   return wrap(engine_.shared(), y, std::move(shape));
 }
@@ -251,8 +251,8 @@ void Embedding::backward(const Tensor& indices, const Tensor& dy) {
   Shape shape = indices.shape();
   shape.push_back(width_);
   check_shape("Embedding.backward", "dy", dy, engine_, shape);
-  const Buffer gradient = scatter_add_rows(engine_.impl().place, buffer_of(dy), buffer_of(indices),
-                                           {1, rows_, width_}, -1);
+  const Buffer gradient = scatter_add_rows(engine_.impl().executor, buffer_of(dy),
+                                           buffer_of(indices), {1, rows_, width_}, -1);
   add_gradient(engine_, *parameters_[0].second, gradient);
 }
 
@@ -278,7 +278,7 @@ Tensor CrossEntropyLoss::forward(const Tensor& logits, const Tensor& target, Sav
     refuse(function, "logits", "shape (N, C)", text_of(logits.shape()));
   }
   check_shape(function, "target", target, engine, {logits.shape()[0]}, DType::int32);
-  const auto [loss, lse] = cross_entropy(engine.impl().place, call_of(logits, target, options_));
+  const auto [loss, lse] = cross_entropy(engine.impl().executor, call_of(logits, target, options_));
   if (saved != nullptr) *saved = {logits, target, wrap(engine.shared(), lse, target.shape())};
   return wrap(engine.shared(), loss, {});
 }
@@ -292,7 +292,7 @@ Tensor CrossEntropyLoss::backward(const Saved& saved) const {
   const std::vector<float> one = {1};
   const Tensor dloss(engine, {}, one);
   const Buffer dlogits =
-      cross_entropy_backward(engine.impl().place, call_of(saved.logits, saved.target, options_),
+      cross_entropy_backward(engine.impl().executor, call_of(saved.logits, saved.target, options_),
                              buffer_of(saved.lse), buffer_of(dloss), true);
   return wrap(engine.shared(), dlogits, saved.logits.shape());
 }

@@ -129,7 +129,7 @@ SafetensorsFile parse(const Engine& engine, const std::string& bytes) {
   check_cover(entries, data.size());
   for (const Entry& entry : entries) {
     const auto length = static_cast<int64_t>((entry.end - entry.begin) / 4);
-    Buffer values = upload(engine.impl().place, data.data() + entry.begin, length, entry.dtype);
+    Buffer values = upload(engine.impl().executor, data.data() + entry.begin, length, entry.dtype);
     file.tensors.emplace(entry.name, wrap(engine.shared(), std::move(values), entry.shape));
   }
   return file;

@@ -53,7 +53,7 @@ void SGD::step() {
   if (updates.empty()) return;
   const SGDOptions now = options;
   // Nothing counts as written: where a gradient could not be computed, the parameters stay.
-  engine->place.enqueue(
+  engine->executor.enqueue(
       "SGD", cost::elements(elements), reads, {}, [=](const Backend& backend, Context& context) {
         std::vector<SgdTensor> tensors;
         for (const Update& u : updates) {

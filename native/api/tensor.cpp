@@ -7,7 +7,7 @@
 #include "api/internal.h"
 #include "core/allocator.h"
 #include "engine/dlpack.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn {
 namespace {
@@ -47,7 +47,7 @@ Tensor upload_as(const Engine& engine, Shape shape, std::span<const T> values, D
     refuse("Tensor", "values", std::to_string(length) + " for shape " + text_of(shape),
            std::to_string(values.size()));
   }
-  return wrap(engine.shared(), upload(engine.impl().place, values.data(), length, dtype),
+  return wrap(engine.shared(), upload(engine.impl().executor, values.data(), length, dtype),
               std::move(shape));
 }
 
@@ -67,21 +67,21 @@ std::vector<T> read(const char* function, const Tensor& tensor, DType dtype) {
 Engine::Impl::Impl(int64_t number, int threads)
     : number(number),
       name(number < 0 ? "cpu" : "cuda:" + std::to_string(number)),
-      place(backend_of(number), threads_of(number, threads), open_device(number)),
+      executor(backend_of(number), threads_of(number, threads), open_device(number)),
       seed(static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) &
            ((uint64_t{1} << 48) - 1)) {}
 
 void Engine::Impl::wait(Buffers reads, const std::function<void()>& work) {
   std::string error;
-  if (place.queue.idle()) {
-    error = report(place.queue, reads, work);
+  if (executor.queue.idle()) {
+    error = report(executor.queue, reads, work);
   } else {
     std::promise<std::string> reported;
     Job job;
     job.reads.assign(reads.begin(), reads.end());
-    job.report = [&](Buffers reads) { reported.set_value(report(place.queue, reads, work)); };
+    job.report = [&](Buffers reads) { reported.set_value(report(executor.queue, reads, work)); };
     std::future<std::string> result = reported.get_future();
-    place.queue.push(std::move(job));
+    executor.queue.push(std::move(job));
     error = result.get();
   }
   if (!error.empty()) throw std::runtime_error(error);
@@ -91,16 +91,16 @@ Engine::Engine(const std::string& device, int threads)
     : impl_(std::make_shared<Impl>(device_number(device), threads)) {}
 
 const std::string& Engine::device() const { return impl_->name; }
-int Engine::threads() const { return impl_->place.queue.threads(); }
+int Engine::threads() const { return impl_->executor.queue.threads(); }
 void Engine::set_threads(int threads) {
   check_size("Engine.set_threads", "threads", threads, 1);
-  impl_->place.queue.set_threads(threads_of(impl_->number, threads));
+  impl_->executor.queue.set_threads(threads_of(impl_->number, threads));
 }
 void Engine::set_precision(Precision matmul, Precision rnn) {
-  if (impl_->place.device == nullptr) return;
+  if (impl_->executor.device == nullptr) return;
   const CudaPrecision precision{static_cast<Fp32Precision>(matmul),
                                 static_cast<Fp32Precision>(rnn)};
-  impl_->place.enqueue("setPrecision", 0, {}, {}, [=](const Backend&, Context& context) {
+  impl_->executor.enqueue("setPrecision", 0, {}, {}, [=](const Backend&, Context& context) {
     set_cuda_precision(*context.device, precision);
   });
 }
@@ -120,12 +120,13 @@ Tensor::Tensor(const Engine& engine, Shape shape, std::span<const int32_t> value
     : Tensor(upload_as(engine, std::move(shape), values, DType::int32)) {}
 
 Tensor Tensor::zeros(const Engine& engine, Shape shape) {
-  Place& place = engine.impl().place;
-  const Buffer out = Buffer::make(elements_of("Tensor.zeros", shape), DType::float32, place.device);
-  place.enqueue("fill", cost::elements(out.length), {}, {out},
-                [=](const Backend& backend, Context& context) {
-                  backend.fill({out.f32(), out.length, 0}, context);
-                });
+  Executor& executor = engine.impl().executor;
+  const Buffer out =
+      Buffer::make(elements_of("Tensor.zeros", shape), DType::float32, executor.device);
+  executor.enqueue("fill", cost::elements(out.length), {}, {out},
+                   [=](const Backend& backend, Context& context) {
+                     backend.fill({out.f32(), out.length, 0}, context);
+                   });
   return wrap(engine.shared(), out, std::move(shape));
 }
 
@@ -188,7 +189,7 @@ Tensor Tensor::from_dlpack(const Engine& engine, DLManagedTensor* tensor) {
       refuse(function, "tensor", "memory of " + engine.device(),
              number < 0 ? "the CPU's" : "that of cuda:" + std::to_string(number));
     }
-    Imported imported = import_dlpack(tensor, engine.impl().place);
+    Imported imported = import_dlpack(tensor, engine.impl().executor);
     return wrap(engine.shared(), std::move(imported.buffer), std::move(imported.shape));
   } catch (const std::invalid_argument& e) {
     const std::string text = e.what();

@@ -21,8 +21,8 @@
 //
 // A cell with layer norms needs means over all units before it can go on with one of them. So its
 // equations come in two parts, with the norm of c between them, and both products stay in blocks of
-// their own, as they are: the loops (cpu/rnn_norms.h, cuda/norms.cu) keep the moments of their rows
-// and hand over normalised numbers. layer_norm_lstm.h has the four functions.
+// their own, as they are: the loops (cpu/rnn/layer_norm.h, cuda/norms.cu) keep the moments of their
+// rows and hand over normalised numbers. layer_norm_lstm.h has the four functions.
 #pragma once
 
 #include "cells/math.h"

@@ -5,7 +5,7 @@
 #include "cells/layer_norm_lstm.h"
 #include "cells/lstm.h"
 #include "cells/rnn.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn {
 #if defined(FUSED_RNN_ISA)

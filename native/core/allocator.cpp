@@ -68,7 +68,7 @@ Cache& cache() {
 // Linux promises more memory than it has and kills whoever uses it. So what is taken is held
 // against what there is: large requests, and small ones whenever they have become as much.
 constexpr size_t kCheckEvery = size_t{64} << 20;
-// Left to the script and to others.
+// Left to JavaScript and to others.
 constexpr size_t kReserve = size_t{128} << 20;
 
 bool available(size_t bytes) {

@@ -154,7 +154,7 @@ void Queue::work() {
 }
 
 // After a job the next one is often about to come: looking out for it a little while before going
-// to sleep saves the script's thread the system call that wakes this one.
+// to sleep saves the JavaScript thread the system call that wakes this one.
 void Queue::wait_for_job(std::unique_lock<std::mutex>& lock, bool linger) {
   if (linger && (pool_.threads() > 1 || device_ != nullptr) && jobs_.empty() && !stopping_) {
     lock.unlock();

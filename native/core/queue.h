@@ -1,7 +1,7 @@
-// A device's in-order queue: operations are pushed by the script's thread and run by one worker,
-// one after the other. When nothing is outstanding on the host, the script's thread may run a small
-// one itself: handing it over would take longer than the work. The worker of a GPU's queue hands
-// its jobs on to the GPU, which runs them later.
+// A device's in-order queue: operations are pushed by the JavaScript thread and run by one worker,
+// one after the other. When nothing is outstanding on the host, the JavaScript thread may run a
+// small one itself: handing it over would take longer than the work. The worker of a GPU's queue
+// hands its jobs on to the GPU, which runs them later.
 //
 // Errors: an operation that throws poisons what it should have written; operations that read
 // poisoned memory are skipped and poison theirs. The first failure since the last report is kept
@@ -52,7 +52,7 @@ class Queue {
  public:
   // A loop that never waits is held back when this many operations are outstanding.
   static constexpr size_t kHardBound = 2048;
-  // A script that waits for room does so while more than so many are, and until no more than so
+  // JavaScript that waits for room does so while more than so many are, and until no more than so
   // many are left: enough to keep the worker busy meanwhile. Of small ones more, for they take no
   // memory to speak of and a wake-up costs as much as some of them.
   struct Room {
@@ -61,10 +61,10 @@ class Queue {
   static constexpr Room kRoom{32, 32}, kRoomForSmall{64, 16};
 
   // Costs are in floating-point operations, some 40 of which take a nanosecond (engine/cost.h).
-  // Whether an operation is over within some 25 µs, so that the script's thread may run it.
+  // Whether an operation is over within some 25 µs, so that the JavaScript thread may run it.
   static bool small(int64_t cost) { return cost <= int64_t{1} << 20; }
   // Whether it is over within some 100 µs on one thread. Then it gets no more, wherever it runs:
-  // its bits must not depend on where that is, and helpers would meet each other and the script's
+  // its bits must not depend on where that is, and helpers would meet each other and the JavaScript
   // thread at every step of it.
   static bool one_thread(int64_t cost) { return cost <= int64_t{1} << 22; }
 
@@ -150,7 +150,7 @@ class Queue {
   std::thread worker_;
 };
 
-// exit() destroys what the workers may be using, and a script's process.exit() comes there without
+// exit() destroys what the workers may be using, and a process.exit() comes there without
 // any cleanup hook: the queues are stopped before. What was registered last is called first, so
 // this is called again whenever a library may have registered something that workers use from then
 // on. On any thread.

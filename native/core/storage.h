@@ -1,5 +1,5 @@
 // A tensor's memory, on the host or on a device. Allocated when the queue first touches it, so that
-// a script which runs ahead of the worker does not hold memory for work that has not begun.
+// JavaScript that runs ahead of the worker does not hold memory for work that has not begun.
 #pragma once
 
 #include <cstddef>
@@ -58,7 +58,7 @@ class Storage {
   size_t bytes() const { return bytes_; }
   const std::shared_ptr<Device>& device() const { return device_; }
 
-  // How many handles a script has to this memory. Kept by the binding, on the script's thread.
+  // How many handles JavaScript has to this memory. Kept by the binding, on the JavaScript thread.
   int handles = 0;
 
   // Set by the queue when the operation that should have filled this storage failed.

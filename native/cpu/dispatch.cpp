@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "fused_rnn/backend.h"
+#include "ops/backend.h"
 
 namespace fused_rnn {
 

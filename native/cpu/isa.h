@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/context.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 #ifndef FUSED_RNN_ISA
 #error "compile the files in cpu/ through the kernel libraries of CMakeLists.txt"
@@ -19,6 +19,6 @@
 
 FUSED_RNN_KERNELS_BEGIN
 #define OP(op, Args) void op(const Args& args, Context& context);
-#include "fused_rnn/ops.def"
+#include "ops/ops.def"
 #undef OP
 FUSED_RNN_KERNELS_END

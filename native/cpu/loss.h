@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cells/math.h"
-#include "cpu/rnn_parts.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 

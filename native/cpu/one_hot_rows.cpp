@@ -1,8 +1,8 @@
 #include "cpu/one_hot_rows.h"
 
-#include "cpu/rnn_parts.h"
 #include "cpu/tile.h"
 #include "cpu/transpose.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {

@@ -1,6 +1,6 @@
 // This instruction set's backend table.
 #include "cpu/isa.h"
-#include "fused_rnn/backend.h"
+#include "ops/backend.h"
 
 #define FUSED_RNN_STRING_(x) #x
 #define FUSED_RNN_STRING(x) FUSED_RNN_STRING_(x)
@@ -11,7 +11,7 @@ extern const Backend table;
 const Backend table = {
     FUSED_RNN_STRING(FUSED_RNN_ISA),
 #define OP(op, Args) &op,
-#include "fused_rnn/ops.def"
+#include "ops/ops.def"
 #undef OP
     &fused_rnn::rnn_workspace_floats,
 };

@@ -1,7 +1,7 @@
 #include "cpu/tile.h"
 
-#include "cpu/rnn_parts.h"
 #include "cpu/transpose.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {

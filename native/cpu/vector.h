@@ -85,4 +85,31 @@ inline float max_lanes(Vec v) {
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// ---- Loops over floats
+
+inline void copy_floats(float* to, const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// Null means zeros.
+inline void copy_or_zero(float* to, const float* from, int64_t n) {
+  if (from != nullptr) {
+    copy_floats(to, from, n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = 0;
+  }
+}
+
+// f(j, read, write) for every register's worth of [0, count), the last one perhaps in part.
+template <class F>
+void each_vector(int64_t count, F f) {
+  int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) f(j, load, store);
+  if (j == count) return;
+  const int64_t rest = count - j;
+  f(
+      j, [rest](const float* p) { return load_part(p, rest); },
+      [rest](float* p, Vec v) { store_part(p, v, rest); });
+}
+
 FUSED_RNN_KERNELS_END

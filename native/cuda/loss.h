@@ -3,7 +3,7 @@
 
 #include "cells/math.h"
 #include "cuda/device/device.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn::cuda {
 

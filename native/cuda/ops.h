@@ -3,10 +3,10 @@
 
 #include "core/context.h"
 #include "cuda/device/device.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn::cuda {
 #define OP(op, Args) void op(const Args& args, Context& context);
-#include "fused_rnn/ops.def"
+#include "ops/ops.def"
 #undef OP
 }  // namespace fused_rnn::cuda

@@ -1,7 +1,7 @@
 // The CUDA backend's table.
 #include "cuda/ops.h"
 #include "cuda/rnn/loop.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn {
 
@@ -9,7 +9,7 @@ const Backend& cuda_backend() {
   static constexpr Backend table = {
       "cuda",
 #define OP(op, Args) &cuda::op,
-#include "fused_rnn/ops.def"
+#include "ops/ops.def"
 #undef OP
       &cuda::rnn_workspace_floats,
   };

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "fused_rnn/collective.h"
+#include "ops/collective.h"
 
 namespace fused_rnn::distributed {
 

@@ -1,6 +1,6 @@
 // The processes that train together, as one of them sees it: a thread of its own makes the
 // collectives, one after the other in the order in which their tickets were drawn, so that neither
-// the script's thread nor a queue's worker is ever inside MPI.
+// the JavaScript thread nor a queue's worker is ever inside MPI.
 #pragma once
 
 #include <atomic>
@@ -44,7 +44,7 @@ class ProcessGroup {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // A place in the order. To be drawn where the order is that of all processes: on the script's
+  // A place in the order. To be drawn where the order is that of all processes: on the JavaScript
   // thread, at the call. Throws when there is no group, or it cannot be used any more.
   uint64_t ticket();
   // The ticket's collective may begin.

@@ -7,24 +7,24 @@
 
 namespace fused_rnn {
 
-Buffer linear(Place& place, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
+Buffer linear(Executor& executor, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
               int64_t in, int64_t out) {
   const Buffer y = x.beside(m * out);
-  place.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
-                [=](const Backend& backend, Context& context) {
-                  backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
-                });
+  executor.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
+                   [=](const Backend& backend, Context& context) {
+                     backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
+                   });
   return y;
 }
 
-LinearGradients linear_backward(Place& place, const Buffer& dy, const Buffer& x, const Buffer& w,
-                                int64_t m, int64_t in, int64_t out, bool bias) {
+LinearGradients linear_backward(Executor& executor, const Buffer& dy, const Buffer& x,
+                                const Buffer& w, int64_t m, int64_t in, int64_t out, bool bias) {
   const Buffer dx = w ? dy.beside(m * in) : Buffer{};
   const Buffer dw = x ? dy.beside(out * in) : Buffer{};
   const Buffer db = bias ? dy.beside(out) : Buffer{};
   const int64_t cost =
       ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
-  place.enqueue(
+  executor.enqueue(
       "linear backward", cost, {dy, x, w}, {dx, dw, db},
       [=](const Backend& backend, Context& context) {
         const auto* gradient = dy.deferred<DeferredLogitsGradient>();
@@ -39,94 +39,95 @@ LinearGradients linear_backward(Place& place, const Buffer& dy, const Buffer& x,
   return {dx, dw, db};
 }
 
-CrossEntropyOutput cross_entropy(Place& place, const CrossEntropyCall& call) {
+CrossEntropyOutput cross_entropy(Executor& executor, const CrossEntropyCall& call) {
   const Buffer loss = call.logits.beside(call.losses());
   const Buffer lse = call.logits.beside(call.shape.n);
-  place.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
-                [=](const Backend& backend, Context& context) {
-                  backend.cross_entropy_forward(
-                      {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
-                      context);
-                });
+  executor.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
+                   [=](const Backend& backend, Context& context) {
+                     backend.cross_entropy_forward(
+                         {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
+                         context);
+                   });
   return {loss, lse};
 }
 
-Buffer cross_entropy_backward(Place& place, const CrossEntropyCall& call, const Buffer& lse,
+Buffer cross_entropy_backward(Executor& executor, const CrossEntropyCall& call, const Buffer& lse,
                               const Buffer& dloss, bool defer) {
   const Buffer dlogits = call.logits.beside(call.shape.n * call.shape.classes);
-  place.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
-                {dlogits}, [=](const Backend& backend, Context& context) {
-                  if (defer) {
-                    return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
-                        backend, context, call.shape, call.logits, call.target, lse, dloss));
-                  }
-                  backend.cross_entropy_backward({call.shape, call.logits.f32(), call.target.i32(),
-                                                  lse.f32(), dloss.f32(), dlogits.f32()},
-                                                 context);
-                });
+  executor.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
+                   {dlogits}, [=](const Backend& backend, Context& context) {
+                     if (defer) {
+                       return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
+                           backend, context, call.shape, call.logits, call.target, lse, dloss));
+                     }
+                     backend.cross_entropy_backward(
+                         {call.shape, call.logits.f32(), call.target.i32(), lse.f32(), dloss.f32(),
+                          dlogits.f32()},
+                         context);
+                   });
   return dlogits;
 }
 
-Buffer gather_rows(Place& place, std::string op, const Buffer& x, const Buffer& index,
+Buffer gather_rows(Executor& executor, std::string op, const Buffer& x, const Buffer& index,
                    const RowsShape& shape, bool fill_absent, uint32_t fill) {
   const int64_t n = index.length;
   const Buffer y = x.beside(shape.outer * n * shape.width, x.dtype);
-  place.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
-                [=, op = std::move(op)](const Backend& backend, Context& context) {
-                  backend.gather_rows({op.c_str(), static_cast<const uint32_t*>(x.raw()),
-                                       index.i32(), static_cast<uint32_t*>(y.raw()), shape.outer,
-                                       shape.rows, shape.width, n, fill_absent, fill},
-                                      context);
-                });
+  executor.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
+                   [=, op = std::move(op)](const Backend& backend, Context& context) {
+                     backend.gather_rows({op.c_str(), static_cast<const uint32_t*>(x.raw()),
+                                          index.i32(), static_cast<uint32_t*>(y.raw()), shape.outer,
+                                          shape.rows, shape.width, n, fill_absent, fill},
+                                         context);
+                   });
   return y;
 }
 
-Buffer scatter_add_rows(Place& place, const Buffer& dy, const Buffer& index, const RowsShape& shape,
-                        int64_t skip) {
+Buffer scatter_add_rows(Executor& executor, const Buffer& dy, const Buffer& index,
+                        const RowsShape& shape, int64_t skip) {
   const Buffer dx = dy.beside(shape.outer * shape.rows * shape.width);
-  place.enqueue("gatherRows backward", cost::elements(dx.length + dy.length), {dy, index}, {dx},
-                [=](const Backend& backend, Context& context) {
-                  backend.scatter_add_rows({dy.f32(), index.i32(), dx.f32(), shape.outer,
-                                            shape.rows, shape.width, index.length, skip},
-                                           context);
-                });
+  executor.enqueue("gatherRows backward", cost::elements(dx.length + dy.length), {dy, index}, {dx},
+                   [=](const Backend& backend, Context& context) {
+                     backend.scatter_add_rows({dy.f32(), index.i32(), dx.f32(), shape.outer,
+                                               shape.rows, shape.width, index.length, skip},
+                                              context);
+                   });
   return dx;
 }
 
-Buffer dropout(Place& place, const Buffer& x, float p, const RandomStream& stream) {
+Buffer dropout(Executor& executor, const Buffer& x, float p, const RandomStream& stream) {
   const Buffer out = x.beside(x.length);
-  place.enqueue(
+  executor.enqueue(
       "dropout", cost::draws(x.length), {x}, {out}, [=](const Backend& backend, Context& context) {
         backend.dropout({out.f32(), x.f32(), x.length, p, stream.seed, stream.counter}, context);
       });
   return out;
 }
 
-Buffer sample(Place& place, const Buffer& logits, int64_t n, int64_t classes, float temperature,
-              int64_t top_k, const RandomStream& stream) {
+Buffer sample(Executor& executor, const Buffer& logits, int64_t n, int64_t classes,
+              float temperature, int64_t top_k, const RandomStream& stream) {
   const Buffer out = logits.beside(n, DType::int32);
-  place.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
-                [=](const Backend& backend, Context& context) {
-                  backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
-                                  stream.seed, stream.counter},
-                                 context);
-                });
+  executor.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
+                   [=](const Backend& backend, Context& context) {
+                     backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
+                                     stream.seed, stream.counter},
+                                    context);
+                   });
   return out;
 }
 
-void random_into(Place& place, const Buffer& out, RandomKind kind, float a, float b,
+void random_into(Executor& executor, const Buffer& out, RandomKind kind, float a, float b,
                  const RandomStream& stream) {
   const int64_t cost =
       kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
-  place.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
+  executor.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
     backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
   });
 }
 
-Buffer one_hot(Place& place, const Buffer& indices, int64_t classes) {
+Buffer one_hot(Executor& executor, const Buffer& indices, int64_t classes) {
   const int64_t n = indices.length;
   const Buffer out = indices.beside(n * classes);
-  place.enqueue(
+  executor.enqueue(
       "oneHot", cost::elements(n), {indices}, {out}, [=](const Backend& backend, Context& context) {
         backend.one_hot({nullptr, indices.i32(), n, classes}, context);
         const Buffer index = indices.beside(n, DType::int32);

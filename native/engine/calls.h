@@ -1,4 +1,4 @@
-// Operations on a queue that scripts and native programs share: each allocates its outputs beside
+// Operations on a queue that the addon and native programs share: each allocates its outputs beside
 // its inputs, says what it costs and enqueues the backend's operation of the same name. Sizes are
 // the caller's to check.
 #pragma once
@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/place.h"
+#include "engine/executor.h"
 
 namespace fused_rnn {
 
 // x [m, in], w [out, in], b [out] or absent → y [m, out]
-Buffer linear(Place& place, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
+Buffer linear(Executor& executor, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
               int64_t in, int64_t out);
 
 struct LinearGradients {
@@ -19,8 +19,8 @@ struct LinearGradients {
 };
 // dw is wanted where there is x, dx where there is w. dy may be the gradient of a cross entropy
 // that nobody has written down.
-LinearGradients linear_backward(Place& place, const Buffer& dy, const Buffer& x, const Buffer& w,
-                                int64_t m, int64_t in, int64_t out, bool bias);
+LinearGradients linear_backward(Executor& executor, const Buffer& dy, const Buffer& x,
+                                const Buffer& w, int64_t m, int64_t in, int64_t out, bool bias);
 
 struct CrossEntropyCall {
   Buffer logits;  // [n, classes]
@@ -33,9 +33,9 @@ struct CrossEntropyOutput {
   Buffer loss;  // [losses()]
   Buffer lse;   // [n], for backward
 };
-CrossEntropyOutput cross_entropy(Place& place, const CrossEntropyCall& call);
+CrossEntropyOutput cross_entropy(Executor& executor, const CrossEntropyCall& call);
 // → dlogits; with `defer` they are written only if somebody reads them as numbers.
-Buffer cross_entropy_backward(Place& place, const CrossEntropyCall& call, const Buffer& lse,
+Buffer cross_entropy_backward(Executor& executor, const CrossEntropyCall& call, const Buffer& lse,
                               const Buffer& dloss, bool defer);
 
 struct RowsShape {
@@ -43,23 +43,23 @@ struct RowsShape {
 };
 // x [outer, rows, width] → the rows that `index`, int32 [n], names: [outer, n, width] of x's type,
 // with fill_absent `fill` where it is -1. `op` is named in errors about indices.
-Buffer gather_rows(Place& place, std::string op, const Buffer& x, const Buffer& index,
+Buffer gather_rows(Executor& executor, std::string op, const Buffer& x, const Buffer& index,
                    const RowsShape& shape, bool fill_absent = false, uint32_t fill = 0);
 // dy [outer, n, width] → dx [outer, rows, width]; row `skip` gets none, unless -1.
-Buffer scatter_add_rows(Place& place, const Buffer& dy, const Buffer& index, const RowsShape& shape,
-                        int64_t skip);
+Buffer scatter_add_rows(Executor& executor, const Buffer& dy, const Buffer& index,
+                        const RowsShape& shape, int64_t skip);
 
 struct RandomStream {
   uint64_t seed;
   uint64_t counter;
 };
-Buffer dropout(Place& place, const Buffer& x, float p, const RandomStream& stream);
+Buffer dropout(Executor& executor, const Buffer& x, float p, const RandomStream& stream);
 // logits [n, classes] → int32 [n]
-Buffer sample(Place& place, const Buffer& logits, int64_t n, int64_t classes, float temperature,
-              int64_t top_k, const RandomStream& stream);
-void random_into(Place& place, const Buffer& out, RandomKind kind, float a, float b,
+Buffer sample(Executor& executor, const Buffer& logits, int64_t n, int64_t classes,
+              float temperature, int64_t top_k, const RandomStream& stream);
+void random_into(Executor& executor, const Buffer& out, RandomKind kind, float a, float b,
                  const RandomStream& stream);
 // int32 indices [n] → [n, classes], whose values are written when somebody reads them.
-Buffer one_hot(Place& place, const Buffer& indices, int64_t classes);
+Buffer one_hot(Executor& executor, const Buffer& indices, int64_t classes);
 
 }  // namespace fused_rnn

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn {
 namespace {
@@ -22,8 +22,8 @@ using Kind = CollectiveKind;
 // that; else MPI gets the values by way of the host.
 class Turn {
  public:
-  explicit Turn(const Place& place)
-      : nccl_(place.device != nullptr && ProcessGroup::instance().by_nccl()),
+  explicit Turn(const Executor& executor)
+      : nccl_(executor.device != nullptr && ProcessGroup::instance().by_nccl()),
         number_(nccl_ ? ProcessGroup::instance().nccl_number()
                       : ProcessGroup::instance().ticket()) {}
   ~Turn() {
@@ -75,15 +75,15 @@ void receive(const Turn& turn, const Buffer& buffer, const Context& context) {
   receive(turn.nccl(), turn.number(), buffer, context);
 }
 
-// Never on the script's thread, however small.
-void push(Place& place, const char* op, Buffers reads, Buffers writes,
+// Never on the JavaScript thread, however small.
+void push(Executor& executor, const char* op, Buffers reads, Buffers writes,
           std::function<void(Context&)> run) {
   Job job;
   job.op = op;
   job.reads.assign(reads.begin(), reads.end());
   job.writes.assign(writes.begin(), writes.end());
   job.run = std::move(run);
-  place.queue.push(std::move(job));
+  executor.queue.push(std::move(job));
 }
 
 // out[i] = a[i] op b, for all of out.
@@ -117,15 +117,16 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
 }
 
 // Before the first collective of a GPU: NCCL's communicator, whose id goes by MPI.
-void meet_gpus(Place& place) {
+void meet_gpus(Executor& executor) {
   ProcessGroup& group = ProcessGroup::instance();
-  if (place.device == nullptr || !group.by_nccl() || !group.is_new(place.device.get())) return;
+  if (executor.device == nullptr || !group.by_nccl() || !group.is_new(executor.device.get()))
+    return;
   const uint64_t ticket = group.ticket();
   auto unused = std::shared_ptr<bool>(new bool(true), [ticket](bool* unused) {
     if (*unused) ProcessGroup::instance().skip(ticket);
     delete unused;
   });
-  push(place, "init", {}, {}, [ticket, unused = std::move(unused)](Context& context) {
+  push(executor, "init", {}, {}, [ticket, unused = std::move(unused)](Context& context) {
     ProcessGroup& group = ProcessGroup::instance();
     try {
       const Buffer id = Buffer::make(32, DType::int32);
@@ -148,13 +149,13 @@ void meet_gpus(Place& place) {
   });
 }
 
-std::shared_ptr<Turn> turn_of(Place& place) {
+std::shared_ptr<Turn> turn_of(Executor& executor) {
   try {
-    meet_gpus(place);
-    return std::make_shared<Turn>(place);
+    meet_gpus(executor);
+    return std::make_shared<Turn>(executor);
   } catch (const std::runtime_error&) {
     // Why there can be no more, if an operation of this process is to blame.
-    const std::string failure = place.queue.take_error();
+    const std::string failure = executor.queue.take_error();
     if (failure.empty()) throw;
     throw std::runtime_error(failure);
   }
@@ -162,30 +163,30 @@ std::shared_ptr<Turn> turn_of(Place& place) {
 
 }  // namespace
 
-void all_reduce(Place& place, const Buffer& x, Reduce op, bool mean) {
-  auto turn = turn_of(place);
+void all_reduce(Executor& executor, const Buffer& x, Reduce op, bool mean) {
+  auto turn = turn_of(executor);
   const auto processes = static_cast<float>(ProcessGroup::instance().size());
-  const Backend& backend = place.backend;
-  push(place, "allReduce", {x}, {x}, [=, &backend](Context& context) {
+  const Backend& backend = executor.backend;
+  push(executor, "allReduce", {x}, {x}, [=, &backend](Context& context) {
     turn->submit({.kind = Kind::all_reduce, .op = op, .count = x.length}, x, context);
     receive(*turn, x, context);
     if (mean) backend.binary(with_one(BinaryOp::div, x, x.f32(), nullptr, processes), context);
   });
 }
 
-void broadcast(Place& place, const Buffer& x, int root) {
-  auto turn = turn_of(place);
-  push(place, "broadcast", {x}, {x}, [=](Context& context) {
+void broadcast(Executor& executor, const Buffer& x, int root) {
+  auto turn = turn_of(executor);
+  push(executor, "broadcast", {x}, {x}, [=](Context& context) {
     turn->submit({.kind = Kind::broadcast, .root = root, .count = x.length}, x, context);
     receive(*turn, x, context);
   });
 }
 
-void all_gather(Place& place, const Buffer& x, const Buffer& out) {
-  auto turn = turn_of(place);
+void all_gather(Executor& executor, const Buffer& x, const Buffer& out) {
+  auto turn = turn_of(executor);
   const Buffer own = part(out, ProcessGroup::instance().rank() * x.length, x.length);
-  const Backend& backend = place.backend;
-  push(place, "allGather", {x}, {out}, [=, &backend](Context& context) {
+  const Backend& backend = executor.backend;
+  push(executor, "allGather", {x}, {out}, [=, &backend](Context& context) {
     backend.copy(
         {static_cast<uint32_t*>(own.raw()), static_cast<const uint32_t*>(x.raw()), x.length},
         context);
@@ -194,24 +195,24 @@ void all_gather(Place& place, const Buffer& x, const Buffer& out) {
   });
 }
 
-void leave_gpus(Place& place) {
-  if (place.device == nullptr || !ProcessGroup::instance().by_nccl()) return;
-  push(place, "destroy", {}, {}, [](Context& context) { nccl_leave(*context.device); });
+void leave_gpus(Executor& executor) {
+  if (executor.device == nullptr || !ProcessGroup::instance().by_nccl()) return;
+  push(executor, "destroy", {}, {}, [](Context& context) { nccl_leave(*context.device); });
 }
 
-void barrier(Place& place) {
-  auto turn = turn_of(place);
+void barrier(Executor& executor) {
+  auto turn = turn_of(executor);
   const Buffer nothing = Buffer::make(0);
-  push(place, "barrier", {}, {}, [=](Context& context) {
+  push(executor, "barrier", {}, {}, [=](Context& context) {
     turn->submit({.kind = Kind::barrier}, nothing, context);
     receive(*turn, nothing, context);
   });
 }
 
-void check_same(Place& place, std::string op, std::string what, std::string text) {
-  auto lengths_turn = turn_of(place);
-  auto texts_turn = turn_of(place);
-  push(place, "checkSame", {}, {}, [=](Context& context) {
+void check_same(Executor& executor, std::string op, std::string what, std::string text) {
+  auto lengths_turn = turn_of(executor);
+  auto texts_turn = turn_of(executor);
+  push(executor, "checkSame", {}, {}, [=](Context& context) {
     ProcessGroup& group = ProcessGroup::instance();
     const Buffer lengths = Buffer::make(group.size(), DType::int32);
     lengths.i32()[group.rank()] = static_cast<int32_t>(text.size());
@@ -240,12 +241,12 @@ void check_same(Place& place, std::string op, std::string what, std::string text
   });
 }
 
-uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffer>& grads,
+uint64_t begin_average(Executor& executor, const Buffer& flat, const std::vector<Buffer>& grads,
                        float weight) {
-  auto turn = turn_of(place);
+  auto turn = turn_of(executor);
   const uint64_t ticket = turn->number();
-  const Backend& backend = place.backend;
-  push(place, "average", grads, {flat}, [=, &backend](Context& context) {
+  const Backend& backend = executor.backend;
+  push(executor, "average", grads, {flat}, [=, &backend](Context& context) {
     int64_t offset = 0;
     for (const Buffer& grad : grads) {
       const Buffer out = part(flat, offset, grad.length);
@@ -259,11 +260,11 @@ uint64_t begin_average(Place& place, const Buffer& flat, const std::vector<Buffe
   return ticket;
 }
 
-void end_average(Place& place, uint64_t ticket, const Buffer& flat,
+void end_average(Executor& executor, uint64_t ticket, const Buffer& flat,
                  const std::vector<Buffer>& grads) {
-  const Backend& backend = place.backend;
-  const bool nccl = place.device != nullptr && ProcessGroup::instance().by_nccl();
-  push(place, "average", {flat}, grads, [=, &backend](Context& context) {
+  const Backend& backend = executor.backend;
+  const bool nccl = executor.device != nullptr && ProcessGroup::instance().by_nccl();
+  push(executor, "average", {flat}, grads, [=, &backend](Context& context) {
     receive(nccl, ticket, flat, context);
     const float* values = flat.f32();
     const float* total = values + flat.length - 1;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/storage.h"
-#include "fused_rnn/backend.h"
+#include "ops/backend.h"
 
 namespace fused_rnn {
 

@@ -27,7 +27,7 @@ DType dtype_of(const DLDataType& type) {
                                  std::to_string(type.lanes) + " lanes");
 }
 
-// How many elements; as many as a script can count.
+// How many elements; as many as JavaScript can count.
 int64_t elements_of(const std::vector<int64_t>& shape) {
   constexpr int64_t kMost = int64_t{1} << 51;
   int64_t elements = 1;
@@ -89,7 +89,7 @@ int64_t dlpack_device(const DLTensor& tensor) {
              std::to_string(tensor.device.device_id));
 }
 
-Imported import_dlpack(DLManagedTensor* managed, const Place& place) {
+Imported import_dlpack(DLManagedTensor* managed, const Executor& executor) {
   const DLTensor& tensor = managed->dl_tensor;
   const DType dtype = dtype_of(tensor.dtype);
   if (tensor.ndim < 0 || tensor.ndim > kMaxDims) {
@@ -105,9 +105,9 @@ Imported import_dlpack(DLManagedTensor* managed, const Place& place) {
 
   std::shared_ptr<void> owner(
       managed, [](void* self) { fused_rnn_delete(static_cast<DLManagedTensor*>(self)); });
-  if (length == 0) return {Buffer::make(0, dtype, place.device), shape};
+  if (length == 0) return {Buffer::make(0, dtype, executor.device), shape};
   const auto bytes = static_cast<size_t>(length) * 4;
-  auto storage = std::make_shared<Storage>(std::move(owner), data, bytes, place.device);
+  auto storage = std::make_shared<Storage>(std::move(owner), data, bytes, executor.device);
   return {Buffer{std::move(storage), 0, length, dtype}, shape};
 }
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/place.h"
+#include "engine/executor.h"
 #include "fused_rnn/c.h"
 
 namespace fused_rnn {
@@ -22,9 +22,9 @@ struct Imported {
   Buffer buffer;
   std::vector<int64_t> shape;
 };
-// Takes the tensor over, without a copy, as memory of `place`, which is its device. Throws
+// Takes the tensor over, without a copy, as memory of `executor`, which is its device. Throws
 // std::invalid_argument ("expected …, got …"), and leaves it alone, when it is not a contiguous
 // array of float32 or int32.
-Imported import_dlpack(DLManagedTensor* tensor, const Place& place);
+Imported import_dlpack(DLManagedTensor* tensor, const Executor& executor);
 
 }  // namespace fused_rnn

@@ -125,34 +125,34 @@ std::vector<RnnWeightGrads> RecurrentCall::gradient_pointers(
   return result;
 }
 
-RecurrentOutput recurrent_forward(Place& place, const RecurrentCall& call, const Buffer& h0,
+RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call, const Buffer& h0,
                                   const Buffer& c0, bool keep) {
   const Buffer y = call.x.beside(call.y_floats());
   const Buffer hn = call.x.beside(call.h_floats());
   const Buffer cn = call.has_c() ? call.x.beside(call.c_floats()) : Buffer{};
   const Buffer workspace =
-      keep ? call.x.beside(place.backend.rnn_workspace_floats(call.shape)) : Buffer{};
+      keep ? call.x.beside(executor.backend.rnn_workspace_floats(call.shape)) : Buffer{};
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
-  place.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
-                [=](const Backend& backend, Context& context) {
-                  const auto weights = call.pointers();
-                  backend.rnn_forward({.shape = call.shape,
-                                       .weights = weights.data(),
-                                       .x = call.input(),
-                                       .h0 = h0.f32(),
-                                       .c0 = c0.f32(),
-                                       .dropout = call.dropout,
-                                       .y = y.f32(),
-                                       .hn = hn.f32(),
-                                       .cn = cn.f32(),
-                                       .workspace = workspace.f32()},
-                                      context);
-                });
+  executor.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
+                   [=](const Backend& backend, Context& context) {
+                     const auto weights = call.pointers();
+                     backend.rnn_forward({.shape = call.shape,
+                                          .weights = weights.data(),
+                                          .x = call.input(),
+                                          .h0 = h0.f32(),
+                                          .c0 = c0.f32(),
+                                          .dropout = call.dropout,
+                                          .y = y.f32(),
+                                          .hn = hn.f32(),
+                                          .cn = cn.f32(),
+                                          .workspace = workspace.f32()},
+                                         context);
+                   });
   return {y, hn, cn, workspace};
 }
 
-std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
+std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& call,
                                        const Buffer& workspace, const Buffer& dy, const Buffer& dhn,
                                        const Buffer& dcn, const std::vector<bool>& needed) {
   const Buffer dx = needed[0] ? call.x.beside(call.shape.rows * call.shape.input) : Buffer{};
@@ -173,25 +173,25 @@ std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
 
   std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
   append(reads, call.weights);
-  place.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
-                [=](const Backend& backend, Context& context) {
-                  const auto weights = call.pointers();
-                  const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
-                  const std::vector<RnnWeightGrads> gradients = call.gradient_pointers(grads);
-                  backend.rnn_backward({.shape = call.shape,
-                                        .weights = weights.data(),
-                                        .x = x,
-                                        .dropout = call.dropout,
-                                        .workspace = workspace.f32(),
-                                        .dy = dy.f32(),
-                                        .dhn = dhn.f32(),
-                                        .dcn = dcn.f32(),
-                                        .dx = dx.f32(),
-                                        .dh0 = dh0.f32(),
-                                        .dc0 = dc0.f32(),
-                                        .grads = gradients.data()},
-                                       context);
-                });
+  executor.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
+                   [=](const Backend& backend, Context& context) {
+                     const auto weights = call.pointers();
+                     const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
+                     const std::vector<RnnWeightGrads> gradients = call.gradient_pointers(grads);
+                     backend.rnn_backward({.shape = call.shape,
+                                           .weights = weights.data(),
+                                           .x = x,
+                                           .dropout = call.dropout,
+                                           .workspace = workspace.f32(),
+                                           .dy = dy.f32(),
+                                           .dhn = dhn.f32(),
+                                           .dcn = dcn.f32(),
+                                           .dx = dx.f32(),
+                                           .dh0 = dh0.f32(),
+                                           .dc0 = dc0.f32(),
+                                           .grads = gradients.data()},
+                                          context);
+                   });
   std::vector<Buffer> results = {dx, dh0, dc0};
   results.insert(results.end(), grads.begin(), grads.end());
   return results;

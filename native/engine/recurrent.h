@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/place.h"
+#include "engine/executor.h"
 
 namespace fused_rnn {
 
@@ -64,12 +64,12 @@ struct RecurrentOutput {
 };
 
 // h0, c0: absent for zeros. `keep`: whether a gradient will be wanted.
-RecurrentOutput recurrent_forward(Place& place, const RecurrentCall& call, const Buffer& h0,
+RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call, const Buffer& h0,
                                   const Buffer& c0, bool keep);
 
 // → dx, dh0, dc0, then the weights' gradients, absent where `needed`, in the same order, says no;
 // those of the weights are windows of one block. The workspace is used up.
-std::vector<Buffer> recurrent_backward(Place& place, const RecurrentCall& call,
+std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& call,
                                        const Buffer& workspace, const Buffer& dy, const Buffer& dhn,
                                        const Buffer& dcn, const std::vector<bool>& needed);
 

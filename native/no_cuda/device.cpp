@@ -1,7 +1,7 @@
 // Stands in for native/cuda where CUDA was not built.
 #include <stdexcept>
 
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn {
 namespace {

@@ -28,7 +28,7 @@ void finalize(napi_env env, void* data, void*) {
   if (handle->buffer) handle->memory->count(*handle->buffer.storage, -1);
 }
 
-// A script that awaits results reaches the event loop at least this often.
+// JavaScript that awaits results reaches the event loop at least this often.
 constexpr auto kLongestTurn = std::chrono::milliseconds(2);
 
 // As many as a training step of a deep model gives up.
@@ -78,7 +78,7 @@ bool ScriptMemory::young_due() const {
 
 void ScriptMemory::collect(napi_env env) {
   tell(env, 0);
-  // V8 does so when told of more than it would ever let a script have.
+  // V8 does so when told of more than it would ever let a program have.
   constexpr int64_t kTooMuch = int64_t{1} << 46;
   Napi::MemoryManagement::AdjustExternalMemory(env, kTooMuch);
   Napi::MemoryManagement::AdjustExternalMemory(env, -kTooMuch);
@@ -111,18 +111,18 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
 }
 
 void Addon::shut_down() {
-  for (Place* place : places()) place->queue.stop();
+  for (Executor* executor : executors()) executor->queue.stop();
 }
 
-Place* Addon::open_place(int64_t number) {
+Executor* Addon::open_executor(int64_t number) {
   if (number < 0) return &cpu_;
   const auto index = static_cast<size_t>(number);
   return index < gpus_.size() ? gpus_[index].get() : nullptr;
 }
 
-Place& Addon::place(int64_t number) {
-  if (Place* open = open_place(number)) return *open;
-  auto gpu = std::make_unique<Place>(cuda_backend(), 1, open_cuda(static_cast<int>(number)));
+Executor& Addon::executor(int64_t number) {
+  if (Executor* open = open_executor(number)) return *open;
+  auto gpu = std::make_unique<Executor>(cuda_backend(), 1, open_cuda(static_cast<int>(number)));
   set_cuda_precision(*gpu->device, precision_);  // its worker has nothing to do yet
   const auto index = static_cast<size_t>(number);
   if (index >= gpus_.size()) gpus_.resize(index + 1);
@@ -130,15 +130,15 @@ Place& Addon::place(int64_t number) {
   return *gpus_[index];
 }
 
-std::vector<Place*> Addon::places() {
-  std::vector<Place*> places = {&cpu_};
+std::vector<Executor*> Addon::executors() {
+  std::vector<Executor*> executors = {&cpu_};
   for (const auto& gpu : gpus_) {
-    if (gpu != nullptr) places.push_back(gpu.get());
+    if (gpu != nullptr) executors.push_back(gpu.get());
   }
-  return places;
+  return executors;
 }
 
-Place& Addon::find_place(Buffers reads, Buffers writes) {
+Executor& Addon::find_executor(Buffers reads, Buffers writes) {
   const Buffer* first = nullptr;
   for (const Buffers& buffers : {reads, writes}) {
     for (const Buffer& buffer : buffers) {
@@ -158,12 +158,12 @@ Place& Addon::find_place(Buffers reads, Buffers writes) {
 
 void Addon::set_precision(CudaPrecision precision) {
   precision_ = precision;
-  for (Place* place : places()) {
-    if (place->device == nullptr) continue;
+  for (Executor* executor : executors()) {
+    if (executor->device == nullptr) continue;
     Job job;
     job.run = [precision](Context& context) { set_cuda_precision(*context.device, precision); };
     job.op = "setPrecision";
-    place->queue.push(std::move(job));
+    executor->queue.push(std::move(job));
   }
 }
 
@@ -187,13 +187,13 @@ Napi::Value Addon::wrap(Buffer buffer) {
   return {env_, value};
 }
 
-// Tensors that a script drops are only given back by way of the event loop. One that never gets
+// Tensors that JavaScript drops are only given back by way of the event loop. One that never gets
 // there has to hear of it at the call: it awaits no promise.
 void Addon::refuse() {
   memory_->collect(env_);
   throw std::runtime_error(
       "out of memory: " + std::to_string(host_memory_stats().live_bytes) +
-      " bytes in use; what tensors that were dropped take comes back when the script awaits "
+      " bytes in use; what tensors that were dropped take comes back when the program awaits "
       "something: await optimizer.step() in every step, or dispose of tensors");
 }
 
@@ -234,7 +234,7 @@ bool Addon::loop_waits() const {
   return std::chrono::steady_clock::now() - last_turn_ > kLongestTurn;
 }
 
-// Where the script waits. After a failure, dropped tensors are in the way of whatever comes next.
+// Where JavaScript waits. After a failure, dropped tensors are in the way of whatever comes next.
 void Addon::tell_between_steps(Napi::Env env) {
   if (!collect_young_.IsEmpty() && memory_->young_due()) {
     memory_->collect_young(
@@ -246,9 +246,9 @@ void Addon::tell_between_steps(Napi::Env env) {
   memory_->collect(env);
 }
 
-Napi::Value Addon::when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads,
+Napi::Value Addon::when_done(Napi::Env env, Executor& executor, int64_t cost, Buffers reads,
                              Napi::Value value, std::function<void()> work) {
-  Queue& queue = place.queue;
+  Queue& queue = executor.queue;
   tell_between_steps(env);
   if (Queue::small(cost) && queue.idle()) {
     std::string error = report(queue, reads, work);

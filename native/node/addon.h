@@ -16,17 +16,17 @@
 #include <utility>
 #include <vector>
 
-#include "engine/place.h"
-#include "fused_rnn/cuda.h"
+#include "engine/executor.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn::node {
 
 class Args;
 struct Handle;
 
-// The bytes of the storages that a script has handles to, for V8 to know what dropped handles are
-// worth. It is told where a script waits, not of every change: within a training step memory comes
-// and goes by itself, and V8 would look for garbage all the time.
+// The bytes of the storages that JavaScript has handles to, for V8 to know what dropped handles are
+// worth. It is told where JavaScript waits, not of every change: within a training step memory
+// comes and goes by itself, and V8 would look for garbage all the time.
 class ScriptMemory {
  public:
   // What is told anywhere, so much more (or less) than V8 knows of.
@@ -35,7 +35,7 @@ class ScriptMemory {
   // A storage's number of handles changes by one.
   void count(Storage& storage, int change);
   void tell(napi_env env, int64_t at_least);
-  // Where the script waits. V8 looks for garbage when it hears of 64 MB: some ten milliseconds,
+  // Where JavaScript waits. V8 looks for garbage when it hears of 64 MB: some ten milliseconds,
   // with threads of its own that take the cores from training. So it hears of them five times a
   // second at most, while no more than 128 MB have come together.
   void tell_between_steps(napi_env env);
@@ -72,19 +72,19 @@ class Addon : public Napi::Addon<Addon> {
   // Stops the queues, as the environment ends. Idempotent.
   void shut_down();
 
-  Place& cpu() { return cpu_; }
-  // By the number that scripts use: -1 for the CPU, else a GPU's index. A GPU is opened when it is
-  // first asked for; throws std::runtime_error when it is not there.
-  Place& place(int64_t number);
+  Executor& cpu() { return cpu_; }
+  // By the number that JavaScript uses: -1 for the CPU, else a GPU's index. A GPU is opened when it
+  // is first asked for; throws std::runtime_error when it is not there.
+  Executor& executor(int64_t number);
   // The same if it is open, else null.
-  Place* open_place(int64_t number);
+  Executor* open_executor(int64_t number);
   // Where these buffers lie, some of which may be absent. Throws std::runtime_error unless that is
-  // one place.
-  Place& place_of(Buffers reads, Buffers writes) {
-    return gpus_.empty() ? cpu_ : find_place(reads, writes);
+  // one executor.
+  Executor& executor_of(Buffers reads, Buffers writes) {
+    return gpus_.empty() ? cpu_ : find_executor(reads, writes);
   }
   // Those that are open, the CPU's first.
-  std::vector<Place*> places();
+  std::vector<Executor*> executors();
 
   void set_precision(CudaPrecision precision);
   void set_young_collector(Napi::Function collect) { collect_young_ = Napi::Persistent(collect); }
@@ -98,18 +98,18 @@ class Addon : public Napi::Addon<Addon> {
   // An array of handles; null for an absent buffer.
   Napi::Value wrap_all(Buffers buffers);
 
-  // As Place::enqueue, on the queue of the buffers' device.
+  // As Executor::enqueue, on the queue of the buffers' device.
   template <class F>
   void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
-    place_of(reads, writes).enqueue(op, cost, reads, writes, std::move(run));
+    executor_of(reads, writes).enqueue(op, cost, reads, writes, std::move(run));
   }
 
-  // What `value` (an object, an external or undefined) becomes when the place's queue has come here
-  // and work(), of `cost`, has run: the value itself if that can be now, else a promise of it.
-  // Throws, or rejects, with the place's first error since the last report, or the one that
+  // What `value` (an object, an external or undefined) becomes when the executor's queue has come
+  // here and work(), of `cost`, has run: the value itself if that can be now, else a promise of it.
+  // Throws, or rejects, with the executor's first error since the last report, or the one that
   // poisoned one of `reads`.
-  Napi::Value when_done(Napi::Env env, Place& place, int64_t cost, Buffers reads, Napi::Value value,
-                        std::function<void()> work);
+  Napi::Value when_done(Napi::Env env, Executor& executor, int64_t cost, Buffers reads,
+                        Napi::Value value, std::function<void()> work);
 
   // A promise for room in the queues, or null when there is room now.
   Napi::Value when_room(Napi::Env env);
@@ -130,16 +130,16 @@ class Addon : public Napi::Addon<Addon> {
 
   [[noreturn]] void refuse();
   void tell_between_steps(Napi::Env env);
-  Place& find_place(Buffers reads, Buffers writes);
+  Executor& find_executor(Buffers reads, Buffers writes);
   bool loop_waits() const;
   uint64_t add_pending(Napi::Env env, Napi::Value value);
   bool add_settled(uint64_t id, std::string error);
   void settle(uint64_t id, std::string error);  // from the worker
-  void deliver(Napi::Env env);                  // on the script's thread
+  void deliver(Napi::Env env);                  // on the JavaScript thread
 
   const Napi::Env env_;
-  Place cpu_;
-  std::vector<std::unique_ptr<Place>> gpus_;  // by index, null where none is open
+  Executor cpu_;
+  std::vector<std::unique_ptr<Executor>> gpus_;  // by index, null where none is open
   CudaPrecision precision_;
   const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
   uint64_t failures_seen_ = 0;

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "core/storage.h"
-#include "fused_rnn/ops.h"
 #include "node/addon.h"
+#include "ops/ops.h"
 
 namespace fused_rnn::node {
 

@@ -49,8 +49,8 @@ struct Opener {
 void push_copy_to_host(Addon& addon, const Buffer& from, const Buffer& host,
                        std::shared_ptr<Gate> gate) {
   auto opener = std::make_shared<Opener>(std::move(gate));
-  Place& place = addon.place_of({from}, {});
-  if (place.device == nullptr) {
+  Executor& executor = addon.executor_of({from}, {});
+  if (executor.device == nullptr) {
     return addon.enqueue(
         "to", cost::elements(from.length), {from}, {host},
         [from, host, opener = std::move(opener)](const Backend& backend, Context& context) {
@@ -67,7 +67,7 @@ void push_copy_to_host(Addon& addon, const Buffer& from, const Buffer& host,
   job.run = [from, host, opener = std::move(opener)](Context& context) {
     context.device->download(host.raw(), from.raw(), host.storage->bytes());
   };
-  place.queue.push(std::move(job));
+  executor.queue.push(std::move(job));
 }
 
 void push_wait(Queue& queue, std::shared_ptr<Gate> gate) {
@@ -81,7 +81,7 @@ void push_wait(Queue& queue, std::shared_ptr<Gate> gate) {
 // there.
 Napi::Value to_device(Addon& addon, Args& args) {
   const Buffer from = args.buffer();
-  Place& target = addon.place(args.integer());
+  Executor& target = addon.executor(args.integer());
   const Buffer host = Buffer::make(from.length, from.dtype);
   const auto gate = std::make_shared<Gate>();
   push_copy_to_host(addon, from, host, gate);
@@ -101,8 +101,8 @@ Napi::Value to_device(Addon& addon, Args& args) {
 
 // synchronize(device): undefined, or a promise of it.
 Napi::Value synchronize(Addon& addon, Args& args) {
-  Place& place = addon.place(args.integer());
-  return addon.when_done(args.env(), place, 0, {}, args.env().Undefined(), [] {});
+  Executor& executor = addon.executor(args.integer());
+  return addon.when_done(args.env(), executor, 0, {}, args.env().Undefined(), [] {});
 }
 
 // room(): a promise for room in the queues, or null when there is room now.
@@ -136,8 +136,8 @@ Napi::Value memory(Addon& addon, Args& args) {
   MemoryStats stats{};
   if (number < 0) {
     stats = host_memory_stats();
-  } else if (const Place* place = addon.open_place(number)) {
-    stats = place->device->memory_stats();
+  } else if (const Executor* executor = addon.open_executor(number)) {
+    stats = executor->device->memory_stats();
   }
   auto result = Napi::Object::New(args.env());
   result.Set("liveBytes", static_cast<double>(stats.live_bytes));
@@ -190,7 +190,7 @@ Napi::Value info(Addon& addon, Args& args) {
   return result;
 }
 
-// shutDown(): when the script ends. What is outstanding is dropped.
+// shutDown(): when the JavaScript program ends. What is outstanding is dropped.
 Napi::Value shut_down(Addon& addon, Args& args) {
   addon.shut_down();
   return args.env().Undefined();

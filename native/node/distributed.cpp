@@ -47,7 +47,7 @@ Napi::Value join_group(Addon& addon, Args& args) {
 
 // leaveGroup(): the same.
 Napi::Value leave_group(Addon& addon, Args& args) {
-  for (Place* place : addon.places()) leave_gpus(*place);
+  for (Executor* executor : addon.executors()) leave_gpus(*executor);
   ProcessGroup::instance().leave();
   push_wait_for_change(addon, "destroy");
   return args.env().Undefined();
@@ -91,14 +91,14 @@ Napi::Value all_reduce(Addon& addon, Args& args) {
   const Buffer x = args.buffer();
   const auto op = static_cast<Reduce>(args.size());
   const bool mean = args.boolean();
-  fused_rnn::all_reduce(addon.place_of({x}, {}), x, op, mean);
+  fused_rnn::all_reduce(addon.executor_of({x}, {}), x, op, mean);
   return args.env().Undefined();
 }
 
 // broadcast(x, root)
 Napi::Value broadcast(Addon& addon, Args& args) {
   const Buffer x = args.buffer();
-  fused_rnn::broadcast(addon.place_of({x}, {}), x, static_cast<int>(args.size()));
+  fused_rnn::broadcast(addon.executor_of({x}, {}), x, static_cast<int>(args.size()));
   return args.env().Undefined();
 }
 
@@ -106,7 +106,7 @@ Napi::Value broadcast(Addon& addon, Args& args) {
 Napi::Value all_gather(Addon& addon, Args& args) {
   const Buffer x = args.buffer();
   const Buffer out = x.beside(ProcessGroup::instance().size() * x.length, x.dtype);
-  fused_rnn::all_gather(addon.place_of({x}, {}), x, out);
+  fused_rnn::all_gather(addon.executor_of({x}, {}), x, out);
   return addon.wrap(out);
 }
 
@@ -142,7 +142,7 @@ Napi::Value begin_average(Addon& addon, Args& args) {
   const auto weight = static_cast<float>(args.number());
   const Buffer flat = grads[0].beside(total + 1);
   const uint64_t ticket =
-      fused_rnn::begin_average(addon.place_of(grads, {flat}), flat, grads, weight);
+      fused_rnn::begin_average(addon.executor_of(grads, {flat}), flat, grads, weight);
   auto result = Napi::Array::New(args.env(), 2);
   result.Set(0u, static_cast<double>(ticket));
   result.Set(1u, addon.wrap(flat));
@@ -156,7 +156,7 @@ Napi::Value end_average(Addon& addon, Args& args) {
   int64_t total = 0;
   const std::vector<Buffer> grads = read_grads(args, total);
   args.expect(flat, total + 1);
-  fused_rnn::end_average(addon.place_of(grads, {flat}), ticket, flat, grads);
+  fused_rnn::end_average(addon.executor_of(grads, {flat}), ticket, flat, grads);
   return args.env().Undefined();
 }
 

@@ -45,7 +45,7 @@ Napi::Value to_dlpack(Addon& addon, Args& args) {
   owned.release();
   external.TypeTag(&kTag);
   // The pending promise holds the external, and that the capsule.
-  return addon.when_done(args.env(), addon.place_of({buffer}, {}), cost::elements(buffer.length),
+  return addon.when_done(args.env(), addon.executor_of({buffer}, {}), cost::elements(buffer.length),
                          {buffer}, external,
                          [=] { capsule->tensor = export_dlpack(buffer, shape, device); });
 }
@@ -65,8 +65,8 @@ Napi::Value dlpack_device(Addon&, Args& args) {
 Napi::Value from_dlpack(Addon& addon, Args& args) {
   FusedRnnCapsule* capsule = capsule_in(args.value());
   DLManagedTensor* tensor = capsule->tensor;
-  Place& place = addon.place(fused_rnn::dlpack_device(tensor->dl_tensor));
-  const Imported imported = named([&] { return import_dlpack(tensor, place); });
+  Executor& executor = addon.executor(fused_rnn::dlpack_device(tensor->dl_tensor));
+  const Imported imported = named([&] { return import_dlpack(tensor, executor); });
   fused_rnn_take(capsule);
   auto shape = Napi::Array::New(args.env(), imported.shape.size());
   for (size_t i = 0; i < imported.shape.size(); ++i) {

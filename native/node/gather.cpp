@@ -26,9 +26,9 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
     const auto value = static_cast<float>(fill_value);
     std::memcpy(&fill, &value, sizeof fill);
   }
-  Place& place = addon.place_of({x, index}, {});
+  Executor& executor = addon.executor_of({x, index}, {});
   return addon.wrap(
-      fused_rnn::gather_rows(place, op, x, index, {outer, rows, width}, fill_absent, fill));
+      fused_rnn::gather_rows(executor, op, x, index, {outer, rows, width}, fill_absent, fill));
 }
 
 // scatterAddRows(dy, index, outer, rows, width, skip) → dx [outer, rows, width]
@@ -40,8 +40,8 @@ Napi::Value scatter_add_rows(Addon& addon, Args& args) {
   const int64_t n = index.length;
   args.expect(dy, outer * n * width);
   args.expect(index, n, DType::int32);
-  Place& place = addon.place_of({dy, index}, {});
-  return addon.wrap(fused_rnn::scatter_add_rows(place, dy, index, {outer, rows, width}, skip));
+  Executor& executor = addon.executor_of({dy, index}, {});
+  return addon.wrap(fused_rnn::scatter_add_rows(executor, dy, index, {outer, rows, width}, skip));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ Napi::Value linear(Addon& addon, Args& args) {
   args.expect(x, m * in);
   args.expect(w, out * in);
   args.expect(b, out);
-  return addon.wrap(fused_rnn::linear(addon.place_of({x, w, b}, {}), x, w, b, m, in, out));
+  return addon.wrap(fused_rnn::linear(addon.executor_of({x, w, b}, {}), x, w, b, m, in, out));
 }
 
 // linearBackward(dy, x | null, w | null, m, inputs, outputs, bias) → [dx, dw, db]; x is given when
@@ -28,8 +28,8 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   args.expect(dy, m * out);
   args.expect(x, m * in);
   args.expect(w, out * in);
-  Place& place = addon.place_of({dy, x, w}, {});
-  const auto [dx, dw, db] = fused_rnn::linear_backward(place, dy, x, w, m, in, out, bias);
+  Executor& executor = addon.executor_of({dy, x, w}, {});
+  const auto [dx, dw, db] = fused_rnn::linear_backward(executor, dy, x, w, m, in, out, bias);
   return addon.wrap_all({dx, dw, db});
 }
 

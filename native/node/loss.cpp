@@ -24,8 +24,8 @@ CrossEntropyCall read_cross_entropy(Args& args) {
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
-  Place& place = addon.place_of({call.logits, call.target}, {});
-  const auto [loss, lse] = fused_rnn::cross_entropy(place, call);
+  Executor& executor = addon.executor_of({call.logits, call.target}, {});
+  const auto [loss, lse] = fused_rnn::cross_entropy(executor, call);
   return addon.wrap_all({loss, lse});
 }
 
@@ -38,8 +38,8 @@ Napi::Value cross_entropy_backward(Addon& addon, Args& args) {
   const bool defer = args.boolean();
   args.expect(lse, call.shape.n);
   args.expect(dloss, call.losses());
-  Place& place = addon.place_of({call.logits, call.target, lse, dloss}, {});
-  return addon.wrap(fused_rnn::cross_entropy_backward(place, call, lse, dloss, defer));
+  Executor& executor = addon.executor_of({call.logits, call.target, lse, dloss}, {});
+  return addon.wrap(fused_rnn::cross_entropy_backward(executor, call, lse, dloss, defer));
 }
 
 struct PairLossCall {

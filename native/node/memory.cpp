@@ -13,7 +13,7 @@ Napi::Value upload(Addon& addon, Args& args) {
   if (!is_int && array.TypedArrayType() != napi_float32_array) {
     throw Napi::TypeError::New(args.env(), "internal: upload takes a Float32Array or Int32Array");
   }
-  Place& place = addon.place(args.integer());
+  Executor& executor = addon.executor(args.integer());
   const auto length = static_cast<int64_t>(array.ElementLength());
   const int64_t expected = args.size();
   if (length != expected) {
@@ -24,7 +24,7 @@ Napi::Value upload(Addon& addon, Args& args) {
   const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
                             : static_cast<void*>(array.As<Napi::Float32Array>().Data());
   const DType dtype = is_int ? DType::int32 : DType::float32;
-  return addon.wrap(fused_rnn::upload(place, from, length, dtype));
+  return addon.wrap(fused_rnn::upload(executor, from, length, dtype));
 }
 
 // clone(buffer) → a buffer of its own with the same values
@@ -80,7 +80,7 @@ Napi::Value set_young_collector(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
-// checkAvailable(fn, bytes): throws when there is no room for an array that script will make.
+// checkAvailable(fn, bytes): throws when there is no room for an array that JavaScript will make.
 Napi::Value check_available(Addon&, Args& args) {
   const std::string fn = args.text();
   host_check_available(fn.c_str(), static_cast<size_t>(args.size()));
@@ -98,8 +98,8 @@ Napi::Value read(Addon& addon, Args& args) {
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
-  Place& place = addon.place_of({buffer}, {});
-  return addon.when_done(args.env(), place, cost, {buffer}, array,
+  Executor& executor = addon.executor_of({buffer}, {});
+  return addon.when_done(args.env(), executor, cost, {buffer}, array,
                          [buffer, to] { copy_out(buffer, to); });
 }
 

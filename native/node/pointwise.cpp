@@ -11,7 +11,7 @@ namespace {
 Napi::Value fill(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const auto value = static_cast<float>(args.number());
-  Buffer out = Buffer::make(n, DType::float32, addon.place(args.integer()).device);
+  Buffer out = Buffer::make(n, DType::float32, addon.executor(args.integer()).device);
   addon.enqueue("fill", cost::elements(n), {}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.fill({out.f32(), n, value}, context);

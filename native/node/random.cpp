@@ -22,7 +22,7 @@ Fill read_fill(Args& args) {
 }
 
 void fill_random(Addon& addon, RandomKind kind, const Fill& fill, const Buffer& out) {
-  random_into(addon.place_of({}, {out}), out, kind, fill.a, fill.b, fill.stream);
+  random_into(addon.executor_of({}, {out}), out, kind, fill.a, fill.b, fill.stream);
 }
 
 // random(kind, length, a, b, seed, counter, device) → buffer
@@ -30,7 +30,7 @@ Napi::Value random(Addon& addon, Args& args) {
   const auto kind = static_cast<RandomKind>(args.size());
   const int64_t n = args.size();
   const Fill fill = read_fill(args);
-  Buffer out = Buffer::make(n, DType::float32, addon.place(args.integer()).device);
+  Buffer out = Buffer::make(n, DType::float32, addon.executor(args.integer()).device);
   fill_random(addon, kind, fill, out);
   return addon.wrap(out);
 }
@@ -63,7 +63,7 @@ Napi::Value dropout(Addon& addon, Args& args) {
   const auto p = static_cast<float>(args.number());
   const RandomStream stream = read_stream(args);
   args.expect(x, n);
-  return addon.wrap(fused_rnn::dropout(addon.place_of({x}, {}), x, p, stream));
+  return addon.wrap(fused_rnn::dropout(addon.executor_of({x}, {}), x, p, stream));
 }
 
 // sample(logits, rows, classes, temperature, topK, seed, counter) → int32 buffer
@@ -75,8 +75,8 @@ Napi::Value sample(Addon& addon, Args& args) {
   const int64_t top_k = args.size();
   const RandomStream stream = read_stream(args);
   args.expect(logits, n * classes);
-  Place& place = addon.place_of({logits}, {});
-  return addon.wrap(fused_rnn::sample(place, logits, n, classes, temperature, top_k, stream));
+  Executor& executor = addon.executor_of({logits}, {});
+  return addon.wrap(fused_rnn::sample(executor, logits, n, classes, temperature, top_k, stream));
 }
 
 // oneHot(indices, length, classes) → buffer, whose values are written when somebody reads them
@@ -85,7 +85,7 @@ Napi::Value one_hot(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const int64_t classes = args.size();
   args.expect(indices, n, DType::int32);
-  return addon.wrap(fused_rnn::one_hot(addon.place_of({indices}, {}), indices, classes));
+  return addon.wrap(fused_rnn::one_hot(addon.executor_of({indices}, {}), indices, classes));
 }
 
 }  // namespace

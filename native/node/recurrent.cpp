@@ -52,8 +52,8 @@ Napi::Value rnn_forward(Addon& addon, Args& args) {
   const bool keep = args.boolean();
   args.expect(h0, call.h_floats());
   args.expect(c0, call.c_floats());
-  Place& place = addon.place_of({call.x, h0, c0}, call.weights);
-  const RecurrentOutput out = recurrent_forward(place, call, h0, c0, keep);
+  Executor& executor = addon.executor_of({call.x, h0, c0}, call.weights);
+  const RecurrentOutput out = recurrent_forward(executor, call, h0, c0, keep);
   return addon.wrap_all({out.y, out.hn, out.cn, out.workspace});
 }
 
@@ -68,12 +68,12 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
   const Buffer dcn = args.optional_buffer();
   std::vector<bool> needed(3 + call.weights.size());
   for (size_t i = 0; i < needed.size(); ++i) needed[i] = args.boolean();
-  Place& place = addon.place_of({call.x, workspace, dy, dhn, dcn}, call.weights);
-  args.expect(workspace, place.backend.rnn_workspace_floats(call.shape));
+  Executor& executor = addon.executor_of({call.x, workspace, dy, dhn, dcn}, call.weights);
+  args.expect(workspace, executor.backend.rnn_workspace_floats(call.shape));
   args.expect(dy, call.y_floats());
   args.expect(dhn, call.h_floats());
   args.expect(dcn, call.c_floats());
-  return addon.wrap_all(recurrent_backward(place, call, workspace, dy, dhn, dcn, needed));
+  return addon.wrap_all(recurrent_backward(executor, call, workspace, dy, dhn, dcn, needed));
 }
 
 }  // namespace

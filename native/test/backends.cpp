@@ -14,7 +14,7 @@
 #include <optional>
 
 #include "core/denormals.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn::test {
 namespace {
@@ -82,7 +82,8 @@ std::string difference(const Case& one, const Outcome& expected, const Outcome& 
   return {};
 }
 
-// What changes in place is left alone once there is a fault, and no longer when it has been taken.
+// What changes in executor is left alone once there is a fault, and no longer when it has been
+// taken.
 std::string check_faults(Context& gpu) {
   Side side(cuda_backend(), gpu, 0);
   const std::vector<float> before = {1, 2, 3};

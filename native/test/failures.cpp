@@ -15,7 +15,7 @@
 #include "cuda/device/device.h"
 #include "cuda/device/graphs.h"
 #include "cuda_host/internal.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 #include "test/rnn_run.h"
 
 namespace fused_rnn::test {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 #include "test/backends.h"
 
 namespace fused_rnn::test {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/queue.h"
-#include "fused_rnn/backend.h"
+#include "ops/backend.h"
 
 namespace fused_rnn {
 namespace {
@@ -78,7 +78,7 @@ Buffer zero() {
   return buffer;
 }
 
-// What a script does: operations behind each other, small ones at once where nothing is before
+// What a program does: operations behind each other, small ones at once where nothing is before
 // them, a wait for room now and then.
 bool queue_works(int seed) {
   Queue queue(1 + seed % 3);
@@ -101,9 +101,9 @@ bool queue_works(int seed) {
 
 void queues_side_by_side() {
   std::atomic<int> right{0};
-  std::vector<std::thread> scripts;
-  for (int i = 0; i < 3; ++i) scripts.emplace_back([&, i] { right += queue_works(i) ? 1 : 0; });
-  for (auto& script : scripts) script.join();
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) callers.emplace_back([&, i] { right += queue_works(i) ? 1 : 0; });
+  for (auto& caller : callers) caller.join();
   expect(right == 3, "three environments at once");
 }
 

@@ -1,7 +1,7 @@
 /** Batches of text: windows of tokens with the same windows one token later as targets. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
-import { int32s } from '../script_memory.js'
+import { int32s } from '../js_memory.js'
 import type { Tensor } from '../tensor.js'
 import { EpochBatches, type Part, share, WHOLE } from './epochs.js'
 import { drawSeed, permutation, uniformInteger } from './shuffle.js'

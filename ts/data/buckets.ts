@@ -1,8 +1,8 @@
 /** Batches of sentences of about the same length. */
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
+import { int32s } from '../js_memory.js'
 import { checkIgnoreIndex } from '../ops/loss.js'
-import { int32s } from '../script_memory.js'
 import type { Batch } from './batches.js'
 import { EpochBatches, type Part, share, WHOLE } from './epochs.js'
 import { drawSeed, permutation } from './shuffle.js'

@@ -1,6 +1,7 @@
 /** Orders that depend on a seed and an epoch, the same on every machine. */
+
+import { int32s } from '../js_memory.js'
 import { nextRandom } from '../random.js'
-import { int32s } from '../script_memory.js'
 
 /** Whole numbers in [0, 2^32): Chris Doty-Humphrey's sfc32, started from the seed and the stream. */
 function generator(seed: number, stream: number): () => number {

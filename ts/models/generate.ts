@@ -9,10 +9,10 @@ import {
   typeError,
 } from '../errors.js'
 import { tensor } from '../factories.js'
+import { int32s } from '../js_memory.js'
 import { sample } from '../nn/functional.js'
 import { evalMode } from '../nn/module.js'
 import { nextRandom, type RandomState, randomState, setRandomState } from '../random.js'
-import { int32s } from '../script_memory.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
 

@@ -12,9 +12,9 @@ import {
   typeError,
 } from '../errors.js'
 import { full } from '../factories.js'
+import { int32s } from '../js_memory.js'
 import { gatherOfPairs, gatherRows } from '../ops/gather.js'
 import { cat } from '../ops/shape.js'
-import { int32s } from '../script_memory.js'
 import { checkShape, Tensor } from '../tensor.js'
 import { indexTensor, PackedSequence, Packing } from './packed_sequence.js'
 

@@ -6,7 +6,7 @@ import { Memory } from '../memory.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
 
-/** CellKind in native/include/fused_rnn/ops.h. */
+/** CellKind in native/ops/ops.h. */
 export const CellKind = { rnnTanh: 0, rnnRelu: 1, gru: 2, lstm: 3, layerNormLstm: 4 } as const
 
 /** Gates per unit: rows of a weight over hidden size. */
@@ -76,7 +76,7 @@ export interface RecurrentResult {
 }
 
 /**
- * Runs the stack; see RnnForwardArgs in native/include/fused_rnn/ops.h for the layout.
+ * Runs the stack; see RnnForwardArgs in native/ops/ops.h for the layout.
  * @param x `[rows, I]`, the rows of all steps one after the other
  * @param h0 `[L*D, N, P]` or null for zeros
  * @param c0 `[L*D, N, H]` or null

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "cuda/device/runtime.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn::cuda {
 

@@ -4,7 +4,7 @@
 #include <stdexcept>
 
 #include "cuda/device/device.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn {
 namespace cuda {

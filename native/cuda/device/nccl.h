@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cuda/device/nccl_api.h"
-#include "fused_rnn/collective.h"
+#include "ops/collective.h"
 
 namespace fused_rnn::cuda {
 

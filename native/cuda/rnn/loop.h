@@ -9,7 +9,7 @@
 #include "cells/norm.h"
 #include "cuda/device/device.h"
 #include "cuda/device/graphs.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn::cuda {
 

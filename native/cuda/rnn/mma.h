@@ -11,7 +11,7 @@
 #include <cstdint>
 
 #include "cuda/rnn/handoff.h"
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 namespace fused_rnn::cuda {
 

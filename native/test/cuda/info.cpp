@@ -2,7 +2,7 @@
 // native/cuda, as it was linked, loads on a machine without a driver.
 #include <cstdio>
 
-#include "fused_rnn/cuda.h"
+#include "ops/cuda.h"
 
 int main() {
   const fused_rnn::CudaInfo& info = fused_rnn::cuda_info();

@@ -7,11 +7,11 @@
 #include <algorithm>
 
 #include "cells/cells.h"
-#include "cpu/rnn_parts.h"
-#include "cpu/rnn_plan.h"
-#include "cpu/rnn_team.h"
+#include "cpu/rnn/threads.h"
+#include "cpu/rnn/workspace.h"
 #include "cpu/tile.h"
 #include "cpu/transpose.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
@@ -30,7 +30,7 @@ class StepGrads {
     constexpr int64_t kFewestRows = 32;                   // sums are read and written for each step
     const int64_t bytes =
         Cell::kGates * s.hidden * (s.out() + inputs) * static_cast<int64_t>(sizeof(float));
-    return !Cell::kNorms && s.proj == 0 && s.directions == 1 && grid.members == 1 &&
+    return !Cell::kNorms && s.proj == 0 && s.directions == 1 && grid.threads == 1 &&
            bytes <= kWeightBytes && s.rows / s.steps / grid.slices >= kFewestRows;
   }
 

@@ -10,12 +10,12 @@
 #include "core/queue.h"
 #include "core/storage.h"
 #include "engine/cost.h"
-#include "fused_rnn/backend.h"
+#include "ops/backend.h"
 
 namespace fused_rnn {
 
-struct Place {
-  Place(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
+struct Executor {
+  Executor(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
       : backend(backend), device(device), queue(threads, std::move(device)) {}
 
   const Backend& backend;
@@ -43,8 +43,8 @@ struct Place {
 // All cores; where a launcher has started several processes on this machine, a share of them.
 int default_threads();
 
-// A copy of values of the host, where the place's device is.
-Buffer upload(Place& place, const void* from, int64_t length, DType dtype);
+// A copy of values of the host, where the executor's device is.
+Buffer upload(Executor& executor, const void* from, int64_t length, DType dtype);
 
 // For the thread that the queue's jobs run on, or when it is idle: the queue's first error since
 // the last report, or the one that poisoned one of `reads`, or that of work(), which is called if

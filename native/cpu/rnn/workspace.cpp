@@ -1,4 +1,4 @@
-#include "cpu/rnn_plan.h"
+#include "cpu/rnn/workspace.h"
 
 #include "cells/cells.h"
 

@@ -7,10 +7,10 @@
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/one_hot_rows.h"
-#include "cpu/rnn_norms.h"
-#include "cpu/rnn_parts.h"
-#include "cpu/rnn_plan.h"
-#include "cpu/rnn_team.h"
+#include "cpu/rnn/layer_norm.h"
+#include "cpu/rnn/threads.h"
+#include "cpu/rnn/workspace.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 

@@ -1,9 +1,9 @@
 // How the threads share the time loop of a recurrent layer, and its packed recurrent weights.
 //
 // Each direction has a grid of tasks: slices of the batch, each of which walks through time without
-// waiting for the others, and within a slice members that share out the columns of every step's
-// product and meet at a barrier after it. Slices cost nothing per step, but each core reads all
-// recurrent weights; members divide the weights among the cores' caches.
+// waiting for the others, and for each slice a group of threads that share out the columns of every
+// step's product and meet at a barrier after it. Slices cost nothing per step, but each core reads
+// all recurrent weights; the threads of a group divide the weights among the cores' caches.
 #pragma once
 
 #include <algorithm>
@@ -11,18 +11,18 @@
 #include <vector>
 
 #include "core/context.h"
-#include "cpu/rnn_plan.h"
+#include "cpu/rnn/workspace.h"
 #include "cpu/tile.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
-// Where the members of a slice wait for each other.
+// Where the threads of a slice wait for each other.
 class Barrier {
  public:
-  void wait(int members, const Context& context) {
-    if (members == 1) return;
+  void wait(int threads, const Context& context) {
+    if (threads == 1) return;
     const int round = round_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members) {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
       arrived_.store(0, std::memory_order_relaxed);
       round_.store(round + 1, std::memory_order_release);
       return;
@@ -46,18 +46,18 @@ using Barriers = std::vector<Barrier>;
 
 struct RnnGrid {
   int slices;   // of the batch
-  int members;  // of each slice
+  int threads;  // of each slice
   int vectors;  // width of the panels of the recurrent weights
 
-  int per_direction() const { return slices * members; }
+  int per_direction() const { return slices * threads; }
 };
 
-inline RnnGrid rnn_grid(const RnnShape& s, int gates, int threads) {
+inline RnnGrid rnn_grid(const RnnShape& s, int gates, int pool_threads) {
   constexpr double kWorthAThread = 1 << 18;
   const double products = static_cast<double>(s.rows) * static_cast<double>(gates * s.hidden) *
                           static_cast<double>(s.out());
   const auto by_work = static_cast<int64_t>(products / kWorthAThread) + 1;
-  const int64_t free = std::max<int64_t>(threads / s.directions, 1);
+  const int64_t free = std::max<int64_t>(pool_threads / s.directions, 1);
   const int64_t parts = std::min(by_work, free);
   // A slice is worth it while its rows fill tiles, and its weights come from a cache of the core.
   constexpr int64_t kCacheBytes = int64_t{3} << 19;
@@ -67,14 +67,14 @@ inline RnnGrid rnn_grid(const RnnShape& s, int gates, int threads) {
   while (slices > 1 && parts % slices != 0) --slices;
   slices = std::max<int64_t>(slices, 1);
   const int64_t columns = std::min(s.hidden, s.out());
-  const int64_t members =
+  const int64_t threads =
       std::clamp<int64_t>(parts / slices, 1, std::max<int64_t>(columns / kLanes, 1));
-  RnnGrid grid{static_cast<int>(slices), static_cast<int>(members), kMaxVectors};
-  grid.vectors = best_vectors(s.hidden / members, average / slices);
-  // Panels that divide evenly among the members.
+  RnnGrid grid{static_cast<int>(slices), static_cast<int>(threads), kMaxVectors};
+  grid.vectors = best_vectors(s.hidden / threads, average / slices);
+  // Panels that divide evenly among the threads.
   const auto most_columns = [&](int vectors) {
     const int64_t width = vectors * kLanes, panels = (s.hidden + width - 1) / width;
-    return (panels + members - 1) / members * width;
+    return (panels + threads - 1) / threads * width;
   };
   if (grid.vectors > 1 && most_columns(grid.vectors - 1) * 21 < most_columns(grid.vectors) * 20) {
     --grid.vectors;
@@ -88,12 +88,12 @@ inline int64_t rows_at_once(int64_t weight_bytes) {
   return weight_bytes <= (int64_t{192} << 10) ? 48 : INT64_MAX;
 }
 
-// A member's share of `count` panels.
+// A thread's share of `count` panels.
 struct PanelRange {
   int64_t begin, end;
 };
-inline PanelRange share_of(int64_t count, int member, int members) {
-  return {count * member / members, count * (member + 1) / members};
+inline PanelRange share_of(int64_t count, int thread, int threads) {
+  return {count * thread / threads, count * (thread + 1) / threads};
 }
 
 FUSED_RNN_KERNELS_END

@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "fused_rnn/ops_tensor.h"
-#include "fused_rnn/ops_training.h"
+#include "ops/ops_tensor.h"
+#include "ops/ops_training.h"
 
 namespace fused_rnn {
 

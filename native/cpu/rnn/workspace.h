@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn {
 
@@ -21,7 +21,7 @@ constexpr int kMomentsFloats = 6;  // of a row: RowMoments in cells/norm.h
 // The saved arrays of one layer and direction. Rows are those of the packed input.
 struct RnnStackSaved {
   float* gates;   // [rows, B*H], gate_row() apart: pre-activations, then activations, then, but for
-                  // rnn_step_grads.h's layers, their gradients
+                  // step_grads.h's layers, their gradients
   float* h_prev;  // [rows, P]: the state each row started from
   float* c_prev;  // [rows, H], cells with a cell state
   float* u;       // [rows, H], with projection: h before it is projected

@@ -1,4 +1,4 @@
-#include "engine/place.h"
+#include "engine/executor.h"
 
 #include <algorithm>
 #include <cstring>
@@ -15,15 +15,16 @@ int default_threads() {
   return std::max(1, cores / distributed::local_processes());
 }
 
-Buffer upload(Place& place, const void* from, int64_t length, DType dtype) {
+Buffer upload(Executor& executor, const void* from, int64_t length, DType dtype) {
   const Buffer values = Buffer::make(length, dtype);
   const size_t bytes = values.storage->bytes();
   if (bytes > 0) std::memcpy(values.raw(), from, bytes);
-  if (place.device == nullptr) return values;
-  const Buffer out = Buffer::make(length, dtype, place.device);
-  place.enqueue("upload", cost::elements(length), {}, {out}, [=](const Backend&, Context& context) {
-    context.device->upload(out.raw(), values.raw(), bytes);
-  });
+  if (executor.device == nullptr) return values;
+  const Buffer out = Buffer::make(length, dtype, executor.device);
+  executor.enqueue("upload", cost::elements(length), {}, {out},
+                   [=](const Backend&, Context& context) {
+                     context.device->upload(out.raw(), values.raw(), bytes);
+                   });
   return out;
 }
 

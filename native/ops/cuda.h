@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "core/device.h"
-#include "fused_rnn/backend.h"
-#include "fused_rnn/collective.h"
+#include "ops/backend.h"
+#include "ops/collective.h"
 
 namespace fused_rnn {
 

@@ -1,4 +1,4 @@
-/** Arrays of script, which may be as large as tensors and are filled at the call. */
+/** Arrays of JavaScript, which may be as large as tensors and are filled at the call. */
 import { binding } from './binding.js'
 import { rangeError } from './errors.js'
 

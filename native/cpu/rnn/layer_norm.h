@@ -1,14 +1,15 @@
 // The steps of cells with layer norms (Cell::kNorms): what they do between a step's product and the
-// next one's. The members of a team have a share of the units each, and add up their parts of every
-// row's sums at a barrier; a member alone goes through all of it row by row, in the nearest cache.
+// next one's. The threads of a group have a share of the units each, and add up their parts of
+// every row's sums at a barrier; a thread alone goes through all of it row by row, in the nearest
+// cache.
 #pragma once
 
 #include <cmath>
 
 #include "cells/cells.h"
-#include "cpu/rnn_parts.h"
-#include "cpu/rnn_plan.h"
-#include "cpu/rnn_team.h"
+#include "cpu/rnn/threads.h"
+#include "cpu/rnn/workspace.h"
+#include "cpu/vector.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
@@ -71,53 +72,53 @@ void input_moments(float* product, int64_t ld, int64_t columns, int64_t rows,
   });
 }
 
-// ---- The team -----------------------------------------------------------------------------------
+// ---- Sums of a group of threads -----------------------------------------------------------------
 
 struct Units {
   int64_t begin, count;
 };
 
-// The members of a slice, and their parts of the sums over its rows.
-struct NormTeam {
+// The threads of a slice, and their parts of the sums over its rows.
+struct RowSums {
   static constexpr int64_t kSums = 6;  // of one row
 
-  int member;
-  int members;
+  int thread;
+  int threads;
   int64_t hidden;
   int64_t width;   // of a panel of units
   int64_t panels;  // of all units
   int64_t batch;
-  float* sums;  // [members, N, kSums]
+  float* parts;  // [threads, N, kSums]
 
   Units units(int m) const {
-    const PanelRange share = share_of(panels, m, members);
+    const PanelRange share = share_of(panels, m, threads);
     const int64_t begin = std::min(share.begin * width, hidden);
     return {begin, std::min(share.end * width, hidden) - begin};
   }
   // So many rows go from barrier to barrier.
-  int64_t at_once(int64_t rows) const { return members == 1 ? 1 : std::max<int64_t>(rows, 1); }
+  int64_t at_once(int64_t rows) const { return threads == 1 ? 1 : std::max<int64_t>(rows, 1); }
 
-  float* own(int64_t n) const { return sums + (member * batch + n) * kSums; }
+  float* own(int64_t n) const { return parts + (thread * batch + n) * kSums; }
   // The sum over the row of sequence n, of one of the kSums.
   float total(int64_t n, int64_t which) const {
     float sum = 0;
-    for (int m = 0; m < members; ++m) sum += sums[(m * batch + n) * kSums + which];
+    for (int m = 0; m < threads; ++m) sum += parts[(m * batch + n) * kSums + which];
     return sum;
   }
 
-  // Of `blocks` blocks of the row, whose spreads the members have put down at `which`.
+  // Of `blocks` blocks of the row, whose spreads the threads have put down at `which`.
   void put(int64_t n, int64_t which, const Spread& spread) const {
     own(n)[which] = spread.mean;
     own(n)[which + 1] = spread.squares;
   }
   Moments moments(int64_t n, int64_t which, int blocks) const {
     Spread all{blocks * hidden, 0, 0};
-    for (int m = 0; m < members; ++m) {
-      all.mean += sums[(m * batch + n) * kSums + which] * static_cast<float>(units(m).count);
+    for (int m = 0; m < threads; ++m) {
+      all.mean += parts[(m * batch + n) * kSums + which] * static_cast<float>(units(m).count);
     }
     all.mean /= static_cast<float>(hidden);
-    for (int m = 0; m < members; ++m) {
-      const float* part = sums + (m * batch + n) * kSums + which;
+    for (int m = 0; m < threads; ++m) {
+      const float* part = parts + (m * batch + n) * kSums + which;
       const float off = part[0] - all.mean;
       all.squares += part[1] + static_cast<float>(blocks * units(m).count) * off * off;
     }
@@ -175,21 +176,21 @@ struct CellRow {
 
 // All rows [0, count) of a step after its product; row(r) is the row of sequence first + r.
 template <class Cell, class Row>
-void norm_forward(const NormTeam& team, const NormWeights& w, int64_t first, int64_t count, Row row,
+void norm_forward(const RowSums& sums, const NormWeights& w, int64_t first, int64_t count, Row row,
                   Barrier& barrier, const Context& context) {
-  const Units own = team.units(team.member);
-  const int64_t hidden = team.hidden, at_once = team.at_once(count);
+  const Units own = sums.units(sums.thread);
+  const int64_t hidden = sums.hidden, at_once = sums.at_once(count);
   for (int64_t begin = 0; begin < count; begin += at_once) {
     const int64_t end = std::min(begin + at_once, count);
     for (int64_t r = begin; r < end; ++r) {
-      team.put(first + r, 0, spread_of(row(r).gates + own.begin, hidden, Cell::kGates, own.count));
+      sums.put(first + r, 0, spread_of(row(r).gates + own.begin, hidden, Cell::kGates, own.count));
     }
-    barrier.wait(team.members, context);
+    barrier.wait(sums.threads, context);
     for (int64_t r = begin; r < end; ++r) {
       const CellRow at = row(r);
       RowMoments m = *at.moments;
-      m.hidden = team.moments(first + r, 0, Cell::kGates);
-      if (team.member == 0) at.moments->hidden = m.hidden;
+      m.hidden = sums.moments(first + r, 0, Cell::kGates);
+      if (sums.thread == 0) at.moments->hidden = m.hidden;
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         const int64_t j = own.begin + i;
         Vec s[Cell::kGates], c;
@@ -198,13 +199,13 @@ void norm_forward(const NormTeam& team, const NormWeights& w, int64_t first, int
         write(at.c + j, c);
         write(at.h + j, s[Cell::kGates - 1]);  // o, for what follows
       });
-      team.put(first + r, 2, spread_of(at.c + own.begin, 0, 1, own.count));
+      sums.put(first + r, 2, spread_of(at.c + own.begin, 0, 1, own.count));
     }
-    barrier.wait(team.members, context);
+    barrier.wait(sums.threads, context);
     for (int64_t r = begin; r < end; ++r) {
       const CellRow at = row(r);
-      const Moments m = team.moments(first + r, 2, 1);
-      if (team.member == 0) at.moments->c = m;
+      const Moments m = sums.moments(first + r, 2, 1);
+      if (sums.thread == 0) at.moments->c = m;
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         const int64_t j = own.begin + i;
         const Vec norm = m.normalise(read(at.c + j)) * read(w.g_c + j) + read(w.shift_c + j);
@@ -240,12 +241,12 @@ struct NormRowBackward {
 
 // `scratch`: [rows that go together, G*H], for the slice.
 template <class Cell, class Row>
-void norm_backward(const NormTeam& team, const NormWeights& w, const NormGrads& grads,
+void norm_backward(const RowSums& sums, const NormWeights& w, const NormGrads& grads,
                    float* scratch, int64_t first, int64_t count, Row row, Barrier& barrier,
                    const Context& context) {
   constexpr int G = Cell::kGates;
-  const Units own = team.units(team.member);
-  const int64_t hidden = team.hidden, at_once = team.at_once(count);
+  const Units own = sums.units(sums.thread);
+  const int64_t hidden = sums.hidden, at_once = sums.at_once(count);
   const float per_unit = 1 / static_cast<float>(hidden);
   const auto add = [](auto read, auto write, float* to, Vec v) { write(to, read(to) + v); };
   for (int64_t begin = 0; begin < count; begin += at_once) {
@@ -270,18 +271,18 @@ void norm_backward(const NormTeam& team, const NormWeights& w, const NormGrads& 
         write(at.dh + j, dnorm);
         for (int g = 0; g < G; ++g) write(kept + g * hidden + j, s[g]);
       });
-      team.own(first + r)[0] = sum_lanes(sum);
-      team.own(first + r)[1] = sum_lanes(product_sum);
+      sums.own(first + r)[0] = sum_lanes(sum);
+      sums.own(first + r)[1] = sum_lanes(product_sum);
     }
-    barrier.wait(team.members, context);
+    barrier.wait(sums.threads, context);
     // From c to the pre-activations.
     for (int64_t r = begin; r < end; ++r) {
       const NormRowBackward at = row(r);
       const RowMoments& m = at.moments;
       float* kept = scratch + (r - begin) * G * hidden;
-      const float mean = team.total(first + r, 0) * per_unit;
-      const float product_mean = team.total(first + r, 1) * per_unit;
-      Vec sums[4] = {};
+      const float mean = sums.total(first + r, 0) * per_unit;
+      const float product_mean = sums.total(first + r, 1) * per_unit;
+      Vec totals[4] = {};
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         const int64_t j = own.begin + i;
         const Vec c_prev = read(at.c_prev + j);
@@ -300,22 +301,22 @@ void norm_backward(const NormTeam& team, const NormWeights& w, const NormGrads& 
           add(read, write, grads.g_ih + k, s[g] * x);
           write(kept + k, s[g]);
           const Vec dh = s[g] * read(w.g_hh + k), dx = s[g] * read(w.g_ih + k);
-          sums[0] += dh;
-          sums[1] += dh * h;
-          sums[2] += dx;
-          sums[3] += dx * x;
+          totals[0] += dh;
+          totals[1] += dh * h;
+          totals[2] += dx;
+          totals[3] += dx * x;
         }
       });
-      for (int i = 0; i < 4; ++i) team.own(first + r)[2 + i] = sum_lanes(sums[i]);
+      for (int i = 0; i < 4; ++i) sums.own(first + r)[2 + i] = sum_lanes(totals[i]);
     }
-    barrier.wait(team.members, context);
+    barrier.wait(sums.threads, context);
     // From the normalised products to the products.
     for (int64_t r = begin; r < end; ++r) {
       const NormRowBackward at = row(r);
       const RowMoments& m = at.moments;
       const float* kept = scratch + (r - begin) * G * hidden;
       float means[4];
-      for (int i = 0; i < 4; ++i) means[i] = team.total(first + r, 2 + i) * per_unit / G;
+      for (int i = 0; i < 4; ++i) means[i] = sums.total(first + r, 2 + i) * per_unit / G;
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         for (int g = 0; g < G; ++g) {
           const int64_t k = g * hidden + own.begin + i;

@@ -6,14 +6,14 @@
 #include <vector>
 
 #include "core/context.h"
-#include "fused_rnn/ops.h"
+#include "ops/ops.h"
 
 namespace fused_rnn {
 
 struct Backend {
   const char* name;
 #define OP(op, Args) void (*op)(const Args&, Context&);
-#include "fused_rnn/ops.def"
+#include "ops/ops.def"
 #undef OP
   // Floats that rnn_forward saves for rnn_backward.
   int64_t (*rnn_workspace_floats)(const RnnShape& shape);

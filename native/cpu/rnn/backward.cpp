@@ -3,19 +3,18 @@
 // Per layer, from the last: (1) the time loop in reverse turns the saved activations into gradients
 // of the pre-activations, each thread with its slice of the batch and direction; (2) the gradients
 // of the weights, the biases and the layer's input are one product (or column sum) each over all
-// time steps. Of small layers under a wide batch they are added up in the loop (rnn_step_grads.h).
+// time steps. Of small layers under a wide batch they are added up in the loop (step_grads.h).
 #include <optional>
 
 #include "cells/cells.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
-#include "cpu/one_hot_rows.h"
-#include "cpu/reduce.h"
-#include "cpu/rnn_norms.h"
-#include "cpu/rnn_parts.h"
-#include "cpu/rnn_plan.h"
-#include "cpu/rnn_step_grads.h"
-#include "cpu/rnn_team.h"
+#include "cpu/rnn/dropout.h"
+#include "cpu/rnn/layer_norm.h"
+#include "cpu/rnn/step_grads.h"
+#include "cpu/rnn/threads.h"
+#include "cpu/rnn/weight_grads.h"
+#include "cpu/rnn/workspace.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
@@ -38,7 +37,7 @@ void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float*
   each_vector(count, units);
 }
 
-// One layer and direction, for one slice of the batch and one member's share of the columns, over
+// One layer and direction, for one slice of the batch and one thread's share of the columns, over
 // all steps.
 //
 // A step's gradient of h(t) comes from the gates of the step that followed: block by block of
@@ -58,11 +57,11 @@ struct BackwardLoop {
   float* du;         // [N, H], with projection: of one step's h before it is projected
   bool reverse;
   bool needs_dh0;
-  int member;
-  int members;
+  int thread;
+  int threads;
   Barrier& barrier;
   const NormWeights* norms;           // cells with norms
-  float* norm_sums;                   // their NormTeam's
+  float* norm_sums;                   // their RowSums's
   float* norm_scratch;                // [N, G*H]
   float* norm_grads;                  // of this slice, NormGrads
   const StepGrads<Cell>* step_grads;  // or null
@@ -106,18 +105,18 @@ struct BackwardLoop {
                         few + 2 * few_floats);
         if (t % StepGrads<Cell>::kSteps == 0) step_grads->flush(slice_index);
       }
-      barrier.wait(members, context);
+      barrier.wait(threads, context);
       before = now;
       if (i + 1 < s.steps) row += reverse ? s.batch_sizes[t] : -int64_t{s.batch_sizes[t - 1]};
     }
     if (!needs_dh0) return;
-    const PanelRange share = share_of(hidden.count(), member, members);
+    const PanelRange share = share_of(hidden.count(), thread, threads);
     for (int64_t panel = share.begin; panel < share.end; ++panel) multiply(slice, before, panel);
   }
 
   void step(const BatchSlice& slice, const Step& before, const Step& now, Context& context) const {
     const int64_t p = s.out();
-    const PanelRange share = share_of(hidden.count(), member, members);
+    const PanelRange share = share_of(hidden.count(), thread, threads);
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t column = panel * hidden.width(), count = hidden.columns(panel);
       multiply(slice, before, panel);
@@ -142,8 +141,8 @@ struct BackwardLoop {
       if constexpr (Cell::kNorms) normed(slice, before, now, hidden, dh, context);
       return;
     }
-    barrier.wait(members, context);
-    const PanelRange units = share_of(projection.count(), member, members);
+    barrier.wait(threads, context);
+    const PanelRange units = share_of(projection.count(), thread, threads);
     for (int64_t panel = units.begin; panel < units.end; ++panel) {
       const int64_t unit = panel * projection.width();
       multiply_panel(projection, panel, now.active, {dh_total + now.row * p, p},
@@ -170,12 +169,12 @@ struct BackwardLoop {
     copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
   }
 
-  // The cells with norms of this member's units, whose panels are those of `shared`.
+  // The cells with norms of this thread's units, whose panels are those of `shared`.
   void normed(const BatchSlice& slice, const Step& before, const Step& now, const Panels& shared,
               float* gradient, const Context& context) const {
     const int64_t h = s.hidden, g = Cell::kGates;
-    const NormTeam team{member, members, h, shared.width(), shared.count(), s.batch, norm_sums};
-    const Units own = team.units(member);
+    const RowSums sums{thread, threads, h, shared.width(), shared.count(), s.batch, norm_sums};
+    const Units own = sums.units(thread);
     for (int64_t r = 0; r < now.active; ++r) {
       start_c(r, before, (slice.begin + r) * h + own.begin, own.count);
     }
@@ -184,7 +183,7 @@ struct BackwardLoop {
       return {saved.gates + row * gate_row(Cell::kBlocks, h), row_moments(saved, row),
               saved.c_prev + row * h, gradient + at, dc + at};
     };
-    norm_backward<Cell>(team, *norms, NormGrads(norm_grads, g, h),
+    norm_backward<Cell>(sums, *norms, NormGrads(norm_grads, g, h),
                         norm_scratch + slice.begin * g * h, slice.begin, now.active, row_of,
                         barrier, context);
   }
@@ -234,85 +233,6 @@ class BackwardWeights {
 };
 
 template <class Cell>
-void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
-                      const RnnInput& x, int64_t inputs, const float* dh_total, Context& context) {
-  const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
-  const float* dgates_x = saved.gates + Cell::kInputBlock * h;
-  if (g.dw_ih != nullptr && x.index != nullptr) {
-    sum_into_columns(dgates_x, width, Cell::kGates * h, inputs, x.index, s.rows, g.dw_ih, context);
-  } else if (g.dw_ih != nullptr) {
-    gemm({.trans_a = Trans::yes,
-          .m = Cell::kGates * h,
-          .n = inputs,
-          .k = s.rows,
-          .a = dgates_x,
-          .lda = width,
-          .b = x.values,
-          .ldb = inputs,
-          .c = g.dw_ih,
-          .ldc = inputs},
-         context);
-  }
-  if (g.dw_hh != nullptr) {
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      gemm({.trans_a = Trans::yes,
-            .m = run.count * h,
-            .n = p,
-            .k = s.rows,
-            .a = saved.gates + run.block * h,
-            .lda = width,
-            .b = saved.h_prev,
-            .ldb = p,
-            .c = g.dw_hh + run.gate * h * p,
-            .ldc = p},
-           context);
-    }
-  }
-  if (g.dw_hr != nullptr) {
-    gemm({.trans_a = Trans::yes,
-          .m = p,
-          .n = h,
-          .k = s.rows,
-          .a = dh_total,
-          .lda = p,
-          .b = saved.u,
-          .ldb = h,
-          .c = g.dw_hr,
-          .ldc = h},
-         context);
-  }
-  if (Cell::kNorms || (g.db_ih == nullptr && g.db_hh == nullptr)) return;
-  Scratch sums(Cell::kBlocks * h);
-  column_sum(saved.gates, 1, s.rows, Cell::kBlocks * h, width, 1, sums.data(), context);
-  if (g.db_ih != nullptr) {
-    copy_floats(g.db_ih, sums.data() + Cell::kInputBlock * h, Cell::kGates * h);
-  }
-  if (g.db_hh != nullptr) {
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      copy_floats(g.db_hh + run.gate * h, sums.data() + run.block * h, run.count * h);
-    }
-  }
-}
-
-// From what the slices have added up.
-void norm_gradients(const RnnWeightGrads& g, const float* slices, int64_t count, int64_t gates,
-                    int64_t hidden, Context& context) {
-  const int64_t floats = NormGrads::floats(gates, hidden), n = gates * hidden;
-  Scratch sums(floats);
-  column_sum(slices, 1, count, floats, floats, 1, sums.data(), context);
-  const NormGrads sum(sums.data(), gates, hidden);
-  const auto copy = [](float* to, const float* from, int64_t floats) {
-    if (to != nullptr) copy_floats(to, from, floats);
-  };
-  copy(g.db_ih, sum.shift, n);
-  copy(g.db_hh, sum.shift, n);
-  copy(g.db_c, sum.shift_c, hidden);
-  copy(g.dg_ih, sum.g_ih, n);
-  copy(g.dg_hh, sum.g_hh, n);
-  copy(g.dg_c, sum.g_c, hidden);
-}
-
-template <class Cell>
 void backward(const RnnBackwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
   const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
@@ -325,7 +245,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
-  const int64_t norm_sums_floats = Cell::kNorms ? NormTeam::kSums * grid.members * s.batch : 0;
+  const int64_t norm_sums_floats = Cell::kNorms ? RowSums::kSums * grid.threads * s.batch : 0;
   const int64_t norm_floats = Cell::kNorms ? NormGrads::floats(Cell::kGates, h) : 0;
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_sums_floats, 1));
   Scratch norm_scratch(Cell::kNorms ? s.directions * s.batch * Cell::kGates * h : 1);
@@ -348,7 +268,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
     copy_or_zero(norm_grads.data(), nullptr, s.directions * grid.slices * norm_floats);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
-      const int slice = task % grid.per_direction() / grid.members;
+      const int slice = task % grid.per_direction() / grid.threads;
       const BackwardLoop<Cell> loop{
           .s = s,
           .hidden = weights[d]->hidden,
@@ -363,13 +283,13 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .du = du.data() + (projected ? d * s.batch * h : 0),
           .reverse = d == 1,
           .needs_dh0 = args.dh0 != nullptr,
-          .member = task % grid.members,
-          .members = grid.members,
-          .barrier = barriers[task / grid.members],
+          .thread = task % grid.threads,
+          .threads = grid.threads,
+          .barrier = barriers[task / grid.threads],
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
           .norm_sums = norm_sums.data() + d * norm_sums_floats,
           .norm_scratch = norm_scratch.data() + (Cell::kNorms ? d * s.batch * Cell::kGates * h : 0),
-          .norm_grads = norm_grads.data() + task / grid.members * norm_floats,
+          .norm_grads = norm_grads.data() + task / grid.threads * norm_floats,
           .step_grads = step_grads ? &*step_grads : nullptr,
           .slice_index = slice};
       loop.run(batch_slice(s, slice, grid.slices), context);

@@ -2,17 +2,17 @@
 //
 // Per layer: (1) one product W_ih x for all time steps, or a row lookup where x is one-hot, (2) the
 // time loop, in which each step's product h(t-1) W_hh^T and the gates behind it go block by block
-// of units, while the block is in the cache (how the threads share it: rnn_team.h), (3) dropout on
+// of units, while the block is in the cache (how the threads share it: threads.h), (3) dropout on
 // what goes to the next layer.
 #include <optional>
 
 #include "cells/cells.h"
 #include "cpu/isa.h"
-#include "cpu/rnn_forward_weights.h"
-#include "cpu/rnn_norms.h"
-#include "cpu/rnn_parts.h"
-#include "cpu/rnn_plan.h"
-#include "cpu/rnn_team.h"
+#include "cpu/rnn/dropout.h"
+#include "cpu/rnn/forward_weights.h"
+#include "cpu/rnn/layer_norm.h"
+#include "cpu/rnn/threads.h"
+#include "cpu/rnn/workspace.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
@@ -33,7 +33,7 @@ void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, 
   each_vector(count, units);
 }
 
-// One layer and direction, for one slice of the batch and one member's share of the units, over all
+// One layer and direction, for one slice of the batch and one thread's share of the units, over all
 // steps.
 template <class Cell>
 struct ForwardLoop {
@@ -51,17 +51,17 @@ struct ForwardLoop {
   float* hn;        // [N, P]
   float* cn;        // [N, H]
   bool reverse;
-  int member;
-  int members;
+  int thread;
+  int threads;
   Barrier& barrier;
   const NormWeights* norms;  // cells with norms
-  float* norm_sums;          // and their NormTeam's
+  float* norm_sums;          // and their RowSums's
 
   void run(const BatchSlice& slice, Context& context) const {
     int64_t first_row = reverse ? s.rows - s.batch_sizes[s.steps - 1] : 0;
     const int64_t first = reverse ? s.steps - 1 : 0;
     start(slice, first_row, 0, slice.count(s.batch_sizes[first]));
-    barrier.wait(members, context);
+    barrier.wait(threads, context);
     for (int64_t i = 0; i < s.steps; ++i) {
       context.check_stop();
       const int64_t t = reverse ? s.steps - 1 - i : i;
@@ -75,7 +75,7 @@ struct ForwardLoop {
       step(slice, first_row, active, next_row, next_active, context);
       // Backwards in time, longer sequences join as they begin.
       if (next_active > active) start(slice, next_row, active, next_active);
-      barrier.wait(members, context);
+      barrier.wait(threads, context);
       first_row = next_row;
     }
   }
@@ -83,7 +83,7 @@ struct ForwardLoop {
  private:
   // Initial states of the slice's sequences [from, to), which begin at the step of `first_row`.
   void start(const BatchSlice& slice, int64_t first_row, int64_t from, int64_t to) const {
-    if (member != 0) return;
+    if (thread != 0) return;
     const int64_t n = slice.begin + from;
     const int64_t p = s.out();
     copy_or_zero(saved.h_prev + (first_row + n) * p, h0 ? h0 + n * p : nullptr, (to - from) * p);
@@ -101,7 +101,7 @@ struct ForwardLoop {
       units(part, first_row, next_row, next_active - begin, context);
     }
     if (s.proj == 0 || active == 0) return;
-    barrier.wait(members, context);
+    barrier.wait(threads, context);
     project(slice, first_row, active, next_row, next_active);
   }
 
@@ -111,7 +111,7 @@ struct ForwardLoop {
   }
 
   // From unit `unit` on, of the row `row` of sequence n.
-  CellRow place(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit) const {
+  CellRow cell_row_at(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit) const {
     const int64_t p = s.out(), h = s.hidden;
     CellRow at{.gates = saved.gates + row * gate_row(Cell::kBlocks, h) + unit,
                .moments = Cell::kNorms ? &row_moments(saved, row) : nullptr,
@@ -125,14 +125,14 @@ struct ForwardLoop {
     return at;
   }
 
-  // This member's units of the sequences `part`, all of which are active; the first `going_on` of
+  // This thread's units of the sequences `part`, all of which are active; the first `going_on` of
   // them have a next step.
   void units(const BatchSlice& part, int64_t first_row, int64_t next_row, int64_t going_on,
              Context& context) const {
     const int64_t row = first_row + part.begin, active = part.end - part.begin;
-    const PanelRange share = share_of(hidden[0].count(), member, members);
+    const PanelRange share = share_of(hidden[0].count(), thread, threads);
     const auto row_of = [&](int64_t r, int64_t unit = 0) {
-      return place(row + r, part.begin + r, r < going_on, next_row, unit);
+      return cell_row_at(row + r, part.begin + r, r < going_on, next_row, unit);
     };
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
@@ -146,17 +146,17 @@ struct ForwardLoop {
       }
     }
     if constexpr (Cell::kNorms) {
-      const NormTeam team{member,  members,  s.hidden, hidden[0].width(), hidden[0].count(),
-                          s.batch, norm_sums};
-      norm_forward<Cell>(team, *norms, part.begin, active, row_of, barrier, context);
+      const RowSums sums{thread,  threads,  s.hidden, hidden[0].width(), hidden[0].count(),
+                         s.batch, norm_sums};
+      norm_forward<Cell>(sums, *norms, part.begin, active, row_of, barrier, context);
     }
   }
 
-  // This member's columns of y = u W_hr^T.
+  // This thread's columns of y = u W_hr^T.
   void project(const BatchSlice& slice, int64_t first_row, int64_t active, int64_t next_row,
                int64_t next_active) const {
     const int64_t row = first_row + slice.begin, y_width = s.directions * s.out();
-    const PanelRange outputs = share_of(projection.count(), member, members);
+    const PanelRange outputs = share_of(projection.count(), thread, threads);
     for (int64_t panel = outputs.begin; panel < outputs.end; ++panel) {
       const int64_t column = panel * projection.width(), count = projection.columns(panel);
       float* h = y + row * y_width + column;
@@ -227,7 +227,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
   Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
-  const int64_t norm_floats = Cell::kNorms ? NormTeam::kSums * grid.members * s.batch : 0;
+  const int64_t norm_floats = Cell::kNorms ? RowSums::kSums * grid.threads * s.batch : 0;
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_floats, 1));
   RnnInput x = args.x;
   for (int64_t layer = 0; layer < s.layers; ++layer) {
@@ -245,7 +245,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
-      const int slice = task % grid.per_direction() / grid.members;
+      const int slice = task % grid.per_direction() / grid.threads;
       const ForwardLoop<Cell> loop{
           .s = s,
           .w = args.weights[stack],
@@ -261,9 +261,9 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .hn = args.hn + stack * s.batch * p,
           .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
           .reverse = d == 1,
-          .member = task % grid.members,
-          .members = grid.members,
-          .barrier = barriers[task / grid.members],
+          .thread = task % grid.threads,
+          .threads = grid.threads,
+          .barrier = barriers[task / grid.threads],
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
           .norm_sums = norm_sums.data() + d * norm_floats};
       loop.run(batch_slice(s, slice, grid.slices), context);
