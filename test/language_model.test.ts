@@ -144,6 +144,89 @@ test.serial('generation: seeds, temperature, topK', async (t) => {
   }
 })
 
+const distinct = (tokens: number[]): number[] => [...new Set(tokens)].sort((a, b) => a - b)
+
+test.serial('generation: forbidden tokens, the unknown one by default', async (t) => {
+  const vocabulary = data.Vocabulary.fromText('ab', { specialTokens: ['c'] }) // <unk>, c, a, b
+  const model = new models.LanguageModel({ ...small, vocabSize: vocabulary.size, vocabulary })
+  // The unknown token is by far the likeliest, then c.
+  const state = model.stateDict()
+  state.set('decoder.bias', tensor([50, 40, 0, 0]))
+  model.loadStateDict(state)
+  const all = async (options: models.GenerateOptions): Promise<number[]> =>
+    distinct(await take(model.generate('ab', { length: 30, seed: 2, ...options }), 30))
+  t.deepEqual(await all({}), [1])
+  t.deepEqual(await all({ forbidden: [] }), [0])
+  t.deepEqual(await all({ forbidden: ['<unk>', 1] }), [2, 3])
+  t.deepEqual(await all({ forbidden: [0, 1, 3], temperature: 0 }), [2])
+  const wrong = (options: object, message: RegExp, type = RangeError): void =>
+    throwsWith(t, () => model.generate('ab', options), type, message)
+  wrong({ forbidden: [4] }, /forbidden: expected token numbers between 0 and 3, got 4/)
+  wrong({ forbidden: ['d'] }, /forbidden: expected tokens of the vocabulary, got 'd'/)
+  wrong({ forbidden: [0, 1, 2, 3] }, /at least one token that is allowed/)
+  wrong({ forbidden: [null] }, /forbidden: expected texts or token numbers, got null/, TypeError)
+})
+
+test.serial('generation: topP takes the likeliest that add up to it', async (t) => {
+  const model = new models.LanguageModel({ ...small, vocabSize: 4 })
+  const state = model.stateDict()
+  for (const value of state.values()) nn.init.zeros(value)
+  // Probabilities 0.5, 0.3, 0.15, 0.05, whatever the text.
+  state.set('decoder.bias', tensor([0.5, 0.3, 0.15, 0.05].map(Math.log)))
+  model.loadStateDict(state)
+  const drawn = async (topP: number, temperature = 1): Promise<number[]> =>
+    distinct(await take(model.generate([1], { length: 120, seed: 2, topP, temperature }), 120))
+  t.deepEqual(await drawn(0.4), [0])
+  t.deepEqual(await drawn(0.6), [0, 1])
+  t.deepEqual(await drawn(0.9), [0, 1, 2])
+  t.deepEqual(await drawn(1), [0, 1, 2, 3])
+  t.deepEqual(await drawn(0.3, 100), [0, 1]) // nearly equal at this temperature
+  throwsWith(t, () => model.generate([1], { topP: 0 }), RangeError, /topP: .*above 0/)
+  throwsWith(t, () => model.generate([1], { topP: 1.1 }), RangeError, /topP/)
+})
+
+test.serial('generation: repetitionPenalty weakens tokens that the text has', async (t) => {
+  const model = new models.LanguageModel({ ...small, vocabSize: 4 })
+  const state = model.stateDict()
+  for (const value of state.values()) nn.init.zeros(value)
+  state.set('decoder.bias', tensor([4, 3, -1, -2]))
+  model.loadStateDict(state)
+  const greedy = (repetitionPenalty: number): Promise<number[]> =>
+    take(model.generate([3], { length: 3, temperature: 0, repetitionPenalty }), 3)
+  t.deepEqual(await greedy(1), [0, 0, 0])
+  t.deepEqual(await greedy(1.3), [0, 0, 0]) // 4 / 1.3 is still the largest
+  t.deepEqual(await greedy(2), [0, 1, 0]) // then 3, then 2 against 1.5
+  t.deepEqual(await greedy(0.5), [0, 0, 0])
+  throwsWith(t, () => model.generate([1], { repetitionPenalty: 0 }), RangeError, /above 0/)
+})
+
+test.serial('generation: stop ends the text, with the token that completes it', async (t) => {
+  const vocabulary = data.Vocabulary.fromText('abcdefgh')
+  const model = new models.LanguageModel({ ...small, vocabSize: vocabulary.size, vocabulary })
+  const all = await take(model.generate('abc', { seed: 5, length: 40 }), 40)
+  const stopped = (stop: models.GenerateOptions['stop']): Promise<number[]> =>
+    take(model.generate('abc', { seed: 5, length: 40, ...(stop !== undefined && { stop }) }), 40)
+  const third = all[2] as number
+  t.deepEqual(await stopped(third), all.slice(0, all.indexOf(third) + 1))
+  const text = vocabulary.decode(all)
+  const two = text.slice(4, 6)
+  t.is(vocabulary.decode(await stopped(two)), text.slice(0, text.indexOf(two) + 2))
+  t.deepEqual(await stopped(['zz', two]), await stopped(two))
+  t.deepEqual(await stopped('abcabcabc'), all) // the prefix does not count
+  t.deepEqual(await stopped([]), all)
+  throwsWith(t, () => model.generate('abc', { stop: '' }), RangeError, /stop/)
+  throwsWith(t, () => model.generate('abc', { stop: 99 }), RangeError, /stop/)
+  const numbers = new models.LanguageModel(small)
+  throwsWith(t, () => numbers.generate([1], { stop: 'a' }), TypeError, /has no vocabulary/)
+
+  const words = data.Vocabulary.fromText('to be or not', { tokenizer: { level: 'word' } })
+  const writer = new models.LanguageModel({ ...small, vocabSize: words.size, vocabulary: words })
+  const spoken = words.decode(
+    await take(writer.generate('to', { seed: 1, length: 200, stop: 'be or' }), 200),
+  )
+  t.regex(spoken, /^(?!.*be or .).*be or$/)
+})
+
 test.serial(
   'generation leaves mode and random numbers as they are, and can be interrupted',
   async (t) => {

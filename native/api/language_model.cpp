@@ -3,7 +3,9 @@
 #include "fused_rnn/language_model.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <unordered_map>
 
@@ -205,12 +207,23 @@ LanguageModel::Generation::Generation(const LanguageModel& model, std::vector<in
     refuse(function, "temperature", "at least 0", std::to_string(options.temperature));
   }
   check_size(function, "top_k", options.top_k, 0);
-  for (int32_t token : prefix) {
-    if (token < 0 || token >= model.config().vocab_size) {
-      refuse(function, "prefix",
-             "tokens of at least 0 and below " + std::to_string(model.config().vocab_size),
+  const int64_t classes = model.config().vocab_size;
+  const auto check_tokens = [&](const char* name, const std::vector<int32_t>& tokens) {
+    for (int32_t token : tokens) {
+      if (token >= 0 && token < classes) continue;
+      refuse(function, name, "tokens of at least 0 and below " + std::to_string(classes),
              std::to_string(token));
     }
+  };
+  check_tokens("prefix", prefix);
+  if (!options_.forbidden) {
+    const int32_t unknown = model.impl_->files.unknown;
+    options_.forbidden = unknown < 0 ? std::vector<int32_t>{} : std::vector<int32_t>{unknown};
+  }
+  check_tokens("forbidden", *options_.forbidden);
+  const std::set<int32_t> distinct(options_.forbidden->begin(), options_.forbidden->end());
+  if (static_cast<int64_t>(distinct.size()) == classes) {
+    refuse(function, "forbidden", "at least one token that is allowed", "all of them");
   }
   input_ = Tensor(model.impl_->engine, {static_cast<int64_t>(prefix.size()), 1}, prefix);
 }
@@ -220,11 +233,19 @@ int32_t LanguageModel::Generation::next() {
   const int64_t classes = model_->config().vocab_size;
   const Tensor logits = model_->forward(input_, state_);
   const int64_t rows = logits.shape()[0];
+  Tensor last = logits.rows(rows - 1, rows);
+  if (!options_.forbidden->empty()) {
+    std::vector<float> values = last.floats();
+    for (int32_t token : *options_.forbidden) {
+      values[static_cast<size_t>(token)] = -std::numeric_limits<float>::infinity();
+    }
+    last = Tensor(engine, {1, classes}, values);
+  }
   const int64_t top_k = options_.top_k == 0 ? classes : std::min(options_.top_k, classes);
   // Too small a number to divide by in float32 means the same as 0.
   const double t = options_.temperature < 1e-30 ? 0 : std::min(options_.temperature, 1e30);
-  const Buffer token = sample(engine.impl().executor, buffer_of(logits.rows(rows - 1, rows)), 1,
-                              classes, static_cast<float>(t), top_k, {options_.seed, counter_++});
+  const Buffer token = sample(engine.impl().executor, buffer_of(last), 1, classes,
+                              static_cast<float>(t), top_k, {options_.seed, counter_++});
   input_ = wrap(engine.shared(), token, {1, 1});
   return input_.integers()[0];
 }

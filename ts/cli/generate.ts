@@ -6,11 +6,14 @@ export async function generate(folder: string, options: GenerateOptions): Promis
   useMachine(options)
   const model = await loadModel(folder)
   const vocabulary = vocabularyOf(model, folder)
-  const { prefix, length, temperature, topK, seed } = options
+  const { prefix, length, temperature, topK, topP, repetitionPenalty, stop, seed } = options
   const pieces = write(model, vocabulary, prefix, {
     length,
     temperature,
     ...(topK !== undefined && { topK }),
+    ...(topP !== undefined && { topP }),
+    ...(repetitionPenalty !== undefined && { repetitionPenalty }),
+    ...(stop !== undefined && { stop }),
     ...(seed !== undefined && { seed }),
   })
   for await (const piece of pieces) process.stdout.write(piece)

@@ -51,6 +51,9 @@ export interface GenerateOptions {
   length: number
   temperature: number
   topK?: number
+  topP?: number
+  repetitionPenalty?: number
+  stop?: string[]
   seed?: number
   threads?: number
   device: string

@@ -206,6 +206,21 @@ function generateCommand(): Command {
     )
     .option('--top-k <k>', 'choose among the k likeliest tokens only', whole(1))
     .option(
+      '--top-p <p>',
+      'choose among the likeliest tokens only whose probabilities add up to p',
+      number(0, 1, true),
+    )
+    .option(
+      '--repetition-penalty <factor>',
+      'above 1: tokens that the text has already become less likely',
+      number(0, Infinity, true),
+    )
+    .option(
+      '--stop <text>',
+      'end where the text has this; may be given several times',
+      (text: string, before: string[] = []) => [...before, text],
+    )
+    .option(
       '--seed <n>',
       'the same seed writes the same text (default: another each time)',
       whole(0),

@@ -15,6 +15,7 @@ import { evalMode } from '../nn/module.js'
 import { nextRandom, type RandomState, randomState, setRandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
+import { TokenChoice } from './token_choice.js'
 
 /** How a language model goes on. */
 export interface GenerateOptions {
@@ -24,6 +25,26 @@ export interface GenerateOptions {
   temperature?: number
   /** Choose among the likeliest K only. Default: all. */
   topK?: number
+  /**
+   * Choose among the likeliest tokens only whose probabilities, after `temperature`, add up to this
+   * much (nucleus sampling, Holtzman et al. 2020). Default 1: all.
+   */
+  topP?: number
+  /**
+   * Makes tokens that the prefix or the text so far has less likely: positive logits are divided by
+   * it, negative ones multiplied (Keskar et al. 2019). 1: none; below 1: likelier. Default 1.
+   */
+  repetitionPenalty?: number
+  /**
+   * Tokens (texts of the vocabulary or numbers) that are never chosen. Default: the vocabulary's
+   * unknown token; `[]` allows that one as well.
+   */
+  forbidden?: readonly (string | number)[]
+  /**
+   * Ends the text: one of these texts, once what has been written ends with it, or one of these
+   * token numbers. The token that completes it is still given. Default: none.
+   */
+  stop?: string | number | readonly (string | number)[]
   /** The same seed gives the same tokens. Default: drawn from the generator that manualSeed sets. */
   seed?: number
 }
@@ -35,7 +56,16 @@ export function generate(
   options: GenerateOptions,
 ): AsyncGenerator<number, void> {
   const fn = 'generate'
-  checkOptions(fn, options, ['length', 'temperature', 'topK', 'seed'])
+  checkOptions(fn, options, [
+    'length',
+    'temperature',
+    'topK',
+    'topP',
+    'repetitionPenalty',
+    'forbidden',
+    'stop',
+    'seed',
+  ])
   const { vocabSize } = model.config
   const length =
     options.length === undefined ? Infinity : checkInteger(fn, 'length', options.length, 0)
@@ -60,14 +90,15 @@ export function generate(
     throw typeError(fn, 'prefix', 'a text or an array of token numbers', prefix)
   }
   if (tokens.length === 0) throw rangeError(fn, 'prefix', 'at least one token', 'none')
-  return run(model, tokens, length, { temperature, topK }, { seed, counter: 0 })
+  const choice = new TokenChoice(model, tokens, { ...options, temperature, topK })
+  return run(model, tokens, length, choice, { seed, counter: 0 })
 }
 
 async function* run(
   model: LanguageModel,
   prefix: Int32Array,
   length: number,
-  options: { temperature: number; topK: number },
+  choice: TokenChoice,
   random: RandomState,
 ): AsyncGenerator<number, void> {
   let input = tensor(prefix, { shape: [prefix.length, 1], device: model.decoder.weight.device })
@@ -77,43 +108,58 @@ async function* run(
     for (let i = 0; i < length; i++) {
       // Between two tokens the model may be trained and the generator used by others: whatever this
       // changes of them is put back before anything else can run.
+      const restoreModes = evalMode(model)
+      let logits: Tensor
+      try {
+        ;[logits, state] = noGrad(() => step(model, input, state, choice))
+      } finally {
+        restoreModes()
+      }
+      const topK = await choice.nucleus(logits)
       const others = randomState()
       setRandomState(own)
-      const restoreModes = evalMode(model)
       let next: Tensor
       try {
-        ;[next, state] = noGrad(() => step(model, input, state, options))
+        next = noGrad(() => draw(logits, { temperature: choice.temperature, topK }))
       } finally {
         own = randomState()
         setRandomState(others)
-        restoreModes()
       }
       input[Symbol.dispose]()
       input = next
-      yield (await next.data())[0] as number
+      const token = (await next.data())[0] as number
+      choice.wrote(token)
+      yield token
+      if (choice.ended(token)) return
     }
   } finally {
     input[Symbol.dispose]()
+    choice[Symbol.dispose]()
     dispose(state)
   }
 }
 
-/** One token further: the chosen token (1, 1) and the new state; frees the old one. */
+/** One token further: the logits (1, C) to choose from and the new state; frees the old one. */
 function step(
   model: LanguageModel,
   input: Tensor,
   state: LanguageModelState | null,
-  options: { temperature: number; topK: number },
+  choice: TokenChoice,
 ): [Tensor, LanguageModelState] {
   const [logits, next] = model.forward(input, state)
   const rows = input.shape[0] as number
   const last = rows === 1 ? logits : logits.slice(0, rows - 1, rows)
-  using drawn = sample(last, options)
-  const token = drawn.reshape([1, 1])
-  if (last !== logits) last[Symbol.dispose]()
-  logits[Symbol.dispose]()
+  const allowed = choice.adjust(last)
+  for (const tensor of new Set([logits, last])) if (tensor !== allowed) tensor[Symbol.dispose]()
   dispose(state)
-  return [token, next]
+  return [allowed, next]
+}
+
+/** The chosen token (1, 1); frees the logits. */
+function draw(logits: Tensor, options: { temperature: number; topK: number }): Tensor {
+  using drawn = sample(logits, options)
+  logits[Symbol.dispose]()
+  return drawn.reshape([1, 1])
 }
 
 function dispose(state: LanguageModelState | null): void {

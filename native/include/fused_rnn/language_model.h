@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct GenerateOptions {
   double temperature = 1;  // 0: always the likeliest
   int64_t top_k = 0;       // 0: among all
   uint64_t seed = 0;
+  // Tokens that are never chosen. Absent: the vocabulary's unknown token, if it has one.
+  std::optional<std::vector<int32_t>> forbidden = std::nullopt;
 };
 
 // A handle; copies are the same model.
