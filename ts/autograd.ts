@@ -2,10 +2,10 @@
  * The gradient tape: one node per differentiable operation, kept alive by the tensors that came out
  * of it. What a node saves lives in native buffers that backward() frees as it goes.
  */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { BinaryOp, binding } from './binding.js'
 import { checkSameDevice, deviceNumber } from './device.js'
 import { formatShape, rangeError, typeError } from './errors.js'
+import { isGradEnabled } from './grad_mode.js'
 import { sameShape } from './shape.js'
 import { Tensor } from './tensor.js'
 
@@ -110,28 +110,6 @@ export class Node {
 }
 
 const NOTHING: readonly Saved[] = []
-
-const gradMode = new AsyncLocalStorage<boolean>()
-
-/** Whether operations are being recorded; as `torch.is_grad_enabled`. */
-export function isGradEnabled(): boolean {
-  return gradMode.getStore() ?? true
-}
-
-/**
- * Runs `f` without recording operations, also across the awaits of an async `f`; as `torch.no_grad`.
- * @returns what `f` returns
- */
-export function noGrad<T>(f: () => T): T {
-  if (typeof f !== 'function') throw typeError('noGrad', 'f', 'a function', f)
-  return gradMode.run(false, f)
-}
-
-/** The opposite of {@link noGrad}; as `torch.enable_grad`. */
-export function enableGrad<T>(f: () => T): T {
-  if (typeof f !== 'function') throw typeError('enableGrad', 'f', 'a function', f)
-  return gradMode.run(true, f)
-}
 
 /** Whether an operation on these inputs will be recorded. */
 export function willRecord(inputs: readonly (Tensor | null | undefined)[]): boolean {

@@ -1,4 +1,3 @@
-export { enableGrad, isGradEnabled, noGrad } from './autograd.js'
 export * as backends from './backends.js'
 export * as data from './data/index.js'
 export {
@@ -16,6 +15,7 @@ export {
 } from './device.js'
 export * as distributed from './distributed/index.js'
 export { full, ones, rand, randn, tensor, uniform, zeros } from './factories.js'
+export { enableGrad, isGradEnabled, noGrad } from './grad_mode.js'
 export * as io from './io/index.js'
 export * as models from './models/index.js'
 export * as nn from './nn/index.js'

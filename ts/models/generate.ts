@@ -1,5 +1,5 @@
 /** Writing on where a text ends. */
-import { noGrad } from '../autograd.js'
+
 import {
   checkInteger,
   checkIterable,
@@ -9,6 +9,7 @@ import {
   typeError,
 } from '../errors.js'
 import { tensor } from '../factories.js'
+import { noGrad } from '../grad_mode.js'
 import { int32s } from '../js_memory.js'
 import { sample } from '../nn/functional.js'
 import { evalMode } from '../nn/module.js'

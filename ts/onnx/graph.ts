@@ -1,6 +1,7 @@
 /** What an ONNX model is built with: inputs, operators, weights, outputs. */
-import { noGrad } from '../autograd.js'
+
 import { checkInteger, checkOneOf, rangeError, typeError } from '../errors.js'
+import { noGrad } from '../grad_mode.js'
 import type { Message } from '../io/protobuf.js'
 import { bytesOf } from '../io/whole_file.js'
 import type { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'

@@ -1,8 +1,9 @@
 /** One pass over data without learning. */
-import { noGrad } from '../autograd.js'
+
 import type { Batch } from '../data/batches.js'
 import { DistributedBatches } from '../data/distributed.js'
 import { typeError } from '../errors.js'
+import { noGrad } from '../grad_mode.js'
 import { evalMode } from '../nn/module.js'
 import { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
