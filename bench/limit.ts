@@ -80,7 +80,7 @@ export class Limits {
   }
 
   stop(): void {
-    this.#peers?.then((peers) => {
+    void this.#peers?.then((peers) => {
       for (const peer of peers) peer.stop()
     })
   }

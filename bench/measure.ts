@@ -19,6 +19,11 @@ export interface Spread {
   max: number
 }
 
+/** A ratio: 2.21, 15.4, 120. */
+export function times(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
+}
+
 /** Microseconds from one token to the next, at batch 1. */
 export interface Latency {
   median: number

@@ -30,7 +30,7 @@ export class Peer {
   readonly #lines: AsyncIterator<string>
   /** The end of its standard error, which is only shown when it fails. */
   #errors = ''
-  #ended: Promise<string>
+  readonly #ended: Promise<string>
   /** Name and version, as it says. */
   title = ''
   /** Peak memory when it was ready, before the first step, in bytes. */

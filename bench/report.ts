@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { chart } from './chart.js'
 import { type EngineName, engines } from './engines.js'
-import type { Opponent, Row, Spread } from './measure.js'
+import { type Opponent, type Row, type Spread, times } from './measure.js'
 import { type ListName, lists } from './workloads.js'
 
 const folder = join(import.meta.dirname, '../bench/results')
@@ -61,11 +61,6 @@ export function short(value: number): string {
   const [scale, unit] = value >= 1e6 ? [1e6, ' M'] : value >= 1e3 ? [1e3, ' k'] : [1, '']
   const scaled = value / scale
   return `${scaled >= 100 ? scaled.toFixed(0) : scaled.toPrecision(3)}${unit}`
-}
-
-/** A ratio: 2.21, 15.4, 120. */
-export function times(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 }
 
 const range = ({ median, min, max }: Spread): string =>

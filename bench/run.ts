@@ -9,7 +9,7 @@ import { device, devices } from 'fused-rnn'
 import { forwardFlops, overBudget, trainingFlops } from './cost.js'
 import { type EngineName, engines } from './engines.js'
 import { Limits } from './limit.js'
-import { type KeptPeers, measure, type Row } from './measure.js'
+import { type KeptPeers, measure, type Row, times } from './measure.js'
 import { HELP, type Options, opponents, parseOptions, UsageError } from './options.js'
 import { Peer, PeerError, stopAll } from './process.js'
 import {
@@ -19,7 +19,6 @@ import {
   scalingTable,
   tableHead,
   tableRow,
-  times,
   write,
 } from './report.js'
 import type { ListName, Workload } from './workloads.js'

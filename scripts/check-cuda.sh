@@ -24,12 +24,12 @@ fi
 build=build/check-cuda
 mkdir -p "$build"
 architectures=(
-  -gencode=arch=compute_80,code=sm_80
-  -gencode=arch=compute_89,code=sm_89
-  -gencode=arch=compute_90,code=sm_90
-  -gencode=arch=compute_100,code=[sm_100,compute_100]
+  '-gencode=arch=compute_80,code=sm_80'
+  '-gencode=arch=compute_89,code=sm_89'
+  '-gencode=arch=compute_90,code=sm_90'
+  '-gencode=arch=compute_100,code=[sm_100,compute_100]'
 )
-flags=(-std=c++20 -I native -I native/include -Xcompiler=-fPIC,-Wall,-Wextra
+flags=(-std=c++20 -I native -I native/include '-Xcompiler=-fPIC,-Wall,-Wextra'
   -Xcompiler=-fvisibility=hidden)
 
 # ---- Compile ------------------------------------------------------------------------------------

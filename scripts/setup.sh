@@ -69,6 +69,7 @@ if ! command -v mpirun >/dev/null && command -v apt-get >/dev/null && [ "$(id -u
 fi
 
 # ---- npm packages and the build ----
+# shellcheck disable=SC3013 # dash, bash and busybox have -nt
 if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
   echo 'setup: installing npm packages'
   quietly npm ci --include=dev --ignore-scripts

@@ -150,10 +150,11 @@ export async function closeTo(
 
 function indexOf(flat: number, shape: readonly number[]): string {
   const index: number[] = []
+  let rest = flat
   for (let d = shape.length - 1; d >= 0; d--) {
     const size = shape[d] as number
-    index.unshift(flat % size)
-    flat = Math.floor(flat / size)
+    index.unshift(rest % size)
+    rest = Math.floor(rest / size)
   }
   return index.join(', ')
 }
@@ -166,7 +167,7 @@ export function randomValues(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, () => {
     state = (state + 0x6d2b79f5) | 0
     let x = Math.imul(state ^ (state >>> 15), 1 | state)
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
+    x ^= x + Math.imul(x ^ (x >>> 7), 61 | x)
     return (((x ^ (x >>> 14)) >>> 0) / 2 ** 32) * 2 - 1
   })
 }

@@ -149,7 +149,7 @@ test('what is no path is refused, and nothing is written', async (t) => {
     'file:./relative',
     'file://host/model',
     'file:///a%2Fb',
-    `a\0b`,
+    'a\0b',
   ]
   const all = {
     ...uses,

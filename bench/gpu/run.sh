@@ -164,6 +164,7 @@ smoke() {
     const x = ones([256, 256], { device: "cuda:0" })
     console.log("sum of a product:", await x.matmul(x).sum().item())' || return 1
   # How many graphs were launched, captured, updated; a training loop should mostly launch.
+  # shellcheck disable=SC2046 # the words of a command
   FUSED_RNN_CUDA_GRAPHS=report lines=4 logged train.log 60 node $(train 5)
 }
 
@@ -249,6 +250,7 @@ sanitized() {  # TOOL LIMIT COMMAND…
 memcheck() {
   local ours=
   sanitized memcheck 280 "$(program)" -v $some_cases
+  # shellcheck disable=SC2046 # the words of a command
   sanitized memcheck 120 node $(train 1)
 }
 filtered() {

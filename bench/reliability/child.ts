@@ -67,7 +67,7 @@ export function start(
   const printed = (line: string): Promise<void> =>
     new Promise((resolve) => {
       waiters.push([line, resolve])
-      finished.then(() => resolve())
+      void finished.then(() => resolve())
     })
   return { process: child, printed, finished }
 }

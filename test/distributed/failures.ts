@@ -75,7 +75,7 @@ if (how === 'mismatch') {
   await x.data()
   if (rank === last) {
     if (how === 'throws') throw new RangeError('the last one has had enough')
-    if (how === 'rejects') Promise.reject(new RangeError('the last one has had enough'))
+    if (how === 'rejects') void Promise.reject(new RangeError('the last one has had enough'))
     if (how === 'killed') process.kill(process.pid, 'SIGKILL')
     if (how === 'exits') process.exit(3)
     if (how === 'leaves') process.exit(0)

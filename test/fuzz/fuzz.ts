@@ -64,7 +64,7 @@ let runs = 0
 while (performance.now() < end) {
   // The latest finds more often than the others.
   const back = random(2) === 0 ? random(Math.min(16, corpus.length)) : random(corpus.length)
-  const from = corpus[corpus.length - 1 - back] as Uint8Array
+  const from = corpus.at(-(1 + back)) as Uint8Array
   const changed = mutated(from, random, corpus, LONGEST)
   const input = random(4) === 0 ? changed : target.repair(changed)
   if (await run(input)) {

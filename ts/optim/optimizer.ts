@@ -60,7 +60,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   /** What the optimiser remembers of each parameter. */
   protected readonly state = new Map<Tensor, ParamState>()
   readonly #name: string
-  #defaults: G
+  readonly #defaults: G
   readonly #checks: Record<keyof G & string, Check>
   /** Options of groups as they were checked last. */
   readonly #legal = new WeakMap<ParamGroup<G>, ParamGroup<G>>()

@@ -116,10 +116,10 @@ export class FitLoop<B> {
     return this.#metrics.means
   }
 
-  #aborted = (): boolean => this.#trainer.options.signal?.aborted ?? false
+  readonly #aborted = (): boolean => this.#trainer.options.signal?.aborted ?? false
 
   /** Why this process wants to stop. */
-  #requested = (): StopRequest | null => {
+  readonly #requested = (): StopRequest | null => {
     if (this.#aborted()) return 'aborted'
     return this.status.shouldStop ? 'shouldStop' : null
   }

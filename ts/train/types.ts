@@ -207,7 +207,7 @@ export interface TrainerHandle {
   /** As {@link Trainer.validate}. */
   validate<B>(model: TrainingModule<B>, data: DataSource<B>): Promise<Record<string, number>>
   /** As {@link Trainer.saveCheckpoint}. */
-  saveCheckpoint(path: string): Promise<void>
+  saveCheckpoint(path: string | URL): Promise<void>
 }
 
 /** What fit trains, and with what. */

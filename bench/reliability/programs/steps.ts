@@ -7,7 +7,7 @@ export function random(seed: number): () => number {
   return () => {
     state = (state + 0x6d2b79f5) | 0
     let x = Math.imul(state ^ (state >>> 15), 1 | state)
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
+    x ^= x + Math.imul(x ^ (x >>> 7), 61 | x)
     return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
   }
 }
