@@ -141,13 +141,13 @@ export function record(
 }
 
 /**
- * Gradients on their way. Each counts how many slots hold it, so that one which nobody needs any
- * more is freed at once instead of by the garbage collector.
+ * The gradients of a running backward. Each counts the slots that hold it, so that it is freed when
+ * the last one is done with it instead of by the garbage collector.
  */
 class Gradients {
   readonly #borrowed: Tensor | null
 
-  /** @param borrowed belongs to somebody else and is never freed or kept */
+  /** @param borrowed belongs to the caller and is never freed or kept */
   constructor(borrowed: Tensor | null) {
     this.#borrowed = borrowed
   }
@@ -219,7 +219,7 @@ export interface GradientListener {
 const listeners = new WeakMap<Tensor, GradientListener>()
 let listening = false
 
-/** Internal: from now on, `listener` hears of the gradients of `leaf`. One for each leaf. */
+/** Internal: from now on `listener` is told of the gradients of `leaf`. One for each leaf. */
 export function listenToGradient(leaf: Tensor, listener: GradientListener): void {
   listening = true
   listeners.set(leaf, listener)
@@ -233,7 +233,7 @@ export function gradientListener(leaf: Tensor): GradientListener | undefined {
   return listeners.get(leaf)
 }
 
-/** Counts what is still to come to each leaf that somebody listens to. */
+/** Counts the gradients that each leaf with a listener still waits for. */
 class Arrivals {
   readonly #open = new Map<Tensor, number>()
   readonly #listeners = new Set<GradientListener>()

@@ -147,7 +147,7 @@ export class Tensor {
     return this.#grad
   }
 
-  /** A gradient that nobody else has. @internal */
+  /** The gradient, for internal use: its memory is not shared. @internal */
   set ownGrad(value: Tensor) {
     this.#gradSeen = false
     this.#grad = value

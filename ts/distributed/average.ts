@@ -11,7 +11,7 @@ import { formatShape } from '../errors.js'
 import { Tensor } from '../tensor.js'
 import { attempt, member } from './group.js'
 
-/** As PyTorch's: what comes first is not kept waiting for much. */
+/** As PyTorch's: small, so that the first all-reduce begins early. */
 const FIRST_BUCKET_BYTES = 2 ** 20
 export const DEFAULT_BUCKET_MB = 25
 
@@ -40,7 +40,7 @@ export class GradientAverage implements GradientListener {
    * examples its loss is the mean of. They need not know it.
    */
   weight = 1
-  /** How many want gradients to stay this process's own. */
+  /** Above 0 while gradients are to stay this process's own (`noSync`). */
   paused = 0
   readonly #fn: string
   readonly #names: ReadonlyMap<Tensor, string>
@@ -77,7 +77,7 @@ export class GradientAverage implements GradientListener {
     }
   }
 
-  /** Leaves the parameters to others. */
+  /** Stops listening; another model may average these parameters afterwards. */
   stop(): void {
     for (const leaf of this.#names.keys()) stopListening(leaf)
   }
@@ -103,7 +103,7 @@ export class GradientAverage implements GradientListener {
     }
   }
 
-  /** What has been sent cannot be taken back: the others may have sent more, or go on to. */
+  /** A collective that has begun cannot be taken back: the other processes are in it, or will be. */
   failed(error: unknown): void {
     if (this.paused > 0) return
     const message = error instanceof Error ? error.message : String(error)

@@ -25,7 +25,7 @@ export function isNcclAvailable(): boolean {
   return binding.ncclMissing() === ''
 }
 
-/** What suits a model on this device. */
+/** The backend for a model on this device. */
 export function backendFor(device: string | null): DistributedBackend {
   return device?.startsWith('cuda') && isNcclAvailable() ? 'nccl' : 'mpi'
 }
@@ -89,7 +89,7 @@ export function member(fn: string): [rank: number, size: number] {
   return group
 }
 
-/** Calls the native side, whose messages know no function. */
+/** Calls the native side and puts the function's name before its messages. */
 export function attempt<T>(fn: string, call: () => T): T {
   try {
     return call()

@@ -1,5 +1,5 @@
 /**
- * JSON for files that somebody else wrote: objects become Maps, so that no name (`__proto__`) is
+ * JSON for files from elsewhere: objects become Maps, so that no name (`__proto__`) is
  * special, and a name that stands twice in an object is an error, as is deep nesting.
  */
 

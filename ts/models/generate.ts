@@ -1,4 +1,4 @@
-/** Writing on where a text ends. */
+/** Continues a text, token by token. */
 
 import {
   checkInteger,
@@ -18,7 +18,7 @@ import type { Tensor } from '../tensor.js'
 import type { LanguageModel, LanguageModelState } from './language_model.js'
 import { TokenChoice } from './token_choice.js'
 
-/** How a language model goes on. */
+/** How a language model continues a text. */
 export interface GenerateOptions {
   /** How many tokens. Default: without end. */
   length?: number

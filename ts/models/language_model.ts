@@ -1,4 +1,4 @@
-/** A recurrent language model: what comes after these tokens? */
+/** A recurrent language model: it predicts the next token. */
 import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
 import { BucketBatches } from '../data/buckets.js'

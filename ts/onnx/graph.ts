@@ -29,7 +29,7 @@ export interface Value {
 
 type Pair = readonly [h: Value, c: Value]
 
-/** Sizes; a name is a size that whoever runs the model chooses. */
+/** Sizes; a name stands for a size that is chosen when the model is run. */
 export type OnnxShape = readonly (number | string)[]
 
 /** Layers that have one output. */

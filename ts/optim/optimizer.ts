@@ -40,7 +40,7 @@ export type Params<G> = Iterable<Tensor> | Iterable<ParamGroupInput<G>>
 /** A checked option of a group: throws unless the value is fine. */
 export type Check = (fn: string, name: string, value: unknown) => unknown
 
-/** Parameters of a native call, several arguments each, of which a stack holds only so many. */
+/** Parameters in one native call: each is several arguments, and the stack limits their number. */
 const MOST_IN_A_CALL = 1000
 
 /** Parameters of one group that have a gradient. */
@@ -278,7 +278,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   protected checkTogether(_options: G): void {}
 }
 
-/** Parameters as they go into calls: so many at most, all of one device. */
+/** Parameters as they go into calls: MOST_IN_A_CALL at most, all of one device. */
 function calls(params: Tensor[]): Tensor[][] {
   const lists: Tensor[][] = []
   for (const param of params) {

@@ -1,4 +1,4 @@
-/** Training: the loop, what hangs on to it, what it leaves behind. */
+/** Training: the Trainer, its callbacks and loggers, the history. */
 export { EarlyStopping, type EarlyStoppingOptions } from './early_stopping.js'
 export { History, type HistoryRecord } from './history.js'
 export { CSVLogger } from './loggers/csv_logger.js'

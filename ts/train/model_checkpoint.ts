@@ -23,9 +23,9 @@ export interface ModelCheckpointOptions {
   mode?: 'min' | 'max'
   /** Keep the latest state as `last`. Default true. */
   saveLast?: boolean
-  /** Write `last` after every so many optimiser steps as well. */
+  /** Write `last` after every N optimiser steps as well. */
   everyNTrainSteps?: number
-  /** Write `last` after every so many epochs. Default 1. */
+  /** Write `last` after every N epochs. Default 1. */
   everyNEpochs?: number
 }
 

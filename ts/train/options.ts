@@ -1,4 +1,4 @@
-/** What a trainer is told and what it tells. */
+/** The options of a Trainer and of fit, and the result of fit. */
 import {
   checkBoolean,
   checkInteger,
@@ -50,11 +50,11 @@ export interface TrainerOptionsOf<C extends CallbackHooks> {
   /** Steps per record of the training loss. Default 50. */
   logEveryNSteps?: number
   /**
-   * Validate after every so many batches (above 1) or such a part of an epoch (up to 1). Default: at
-   * the end of the epoch.
+   * How often to validate within an epoch: every N batches (above 1), or a fraction of the epoch (up
+   * to 1). Default: at the end of the epoch.
    */
   valCheckInterval?: number
-  /** Validate after every so many epochs, without valCheckInterval. Default 1. */
+  /** Validate after every N epochs, without valCheckInterval. Default 1. */
   checkValEveryNEpoch?: number
   /** Ends training after the running step. */
   signal?: AbortSignal

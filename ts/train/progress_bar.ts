@@ -1,4 +1,4 @@
-/** Shows where training stands. */
+/** Shows the progress of training. */
 import cliProgress from 'cli-progress'
 import { checkInteger, checkOptions } from '../errors.js'
 import type { CallbackHooks, Progress, TrainerHandle } from './types.js'
@@ -34,7 +34,7 @@ function describeProgress(
 export interface ProgressBarOptions {
   /** Default: standard error. */
   stream?: NodeJS.WriteStream
-  /** A bar, and the line that stays, per so many epochs: for short epochs. Default 1. */
+  /** One bar, and one line that stays, for every N epochs: for short epochs. Default 1. */
   everyNEpochs?: number
 }
 

@@ -1,4 +1,4 @@
-/** What the trainer, the models it trains, its callbacks and loggers say to each other. */
+/** The interfaces between the trainer, the models it trains, its callbacks and its loggers. */
 import type { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { Tensor } from '../tensor.js'
@@ -7,7 +7,7 @@ import type { History } from './history.js'
 /** Tensors that go from one batch to the next, such as the hidden state of a recurrent model. */
 export type Carried = Tensor | readonly Tensor[] | null
 
-/** What a step knows of its surroundings; C is what its model carries. */
+/** Where a step is in the training; C is the type of what its model carries. */
 export interface StepContext<C extends Carried = Carried> {
   readonly epoch: number
   /** Number of the batch in the epoch, from 0. */

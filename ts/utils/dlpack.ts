@@ -11,7 +11,7 @@ export type { DlpackCapsule } from '../binding.js'
  * A capsule with a share of the tensor's memory, for another addon (native/include/fused_rnn/c.h
  * says how it takes it) or for {@link fromDlpack}; as `torch.utils.dlpack.to_dlpack`. The values are
  * there when the promise settles. The memory lasts until the receiver gives it back, also when the
- * tensor is disposed; a capsule that nobody has emptied gives it back when it is collected.
+ * tensor is disposed; a capsule that was not imported gives it back when it is collected.
  *
  * Whoever writes there changes the tensor, and operations that are queued meanwhile see the one or
  * the other.
@@ -33,7 +33,7 @@ export async function toDlpack(tensor: Tensor): Promise<DlpackCapsule> {
 
 /**
  * A tensor over the memory in a capsule, which is empty afterwards; as
- * `torch.utils.dlpack.from_dlpack`. The values have to be there: whoever fills the memory on a
+ * `torch.utils.dlpack.from_dlpack`. The values have to be there: the code that fills the memory on a
  * stream of a GPU waits for it first.
  * @param capsule from {@link toDlpack} or another addon: contiguous float32 or int32 on the CPU or a
  *   GPU

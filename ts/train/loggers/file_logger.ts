@@ -145,7 +145,7 @@ export async function linesOf(path: string): Promise<string[]> {
   return (await readFile(path, 'utf8')).split('\n').slice(0, -1)
 }
 
-/** Who reads, or comes after a crash, finds the old lines or the new ones. */
+/** A reader finds the old lines or the new ones, also after a crash. */
 export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
   await replaceFile(path, lines.map((line) => `${line}\n`).join(''))
 }

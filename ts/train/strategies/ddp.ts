@@ -1,4 +1,4 @@
-/** A fit in several processes: what each trains with, and what they have to agree on. */
+/** A fit in several processes. */
 import { binding } from '../../binding.js'
 import { TextBatches } from '../../data/batches.js'
 import { BucketBatches } from '../../data/buckets.js'

@@ -1,4 +1,4 @@
-/** A fit in one process: nobody to agree with. */
+/** A fit in one process. */
 import { synchronize } from '../../device.js'
 import { Meter, type Receive, type Totals } from '../meter.js'
 import type { Carried, LoopParts } from '../types.js'
