@@ -24,7 +24,7 @@ const layers: Record<string, { layer: nn.Module; output: (x: Tensor) => Tensor }
 }
 type One = (typeof layers)[string]
 
-/** Milliseconds of forward and backward over so many steps. */
+/** Milliseconds of forward and backward over this many steps. */
 async function time({ layer, output }: One, length: number): Promise<number> {
   const x = randn([length, BATCH, HIDDEN])
   await synchronize()

@@ -48,7 +48,7 @@ class SentenceModel extends nn.Module {
   }
 }
 
-/** A line with the speed every so many batches; as MXNet's Speedometer. */
+/** A line with the speed at intervals of batches; as MXNet's Speedometer. */
 class Speedometer implements Callback {
   #start = performance.now()
 

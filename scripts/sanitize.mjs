@@ -79,7 +79,7 @@ function test(device, addon, args) {
     ...(kind === 'address' && {
       // Node has the C++ library inside, and the sanitizer needs to see one.
       LD_PRELOAD: `${library('libasan.so')} ${library('libstdc++.so')}`,
-      // A script may end while the addon's thread computes; whoever waits for it has time.
+      // A script may end while the addon's thread computes; a test that waits for it has time.
       ASAN_OPTIONS: `${common}:detect_leaks=1`,
     }),
     UBSAN_OPTIONS: `${common}:print_stacktrace=1`,

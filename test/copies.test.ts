@@ -81,7 +81,7 @@ const script = (other: string): string => `
   }))
 `
 
-// One GPU's queue is the same whoever asks.
+// A GPU has one queue, whichever copy asks for it.
 const once = onCpu ? test : test.skip
 
 for (const [title, env, files] of [

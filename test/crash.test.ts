@@ -1,6 +1,6 @@
 /**
  * Programs that are killed (SIGKILL) at random moments while they write: what they wrote can be read.
- * FUSED_RNN_KILLS=200 kills so many times each; FUSED_RNN_SEED repeats a run's moments.
+ * FUSED_RNN_KILLS=200 kills 200 times each; FUSED_RNN_SEED repeats a run's moments.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'

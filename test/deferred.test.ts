@@ -1,7 +1,7 @@
 /**
- * What is not written out where it is used as what it is made of: one-hot rows before a recurrent
- * layer, the gradient of a cross entropy before a linear layer. The numbers are those of the plain
- * way, and one who reads the values gets them.
+ * Deferred values: one-hot rows before a recurrent layer are used as indices, the gradient of a cross
+ * entropy before a linear layer as what it follows from. They are stored only when their values are
+ * read, and the results are those of stored values.
  */
 import test from 'ava'
 import { manualSeed, nn, randn, type Tensor, tensor, zeros } from 'fused-rnn'

@@ -72,7 +72,7 @@ async function counts(t: ExecutionContext, body: string): Promise<void> {
   t.is(code, 0, stderr)
 }
 
-test('the memory lasts as long as somebody has a share', async (t) => {
+test('the memory lasts as long as one share of it does', async (t) => {
   await counts(
     t,
     `const before = buffers()
@@ -92,7 +92,7 @@ test('the memory lasts as long as somebody has a share', async (t) => {
   )
 })
 
-test('a capsule that nobody empties is collected', async (t) => {
+test('a capsule that is not imported is collected', async (t) => {
   await counts(
     t,
     `const before = buffers()

@@ -238,7 +238,7 @@ native(title('what is no model'), async (t) => {
 
 // ---- Files -----------------------------------------------------------------------------------------
 
-/** A file of tensors with this header, and so many bytes of data. */
+/** A file of tensors with this header and this number of bytes of data. */
 function withHeader(header: string | Uint8Array, bytes = 0, length?: number): Buffer {
   const text = Buffer.from(header as string)
   const size = Buffer.alloc(8)
@@ -529,7 +529,7 @@ native(title('another addon takes a tensor and gives one, without a copy'), asyn
   t.deepEqual([...(await values.data())], [1, 2, 3, 4])
   values[Symbol.dispose]()
   t.deepEqual([...(await fromDlpack(shared).data())], [1, 2, 3, 4], 'outlives the tensor')
-  // The addon's, given back when nobody needs it.
+  // The addon's, given back when it is not needed any more.
   const wave = fromDlpack(waves.sine(1000))
   await closeTo(
     t,

@@ -85,7 +85,7 @@ test('a loop of 20,000 operations without await finishes in bounded memory', asy
   t.is(code, 0, stderr)
 })
 
-test('results that nobody disposes are freed when the loop awaits', async (t) => {
+test('results that are not disposed are freed when the loop awaits', async (t) => {
   const { code, stderr } = await runScript(`
     import { memoryStats, zeros } from 'fused-rnn'
     let x = zeros([65_536])

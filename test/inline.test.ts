@@ -141,7 +141,7 @@ test.serial('a loop that reads results all the time lets timers run', async (t) 
   t.true(turns >= (sanitized ? 2 : 10), `${turns} turns in 300 ms`)
 })
 
-test.serial('promises settle in order, whoever computed the values', async (t) => {
+test.serial('promises settle in order, whichever thread computed the values', async (t) => {
   const order: number[] = []
   const all: Promise<unknown>[] = []
   for (let i = 0; i < 200; i++) {

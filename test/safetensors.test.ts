@@ -103,7 +103,7 @@ test('a module goes through a file; what is saved are the values of the moment',
 
 // ---- Damaged and hostile files ---------------------------------------------------------------------
 
-/** A file with this header (text, or what becomes JSON) and so many bytes of data. */
+/** A file with this header (text, or what becomes JSON) and this number of bytes of data. */
 function file(header: unknown, dataBytes = 0, length?: bigint): Uint8Array {
   const text = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header))
   const bytes = Buffer.alloc(8 + text.byteLength + dataBytes)

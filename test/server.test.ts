@@ -71,7 +71,7 @@ async function* events(url: string): AsyncGenerator<Event> {
 const generate = (url: string, prefix: string, init?: RequestInit): Promise<Response> =>
   fetch(`${url}generate?${new URLSearchParams({ prefix })}`, init)
 
-/** Two readers at once, after one who has gone away. */
+/** Two readers at once, after one that has disconnected. */
 async function ask(t: ExecutionContext, url: string): Promise<string[]> {
   const leaving = new AbortController()
   const left = await generate(url, 'O ', { signal: leaving.signal })
@@ -115,7 +115,7 @@ run(`HTTP: the loss falls while text is written; bad requests; Ctrl-C${onDevice}
   t.not(first, second)
   t.true(stepsMeanwhile > 3, `${stepsMeanwhile} events while text was written`)
   t.true((losses.at(-1) as number) < (losses[0] as number) - 0.8, String(losses))
-  // Who comes later gets all of it.
+  // A reader that comes later gets all of it.
   for await (const { step, trainLoss } of events(url)) {
     t.deepEqual([step, trainLoss], [10, losses[0]])
     break

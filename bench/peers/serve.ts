@@ -8,11 +8,11 @@ import type { Workload } from '../workloads.js'
 export interface Requests {
   /** What it really uses. */
   threads: number
-  /** Trains so many steps. */
+  /** Trains this many steps. */
   train(steps: number): Promise<{ seconds: number; loss?: number }>
-  /** Calculates the batch so many times, without gradients. */
+  /** Computes the batch this many times, without gradients. */
   infer?(batches: number): Promise<{ seconds: number }>
-  /** Generates so many tokens, one at a time, at batch 1. */
+  /** Generates this many tokens, one at a time, at batch 1. */
   generate?(tokens: number): Promise<{ microseconds: number[] }>
 }
 

@@ -1,4 +1,4 @@
-/** Two models that differ in everything but their sizes, saved in turns until somebody ends it. */
+/** Two models that differ in everything but their sizes, saved in turns until the process is killed. */
 import { data, models, nn } from 'fused-rnn'
 
 const KINDS = ['abcdefg', 'ABCDEFG', ''] as const

@@ -65,7 +65,7 @@ async function losses(
   const x = randn([T, B, I])
   const targets = Int32Array.from({ length: T * B }, (_, i) => (i * i) % C)
   const whole = tensor(targets, { shape: [T, B] })
-  // Other values than those of rank 0, which everybody gets.
+  // Other values than those of rank 0, which all processes get.
   if (rank > 0) manualSeed(2)
   const model = new Model(layers[layer]())
   const trained = parallel

@@ -27,7 +27,7 @@ interface Scenario {
   every?: string
   /** The last rank waits so long in front of each of its first steps, in ms. */
   slow?: number
-  /** The last rank's doing, after so many steps. */
+  /** What the last rank does after this many steps. */
   throwAt?: number
   abortAt?: number
   stopAt?: number

@@ -2,7 +2,7 @@
  * Fuzzes one reader, guided by coverage, in this process: TARGET SECONDS SEED CORPUS FOLDER. Inputs
  * that run new code are kept in the folder CORPUS, and those that have become useless are deleted
  * there; with 0 seconds, only what is there is run. The input that is running is in FOLDER/running,
- * for whoever finds this process dead.
+ * for the one who finds this process dead.
  */
 import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { Coverage } from './coverage.js'
 import { mutated, randomFrom } from './mutate.js'
 import { targets } from './targets.js'
 
-/** A run takes milliseconds; after so many it hangs. */
+/** A run takes milliseconds; one that takes longer than this hangs. */
 const TOO_LONG = 20_000
 const LONGEST = 8192
 

@@ -1,4 +1,4 @@
-/** Readers of files that somebody else wrote: each takes them, or says in a clear error why not. */
+/** Readers of files from elsewhere: each takes them, or says in a clear error why not. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {

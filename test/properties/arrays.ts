@@ -34,7 +34,7 @@ const typed = fc.record({
 })
 type Typed = typeof typed extends fc.Arbitrary<infer T> ? T : never
 
-/** The memory of so many bytes, as the case says. */
+/** Memory of the number of bytes that the case says. */
 function memoryOf(kind: string, bytes: number): ArrayBufferLike {
   if (kind === 'shared') return new SharedArrayBuffer(bytes)
   if (kind === 'own' || kind === 'detached' || kind === 'lying') return new ArrayBuffer(bytes)

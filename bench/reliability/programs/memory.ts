@@ -1,5 +1,5 @@
 /**
- * Makes so many steps of one kind and watches the process's memory: memory.js KIND STEPS. Nothing is
+ * Makes STEPS steps of one kind and watches the process's memory: memory.js KIND STEPS. Nothing is
  * disposed of by hand. Prints a line of JSON at the end. Needs --expose-gc.
  */
 import { memoryStats, nn, noGrad, setNumThreads, synchronize, Trainer } from 'fused-rnn'
@@ -12,7 +12,7 @@ const EVERY = Math.max(1, Math.floor(total / 200))
 setNumThreads(1)
 const SIZES: Sizes = { inputs: 32, hidden: 64, layers: 1, batch: 16, steps: 20 }
 
-/** Resident bytes and those that V8 holds for its heap, every so many steps. */
+/** Resident bytes and those that V8 holds for its heap, at intervals. */
 const samples: { step: number; rss: number; heap: number }[] = []
 /** Bytes of JavaScript objects in use, after a tenth of the steps and at the end. */
 const live: number[] = []
