@@ -74,6 +74,29 @@ export interface CudaInfo {
 /** A tensor on its way to or from another library; see FusedRnnCapsule in native/include/fused_rnn/c.h. */
 export type DlpackCapsule = { readonly __dlpackCapsule: unique symbol }
 
+/** A cell as the kernels know it: native/cells/weights.h. */
+export interface CellInfo {
+  /** As in native/cells/cells.def. */
+  name: string
+  /** Rows of weight_ih over hidden size. */
+  gates: number
+  /** Whether there is a state c besides h. */
+  hasC: boolean
+  /** Whether it normalises, and so has gains. */
+  norms: boolean
+  /** Of a layer and direction, in the order of the calls. */
+  weights: {
+    /** Without suffix: 'weight_ih'. */
+    name: string
+    /** gates: rows of all gates; out: proj, or without projection hidden. */
+    shape: ('gates' | 'input' | 'out' | 'hidden' | 'proj')[]
+    /** There only where the layer has biases. */
+    bias: boolean
+    /** There only with a projection. */
+    projection: boolean
+  }[]
+}
+
 /** What the two recurrent calls share; see RnnShape in native/ops/ops.h. */
 export type RecurrentShared = readonly [
   cell: number,
@@ -241,7 +264,9 @@ export interface Binding {
   ): Buffer
 
   // recurrent layers; see RnnForwardArgs and RnnBackwardArgs
-  /** weights: five per layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr. */
+  /** By the number that the recurrent calls take. */
+  cells(): CellInfo[]
+  /** weights: for each layer and direction those of `cells()`, null where there is none. */
   rnnForward(
     ...args: [
       ...RecurrentShared,

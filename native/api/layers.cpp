@@ -27,6 +27,22 @@ Shape state_shape(const RnnShape& s, int64_t width) {
   return {s.layers * s.directions, s.batch, width};
 }
 
+// Of the layers, without a batch.
+RnnShape sizes_of(int cell, int64_t input_size, int64_t hidden_size,
+                  const RecurrentOptions& options, int64_t proj_size) {
+  return {.cell = static_cast<CellKind>(cell),
+          .layers = options.num_layers,
+          .directions = options.bidirectional ? 2 : 1,
+          .steps = 0,
+          .batch = 0,
+          .rows = 0,
+          .input = input_size,
+          .hidden = hidden_size,
+          .proj = proj_size,
+          .bias = options.bias,
+          .batch_sizes = nullptr};
+}
+
 }  // namespace
 
 Recurrent::Recurrent(const Engine& engine, const char* name, int cell, int64_t input_size,
@@ -47,25 +63,21 @@ Recurrent::Recurrent(const Engine& engine, const char* name, int cell, int64_t i
   if (proj_size < 0 || proj_size >= hidden_size) {
     refuse(name, "proj_size", "at least 0 and below hidden_size", std::to_string(proj_size));
   }
-  const int64_t directions = options.bidirectional ? 2 : 1;
-  const int64_t out = proj_size > 0 ? proj_size : hidden_size;
-  const int64_t rows = gates_of(static_cast<CellKind>(cell)) * hidden_size;
+  const RnnShape shape = sizes_of(cell, input_size, hidden_size, options, proj_size);
   const double bound = 1 / std::sqrt(static_cast<double>(hidden_size));
-  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    for (int64_t direction = 0; direction < directions; ++direction) {
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    for (int64_t direction = 0; direction < shape.directions; ++direction) {
       const std::string suffix = "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
-      const auto add = [&](const char* kind, Shape shape) {
+      for (const CellWeight& weight : weights_of(shape.cell)) {
+        if (!has_weight(shape, weight)) continue;
+        Shape sizes = {weight_size(shape, layer, weight.rows)};
+        if (weight.columns != WeightSize::none) {
+          sizes.push_back(weight_size(shape, layer, weight.columns));
+        }
         auto parameter = std::make_shared<Parameter>();
-        parameter->value = draw_uniform(engine, std::move(shape), bound);
-        parameters_.emplace_back(kind + suffix, std::move(parameter));
-      };
-      add("weight_ih", {rows, layer == 0 ? input_size : directions * out});
-      add("weight_hh", {rows, out});
-      if (options.bias) {
-        add("bias_ih", {rows});
-        add("bias_hh", {rows});
+        parameter->value = draw_uniform(engine, std::move(sizes), bound);
+        parameters_.emplace_back(weight.name + suffix, std::move(parameter));
       }
-      if (proj_size > 0) add("weight_hr", {proj_size, hidden_size});
     }
   }
 }
@@ -80,26 +92,17 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
            text_of(shape));
   }
   RecurrentCall call;
-  call.shape = {.cell = static_cast<CellKind>(cell_),
-                .layers = options_.num_layers,
-                .directions = options_.bidirectional ? 2 : 1,
-                .steps = 0,
-                .batch = shape[1],
-                .rows = 0,
-                .input = input_size_,
-                .hidden = hidden_size_,
-                .proj = proj_size_,
-                .bias = options_.bias,
-                .batch_sizes = nullptr};
+  call.shape = sizes_of(cell_, input_size_, hidden_size_, options_, proj_size_);
+  call.shape.batch = shape[1];
   call.set_sizes(
       std::vector<int32_t>(static_cast<size_t>(shape[0]), static_cast<int32_t>(shape[1])));
   call.x = buffer_of(input);
   // Per layer and direction, absent where there is none.
   size_t at = 0;
   for (int64_t stack = 0; stack < call.stacks(); ++stack) {
-    for (size_t kind = 0; kind < call.per_stack(); ++kind) {
-      call.weights.push_back(call.wants(kind) ? buffer_of(parameters_[at++].second->value)
-                                              : Buffer{});
+    for (const CellWeight& weight : weights_of(call.shape.cell)) {
+      call.weights.push_back(
+          has_weight(call.shape, weight) ? buffer_of(parameters_[at++].second->value) : Buffer{});
     }
   }
   if (saved != nullptr && options_.dropout > 0) {

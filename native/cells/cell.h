@@ -1,14 +1,21 @@
 // What a cell is: its gate equations for one unit, forward beside backward, from which both
 // backends build their time loops. To add one, write a struct like those in lstm.h, gru.h and
-// rnn.h and name it in cells.h.
+// rnn.h, and name it in cells.def; docs/extending.md goes through an example.
 //
-// A row of the gate matrix holds kBlocks blocks of H columns. The input product W_ih x fills the
-// kGates blocks from kInputBlock on, in PyTorch's gate order; the recurrent product W_hh h is added
-// to the kGates blocks from 0 on, whose gates kHiddenRuns names. forward() turns the row's
-// pre-activations into what backward() needs, and backward() turns that into their gradients.
+//   N sequences   H hidden   P = proj_size or H   G gates   B blocks of the gate matrix, at least G
+//
+// The gate matrix has a row for every sequence and step: B blocks of H columns. One unit's part of
+// it is s[B], with which each step does this:
+//
+//   1. The input product W_ih x [G*H] is put into the G blocks from kInputBlock on, in the order of
+//      PyTorch's gates. A block below kInputBlock begins as its bias.
+//   2. The recurrent product W_hh h(t-1) [G*H] is added to the blocks that kHiddenRuns names.
+//   3. forward() turns s from pre-activations into what backward() needs, and gives h and c.
+//   4. Later, backward() turns s into the gradients of the pre-activations. The products' gradients
+//      are read from the same blocks.
 //
 //   static constexpr int kGates;       // G: blocks of rows in w_ih and w_hh
-//   static constexpr int kBlocks;      // blocks of columns in the gate matrix
+//   static constexpr int kBlocks;      // B: blocks of columns in the gate matrix
 //   static constexpr int kInputBlock;  // first block that the input product fills
 //   static constexpr bool kHasC;       // whether there is a cell state besides h
 //   static constexpr bool kDirectH;    // whether h(t-1) reaches h(t) past the gates
@@ -17,12 +24,14 @@
 //   static void forward(F (&s)[kBlocks], F h_prev, F c_prev, F& h, F& c);
 //   static void backward(F (&s)[kBlocks], F h_prev, F c_prev, F dh, F dc, F& dh_prev, F& dc_prev);
 //
-// F is float or a vector of floats, for so many units at once.
+// F is float or a vector of floats, for as many units at once. h_prev is only there with kDirectH,
+// c_prev, c, dc and dc_prev only with kHasC. dh and dc are the gradients of h(t) and c(t); dh_prev
+// is the part of h(t-1)'s that does not go through W_hh.
 //
 // A cell with layer norms needs means over all units before it can go on with one of them. So its
 // equations come in two parts, with the norm of c between them, and both products stay in blocks of
-// their own, as they are: the loops (cpu/rnn/layer_norm.h, cuda/norms.cu) keep the moments of their
-// rows and hand over normalised numbers. layer_norm_lstm.h has the four functions.
+// their own: the loops (cpu/rnn/layer_norm.h, cuda/rnn/layer_norm_kernels.h) keep the moments of
+// their rows and hand over normalised numbers. layer_norm_lstm.h has the four functions.
 #pragma once
 
 #include "cells/math.h"
@@ -32,7 +41,7 @@ namespace fused_rnn {
 namespace FUSED_RNN_ISA {
 #endif
 
-// `count` blocks of gate-matrix columns from `block` on belong to the gates of w_hh from `gate` on.
+// The gates [gate, gate + count) of w_hh are added to the blocks [block, block + count).
 struct HiddenRun {
   int block;
   int gate;

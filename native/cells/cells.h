@@ -1,33 +1,25 @@
-// Every cell, by kind.
+// Every cell's struct, and how to get it from its kind.
 #pragma once
 
-#include "cells/gru.h"
-#include "cells/layer_norm_lstm.h"
-#include "cells/lstm.h"
-#include "cells/rnn.h"
-#include "ops/ops.h"
+#include "cells/cells.def"
+#include "cells/kinds.h"
 
 namespace fused_rnn {
 #if defined(FUSED_RNN_ISA)
 namespace FUSED_RNN_ISA {
 #endif
 
-// f(Cell{}) for the cell of that kind.
+// f(Cell{}) for the cell of that kind, which is one of cells.def.
 template <class F>
 auto with_cell(CellKind kind, F&& f) {
   switch (kind) {
-    case CellKind::rnn_tanh:
-      return f(RnnTanhCell{});
-    case CellKind::rnn_relu:
-      return f(RnnReluCell{});
-    case CellKind::gru:
-      return f(GruCell{});
-    case CellKind::layer_norm_lstm:
-      return f(LayerNormLstmCell{});
-    case CellKind::lstm:
-      break;
+#define CELL(kind, Cell) \
+  case CellKind::kind:   \
+    return f(Cell{});
+#include "cells/cells.def"
+#undef CELL
   }
-  return f(LstmCell{});
+  __builtin_unreachable();
 }
 
 #if defined(FUSED_RNN_ISA)

@@ -1,6 +1,6 @@
 // GRU (Cho et al. 2014) in torch.nn.GRU's form, with the reset gate behind the recurrent product:
 //   r, z = sigmoid(.)   q = W_hn h(t-1) + b_hn   n = tanh(W_in x + b_in + r q)
-//   h = (1.0f - z) n + z h(t-1)
+//   h = (1 - z) n + z h(t-1)
 #pragma once
 
 #include "cells/cell.h"
@@ -21,15 +21,16 @@ struct GruCell {
   static constexpr HiddenRun kHiddenRuns[] = {{0, 2, 1}, {1, 0, 2}};
 
   template <class F>
-  FUSED_RNN_HD static void forward(F (&s)[4], F h_prev, F, F& h, F&) {
-    s[1] = gate_(s[1]);
-    s[2] = gate_(s[2]);
-    s[3] = tanh_(s[3] + s[1] * s[0]);
-    h = s[3] + s[2] * (h_prev - s[3]);
+  FUSED_RNN_HD static void forward(F (&s)[kBlocks], F h_prev, F, F& h, F&) {
+    F &q = s[0], &r = s[1], &z = s[2], &n = s[3];
+    r = gate_(r);
+    z = gate_(z);
+    n = tanh_(n + r * q);
+    h = n + z * (h_prev - n);
   }
 
   template <class F>
-  FUSED_RNN_HD static void backward(F (&s)[4], F h_prev, F, F dh, F, F& dh_prev, F&) {
+  FUSED_RNN_HD static void backward(F (&s)[kBlocks], F h_prev, F, F dh, F, F& dh_prev, F&) {
     const F q = s[0], r = s[1], z = s[2], n = s[3];
     const F dn = dh * (1.0f - z) * (1.0f - n * n);
     s[0] = dn * r;

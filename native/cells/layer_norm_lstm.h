@@ -24,16 +24,18 @@ struct LayerNormLstmCell {
 
   // c, from i, f, g, o.
   template <class F>
-  FUSED_RNN_HD static F state(const F (&s)[4], F c_prev) {
-    return s[1] * c_prev + s[0] * s[2];
+  FUSED_RNN_HD static F state(const F (&s)[kGates], F c_prev) {
+    const F &i = s[0], &f = s[1], &g = s[2];
+    return f * c_prev + i * g;
   }
   // s: a, becomes i, f, g, o.
   template <class F>
-  FUSED_RNN_HD static void gates(F (&s)[4], F c_prev, F& c) {
-    s[0] = gate_(s[0]);
-    s[1] = gate_(s[1]);
-    s[2] = tanh_(s[2]);
-    s[3] = gate_(s[3]);
+  FUSED_RNN_HD static void gates(F (&s)[kGates], F c_prev, F& c) {
+    F &i = s[0], &f = s[1], &g = s[2], &o = s[3];
+    i = gate_(i);
+    f = gate_(f);
+    g = tanh_(g);
+    o = gate_(o);
     c = state(s, c_prev);
   }
   // norm: LN(c).
@@ -44,14 +46,14 @@ struct LayerNormLstmCell {
 
   // s: i, f, g, o, whose last becomes its gradient.
   template <class F>
-  FUSED_RNN_HD static void output_backward(F (&s)[4], F norm, F dh, F& dnorm) {
+  FUSED_RNN_HD static void output_backward(F (&s)[kGates], F norm, F dh, F& dnorm) {
     const F o = s[3], t = tanh_(norm);
     dnorm = dh * o * (1.0f - t * t);
     s[3] = dh * t * o * (1.0f - o);
   }
   // s: as output_backward left it, becomes a's gradient.
   template <class F>
-  FUSED_RNN_HD static void gates_backward(F (&s)[4], F c_prev, F dc, F& dc_prev) {
+  FUSED_RNN_HD static void gates_backward(F (&s)[kGates], F c_prev, F dc, F& dc_prev) {
     const F i = s[0], f = s[1], g = s[2];
     s[0] = dc * g * i * (1.0f - i);
     s[1] = dc * c_prev * f * (1.0f - f);

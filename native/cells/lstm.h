@@ -20,17 +20,18 @@ struct LstmCell {
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
 
   template <class F>
-  FUSED_RNN_HD static void forward(F (&s)[4], F, F c_prev, F& h, F& c) {
-    s[0] = gate_(s[0]);
-    s[1] = gate_(s[1]);
-    s[2] = tanh_(s[2]);
-    s[3] = gate_(s[3]);
-    c = s[1] * c_prev + s[0] * s[2];
-    h = s[3] * tanh_(c);
+  FUSED_RNN_HD static void forward(F (&s)[kBlocks], F, F c_prev, F& h, F& c) {
+    F &i = s[0], &f = s[1], &g = s[2], &o = s[3];
+    i = gate_(i);
+    f = gate_(f);
+    g = tanh_(g);
+    o = gate_(o);
+    c = f * c_prev + i * g;
+    h = o * tanh_(c);
   }
 
   template <class F>
-  FUSED_RNN_HD static void backward(F (&s)[4], F, F c_prev, F dh, F dc, F&, F& dc_prev) {
+  FUSED_RNN_HD static void backward(F (&s)[kBlocks], F, F c_prev, F dh, F dc, F&, F& dc_prev) {
     const F i = s[0], f = s[1], g = s[2], o = s[3];
     const F tanh_c = tanh_(f * c_prev + i * g);
     dc += dh * o * (1.0f - tanh_c * tanh_c);

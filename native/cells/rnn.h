@@ -20,22 +20,22 @@ struct ElmanCell {
 
 struct RnnTanhCell : ElmanCell {
   template <class F>
-  FUSED_RNN_HD static void forward(F (&s)[1], F, F, F& h, F&) {
+  FUSED_RNN_HD static void forward(F (&s)[kBlocks], F, F, F& h, F&) {
     h = s[0] = tanh_(s[0]);
   }
   template <class F>
-  FUSED_RNN_HD static void backward(F (&s)[1], F, F, F dh, F, F&, F&) {
+  FUSED_RNN_HD static void backward(F (&s)[kBlocks], F, F, F dh, F, F&, F&) {
     s[0] = dh * (1.0f - s[0] * s[0]);
   }
 };
 
 struct RnnReluCell : ElmanCell {
   template <class F>
-  FUSED_RNN_HD static void forward(F (&s)[1], F, F, F& h, F&) {
+  FUSED_RNN_HD static void forward(F (&s)[kBlocks], F, F, F& h, F&) {
     h = s[0] = s[0] < 0 ? F{} : s[0];
   }
   template <class F>
-  FUSED_RNN_HD static void backward(F (&s)[1], F, F, F dh, F, F&, F&) {
+  FUSED_RNN_HD static void backward(F (&s)[kBlocks], F, F, F dh, F, F&, F&) {
     s[0] = s[0] <= 0 ? F{} : dh;  // a NaN lets the gradient through
   }
 };

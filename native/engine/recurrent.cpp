@@ -28,47 +28,22 @@ void RecurrentCall::set_sizes(std::vector<int32_t> batch_sizes) {
 }
 
 bool RecurrentCall::fits() const {
-  bool ok = shape.layers >= 1 && (shape.directions == 1 || shape.directions == 2) &&
-            shape.hidden >= 1 && shape.input >= 1 && !sizes->empty() &&
-            sizes->front() == shape.batch && sizes->back() >= 0 &&
-            weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
+  bool ok = is_cell(shape.cell) && shape.layers >= 1 &&
+            (shape.directions == 1 || shape.directions == 2) && shape.hidden >= 1 &&
+            shape.input >= 1 && !sizes->empty() && sizes->front() == shape.batch &&
+            sizes->back() >= 0 && weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
             (shape.proj == 0 || (has_c() && shape.proj < shape.hidden));
   for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
   for (size_t i = 0; ok && i < weights.size(); ++i) {
-    const bool wanted = wants(i % per_stack());
-    ok = static_cast<bool>(weights[i]) == wanted && (!wanted || has(weights[i], weight_floats(i)));
+    const bool wanted = has_weight(shape, weight_of(i));
+    ok = static_cast<bool>(weights[i]) == wanted && (!wanted || has(weights[i], floats_of(i)));
   }
   return ok && has(x, shape.rows * shape.input);
 }
 
-bool RecurrentCall::wants(size_t kind) const {
-  switch (kind) {
-    case 2:
-    case 3:
-    case 8:
-      return shape.bias;
-    case 4:
-      return shape.proj > 0;
-    default:
-      return true;
-  }
-}
-
-int64_t RecurrentCall::weight_floats(size_t i) const {
+int64_t RecurrentCall::floats_of(size_t i) const {
   const auto layer = static_cast<int64_t>(i / per_stack()) / shape.directions;
-  switch (i % per_stack()) {
-    case 0:
-      return gate_rows() * shape.layer_input(layer);
-    case 1:
-      return gate_rows() * shape.out();
-    case 4:
-      return shape.proj * shape.hidden;
-    case 7:
-    case 8:
-      return shape.hidden;
-    default:
-      return gate_rows();
-  }
+  return weight_floats(shape, layer, weight_of(i));
 }
 
 int64_t RecurrentCall::cost() const {
@@ -90,18 +65,8 @@ RnnInput RecurrentCall::input() const {
 
 std::vector<RnnWeights> RecurrentCall::pointers() const {
   std::vector<RnnWeights> result(static_cast<size_t>(stacks()));
-  for (size_t i = 0; i < result.size(); ++i) {
-    const Buffer* b = &weights[i * per_stack()];
-    result[i] = {.w_ih = b[0].f32(),
-                 .w_hh = b[1].f32(),
-                 .b_ih = b[2].f32(),
-                 .b_hh = b[3].f32(),
-                 .w_hr = b[4].f32()};
-    if (!has_norms()) continue;
-    result[i].g_ih = b[5].f32();
-    result[i].g_hh = b[6].f32();
-    result[i].g_c = b[7].f32();
-    result[i].b_c = b[8].f32();
+  for (size_t i = 0; i < weights.size(); ++i) {
+    result[i / per_stack()].*weight_of(i).value = weights[i].f32();
   }
   return result;
 }
@@ -109,18 +74,8 @@ std::vector<RnnWeights> RecurrentCall::pointers() const {
 std::vector<RnnWeightGrads> RecurrentCall::gradient_pointers(
     const std::vector<Buffer>& gradients) const {
   std::vector<RnnWeightGrads> result(static_cast<size_t>(stacks()));
-  for (size_t i = 0; i < result.size(); ++i) {
-    const Buffer* b = &gradients[i * per_stack()];
-    result[i] = {.dw_ih = b[0].f32(),
-                 .dw_hh = b[1].f32(),
-                 .db_ih = b[2].f32(),
-                 .db_hh = b[3].f32(),
-                 .dw_hr = b[4].f32()};
-    if (!has_norms()) continue;
-    result[i].dg_ih = b[5].f32();
-    result[i].dg_hh = b[6].f32();
-    result[i].dg_c = b[7].f32();
-    result[i].db_c = b[8].f32();
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    result[i / per_stack()].*weight_of(i).gradient = gradients[i].f32();
   }
   return result;
 }
@@ -163,7 +118,7 @@ std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& 
   int64_t total = 0;
   for (size_t i = 0; i < grads.size(); ++i) {
     if (!call.weights[i] || !needed[3 + i]) continue;
-    grads[i] = Buffer{nullptr, total, call.weight_floats(i)};
+    grads[i] = Buffer{nullptr, total, call.floats_of(i)};
     total += grads[i].length;
   }
   const Buffer block = call.x.beside(total);

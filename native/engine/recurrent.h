@@ -5,22 +5,10 @@
 #include <memory>
 #include <vector>
 
+#include "cells/weights.h"
 #include "engine/executor.h"
 
 namespace fused_rnn {
-
-// G of ops.h.
-inline int64_t gates_of(CellKind cell) {
-  switch (cell) {
-    case CellKind::lstm:
-    case CellKind::layer_norm_lstm:
-      return 4;
-    case CellKind::gru:
-      return 3;
-    default:
-      return 1;
-  }
-}
 
 struct RecurrentCall {
   RnnShape shape{};
@@ -35,18 +23,16 @@ struct RecurrentCall {
   bool fits() const;
 
   int64_t stacks() const { return shape.layers * shape.directions; }
-  // w_ih, w_hh, b_ih, b_hh, w_hr, with norms g_ih, g_hh, g_c and b_c, too.
-  size_t per_stack() const { return has_norms() ? 9 : 5; }
-  bool has_norms() const { return shape.cell == CellKind::layer_norm_lstm; }
-  int64_t gate_rows() const { return gates_of(shape.cell) * shape.hidden; }
-  bool has_c() const { return shape.cell == CellKind::lstm || has_norms(); }
+  // Weights of a layer and direction, those that are not there counted, too.
+  size_t per_stack() const { return weights_of(shape.cell).size(); }
+  int64_t gate_rows() const { return traits_of(shape.cell).gates * shape.hidden; }
+  bool has_c() const { return traits_of(shape.cell).has_c; }
   int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
   int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
   int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
-  // Whether there is a weight of that kind, 0 to per_stack().
-  bool wants(size_t kind) const;
-  // Elements of weight `i` of the flat list.
-  int64_t weight_floats(size_t i) const;
+  // Which weight of its cell the weight `i` of the flat list is, and how many elements it has.
+  const CellWeight& weight_of(size_t i) const { return weights_of(shape.cell)[i % per_stack()]; }
+  int64_t floats_of(size_t i) const;
   // Of the forward pass; backward takes some three times as much.
   int64_t cost() const;
 

@@ -1,4 +1,4 @@
-// Clipping and optimisers. They change parameters and state in executor; when a gradient could not
+// Clipping and optimisers. They change parameters and state in place; when a gradient could not
 // be computed because of an earlier error, the step is left out and they keep their values, which
 // is why nothing here is listed among the writes that an error poisons.
 #include "node/addon.h"

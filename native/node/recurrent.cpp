@@ -20,11 +20,12 @@ std::vector<int32_t> read_sizes(Args& args, int64_t batch) {
 // The arguments that forward and backward share:
 //   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
 //   seed, counter, …, weights
-// weights: as in RecurrentCall, five or nine buffers per layer and direction, null where there is
-// none, each an argument.
+// weights: for each layer and direction those of cells(), null where there is none, each an
+// argument.
 RecurrentCall read_call(Args& args) {
   RecurrentCall call;
   call.shape.cell = static_cast<CellKind>(args.size());
+  if (!is_cell(call.shape.cell)) throw Napi::TypeError::New(args.env(), "internal: no such cell");
   call.shape.layers = args.size();
   call.shape.directions = args.size();
   call.shape.input = args.size();
@@ -76,9 +77,43 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
   return addon.wrap_all(recurrent_backward(executor, call, workspace, dy, dhn, dcn, needed));
 }
 
+// cells() → what cells/weights.h knows of every cell, in CellKind's order: name, gates, hasC,
+// norms, and its weights, each with its name, its shape as the names of sizes, and whether it needs
+// a bias or a projection to be there.
+Napi::Value cells(Addon&, Args& args) {
+  const Napi::Env env = args.env();
+  auto result = Napi::Array::New(env);
+  for (const CellKind kind : kCells) {
+    auto cell = Napi::Object::New(env);
+    const CellTraits& traits = traits_of(kind);
+    cell["name"] = traits.name;
+    cell["gates"] = traits.gates;
+    cell["hasC"] = Napi::Boolean::New(env, traits.has_c);
+    cell["norms"] = Napi::Boolean::New(env, traits.norms);
+    auto weights = Napi::Array::New(env);
+    for (const CellWeight& of : weights_of(kind)) {
+      auto weight = Napi::Object::New(env);
+      auto shape = Napi::Array::New(env);
+      for (const WeightSize size : {of.rows, of.columns}) {
+        if (size == WeightSize::none) continue;
+        shape[shape.Length()] = Napi::String::New(env, name_of(size));
+      }
+      weight["name"] = of.name;
+      weight["shape"] = shape;
+      weight["bias"] = Napi::Boolean::New(env, of.bias);
+      weight["projection"] = Napi::Boolean::New(env, of.projection);
+      weights[weights.Length()] = weight;
+    }
+    cell["weights"] = weights;
+    result[result.Length()] = cell;
+  }
+  return result;
+}
+
 }  // namespace
 
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon) {
+  add_entry<cells>(env, exports, "cells", addon);
   add_entry<rnn_forward>(env, exports, "rnnForward", addon);
   add_entry<rnn_backward>(env, exports, "rnnBackward", addon);
 }

@@ -75,7 +75,7 @@ struct ScatterAddRowsArgs {
 //
 //   T steps   N batch   I input   H hidden   P = proj_size or H   D directions   L layers
 //   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order; with norms the same
-enum class CellKind : int32_t { rnn_tanh, rnn_relu, gru, lstm, layer_norm_lstm };
+enum class CellKind : int32_t;  // cells/kinds.h, from cells/cells.def
 
 struct RnnShape {
   CellKind cell;
@@ -94,7 +94,8 @@ struct RnnShape {
   int64_t layer_input(int64_t layer) const { return layer == 0 ? input : directions * out(); }
 };
 
-// One layer and direction; the biases are null without bias, w_hr without projection.
+// One layer and direction; cells/weights.h says which of them a cell has. The biases are null
+// without bias, w_hr without projection.
 struct RnnWeights {
   const float* w_ih;  // [G*H, I or D*P]
   const float* w_hh;  // [G*H, P]

@@ -82,7 +82,7 @@ std::string difference(const Case& one, const Outcome& expected, const Outcome& 
   return {};
 }
 
-// What changes in executor is left alone once there is a fault, and no longer when it has been
+// What changes in place is left alone once there is a fault, and no longer when it has been
 // taken.
 std::string check_faults(Context& gpu) {
   Side side(cuda_backend(), gpu, 0);

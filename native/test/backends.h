@@ -46,7 +46,7 @@ class Side {
   int32_t* values(const std::vector<int32_t>& values);
 
   // To be written and then compared; NaN, or a large integer, before. The arrays that an operation
-  // changes in executor are those of expect().
+  // changes in place are those of expect().
   float* output(const char* name, int64_t n, double tolerance = kTolerance);
   int32_t* integer_output(const char* name, int64_t n);
   float* expect(const char* name, float* array, int64_t n, double tolerance = kTolerance);

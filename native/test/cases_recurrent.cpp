@@ -9,15 +9,6 @@ namespace fused_rnn::test {
 namespace {
 
 void add_recurrent(Cases& cases) {
-  struct Named {
-    const char* name;
-    CellKind cell;
-  };
-  const Named cells[] = {{"RNN tanh", CellKind::rnn_tanh},
-                         {"RNN relu", CellKind::rnn_relu},
-                         {"GRU", CellKind::gru},
-                         {"LSTM", CellKind::lstm},
-                         {"layer-normalised LSTM", CellKind::layer_norm_lstm}};
   struct Batch {
     const char* name;
     std::vector<int32_t> sizes;
@@ -29,7 +20,8 @@ void add_recurrent(Cases& cases) {
                            {"packed, long", {6, 6, 5, 5, 5, 5, 4, 4, 2, 2, 2, 1, 1}},
                            {"one sequence", std::vector<int32_t>(5, 1)},
                            {"packed, steps without rows", {4, 3, 3, 2, 2, 0, 0}}};
-  for (const auto& [cell_name, cell] : cells) {
+  for (const CellKind cell : kCells) {
+    const std::string cell_name = traits_of(cell).name;
     for (const auto& [batch_name, sizes] : batches) {
       for (int64_t layers = 1; layers <= 3; ++layers) {
         for (int64_t directions = 1; directions <= 2; ++directions) {
@@ -37,7 +29,7 @@ void add_recurrent(Cases& cases) {
             if (proj > 0 && !has_c(cell)) continue;
             for (const bool bias : {false, true}) {
               for (const bool states : {false, true}) {
-                RnnCase c{.name = std::string(cell_name) + ", " + batch_name + ", layers " +
+                RnnCase c{.name = cell_name + ", " + batch_name + ", layers " +
                                   std::to_string(layers) + ", directions " +
                                   std::to_string(directions) + (proj > 0 ? ", projection" : "") +
                                   (bias ? ", bias" : "") + (states ? ", states" : ""),
@@ -78,7 +70,7 @@ void add_recurrent(Cases& cases) {
     }
     // Beyond one block of units, and one-hot rows in a table.
     for (const bool one_hot : {false, true}) {
-      add_rnn(cases, {.name = std::string(cell_name) + ", wider" + (one_hot ? ", one-hot" : ""),
+      add_rnn(cases, {.name = cell_name + ", wider" + (one_hot ? ", one-hot" : ""),
                       .cell = cell,
                       .layers = 2,
                       .directions = 2,
@@ -94,8 +86,7 @@ void add_recurrent(Cases& cases) {
     // More parts of a persistent kernel than a cluster has blocks, the last one not full, and more
     // sequences than a tile.
     for (const int64_t directions : {1, 2}) {
-      add_rnn(cases, {.name = std::string(cell_name) + ", many parts, directions " +
-                              std::to_string(directions),
+      add_rnn(cases, {.name = cell_name + ", many parts, directions " + std::to_string(directions),
                       .cell = cell,
                       .layers = 1,
                       .directions = directions,
@@ -108,8 +99,7 @@ void add_recurrent(Cases& cases) {
     }
     // The same of each of some layers.
     for (const float dropout : {0.0f, 0.3f}) {
-      add_rnn(cases, {.name = std::string(cell_name) + ", layers of parts" +
-                              (dropout > 0 ? ", dropout" : ""),
+      add_rnn(cases, {.name = cell_name + ", layers of parts" + (dropout > 0 ? ", dropout" : ""),
                       .cell = cell,
                       .layers = 3,
                       .directions = 1,
@@ -126,7 +116,7 @@ void add_recurrent(Cases& cases) {
       std::vector<int32_t> sizes(19, 4);
       if (packed) std::fill(sizes.begin() + 6, sizes.begin() + 13, 3);
       if (packed) std::fill(sizes.begin() + 13, sizes.end(), 1);
-      add_rnn(cases, {.name = std::string(cell_name) + ", deep" + (packed ? ", packed" : ""),
+      add_rnn(cases, {.name = cell_name + ", deep" + (packed ? ", packed" : ""),
                       .cell = cell,
                       .layers = 6,
                       .directions = 1,
@@ -139,7 +129,7 @@ void add_recurrent(Cases& cases) {
                       .dropout = packed ? 0.3f : 0.0f,
                       .one_hot = packed});
     }
-    add_rnn(cases, {.name = std::string(cell_name) + ", everything dropped",
+    add_rnn(cases, {.name = cell_name + ", everything dropped",
                     .cell = cell,
                     .layers = 2,
                     .directions = 1,
@@ -150,7 +140,7 @@ void add_recurrent(Cases& cases) {
                     .sizes = std::vector<int32_t>(5, 2),
                     .states = true,
                     .dropout = 1});
-    add_rnn(cases, {.name = std::string(cell_name) + ", no sequences",
+    add_rnn(cases, {.name = cell_name + ", no sequences",
                     .cell = cell,
                     .layers = 2,
                     .directions = 2,

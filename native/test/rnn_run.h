@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "cells/weights.h"
 #include "ops/cuda.h"
 #include "test/backends.h"
 
@@ -27,9 +28,8 @@ struct RnnCase {
   Fp32Precision precision = Fp32Precision::ieee;  // of CUDA; the CPU's is its own
 };
 
-inline bool has_norms(CellKind cell) { return cell == CellKind::layer_norm_lstm; }
-inline bool has_c(CellKind cell) { return cell == CellKind::lstm || has_norms(cell); }
-inline int64_t gates_of(CellKind cell) { return has_c(cell) ? 4 : cell == CellKind::gru ? 3 : 1; }
+inline bool has_norms(CellKind cell) { return traits_of(cell).norms; }
+inline bool has_c(CellKind cell) { return traits_of(cell).has_c; }
 
 // What a pass reads, and what it writes in one round.
 class RnnRun {
@@ -45,22 +45,13 @@ class RnnRun {
     const double rounding = rounding_of(c.precision);
     forward_ = 2e-5 * rounding;
     backward_ = (has_norms(c.cell) ? 3e-4 : 1e-4) * rounding;
-    const int64_t g = gates_of(c.cell) * c.hidden, p = shape_.out(),
-                  stacks = c.layers * c.directions;
-    // So that no state grows from step to step.
-    const float bound = 1 / std::sqrt(static_cast<float>(c.hidden));
+    const int64_t p = shape_.out(), stacks = c.layers * c.directions;
     for (int64_t i = 0; i < stacks; ++i) {
-      weights_.push_back({side.floats(g * shape_.layer_input(i / c.directions), -bound, bound),
-                          side.floats(g * p, -bound, bound), c.bias ? side.floats(g) : nullptr,
-                          c.bias ? side.floats(g) : nullptr,
-                          c.proj > 0 ? side.floats(c.proj * c.hidden, -bound, bound) : nullptr});
-      if (!has_norms(c.cell)) continue;
-      RnnWeights& w = weights_.back();
-      // Norms undo what small weights do against growth, so the gains have to.
-      w.g_ih = side.floats(g, 0.3f, 0.7f);
-      w.g_hh = side.floats(g, 0.1f, 0.4f);
-      w.g_c = side.floats(c.hidden, 0.5f, 1);
-      w.b_c = c.bias ? side.floats(c.hidden) : nullptr;
+      RnnWeights& weights = weights_.emplace_back();
+      for (const CellWeight& weight : weights_of(c.cell)) {
+        if (!has_weight(shape_, weight)) continue;
+        weights.*weight.value = draw(weight, weight_floats(shape_, i / c.directions, weight));
+      }
     }
     if (c.one_hot) {
       x_.index = side.integers(rows, 0, static_cast<int32_t>(c.input));
@@ -84,7 +75,7 @@ class RnnRun {
   };
   Results results() {
     Results r{};
-    const int64_t g = gates_of(c_.cell) * c_.hidden, p = shape_.out();
+    const int64_t p = shape_.out();
     r.y = out("y", shape_.rows * c_.directions * p, forward_);
     r.hn = out("hn", h_floats_, forward_);
     r.cn = has_c_ ? out("cn", c_floats_, forward_) : nullptr;
@@ -96,20 +87,14 @@ class RnnRun {
       r.dc0 = has_c_ ? out("dc0", c_floats_, backward_) : nullptr;
     }
     for (size_t i = 0; i < weights_.size(); ++i) {
-      const int64_t inputs = shape_.layer_input(static_cast<int64_t>(i) / c_.directions);
-      RnnWeightGrads grads{};
-      grads.dw_ih = some ? nullptr : out("dw_ih", g * inputs, backward_);
-      grads.dw_hh = out("dw_hh", g * p, backward_);
-      if (c_.bias) grads.db_ih = some ? nullptr : out("db_ih", g, backward_);
-      if (c_.bias) grads.db_hh = out("db_hh", g, backward_);
-      if (c_.proj > 0) grads.dw_hr = some ? nullptr : out("dw_hr", c_.proj * c_.hidden, backward_);
-      if (has_norms(c_.cell)) {
-        grads.dg_ih = some ? nullptr : out("dg_ih", g, backward_);
-        grads.dg_hh = out("dg_hh", g, backward_);
-        grads.dg_c = some ? nullptr : out("dg_c", c_.hidden, backward_);
-        if (c_.bias) grads.db_c = out("db_c", c_.hidden, backward_);
+      RnnWeightGrads& grads = r.grads.emplace_back();
+      for (const CellWeight& weight : weights_of(c_.cell)) {
+        const std::string name = weight.name;
+        const bool wanted = !some || name.ends_with("_hh") || name == "bias_c";
+        if (!wanted || !has_weight(shape_, weight)) continue;
+        const auto layer = static_cast<int64_t>(i) / c_.directions;
+        grads.*weight.gradient = out("d" + name, weight_floats(shape_, layer, weight), backward_);
       }
-      r.grads.push_back(grads);
     }
     return r;
   }
@@ -148,8 +133,19 @@ class RnnRun {
     }
   }
 
-  float* out(const char* name, int64_t n, double tolerance) {
-    float* data = s_.output(name, n, tolerance);
+  // So that no state grows from step to step: small weights, or, where norms undo that, small
+  // gains.
+  const float* draw(const CellWeight& weight, int64_t n) {
+    const std::string name = weight.name;
+    if (name == "gain_ih") return s_.floats(n, 0.3f, 0.7f);
+    if (name == "gain_hh") return s_.floats(n, 0.1f, 0.4f);
+    if (name == "gain_c") return s_.floats(n, 0.5f, 1);
+    if (weight.bias) return s_.floats(n);
+    const float bound = 1 / std::sqrt(static_cast<float>(c_.hidden));
+    return s_.floats(n, -bound, bound);
+  }
+  float* out(const std::string& name, int64_t n, double tolerance) {
+    float* data = s_.output(name.c_str(), n, tolerance);
     written_.emplace_back(data, n);
     return data;
   }

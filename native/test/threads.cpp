@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "cells/weights.h"
 #include "core/queue.h"
 #include "ops/backend.h"
 
@@ -146,13 +147,9 @@ struct Layer {
   std::vector<int32_t> sizes;
   std::vector<std::vector<float>> weights;
   std::vector<float> x;
-  int64_t gates;
-  bool norms;
 
   Layer(CellKind cell, int64_t hidden, int64_t batch, int64_t steps, int64_t directions)
       : sizes(static_cast<size_t>(steps), static_cast<int32_t>(batch)) {
-    norms = cell == CellKind::layer_norm_lstm;
-    gates = cell == CellKind::lstm || norms ? 4 : cell == CellKind::gru ? 3 : 1;
     shape = {.cell = cell,
              .layers = 2,
              .directions = directions,
@@ -166,15 +163,10 @@ struct Layer {
              .batch_sizes = sizes.data()};
     for (int64_t layer = 0; layer < 2; ++layer) {
       for (int64_t d = 0; d < directions; ++d) {
-        weights.push_back(numbers(gates * hidden * shape.layer_input(layer)));
-        weights.push_back(numbers(gates * hidden * hidden));
-        weights.push_back(numbers(gates * hidden));
-        weights.push_back(numbers(gates * hidden));
-        if (!norms) continue;
-        weights.push_back(numbers(gates * hidden));
-        weights.push_back(numbers(gates * hidden));
-        weights.push_back(numbers(hidden));
-        weights.push_back(numbers(hidden));
+        for (const CellWeight& weight : weights_of(cell)) {
+          if (!has_weight(shape, weight)) continue;
+          weights.push_back(numbers(weight_floats(shape, layer, weight)));
+        }
       }
     }
     x = numbers(shape.rows * shape.input);
@@ -199,16 +191,16 @@ struct Layer {
     std::vector<std::vector<float>> grads;
     std::vector<RnnWeightGrads> into;
     for (const auto& w : weights) grads.emplace_back(w.size());
+    auto w = weights.begin();
+    auto g = grads.begin();
     for (size_t i = 0; i < stacks; ++i) {
-      const auto* w = &weights[i * (norms ? 8 : 4)];
-      auto* g = &grads[i * (norms ? 8 : 4)];
-      pointers.push_back({w[0].data(), w[1].data(), w[2].data(), w[3].data(), nullptr});
-      into.push_back({g[0].data(), g[1].data(), g[2].data(), g[3].data(), nullptr});
-      if (!norms) continue;
-      pointers.back() = {w[0].data(), w[1].data(), w[2].data(), w[3].data(), nullptr,
-                         w[4].data(), w[5].data(), w[6].data(), w[7].data()};
-      into.back() = {g[0].data(), g[1].data(), g[2].data(), g[3].data(), nullptr,
-                     g[4].data(), g[5].data(), g[6].data(), g[7].data()};
+      RnnWeights& of = pointers.emplace_back();
+      RnnWeightGrads& to = into.emplace_back();
+      for (const CellWeight& weight : weights_of(shape.cell)) {
+        if (!has_weight(shape, weight)) continue;
+        of.*weight.value = (w++)->data();
+        to.*weight.gradient = (g++)->data();
+      }
     }
     const auto states =
         static_cast<size_t>(shape.layers * shape.directions * shape.batch * shape.hidden);
@@ -250,7 +242,7 @@ void layers_on_many_threads() {
     CellKind cell;
     int64_t hidden, batch, steps, directions;
   } kCases[] = {{CellKind::lstm, 96, 24, 12, 1},  // slices of the batch
-                {CellKind::gru, 320, 8, 6, 1},    // members of one slice, which meet at a barrier
+                {CellKind::gru, 320, 8, 6, 1},    // threads of one slice, which meet at a barrier
                 {CellKind::rnn_tanh, 64, 48, 20, 2},
                 {CellKind::lstm, 384, 16, 5, 2},
                 {CellKind::layer_norm_lstm, 96, 24, 12, 1},

@@ -13,7 +13,7 @@ import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import {
-  CellKind,
+  cellKind,
   disposeOther,
   hasC,
   hasNorms,
@@ -171,7 +171,7 @@ export class RNNCell extends RecurrentCell {
     checkOptions('RNNCell', options, ['bias', 'device', 'nonlinearity'])
     const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
-    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
+    const cell = cellKind(`rnn_${nonlinearity}`)
     super('RNNCell', cell, inputSize, hiddenSize, rest)
     this.nonlinearity = nonlinearity
   }
@@ -188,7 +188,7 @@ export class RNNCell extends RecurrentCell {
 /** One step of {@link GRU}; as `torch.nn.GRUCell`. Shapes as {@link RNNCell}. */
 export class GRUCell extends RecurrentCell {
   constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('GRUCell', CellKind.gru, inputSize, hiddenSize, options)
+    super('GRUCell', cellKind('gru'), inputSize, hiddenSize, options)
   }
 
   forward(input: Tensor, h?: Tensor | null): Tensor {
@@ -202,7 +202,7 @@ export class GRUCell extends RecurrentCell {
  */
 export class LSTMCell extends RecurrentCell {
   constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('LSTMCell', CellKind.lstm, inputSize, hiddenSize, options)
+    super('LSTMCell', cellKind('lstm'), inputSize, hiddenSize, options)
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {

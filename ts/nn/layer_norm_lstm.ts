@@ -3,7 +3,7 @@ import type { Tensor } from '../tensor.js'
 import { type CellOptions, RecurrentCell } from './cells.js'
 import type { PackedSequence } from './packed.js'
 import { type LSTMOptions, OPTIONS, RecurrentLayer } from './recurrent_layer.js'
-import { CellKind, lstmState } from './recurrent_op.js'
+import { cellKind, lstmState } from './recurrent_op.js'
 
 /**
  * LSTM with layer normalisation (Ba, Kiros & Hinton 2016, "Layer Normalization", equations 20–22):
@@ -28,7 +28,7 @@ import { CellKind, lstmState } from './recurrent_op.js'
  */
 export class LayerNormLSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LayerNormLSTM', CellKind.layerNormLstm, inputSize, hiddenSize, options, [
+    super('LayerNormLSTM', cellKind('layer_norm_lstm'), inputSize, hiddenSize, options, [
       ...OPTIONS,
       'projSize',
     ])
@@ -66,7 +66,7 @@ export class LayerNormLSTMCell extends RecurrentCell {
   declare bias_c: Tensor
 
   constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('LayerNormLSTMCell', CellKind.layerNormLstm, inputSize, hiddenSize, options)
+    super('LayerNormLSTMCell', cellKind('layer_norm_lstm'), inputSize, hiddenSize, options)
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {

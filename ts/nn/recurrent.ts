@@ -8,7 +8,7 @@ import {
   RecurrentLayer,
   type RecurrentOptions,
 } from './recurrent_layer.js'
-import { CellKind, lstmState } from './recurrent_op.js'
+import { cellKind, lstmState } from './recurrent_op.js'
 
 /** What {@link RNN} takes. */
 export interface RNNOptions extends RecurrentOptions {
@@ -33,7 +33,7 @@ export class RNN extends RecurrentLayer<Tensor> {
     checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
     const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
-    const cell = nonlinearity === 'relu' ? CellKind.rnnRelu : CellKind.rnnTanh
+    const cell = cellKind(`rnn_${nonlinearity}`)
     super('RNN', cell, inputSize, hiddenSize, rest, OPTIONS)
     this.nonlinearity = nonlinearity
   }
@@ -59,7 +59,7 @@ export class RNN extends RecurrentLayer<Tensor> {
  */
 export class GRU extends RecurrentLayer<Tensor> {
   constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
-    super('GRU', CellKind.gru, inputSize, hiddenSize, options, OPTIONS)
+    super('GRU', cellKind('gru'), inputSize, hiddenSize, options, OPTIONS)
   }
 
   override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
@@ -81,7 +81,7 @@ export class GRU extends RecurrentLayer<Tensor> {
  */
 export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LSTM', CellKind.lstm, inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
+    super('LSTM', cellKind('lstm'), inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
   }
 
   override forward(

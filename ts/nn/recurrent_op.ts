@@ -1,50 +1,50 @@
 /** The recurrent operation: a stack of recurrent layers over packed rows, on the tape. */
 import { record, willRecord } from '../autograd.js'
-import { type Buffer, binding } from '../binding.js'
+import { type Buffer, binding, type CellInfo } from '../binding.js'
 import { typeError } from '../errors.js'
 import { Memory } from '../memory.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
 
-/** CellKind in native/ops/ops.h. */
-export const CellKind = { rnnTanh: 0, rnnRelu: 1, gru: 2, lstm: 3, layerNormLstm: 4 } as const
+/** What the kernels know of every cell: native/cells/cells.def and weights.h. */
+const cells = binding.cells()
 
-/** Gates per unit: rows of a weight over hidden size. */
-export const GATES = [1, 1, 3, 4, 4] as const
+/** The number of a cell by its name in native/cells/cells.def. */
+export function cellKind(name: string): number {
+  const kind = cells.findIndex((cell) => cell.name === name)
+  if (kind < 0) {
+    throw new Error(
+      `fused-rnn: the addon has no cell '${name}'; build it again: npm run build:native`,
+    )
+  }
+  return kind
+}
 
 /** Whether a cell has a state c besides h. */
-export const hasC = (cell: number): boolean => cell >= CellKind.lstm
+export const hasC = (kind: number): boolean => (cells[kind] as CellInfo).hasC
 
 /** Whether a cell normalises, and so has gains. */
-export const hasNorms = (cell: number): boolean => cell === CellKind.layerNormLstm
+export const hasNorms = (kind: number): boolean => (cells[kind] as CellInfo).norms
 
 /**
- * Parameters per layer and direction, in the native order (RnnWeights in ops.h): names without
- * suffix, and their shapes for so many inputs and outputs, null where there is none.
+ * Parameters per layer and direction, in the native order: names without suffix, and their shapes
+ * for so many inputs and outputs, null where there is none.
  */
 export function weightShapes(
-  cell: number,
+  kind: number,
   inputs: number,
   hidden: number,
   proj: number,
   bias: boolean,
 ): [name: string, shape: Shape | null][] {
-  const gates = (GATES[cell] as number) * hidden
-  const shapes: [string, Shape | null][] = [
-    ['weight_ih', [gates, inputs]],
-    ['weight_hh', [gates, proj || hidden]],
-    ['bias_ih', bias ? [gates] : null],
-    ['bias_hh', bias ? [gates] : null],
-    ['weight_hr', proj > 0 ? [proj, hidden] : null],
-  ]
-  if (!hasNorms(cell)) return shapes
-  return [
-    ...shapes,
-    ['gain_ih', [gates]],
-    ['gain_hh', [gates]],
-    ['gain_c', [hidden]],
-    ['bias_c', bias ? [hidden] : null],
-  ]
+  const { gates, weights } = cells[kind] as CellInfo
+  const sizes = { gates: gates * hidden, input: inputs, out: proj || hidden, hidden, proj }
+  return weights.map((weight) => [
+    weight.name,
+    (weight.bias && !bias) || (weight.projection && proj === 0)
+      ? null
+      : weight.shape.map((size) => sizes[size]),
+  ])
 }
 
 export interface RecurrentCall {

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "cells/weights.h"
+
 namespace fused_rnn::cuda {
 namespace {
 
@@ -109,7 +111,7 @@ Division in_clusters(const RnnShape& s, const Division& d, CudaDevice& device) {
 // Whether there may be a kernel for such layers.
 bool may_persist(const RnnShape& s) {
   // A norm would need a second meeting of all blocks in every step.
-  const bool norms = s.cell == CellKind::layer_norm_lstm;
+  const bool norms = traits_of(s.cell).norms;
   // The kernels count in 32 bits.
   const bool small = s.rows * s.hidden * kMostBlocks <= INT32_MAX;
   return way() != Way::graph && s.proj == 0 && !norms && small;

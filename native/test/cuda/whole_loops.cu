@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <typeinfo>
 
+#include "cells/weights.h"
 #include "cuda/rnn/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
@@ -22,9 +23,8 @@ void list_shares(CellKind kind) {
 }  // namespace fused_rnn::cuda
 
 int main() {
-  using fused_rnn::CellKind;
-  for (const CellKind kind :
-       {CellKind::rnn_tanh, CellKind::rnn_relu, CellKind::gru, CellKind::lstm}) {
+  for (const fused_rnn::CellKind kind : fused_rnn::kCells) {
+    if (fused_rnn::traits_of(kind).norms) continue;
     fused_rnn::cuda::list_shares(kind);
   }
 }
