@@ -3,9 +3,8 @@
 // 2e-7 (4e-6 above 88), log 1.2e-7 (absolute around 1). gate: absolute error 1.6e-7.
 // NaN stays NaN.
 //
-// F is float, or one of the compiler's vectors of floats (cpu/vector.h). In a file that is compiled
-// once per instruction set (cpu/isa.h) all this is in the namespace of that set, so that copies
-// compiled with different flags never mix.
+// Included inside the namespace of an instruction set (cpu/isa.h), so that copies compiled with
+// different flags never mix.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +26,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kSmallestNormal = std::numeric_limits<float>::min();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// 2^n for a whole number n. The operators and ?: of vectors work lane by lane.
+// 2^n for a whole number n. F is float or one of the compiler's vectors of floats (cpu/vector.h),
+// whose operators and ?: work lane by lane.
 template <class F>
 FUSED_RNN_HD inline F power_of_two(F n) {
 #if !defined(__CUDACC__)

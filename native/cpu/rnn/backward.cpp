@@ -57,9 +57,7 @@ struct BackwardLoop {
   float* du;         // [N, H], with projection: of one step's h before it is projected
   bool reverse;
   bool needs_dh0;
-  int thread;
-  int threads;
-  Barrier& barrier;
+  ThreadGroup group;
   const NormWeights* norms;           // cells with norms
   float* norm_sums;                   // their RowSums's
   float* norm_scratch;                // [N, G*H]
@@ -105,18 +103,18 @@ struct BackwardLoop {
                         few + 2 * few_floats);
         if (t % StepGrads<Cell>::kSteps == 0) step_grads->flush(slice_index);
       }
-      barrier.wait(threads, context);
+      group.wait(context);
       before = now;
       if (i + 1 < s.steps) row += reverse ? s.batch_sizes[t] : -int64_t{s.batch_sizes[t - 1]};
     }
     if (!needs_dh0) return;
-    const PanelRange share = share_of(hidden.count(), thread, threads);
+    const PanelRange share = group.share(hidden.count());
     for (int64_t panel = share.begin; panel < share.end; ++panel) multiply(slice, before, panel);
   }
 
   void step(const BatchSlice& slice, const Step& before, const Step& now, Context& context) const {
     const int64_t p = s.out();
-    const PanelRange share = share_of(hidden.count(), thread, threads);
+    const PanelRange share = group.share(hidden.count());
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t column = panel * hidden.width(), count = hidden.columns(panel);
       multiply(slice, before, panel);
@@ -141,8 +139,8 @@ struct BackwardLoop {
       if constexpr (Cell::kNorms) normed(slice, before, now, hidden, dh, context);
       return;
     }
-    barrier.wait(threads, context);
-    const PanelRange units = share_of(projection.count(), thread, threads);
+    group.wait(context);
+    const PanelRange units = group.share(projection.count());
     for (int64_t panel = units.begin; panel < units.end; ++panel) {
       const int64_t unit = panel * projection.width();
       multiply_panel(projection, panel, now.active, {dh_total + now.row * p, p},
@@ -173,8 +171,8 @@ struct BackwardLoop {
   void normed(const BatchSlice& slice, const Step& before, const Step& now, const Panels& shared,
               float* gradient, const Context& context) const {
     const int64_t h = s.hidden, g = Cell::kGates;
-    const RowSums sums{thread, threads, h, shared.width(), shared.count(), s.batch, norm_sums};
-    const Units own = sums.units(thread);
+    const RowSums sums{group, h, shared.width(), shared.count(), s.batch, norm_sums};
+    const Units own = sums.units(group.thread);
     for (int64_t r = 0; r < now.active; ++r) {
       start_c(r, before, (slice.begin + r) * h + own.begin, own.count);
     }
@@ -185,7 +183,7 @@ struct BackwardLoop {
     };
     norm_backward<Cell>(sums, *norms, NormGrads(norm_grads, g, h),
                         norm_scratch + slice.begin * g * h, slice.begin, now.active, row_of,
-                        barrier, context);
+                        context);
   }
 
   // The cells of `count` units from `unit` on, with their gradients of h in `gradient` [N, H].
@@ -283,9 +281,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .du = du.data() + (projected ? d * s.batch * h : 0),
           .reverse = d == 1,
           .needs_dh0 = args.dh0 != nullptr,
-          .thread = task % grid.threads,
-          .threads = grid.threads,
-          .barrier = barriers[task / grid.threads],
+          .group = {task % grid.threads, grid.threads, barriers[task / grid.threads]},
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
           .norm_sums = norm_sums.data() + d * norm_sums_floats,
           .norm_scratch = norm_scratch.data() + (Cell::kNorms ? d * s.batch * Cell::kGates * h : 0),

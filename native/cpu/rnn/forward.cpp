@@ -51,9 +51,7 @@ struct ForwardLoop {
   float* hn;        // [N, P]
   float* cn;        // [N, H]
   bool reverse;
-  int thread;
-  int threads;
-  Barrier& barrier;
+  ThreadGroup group;
   const NormWeights* norms;  // cells with norms
   float* norm_sums;          // and their RowSums's
 
@@ -61,7 +59,7 @@ struct ForwardLoop {
     int64_t first_row = reverse ? s.rows - s.batch_sizes[s.steps - 1] : 0;
     const int64_t first = reverse ? s.steps - 1 : 0;
     start(slice, first_row, 0, slice.count(s.batch_sizes[first]));
-    barrier.wait(threads, context);
+    group.wait(context);
     for (int64_t i = 0; i < s.steps; ++i) {
       context.check_stop();
       const int64_t t = reverse ? s.steps - 1 - i : i;
@@ -75,7 +73,7 @@ struct ForwardLoop {
       step(slice, first_row, active, next_row, next_active, context);
       // Backwards in time, longer sequences join as they begin.
       if (next_active > active) start(slice, next_row, active, next_active);
-      barrier.wait(threads, context);
+      group.wait(context);
       first_row = next_row;
     }
   }
@@ -83,7 +81,7 @@ struct ForwardLoop {
  private:
   // Initial states of the slice's sequences [from, to), which begin at the step of `first_row`.
   void start(const BatchSlice& slice, int64_t first_row, int64_t from, int64_t to) const {
-    if (thread != 0) return;
+    if (group.thread != 0) return;
     const int64_t n = slice.begin + from;
     const int64_t p = s.out();
     copy_or_zero(saved.h_prev + (first_row + n) * p, h0 ? h0 + n * p : nullptr, (to - from) * p);
@@ -101,7 +99,7 @@ struct ForwardLoop {
       units(part, first_row, next_row, next_active - begin, context);
     }
     if (s.proj == 0 || active == 0) return;
-    barrier.wait(threads, context);
+    group.wait(context);
     project(slice, first_row, active, next_row, next_active);
   }
 
@@ -130,7 +128,7 @@ struct ForwardLoop {
   void units(const BatchSlice& part, int64_t first_row, int64_t next_row, int64_t going_on,
              Context& context) const {
     const int64_t row = first_row + part.begin, active = part.end - part.begin;
-    const PanelRange share = share_of(hidden[0].count(), thread, threads);
+    const PanelRange share = group.share(hidden[0].count());
     const auto row_of = [&](int64_t r, int64_t unit = 0) {
       return cell_row_at(row + r, part.begin + r, r < going_on, next_row, unit);
     };
@@ -146,9 +144,8 @@ struct ForwardLoop {
       }
     }
     if constexpr (Cell::kNorms) {
-      const RowSums sums{thread,  threads,  s.hidden, hidden[0].width(), hidden[0].count(),
-                         s.batch, norm_sums};
-      norm_forward<Cell>(sums, *norms, part.begin, active, row_of, barrier, context);
+      const RowSums sums{group, s.hidden, hidden[0].width(), hidden[0].count(), s.batch, norm_sums};
+      norm_forward<Cell>(sums, *norms, part.begin, active, row_of, context);
     }
   }
 
@@ -156,7 +153,7 @@ struct ForwardLoop {
   void project(const BatchSlice& slice, int64_t first_row, int64_t active, int64_t next_row,
                int64_t next_active) const {
     const int64_t row = first_row + slice.begin, y_width = s.directions * s.out();
-    const PanelRange outputs = share_of(projection.count(), thread, threads);
+    const PanelRange outputs = group.share(projection.count());
     for (int64_t panel = outputs.begin; panel < outputs.end; ++panel) {
       const int64_t column = panel * projection.width(), count = projection.columns(panel);
       float* h = y + row * y_width + column;
@@ -261,9 +258,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .hn = args.hn + stack * s.batch * p,
           .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
           .reverse = d == 1,
-          .thread = task % grid.threads,
-          .threads = grid.threads,
-          .barrier = barriers[task / grid.threads],
+          .group = {task % grid.threads, grid.threads, barriers[task / grid.threads]},
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
           .norm_sums = norm_sums.data() + d * norm_floats};
       loop.run(batch_slice(s, slice, grid.slices), context);

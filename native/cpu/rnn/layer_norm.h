@@ -82,27 +82,28 @@ struct Units {
 struct RowSums {
   static constexpr int64_t kSums = 6;  // of one row
 
-  int thread;
-  int threads;
+  ThreadGroup group;
   int64_t hidden;
   int64_t width;   // of a panel of units
   int64_t panels;  // of all units
   int64_t batch;
   float* parts;  // [threads, N, kSums]
 
-  Units units(int m) const {
-    const PanelRange share = share_of(panels, m, threads);
+  Units units(int t) const {
+    const PanelRange share = group.share(panels, t);
     const int64_t begin = std::min(share.begin * width, hidden);
     return {begin, std::min(share.end * width, hidden) - begin};
   }
   // So many rows go from barrier to barrier.
-  int64_t at_once(int64_t rows) const { return threads == 1 ? 1 : std::max<int64_t>(rows, 1); }
+  int64_t at_once(int64_t rows) const {
+    return group.threads == 1 ? 1 : std::max<int64_t>(rows, 1);
+  }
 
-  float* own(int64_t n) const { return parts + (thread * batch + n) * kSums; }
+  float* own(int64_t n) const { return parts + (group.thread * batch + n) * kSums; }
   // The sum over the row of sequence n, of one of the kSums.
   float total(int64_t n, int64_t which) const {
     float sum = 0;
-    for (int m = 0; m < threads; ++m) sum += parts[(m * batch + n) * kSums + which];
+    for (int t = 0; t < group.threads; ++t) sum += parts[(t * batch + n) * kSums + which];
     return sum;
   }
 
@@ -113,14 +114,14 @@ struct RowSums {
   }
   Moments moments(int64_t n, int64_t which, int blocks) const {
     Spread all{blocks * hidden, 0, 0};
-    for (int m = 0; m < threads; ++m) {
-      all.mean += parts[(m * batch + n) * kSums + which] * static_cast<float>(units(m).count);
+    for (int t = 0; t < group.threads; ++t) {
+      all.mean += parts[(t * batch + n) * kSums + which] * static_cast<float>(units(t).count);
     }
     all.mean /= static_cast<float>(hidden);
-    for (int m = 0; m < threads; ++m) {
-      const float* part = parts + (m * batch + n) * kSums + which;
+    for (int t = 0; t < group.threads; ++t) {
+      const float* part = parts + (t * batch + n) * kSums + which;
       const float off = part[0] - all.mean;
-      all.squares += part[1] + static_cast<float>(blocks * units(m).count) * off * off;
+      all.squares += part[1] + static_cast<float>(blocks * units(t).count) * off * off;
     }
     return moments_of(all);
   }
@@ -177,20 +178,20 @@ struct CellRow {
 // All rows [0, count) of a step after its product; row(r) is the row of sequence first + r.
 template <class Cell, class Row>
 void norm_forward(const RowSums& sums, const NormWeights& w, int64_t first, int64_t count, Row row,
-                  Barrier& barrier, const Context& context) {
-  const Units own = sums.units(sums.thread);
+                  const Context& context) {
+  const Units own = sums.units(sums.group.thread);
   const int64_t hidden = sums.hidden, at_once = sums.at_once(count);
   for (int64_t begin = 0; begin < count; begin += at_once) {
     const int64_t end = std::min(begin + at_once, count);
     for (int64_t r = begin; r < end; ++r) {
       sums.put(first + r, 0, spread_of(row(r).gates + own.begin, hidden, Cell::kGates, own.count));
     }
-    barrier.wait(sums.threads, context);
+    sums.group.wait(context);
     for (int64_t r = begin; r < end; ++r) {
       const CellRow at = row(r);
       RowMoments m = *at.moments;
       m.hidden = sums.moments(first + r, 0, Cell::kGates);
-      if (sums.thread == 0) at.moments->hidden = m.hidden;
+      if (sums.group.thread == 0) at.moments->hidden = m.hidden;
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         const int64_t j = own.begin + i;
         Vec s[Cell::kGates], c;
@@ -201,11 +202,11 @@ void norm_forward(const RowSums& sums, const NormWeights& w, int64_t first, int6
       });
       sums.put(first + r, 2, spread_of(at.c + own.begin, 0, 1, own.count));
     }
-    barrier.wait(sums.threads, context);
+    sums.group.wait(context);
     for (int64_t r = begin; r < end; ++r) {
       const CellRow at = row(r);
       const Moments m = sums.moments(first + r, 2, 1);
-      if (sums.thread == 0) at.moments->c = m;
+      if (sums.group.thread == 0) at.moments->c = m;
       each_vector(own.count, [&](int64_t i, auto read, auto write) {
         const int64_t j = own.begin + i;
         const Vec norm = m.normalise(read(at.c + j)) * read(w.g_c + j) + read(w.shift_c + j);
@@ -242,10 +243,9 @@ struct NormRowBackward {
 // `scratch`: [rows that go together, G*H], for the slice.
 template <class Cell, class Row>
 void norm_backward(const RowSums& sums, const NormWeights& w, const NormGrads& grads,
-                   float* scratch, int64_t first, int64_t count, Row row, Barrier& barrier,
-                   const Context& context) {
+                   float* scratch, int64_t first, int64_t count, Row row, const Context& context) {
   constexpr int G = Cell::kGates;
-  const Units own = sums.units(sums.thread);
+  const Units own = sums.units(sums.group.thread);
   const int64_t hidden = sums.hidden, at_once = sums.at_once(count);
   const float per_unit = 1 / static_cast<float>(hidden);
   const auto add = [](auto read, auto write, float* to, Vec v) { write(to, read(to) + v); };
@@ -274,7 +274,7 @@ void norm_backward(const RowSums& sums, const NormWeights& w, const NormGrads& g
       sums.own(first + r)[0] = sum_lanes(sum);
       sums.own(first + r)[1] = sum_lanes(product_sum);
     }
-    barrier.wait(sums.threads, context);
+    sums.group.wait(context);
     // From c to the pre-activations.
     for (int64_t r = begin; r < end; ++r) {
       const NormRowBackward at = row(r);
@@ -309,7 +309,7 @@ void norm_backward(const RowSums& sums, const NormWeights& w, const NormGrads& g
       });
       for (int i = 0; i < 4; ++i) sums.own(first + r)[2 + i] = sum_lanes(totals[i]);
     }
-    barrier.wait(sums.threads, context);
+    sums.group.wait(context);
     // From the normalised products to the products.
     for (int64_t r = begin; r < end; ++r) {
       const NormRowBackward at = row(r);

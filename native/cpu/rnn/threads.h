@@ -88,12 +88,23 @@ inline int64_t rows_at_once(int64_t weight_bytes) {
   return weight_bytes <= (int64_t{192} << 10) ? 48 : INT64_MAX;
 }
 
-// A thread's share of `count` panels.
 struct PanelRange {
   int64_t begin, end;
 };
-inline PanelRange share_of(int64_t count, int thread, int threads) {
-  return {count * thread / threads, count * (thread + 1) / threads};
-}
+
+// The threads that walk through time together with one slice of the batch, as one of them sees it.
+struct ThreadGroup {
+  int thread;   // this one, in [0, threads)
+  int threads;  // of the group
+  Barrier& barrier;
+
+  // Until all threads of the group have come here.
+  void wait(const Context& context) const { barrier.wait(threads, context); }
+  // Thread `t`'s share of `count` panels.
+  PanelRange share(int64_t count, int t) const {
+    return {count * t / threads, count * (t + 1) / threads};
+  }
+  PanelRange share(int64_t count) const { return share(count, thread); }
+};
 
 FUSED_RNN_KERNELS_END
