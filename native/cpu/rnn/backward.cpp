@@ -178,7 +178,7 @@ struct BackwardLoop {
     }
     const auto row_of = [&](int64_t r) -> NormRowBackward {
       const int64_t row = now.row + r, at = (slice.begin + r) * h;
-      return {saved.gates + row * gate_row(Cell::kBlocks, h), row_moments(saved, row),
+      return {saved.gates + row * gate_row(Cell::kBlocks, h), saved.moments[row],
               saved.c_prev + row * h, gradient + at, dc + at};
     };
     norm_backward<Cell>(sums, *norms, NormGrads(norm_grads, g, h),

@@ -112,7 +112,7 @@ struct ForwardLoop {
   CellRow cell_row_at(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit) const {
     const int64_t p = s.out(), h = s.hidden;
     CellRow at{.gates = saved.gates + row * gate_row(Cell::kBlocks, h) + unit,
-               .moments = Cell::kNorms ? &row_moments(saved, row) : nullptr,
+               .moments = Cell::kNorms ? saved.moments + row : nullptr,
                .h_prev = saved.h_prev + row * p + unit};
     if (Cell::kHasC) {
       at.c_prev = saved.c_prev + row * h + unit;

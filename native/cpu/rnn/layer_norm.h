@@ -13,11 +13,6 @@
 
 FUSED_RNN_KERNELS_BEGIN
 
-static_assert(kRowMoments == kMomentsFloats);
-inline RowMoments& row_moments(const RnnStackSaved& saved, int64_t row) {
-  return reinterpret_cast<RowMoments*>(saved.moments)[row];
-}
-
 // ---- Sums over rows -----------------------------------------------------------------------------
 
 // Adds f(x) up.
@@ -67,7 +62,7 @@ void input_moments(float* product, int64_t ld, int64_t columns, int64_t rows,
   context.pool.parallel_for(rows, (1 << 13) / columns + 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       lookup(row, product + row * ld);
-      row_moments(saved, row).input = moments_of(spread_of(product + row * ld, 0, 1, columns));
+      saved.moments[row].input = moments_of(spread_of(product + row * ld, 0, 1, columns));
     }
   });
 }

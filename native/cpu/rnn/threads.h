@@ -107,4 +107,41 @@ struct ThreadGroup {
   PanelRange share(int64_t count) const { return share(count, thread); }
 };
 
+// A range of sequences that one thread takes through every step.
+struct BatchSlice {
+  int64_t begin;
+  int64_t end;
+
+  // Of the `active` sequences of a step, how many are in this slice.
+  int64_t count(int64_t active) const {
+    return std::clamp<int64_t>(active - begin, 0, end - begin);
+  }
+};
+
+// Slice `index` of `count`, cut so that each has about the same number of rows: with sequences of
+// unequal lengths the longer ones come first.
+inline BatchSlice batch_slice(const RnnShape& s, int64_t index, int64_t count) {
+  // Rows of the sequences before n: sum over t of min(batch_sizes[t], n).
+  const auto rows_before = [&](int64_t n) {
+    int64_t rows = 0;
+    for (int64_t t = 0; t < s.steps; ++t) rows += std::min<int64_t>(s.batch_sizes[t], n);
+    return rows;
+  };
+  const auto cut = [&](int64_t i) -> int64_t {
+    if (i == 0) return 0;
+    if (i == count) return s.batch;
+    int64_t low = 0, high = s.batch;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (rows_before(middle) * count < s.rows * i) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  };
+  return {cut(index), cut(index + 1)};
+}
+
 FUSED_RNN_KERNELS_END

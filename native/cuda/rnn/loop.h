@@ -6,10 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "cells/norm.h"
 #include "cuda/device/device.h"
 #include "cuda/device/graphs.h"
-#include "ops/ops.h"
+#include "ops/rnn_workspace.h"
 
 namespace fused_rnn::cuda {
 
@@ -18,65 +17,13 @@ int64_t rnn_workspace_floats(const RnnShape& shape);
 
 // ---- The workspace ------------------------------------------------------------------------------
 
-// The saved arrays of one layer and direction. Rows are those of the packed input.
-struct StackSaved {
-  float* gates;         // [rows, B*H]: pre-activations, then activations, then their gradients
-  float* h_prev;        // [rows, P]: the state each row started from
-  float* c_prev;        // [rows, H], cells with a cell state
-  float* u;             // [rows, H], with projection: h before it is projected
-  RowMoments* moments;  // [rows], cells with norms
-};
-
-class RnnWorkspace {
- public:
-  template <class Cell>
-  RnnWorkspace(Cell, const RnnShape& shape, float* memory = nullptr)
-      : s_(shape),
-        blocks_(Cell::kBlocks),
-        has_c_(Cell::kHasC),
-        norms_(Cell::kNorms),
-        memory_(memory) {}
-
-  // The output of a layer below the last, after dropout: [rows, D*P].
-  int64_t layer_output_floats() const { return aligned(s_.rows * s_.directions * s_.out()); }
-  int64_t floats() const {
-    return s_.layers * s_.directions * stack_floats() + (s_.layers - 1) * layer_output_floats();
-  }
-  StackSaved stack(int64_t layer, int64_t direction) const {
-    float* at = memory_ + (layer * s_.directions + direction) * stack_floats();
-    const auto take = [&](int64_t floats) {
-      float* taken = at;
-      at += aligned(floats);
-      return taken;
-    };
-    StackSaved saved{};
-    saved.gates = take(s_.rows * blocks_ * s_.hidden);
-    saved.h_prev = take(s_.rows * s_.out());
-    if (has_c_) saved.c_prev = take(s_.rows * s_.hidden);
-    if (s_.proj > 0) saved.u = take(s_.rows * s_.hidden);
-    if (norms_) saved.moments = reinterpret_cast<RowMoments*>(take(s_.rows * kRowMoments));
-    return saved;
-  }
-  float* layer_output(int64_t layer) const {
-    return memory_ + s_.layers * s_.directions * stack_floats() + layer * layer_output_floats();
-  }
-
- private:
+struct CudaLayout {
+  static int64_t gate_row(int64_t blocks, int64_t hidden) { return blocks * hidden; }
   // Products are fastest on arrays that begin at a multiple of 128 bytes.
-  static int64_t aligned(int64_t floats) { return (floats + 31) / 32 * 32; }
-  int64_t stack_floats() const {
-    return aligned(s_.rows * blocks_ * s_.hidden) + aligned(s_.rows * s_.out()) +
-           (has_c_ ? aligned(s_.rows * s_.hidden) : 0) +
-           (s_.proj > 0 ? aligned(s_.rows * s_.hidden) : 0) +
-           (norms_ ? aligned(s_.rows * kRowMoments) : 0);
-  }
-
-  const RnnShape& s_;
-  int blocks_;
-  bool has_c_;
-  bool norms_;
-  float* memory_;
+  static int64_t array(int64_t floats) { return (floats + 31) / 32 * 32; }
 };
+using RnnWorkspace = RnnWorkspaceOf<CudaLayout>;
+using StackSaved = RnnStackSaved;
 
 // ---- The steps ----------------------------------------------------------------------------------
 
