@@ -1,9 +1,19 @@
-// The backward pass of RNN, GRU and LSTM over whole sequences, through time.
+// The backward pass of recurrent layers over whole sequences, through time: one loop for every
+// cell.
 //
-// Per layer, from the last: (1) the time loop in reverse turns the saved activations into gradients
-// of the pre-activations, each thread with its slice of the batch and direction; (2) the gradients
-// of the weights, the biases and the layer's input are one product (or column sum) each over all
-// time steps. Of small layers under a wide batch they are added up in the loop (step_grads.h).
+//   T steps   N sequences   I inputs   H units   P = proj_size or H   D directions   L layers
+//   G gates   B blocks of the gate matrix (cells/cell.h)   rows: those of all steps (ops/ops.h)
+//
+// For each layer, from the last, both directions side by side:
+//   1. BackwardWeights packs W_hh, its rows in the order of the gate matrix's blocks.
+//   2. BackwardLoop goes through time against the direction of forward. In each step, a thread does
+//      for its panels of columns: (a) dh(t) = dgates(t+1) W_hh, plus what reaches h(t) from dy and
+//      past the gates; (b) the cell, which turns the saved gates into their gradients, and dc(t)
+//      into dc(t-1). With a projection the threads meet between the two, and dh W_hr comes first.
+//   3. The gradients of weights, biases and the layer's input: one product or column sum each over
+//      all steps (weight_grads.h). Of small layers under a wide batch they are added up in the loop
+//      instead (step_grads.h).
+//   4. Dropout on the gradient that goes to the layer below (dropout.h).
 #include <optional>
 
 #include "cells/cells.h"
@@ -19,8 +29,12 @@
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// `count` units of one row: activations become gradients of the pre-activations; dh becomes the
-// part of h(t-1)'s gradient that does not go through the gates, dc becomes c(t-1)'s.
+// `count` units of one row through the cell, backwards. All pointers are to the first of these
+// units.
+//   gates   [B, H]: what forward left      dgates  [B, H]: gradients of the pre-activations,
+//   written h_prev  [H], cells with kDirectH       c_prev  [H], cells with c dh      [H]: of h(t);
+//   with kDirectH it becomes the part of h(t-1)'s that goes past the gates dc      [H]: of c(t),
+//   becomes c(t-1)'s
 template <class Cell>
 void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float* dgates,
                        const float* h_prev, const float* c_prev, float* dh, float* dc) {
@@ -203,7 +217,7 @@ struct BackwardLoop {
   }
 };
 
-// What one direction of a layer needs besides its tensors; made once per layer.
+// The weights of one direction of a layer as the loop wants them; made once per call.
 template <class Cell>
 class BackwardWeights {
  public:

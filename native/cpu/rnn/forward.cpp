@@ -1,9 +1,20 @@
-// The forward pass of RNN, GRU and LSTM over whole sequences: one time loop for every cell.
+// The forward pass of recurrent layers over whole sequences: one time loop for every cell.
 //
-// Per layer: (1) one product W_ih x for all time steps, or a row lookup where x is one-hot, (2) the
-// time loop, in which each step's product h(t-1) W_hh^T and the gates behind it go block by block
-// of units, while the block is in the cache (how the threads share it: threads.h), (3) dropout on
-// what goes to the next layer.
+//   T steps   N sequences   I inputs   H units   P = proj_size or H   D directions   L layers
+//   G gates   B blocks of the gate matrix (cells/cell.h)   rows: those of all steps (ops/ops.h)
+//
+// For each layer, both directions side by side:
+//   1. ForwardWeights packs W_hh and puts the input product W_ih x + b into the gate matrix, for
+//   all
+//      steps at once, or leaves it to the steps (forward_weights.h).
+//   2. ForwardLoop goes through time. In each step, a thread does for its panels of units, one
+//   panel
+//      after the other, while it is in the cache: (a) the product h(t-1) W_hh^T, added to the gate
+//      matrix; (b) the cell, which turns pre-activations into gates, c(t) and h(t); (c) copies h(t)
+//      to where the next step reads it. With a projection the threads meet, and then each makes its
+//      columns of h(t) W_hr^T.
+//   3. The threads of a slice meet after each step (threads.h).
+//   4. Dropout on what goes to the next layer (dropout.h).
 #include <optional>
 
 #include "cells/cells.h"
@@ -17,7 +28,10 @@
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// `count` units of one row of gates through the cell; the pointers are to the first unit's.
+// `count` units of one row through the cell. All pointers are to the first of these units.
+//   gates   [B, H]: a block's columns are H apart; pre-activations become what backward needs
+//   h_prev  [H], cells with kDirectH    c_prev  [H], cells with c
+//   h       [H], written                c       [H], written, cells with c
 template <class Cell>
 void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, const float* c_prev,
               float* h, float* c) {

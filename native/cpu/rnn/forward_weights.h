@@ -1,4 +1,10 @@
-// What the forward pass makes of a layer's weights and input before the time loop begins.
+// What the forward pass makes of a layer's weights and input before the time loop begins:
+//   1. the biases, by block of the gate matrix;
+//   2. W_hh, packed into panels by block; W_hr, packed;
+//   3. the input product: one for all steps, or W_ih packed for a product in each step, or, of
+//      one-hot rows, W_ih's columns to be looked up;
+//   4. with norms, the input product's moments.
+// G, B, H, P as in forward.cpp.
 #pragma once
 
 #include <optional>
@@ -14,7 +20,7 @@
 
 FUSED_RNN_KERNELS_BEGIN
 
-// The biases by block of the gate matrix: those of both products where they meet. Behind norms
+// bias [B*H]: by block of the gate matrix, those of both products where they meet. Behind norms
 // there are none.
 template <class Cell>
 void block_biases(const RnnShape& s, const RnnWeights& w, float* bias) {

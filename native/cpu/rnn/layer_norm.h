@@ -89,7 +89,7 @@ struct RowSums {
     const int64_t begin = std::min(share.begin * width, hidden);
     return {begin, std::min(share.end * width, hidden) - begin};
   }
-  // So many rows go from barrier to barrier.
+  // Rows that go from barrier to barrier together.
   int64_t at_once(int64_t rows) const {
     return group.threads == 1 ? 1 : std::max<int64_t>(rows, 1);
   }

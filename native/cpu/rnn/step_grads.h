@@ -1,7 +1,8 @@
 // The gradients of a small layer's weights, biases and input, added up within the time loop while a
 // step's gates are in the cache: with few units and many sequences the gate matrix is most of what
 // a layer reads, and one product each over all steps would read it again.
-//   R rows of a step   I inputs
+//   R rows of a step   I inputs   G gates   B blocks of the gate matrix   H units   P: H or
+//   proj_size
 #pragma once
 
 #include <algorithm>
@@ -18,9 +19,9 @@ FUSED_RNN_KERNELS_BEGIN
 template <class Cell>
 class StepGrads {
  public:
-  // So many sequences go through all steps together.
+  // Sequences that go through all steps together.
   static constexpr int64_t kRows = 64;
-  // After so many steps their sums are added to those of all, in double precision: a bias has one
+  // Steps after which their sums are added to those of all, in double precision: a bias has one
   // term for each row of each step.
   static constexpr int64_t kSteps = 16;
 

@@ -82,7 +82,7 @@ inline RnnGrid rnn_grid(const RnnShape& s, int gates, int pool_threads) {
   return grid;
 }
 
-// So many sequences go through a step together: all of them, for the weights to be read once, or,
+// How many sequences go through a step together: all of them, for the weights to be read once, or,
 // where the weights stay in the nearest cache anyway, so few that their gates do too.
 inline int64_t rows_at_once(int64_t weight_bytes) {
   return weight_bytes <= (int64_t{192} << 10) ? 48 : INT64_MAX;
