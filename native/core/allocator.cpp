@@ -76,7 +76,7 @@ bool available(size_t bytes) {
   return there > kReserve && there - kReserve >= bytes;
 }
 
-// Whether so many bytes may be taken from the system.
+// Whether that many bytes may be taken from the system.
 bool may_take(Cache& c, size_t bytes) {
   const size_t held = c.stats.live_bytes + c.stats.cached_bytes;
   if (held > host_memory_limit() || host_memory_limit() - held < bytes) return false;

@@ -13,7 +13,7 @@ namespace fused_rnn {
 
 class JobLog {
  public:
-  // When it has grown to so many, the queue waits for the device, and begins anew.
+  // When it has grown to this many entries, the queue waits for the device, and begins anew.
   static constexpr size_t kLimit = 4096;
 
   void add(uint64_t number, std::span<const Buffer> reads, std::span<const Buffer> writes);

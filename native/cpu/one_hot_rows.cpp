@@ -7,8 +7,8 @@
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
-// With so many rows most columns are wanted, and a transposed copy of all is faster than walking
-// down the columns of each.
+// From this many rows on most columns are wanted, and a transposed copy of all is faster than
+// walking down the columns of each.
 bool worth_a_table(int64_t rows, int64_t classes) { return rows * 4 >= classes && rows >= 32; }
 
 constexpr int64_t kUnit = 16;  // columns of a cache line

@@ -94,7 +94,7 @@ void multiply_panel(const Panels& panels, int64_t panel, int64_t m, const TileA&
 // C[m,n] = start + A[m,K] * W[n,K]^T without packing, for few rows: dot products along k.
 void multiply_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* w,
                    int64_t ldw, float* c, int64_t ldc, const float* start, int64_t start_ld);
-// Up to so many rows that is faster than packing W for one product.
+// Up to this many rows that is faster than packing W for one product.
 constexpr int64_t kFewRows = 8;
 
 FUSED_RNN_KERNELS_END

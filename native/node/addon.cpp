@@ -36,7 +36,7 @@ constexpr size_t kSpareHandles = 512;
 
 }  // namespace
 
-void ScriptMemory::count(Storage& storage, int change) {
+void JsMemory::count(Storage& storage, int change) {
   const int before = storage.handles;
   storage.handles += change;
   if (before != 0 && storage.handles != 0) return;
@@ -45,14 +45,14 @@ void ScriptMemory::count(Storage& storage, int change) {
   least_ = std::min(least_, live_);
 }
 
-void ScriptMemory::tell(napi_env env, int64_t at_least) {
+void JsMemory::tell(napi_env env, int64_t at_least) {
   const int64_t change = live_ - told_;
   if (change < at_least && -change < at_least) return;
   told_ += change;  // before V8 may look for garbage and change live_
   Napi::MemoryManagement::AdjustExternalMemory(env, change);
 }
 
-void ScriptMemory::tell_between_steps(napi_env env) {
+void JsMemory::tell_between_steps(napi_env env) {
   constexpr int64_t kSome = int64_t{32} << 20;
   static const int64_t much =
       static_cast<int64_t>(std::clamp<size_t>(host_memory_limit() / 16, kSome, 2 * size_t{kSome}));
@@ -66,7 +66,7 @@ void ScriptMemory::tell_between_steps(napi_env env) {
   tell(env, 0);
 }
 
-bool ScriptMemory::young_due() const {
+bool JsMemory::young_due() const {
   constexpr int64_t kSome = int64_t{32} << 20;
   // Times what it took.
   constexpr int kSeldom = 30, kOften = 10;
@@ -76,7 +76,7 @@ bool ScriptMemory::young_due() const {
   return std::chrono::steady_clock::now() - young_end_ >= apart * young_took_;
 }
 
-void ScriptMemory::collect(napi_env env) {
+void JsMemory::collect(napi_env env) {
   tell(env, 0);
   // V8 does so when told of more than it would ever let a program have.
   constexpr int64_t kTooMuch = int64_t{1} << 46;
@@ -170,7 +170,7 @@ void Addon::set_precision(CudaPrecision precision) {
 Napi::Value Addon::wrap(Buffer buffer) {
   if (buffer.storage->device() == nullptr && host_exhausted()) refuse();
   memory_->count(*buffer.storage, 1);
-  memory_->tell(env_, ScriptMemory::kAtOnce);
+  memory_->tell(env_, JsMemory::kAtOnce);
   if (!spare_handles_.empty()) {
     Handle* handle = spare_handles_.back();
     napi_value value;

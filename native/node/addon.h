@@ -27,7 +27,7 @@ struct Handle;
 // The bytes of the storages that JavaScript has handles to, for V8 to know what dropped handles are
 // worth. It is told where JavaScript waits, not of every change: within a training step memory
 // comes and goes by itself, and V8 would look for garbage all the time.
-class ScriptMemory {
+class JsMemory {
  public:
   // What is told anywhere, so much more (or less) than V8 knows of.
   static constexpr int64_t kAtOnce = int64_t{1} << 30;
@@ -141,7 +141,7 @@ class Addon : public Napi::Addon<Addon> {
   Executor cpu_;
   std::vector<std::unique_ptr<Executor>> gpus_;  // by index, null where none is open
   CudaPrecision precision_;
-  const std::shared_ptr<ScriptMemory> memory_ = std::make_shared<ScriptMemory>();
+  const std::shared_ptr<JsMemory> memory_ = std::make_shared<JsMemory>();
   uint64_t failures_seen_ = 0;
   Napi::FunctionReference collect_young_;  // has V8 look through the young objects alone
   std::vector<Handle*> spare_handles_;

@@ -19,7 +19,7 @@ namespace fused_rnn::node {
 // What a JavaScript handle points to.
 struct Handle {
   Buffer buffer;
-  std::shared_ptr<ScriptMemory> memory;
+  std::shared_ptr<JsMemory> memory;
   // Made when the handle is first given up, to keep it for another buffer.
   napi_ref self = nullptr;
 };
