@@ -96,7 +96,7 @@ function tidy() {
 }
 
 const steps = {
-  library: () => tsc('tsconfig.json'),
+  library: () => tsc('tsconfig.json') && node(join(root, 'scripts/arguments.mjs')),
   bench: () => tsc('bench/tsconfig.json'),
   examples: () => tsc('examples/tsconfig.json'),
   tests: () => tsc('test/tsconfig.json', '--noEmit'),

@@ -92,7 +92,7 @@ export class Node {
   run(gradients: readonly (Tensor | null)[], keep: boolean): (Tensor | null)[] {
     if (this.#backward === null) {
       throw new Error(
-        `[backward] the graph of '${this.name}' was already used and its saved values freed; call backward(gradient, { retainGraph: true }) the first time to go through it twice`,
+        `[backward] the graph of '${this.name}' was already used and its saved values freed. What goes from one step to the next, as a recurrent state, has to lose its history: state = state.detach(). Only to go through one graph twice on purpose, call backward(gradient, { retainGraph: true }) the first time`,
       )
     }
     this.keep = keep

@@ -1,6 +1,7 @@
 /**
  * One wording for every argument error: "[function] name: expected …, got …".
  */
+import { copiedFields } from './copies.js'
 
 /** Whether a value that looks like a tensor is one of this copy of the package; see ts/tensor.ts. */
 let isOwn: (value: object) => boolean = () => true
@@ -40,6 +41,9 @@ function pictured(value: unknown, depth: number): string {
   if (typeof value === 'object') {
     const { shape } = value as { shape?: unknown }
     if (Array.isArray(shape) && shape.length <= 8 && shape.every((n) => typeof n === 'number')) {
+      const copied = isOwn(value) ? null : copiedFields(value)
+      if (copied !== null)
+        return `the fields of ${copied} without its values, which object spread and Object.assign do not copy (use clone())`
       const foreign = isOwn(value) ? '' : ' that another library or another copy of fused-rnn made'
       return `a tensor of shape ${formatShape(shape)}${foreign}`
     }

@@ -1,6 +1,7 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
 import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
+import { refuseJSON, TENSOR_MARK } from './copies.js'
 import { checkDevice, checkSameDevice, type Device, deviceNumber } from './device.js'
 import {
   checkBoolean,
@@ -11,6 +12,7 @@ import {
   typeError,
 } from './errors.js'
 import { Memory } from './memory.js'
+import type { AlphaOptions } from './ops/arithmetic.js'
 import * as arithmetic from './ops/arithmetic.js'
 import { indexSelect } from './ops/gather.js'
 import { matmul } from './ops/matmul.js'
@@ -49,6 +51,8 @@ export class Tensor {
   /** 'cpu' or 'cuda:N'. */
   readonly device: string
   readonly numel: number
+  /** Has structuredClone and postMessage throw, which would lose the values. @internal */
+  readonly uncloneable = TENSOR_MARK
   #memory: Memory | null
   #leafRequiresGrad = false
   #gradFn: Node | null = null
@@ -86,8 +90,12 @@ export class Tensor {
     return this.#memory
   }
 
-  /** Throws after dispose(). @internal */
+  /** Throws after dispose(), and for a copy of the fields alone. @internal */
   get buffer(): Buffer {
+    if (!(#memory in this))
+      throw new TypeError(
+        '[Tensor] this is a copy of a tensor without its values, which only clone() copies',
+      )
     return this.#own.buffer
   }
 
@@ -269,15 +277,16 @@ export class Tensor {
   /**
    * Elementwise, with NumPy broadcasting; as `torch.add`. int32 with int32 stays int32 (wrapping
    * around); with float32 it becomes float32. The same holds for sub and mul.
+   * @param options `alpha`: what `other` is multiplied by first. Default 1
    * @throws RangeError when the shapes do not broadcast
    */
-  add(other: Tensor | number): Tensor {
-    return arithmetic.add(this, other)
+  add(other: Tensor | number, options?: AlphaOptions): Tensor {
+    return arithmetic.add(this, other, options)
   }
 
   /** As `torch.sub`; see {@link add}. */
-  sub(other: Tensor | number): Tensor {
-    return arithmetic.sub(this, other)
+  sub(other: Tensor | number, options?: AlphaOptions): Tensor {
+    return arithmetic.sub(this, other, options)
   }
 
   /** As `torch.mul`; see {@link add}. */
@@ -433,10 +442,10 @@ export class Tensor {
   /**
    * The elements [start, end) along a dimension; as Python's `x[start:end]`: negative numbers count
    * from the end, and what lies beyond the ends is cut off. Along the first dimension the memory is
-   * shared.
+   * shared. With a `step` above 1 only every step-th of them, copied: `x[start:end:step]`.
    */
-  slice(dim: number, start = 0, end = Infinity): Tensor {
-    return shapes.slice(this, dim, start, end)
+  slice(dim: number, start = 0, end = Infinity, step = 1): Tensor {
+    return shapes.slice(this, dim, start, end, step)
   }
 
   /** One index along a dimension, which goes away; as `torch.select`. */
@@ -461,6 +470,22 @@ export class Tensor {
   /** Shape, dtype and device; the values are behind `data()`. */
   toString(): string {
     return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.device === 'cpu' ? '' : `, device=${this.device}`}${this.requiresGrad ? ', requiresGrad' : ''})`
+  }
+
+  /** `${tensor}` is {@link toString}'s text; `a + b`, `a < b` and `a == 1` have no meaning. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString()
+    throw new TypeError(
+      '[Tensor] a tensor is no number and no text: use a.add(b), sub, mul, div in place of operators, await t.item() for its number, String(t) for its shape in a text',
+    )
+  }
+
+  /** @throws TypeError always: JSON cannot hold the values */
+  toJSON(): never {
+    refuseJSON(
+      'Tensor',
+      'use [...(await t.data())] for its numbers, io.safetensors.save for a file, utils.toTransferable for a worker',
+    )
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](): string {

@@ -27,7 +27,7 @@ export const recipes: Record<string, Recipe> = {
 const NOT_CALLED = [
   /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
-  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,

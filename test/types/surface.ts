@@ -158,7 +158,10 @@ new nn.CrossEntropyLoss({ reduction: 'average' })
 // ---- Optimisers ----------------------------------------------------------------------------------------
 
 const adam = new optim.Adam(net.parameters(), { lr: 1e-3, maxGradNorm: 1 })
-same<ReturnType<typeof adam.step>, Promise<void>>()
+const stepped = adam.step()
+const stepLoss = adam.step(async () => 1)
+same<typeof stepLoss, Promise<number>>()
+same<typeof stepped, Promise<void>>()
 // @ts-expect-error
 new optim.Adam(net.parameters(), { momentum: 0.9 })
 // @ts-expect-error

@@ -5,6 +5,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { binding } from '../binding.js'
+import { withoutJSON } from '../copies.js'
 import { checkDevice, type Device, deviceNumber } from '../device.js'
 import { checkOptions, describe, typeError } from '../errors.js'
 import { checkShape, Tensor } from '../tensor.js'
@@ -60,7 +61,7 @@ export async function load(
   path: string | URL,
   options: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
-  return (await loadWithMetadata(path, options)).tensors
+  return withoutJSON((await loadWithMetadata(path, options)).tensors)
 }
 
 /** As {@link load}, with the texts that stand beside the tensors. */

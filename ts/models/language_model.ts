@@ -7,6 +7,7 @@ import type { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
 import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import { tensor, zeros } from '../factories.js'
+import { checkNoPrivates } from '../nn/clone.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { crossEntropy, oneHot } from '../nn/functional.js'
@@ -275,6 +276,18 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
         { cause: error },
       )
     }
+  }
+
+  /** See Module.clone. */
+  protected override newInstance(): this {
+    checkNoPrivates(this.constructor, LanguageModel)
+    const { config, vocabulary, decoder } = this
+    const options = {
+      ...loadable({ ...config }),
+      ...(vocabulary && { vocabulary }),
+      device: decoder.weight.device,
+    }
+    return Reflect.construct(LanguageModel, [options], this.constructor as never) as this
   }
 
   override extraRepr(): string {

@@ -11,6 +11,7 @@ import {
 } from '../errors.js'
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { checkNoPrivates } from './clone.js'
 import { Module } from './module.js'
 import {
   cellKind,
@@ -83,6 +84,15 @@ export abstract class RecurrentCell extends Module {
    */
   resetParameters(): void {
     drawParameters(this.namedParameters(), this.hiddenSize, hasNorms(this.#cell))
+  }
+
+  /** See Module.clone. */
+  protected override newInstance(): this {
+    checkNoPrivates(this.constructor, RecurrentCell)
+    const { inputSize, hiddenSize, bias } = this
+    const [{ device } = { device: 'cpu' }] = this.parameters()
+    const args = ['clone', this.#cell, inputSize, hiddenSize, { bias, device }]
+    return Reflect.construct(RecurrentCell as never, args, this.constructor as never)
   }
 
   #shapes(): [name: string, shape: Shape | null][] {

@@ -5,7 +5,8 @@ import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
-import { Module, Parameter } from './module.js'
+import { Module } from './module.js'
+import { Parameter } from './parameter.js'
 
 /** What {@link Embedding} takes. */
 export interface EmbeddingOptions {

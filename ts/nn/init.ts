@@ -15,7 +15,7 @@ import {
 import { checkFloat } from '../ops/common.js'
 import { nextRandom } from '../random.js'
 import { numelOf, type Shape, Tensor } from '../tensor.js'
-import { Parameter } from './module.js'
+import { Parameter } from './parameter.js'
 
 function draw(tensor: Tensor, kind: number, a: number, b: number): Tensor {
   const { seed, counter } = nextRandom()

@@ -1,42 +1,14 @@
 /** Modules: parameters and other modules held in fields, found by name as PyTorch finds them. */
 import { binding } from '../binding.js'
+import { MODULE_MARK, refuseJSON, withoutJSON } from '../copies.js'
 import { checkDevice, type Device } from '../device.js'
-import { checkBoolean, checkIterable, checkOptions, formatShape, typeError } from '../errors.js'
+import { checkBoolean, checkOptions, formatShape, typeError } from '../errors.js'
 import { movedValues } from '../ops/transfer.js'
+import { type ZeroGradOptions, zeroGradients } from '../optim/zero_grad.js'
+import { randomState, setRandomState } from '../random.js'
 import { Tensor } from '../tensor.js'
-
-/** Tensors that are parameters even while they are frozen. */
-const parameters = new WeakSet<Tensor>()
-
-interface ParameterConstructor {
-  new (data: Tensor, requiresGrad?: boolean): Tensor
-  (data: Tensor, requiresGrad?: boolean): Tensor
-}
-
-function parameter(data: Tensor, requiresGrad = true): Tensor {
-  if (!(data instanceof Tensor)) throw typeError('Parameter', 'data', 'a tensor', data)
-  checkBoolean('Parameter', 'requiresGrad', requiresGrad)
-  const result = data.gradFn === null ? data : data.detach()
-  result.requiresGrad = requiresGrad
-  parameters.add(result)
-  return result
-}
-
-/**
- * Marks a tensor as a parameter, so that a {@link Module} with it in a field finds it also while it
- * is frozen; as `torch.nn.Parameter`. Works with and without `new`.
- * @returns the tensor itself, or the same memory without history when it was computed
- */
-export const Parameter = parameter as unknown as ParameterConstructor
-
-/** Whether a value found in a module's field is one of its parameters. */
-function isParameter(value: unknown): value is Tensor {
-  if (!(value instanceof Tensor)) return false
-  if (parameters.has(value)) return true
-  if (!value.requiresGrad || value.gradFn !== null) return false
-  parameters.add(value) // stays one when it is frozen later
-  return true
-}
+import { type Copies, checkNoPrivates, FieldCopier } from './clone.js'
+import { checkStrays, type Fields, fieldsOf } from './fields.js'
 
 /** What {@link Module.loadStateDict} takes. */
 export interface LoadStateDictOptions {
@@ -55,13 +27,18 @@ export interface IncompatibleKeys {
 /**
  * Base of every layer and model; as `torch.nn.Module`.
  *
- * A subclass assigns layers and parameters to fields. Found are: leaf tensors with `requiresGrad`
- * (or marked by {@link Parameter}), modules, and arrays of either (names `layers.0.weight`).
- * Fields declared with `#` are invisible from outside and are not found.
+ * A subclass assigns layers and parameters to fields, in the constructor or later. Found are: leaf
+ * tensors with `requiresGrad` (or marked by `Parameter`), modules, and either in arrays, Sets, plain
+ * objects and Maps with texts as keys, also in each other. Names are those that ModuleList and
+ * ModuleDict give: `layers.0.weight`, `gates.input.weight`. An object of another class that holds
+ * layers is refused. Nobody can look into private fields (`#x`), functions and what only a getter of
+ * the class gives: what is there is not found.
  */
 export abstract class Module {
   /** Whether the module is in training mode (dropout is active); see {@link train}. */
   training = true
+  /** Has structuredClone and postMessage throw, which would lose the values. @internal */
+  readonly uncloneable = MODULE_MARK
 
   /** What the module computes; a subclass defines it. */
   abstract forward(...inputs: never[]): unknown
@@ -108,13 +85,22 @@ export abstract class Module {
   namedModules(): [string, Module][] {
     const seen = new Set<Module>()
     const result: [string, Module][] = []
+    const found: [Module, Fields<Module>][] = []
     const visit = (name: string, module: Module): void => {
       if (seen.has(module)) return
       seen.add(module)
       result.push([name, module])
-      for (const [field, child] of module.#fields().modules) visit(join(name, field), child)
+      const fields = module.#fields()
+      if (fields.strays.length > 0) found.push([module, fields])
+      for (const [field, child] of fields.modules) visit(join(name, field), child)
     }
     visit('', this)
+    if (found.length > 0) {
+      const own = new Set<Module | Tensor>(seen)
+      for (const module of seen)
+        for (const [, parameter] of module.#fields().parameters) own.add(parameter)
+      for (const [module, { strays }] of found) checkStrays(module, strays, (one) => own.has(one))
+    }
     return result
   }
 
@@ -125,7 +111,7 @@ export abstract class Module {
   stateDict(): Map<string, Tensor> {
     const result = new Map<string, Tensor>()
     for (const [name, parameter] of this.#everyName()) result.set(name, parameter.detach())
-    return result
+    return withoutJSON(result)
   }
 
   /**
@@ -210,9 +196,54 @@ export abstract class Module {
     for (const [, parameter] of this.#fields().parameters) parameter.moveTo(device)
   }
 
-  /** Drops the gradients of all parameters; as `Module.zero_grad`. */
-  zeroGrad(): void {
-    for (const parameter of this.parameters()) parameter.dropGrad()
+  /** Drops the gradients of all parameters, or makes them zeros; as `Module.zero_grad`. */
+  zeroGrad(options: ZeroGradOptions = {}): void {
+    zeroGradients(this.parameters(), options)
+  }
+
+  /**
+   * A copy with weights of its own, in the same mode; as `copy.deepcopy`. Modules, tensors, arrays,
+   * plain objects, Maps and Sets in fields are copied, what is held twice once; gradients are not.
+   * Functions and objects of other classes without weights, as a vocabulary, are shared.
+   * @throws TypeError that names the field for a tensor with history, and for what cannot be copied:
+   *   classes with private members, which define {@link newInstance}, and functions bound to the
+   *   original
+   */
+  clone(): this {
+    this.namedModules() // refuses what would be left out
+    const random = randomState()
+    try {
+      return Module.#copy(this, new Map())
+    } finally {
+      setRandomState(random)
+    }
+  }
+
+  /**
+   * A new module of the same class, all of whose fields {@link clone} then sets. A class with private
+   * members defines it: `return new Net(this.#size)`.
+   */
+  protected newInstance(): this {
+    checkNoPrivates(this.constructor, Module)
+    return Reflect.construct(Module as never, [], this.constructor as never)
+  }
+
+  static #copy<M extends Module>(module: M, copies: Copies): M {
+    const known = copies.get(module)
+    if (known !== undefined) return known as M
+    const copy = module.newInstance()
+    if (!(copy instanceof Module) || copy.constructor !== module.constructor || copy === module)
+      throw typeError('clone', 'newInstance()', `a new ${module.constructor.name}`, copy)
+    copies.set(module, copy)
+    const copyModule = (inner: Module): Module => {
+      if (copies.has(inner) || inner.clone === Module.prototype.clone)
+        return Module.#copy(inner, copies)
+      const own = inner.clone()
+      copies.set(inner, own)
+      return own
+    }
+    new FieldCopier(module.constructor.name, copies, isModule, copyModule).copyFields(module, copy)
+    return copy
   }
 
   /** Freezes (false) or unfreezes all parameters; as `Module.requires_grad_`. */
@@ -245,27 +276,26 @@ export abstract class Module {
     return print(this, [])
   }
 
+  /** @throws TypeError always: JSON cannot hold the values of tensors */
+  toJSON(): never {
+    refuseJSON(
+      this.constructor.name,
+      'copy it with clone(), write a file with io.safetensors.save(path, model.stateDict())',
+    )
+  }
+
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
 
   /** What the fields of this module itself hold. */
-  #fields(): { parameters: [string, Tensor][]; modules: [string, Module][] } {
-    const parameters: [string, Tensor][] = []
-    const modules: [string, Module][] = []
-    const visit = (name: string, value: unknown, depth: number): void => {
-      if (isParameter(value)) parameters.push([name, value])
-      else if (value instanceof Module) modules.push([name, value])
-      else if (Array.isArray(value) && depth < MAX_ARRAY_DEPTH) {
-        for (let i = 0; i < value.length; i++) visit(`${name}.${i}`, value[i], depth + 1)
-      }
-    }
-    for (const [name, value] of Object.entries(this)) visit(name, value, 0)
-    return { parameters, modules }
+  #fields(): Fields<Module> {
+    return fieldsOf<Module>(this, isModule)
   }
 
   /** Parameters under all their names, also those of modules that are held twice. */
   #everyName(): [string, Tensor][] {
+    this.namedModules() // refuses what would be left out
     const result: [string, Tensor][] = []
     const path: Module[] = []
     const visit = (prefix: string, module: Module): void => {
@@ -282,6 +312,10 @@ export abstract class Module {
   }
 }
 
+function isModule(value: unknown): value is Module {
+  return value instanceof Module
+}
+
 /** Puts a model into evaluation mode; what it returns gives every module back the mode it had. */
 export function evalMode(model: Module): () => void {
   const modes = model.modules().map((module) => [module, module.training] as const)
@@ -290,9 +324,6 @@ export function evalMode(model: Module): () => void {
     for (const [module, training] of modes) module.training = training
   }
 }
-
-/** Arrays in arrays are searched this deep: enough for any model, and an array in itself ends. */
-const MAX_ARRAY_DEPTH = 4
 
 function join(prefix: string, name: string): string {
   return prefix === '' ? name : `${prefix}.${name}`
@@ -312,74 +343,4 @@ function print(module: Module, path: readonly Module[]): string {
   if (lines.length === 0) return `${name}(${extra})`
   if (extra !== '') lines.unshift(extra)
   return `${name}(\n  ${lines.join('\n  ')}\n)`
-}
-
-/** Modules under the names '0', '1', …; what Sequential and ModuleList share. */
-abstract class Numbered<M extends Module = Module> extends Module {
-  [index: number]: M
-
-  constructor(modules: Iterable<M>) {
-    super()
-    this.extend(modules)
-  }
-
-  get length(): number {
-    return this.inOrder().length
-  }
-
-  /** Adds a module at the end. */
-  append(module: M): this {
-    if (!(module instanceof Module))
-      throw typeError(this.constructor.name, 'module', 'a module', module)
-    this[this.length] = module
-    return this
-  }
-
-  /** Adds modules at the end. */
-  extend(modules: Iterable<M>): this {
-    checkIterable(this.constructor.name, 'modules', modules, 'modules')
-    for (const module of modules) this.append(module)
-    return this
-  }
-
-  /** The modules, in order. */
-  [Symbol.iterator](): IterableIterator<M> {
-    return this.inOrder()[Symbol.iterator]()
-  }
-
-  /** The modules in order, with repetitions. */
-  protected inOrder(): M[] {
-    return Object.entries(this)
-      .filter(([name, value]) => /^\d+$/.test(name) && value instanceof Module)
-      .map(([, module]) => module as M)
-  }
-}
-
-/** A list of modules whose parameters are found; as `torch.nn.ModuleList`. */
-export class ModuleList<M extends Module = Module> extends Numbered<M> {
-  constructor(modules: Iterable<M> = []) {
-    super(modules)
-  }
-
-  /** @throws always: a list computes nothing itself */
-  override forward(): never {
-    throw new TypeError(
-      '[ModuleList] forward: a ModuleList is called through its modules, not itself',
-    )
-  }
-}
-
-/** Modules called one after the other; as `torch.nn.Sequential`. */
-export class Sequential extends Numbered {
-  constructor(...modules: Module[]) {
-    super(modules)
-  }
-
-  /** The last module's output for `input`, which goes to the first. */
-  override forward(input: Tensor): Tensor {
-    let value: unknown = input
-    for (const module of this)
-      value = (module.forward as (x: unknown) => unknown).call(module, value)
-    return value as Tensor
-  }
 }

@@ -59,6 +59,13 @@ export class DistributedDataParallel<M extends Module = Module> extends Module {
     return this.module.forward(...(inputs as never[])) as ReturnType<M['forward']>
   }
 
+  /** @throws TypeError always: clone `.module` */
+  protected override newInstance(): never {
+    throw new TypeError(
+      '[clone] DistributedDataParallel averages gradients of its own model: clone .module',
+    )
+  }
+
   /**
    * Runs `f`, in whose backward passes gradients stay this process's own, to be averaged with what the
    * next backward adds; as `no_sync`.

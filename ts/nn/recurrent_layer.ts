@@ -12,6 +12,7 @@ import {
 import { indexSelect } from '../ops/gather.js'
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { checkNoPrivates } from './clone.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
 import { disposeOther, hasC, hasNorms, runRecurrent, weightShapes } from './recurrent_op.js'
@@ -194,6 +195,16 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
       return result
     }
     return [this.#output(y, rows), final(hn), cn && final(cn)]
+  }
+
+  /** See Module.clone. */
+  protected override newInstance(): this {
+    checkNoPrivates(this.constructor, RecurrentLayer)
+    const { inputSize, hiddenSize, numLayers, bias, batchFirst, bidirectional, projSize } = this
+    const [{ device } = { device: 'cpu' }] = this.parameters()
+    const options = { numLayers, bias, batchFirst, bidirectional, projSize, device }
+    const args = ['clone', this.#cell, inputSize, hiddenSize, options, Object.keys(options)]
+    return Reflect.construct(RecurrentLayer as never, args, this.constructor as never)
   }
 
   #createParameters(device: string): void {

@@ -1,10 +1,11 @@
 /** The layers of nn as ONNX operators: inside a graph, and as models of their own. */
 import { typeError } from '../errors.js'
 import { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
+import { Sequential } from '../nn/containers.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { Linear } from '../nn/linear.js'
-import { type Module, Sequential } from '../nn/module.js'
+import type { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { Graph, Value } from './graph.js'

@@ -2,7 +2,7 @@
 import { record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, UnaryOp } from '../binding.js'
 import { checkSameDevice } from '../device.js'
-import { typeError } from '../errors.js'
+import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { broadcastShapes, broadcastStrides, castValues, sumTemporaryTo, sumTo } from './common.js'
@@ -130,11 +130,30 @@ function binary(op: OpName, a: Tensor, other: Tensor | number): Tensor {
   throw typeError(op, 'other', 'a tensor or a number', other)
 }
 
-export function add(a: Tensor, other: Tensor | number): Tensor {
-  return binary('add', a, other)
+/** What add and sub take. */
+export interface AlphaOptions {
+  /** What `other` is multiplied by first; as in `torch.add`. Default 1. */
+  alpha?: number
 }
-export function sub(a: Tensor, other: Tensor | number): Tensor {
-  return binary('sub', a, other)
+
+/** a + alpha · other, or a − alpha · other. */
+function scaled(op: 'add' | 'sub', a: Tensor, other: Tensor | number, options: AlphaOptions) {
+  checkOptions(op, options, ['alpha'])
+  const alpha = checkNumber(op, 'alpha', options.alpha ?? 1)
+  if (alpha === 1) return binary(op, a, other)
+  if (typeof other === 'number') return binary(op, a, other * alpha)
+  if (!(other instanceof Tensor)) throw typeError(op, 'other', 'a tensor or a number', other)
+  if (a.dtype === 'int32' && other.dtype === 'int32' && !Number.isInteger(alpha))
+    throw rangeError(op, 'alpha', 'a whole number for int32 tensors', String(alpha))
+  using product = withNumber('mul', other, alpha)
+  return binary(op, a, product)
+}
+
+export function add(a: Tensor, other: Tensor | number, options?: AlphaOptions): Tensor {
+  return options === undefined ? binary('add', a, other) : scaled('add', a, other, options)
+}
+export function sub(a: Tensor, other: Tensor | number, options?: AlphaOptions): Tensor {
+  return options === undefined ? binary('sub', a, other) : scaled('sub', a, other, options)
 }
 export function mul(a: Tensor, other: Tensor | number): Tensor {
   return binary('mul', a, other)

@@ -179,7 +179,7 @@ function window(
   return values
 }
 
-export function slice(x: Tensor, dim: number, start: number, end: number): Tensor {
+export function slice(x: Tensor, dim: number, start: number, end: number, step = 1): Tensor {
   if (x.shape.length === 0) throw rangeError('slice', 'tensor', 'at least one dimension', '()')
   const d = checkDim('slice', 'dim', dim, x.shape.length)
   const size = x.shape[d] as number
@@ -189,9 +189,42 @@ export function slice(x: Tensor, dim: number, start: number, end: number): Tenso
     return Math.min(Math.max(checked < 0 ? checked + size : checked, 0), size)
   }
   const begin = bound('start', start)
-  const count = Math.max(bound('end', end) - begin, 0)
+  const width = Math.max(bound('end', end) - begin, 0)
+  const count = Math.ceil(width / checkInteger('slice', 'step', step, 1))
   const shape = x.shape.map((n, i) => (i === d ? count : n))
+  if (step > 1 && count > 1) return everyStep(x, d, begin, count, step, shape)
   return window('slice', x, d, begin, count, shape)
+}
+
+/** Every step-th element along a dimension from `begin`, with history. */
+function everyStep(
+  x: Tensor,
+  dim: number,
+  begin: number,
+  count: number,
+  step: number,
+  shape: Shape,
+): Tensor {
+  const { outer, n, inner } = splitAt(x.shape, dim)
+  const strides = [n * inner, step * inner, 1]
+  const values = binding.copyStrided(x.buffer, [outer, count, inner], strides, begin * inner)
+  const out = Tensor.wrap(values, shape, x.device, x.dtype)
+  const before = x.shape
+  record('slice', [x], [out], ([g]) => {
+    const dy = g as Tensor
+    // Each element followed by the zeros up to the next; the last one's may reach beyond the end.
+    const spread = binding.concat([dy.buffer, null], [inner, (step - 1) * inner], outer * count)
+    const row = count * step * inner
+    const rest = (n - begin) * inner
+    const kept = Math.min(row, rest)
+    const cut = row === kept ? spread : binding.copyStrided(spread, [outer, kept], [row, 1], 0)
+    const widths = [begin * inner, kept, rest - kept]
+    const dx = binding.concat([null, cut, null], widths, outer)
+    if (cut !== spread) binding.release(spread)
+    binding.release(cut)
+    return [Tensor.wrap(dx, before, dy.device)]
+  })
+  return out
 }
 
 export function select(x: Tensor, dim: number, index: number): Tensor {

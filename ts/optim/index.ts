@@ -10,3 +10,4 @@ export {
 } from './optimizer.js'
 export { SGD, type SGDGroup, type SGDOptions } from './sgd.js'
 export type { OptimizerState, ParamState } from './state_dict.js'
+export type { ZeroGradOptions } from './zero_grad.js'

@@ -1,6 +1,7 @@
 /** What the optimisers share: groups of parameters, clipping, the step as a promise, state dicts. */
 
 import { type Buffer, binding } from '../binding.js'
+import { refuseJSON } from '../copies.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
 import {
   checkIterable,
@@ -10,6 +11,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { enableGrad } from '../grad_mode.js'
 import { Tensor } from '../tensor.js'
 import {
   checkState,
@@ -19,6 +21,7 @@ import {
   type StateKeys,
   writeState,
 } from './state_dict.js'
+import { type ZeroGradOptions, zeroGradients } from './zero_grad.js'
 
 /** Options that every optimiser has. */
 export interface OptimizerOptions {
@@ -167,19 +170,24 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     })
   }
 
-  /** Sets the gradients of all parameters to null; as `Optimizer.zero_grad`. */
-  zeroGrad(): void {
-    for (const { params } of this.paramGroups) for (const param of params) param.dropGrad()
+  /** Sets the gradients of all parameters to null, or zeros; as `Optimizer.zero_grad`. */
+  zeroGrad(options: ZeroGradOptions = {}): void {
+    for (const { params } of this.paramGroups) zeroGradients(params, options)
   }
 
   /**
    * Clips as the options say and updates every parameter that has a gradient; as `Optimizer.step`.
    * The work is queued before the call returns. Gradients themselves stay unclipped.
+   * @param closure computes the gradients first and returns the loss; it may be asynchronous, and
+   *   the step comes after it
    * @returns a promise that settles, never before the event loop has turned, when the queue has
-   *   room again: await it once per training step
+   *   room again: await it once per training step. With a closure it gives what that returned
    * @throws (rejects) with the first failure among the operations queued so far
    */
-  step(): Promise<void> {
+  step(): Promise<void>
+  step<T>(closure: () => T | Promise<T>): Promise<T>
+  step(closure?: () => unknown): Promise<unknown> {
+    if (closure !== undefined) return this.#stepAfter(closure)
     // Errors, also that of a disposed tensor, come before anything is changed.
     for (const group of this.paramGroups) this.#checkGroup(group)
     const updates: Update<G>[] = []
@@ -196,6 +204,19 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     if (maxNorm >= 0 && updates.length > 1) this.#updateWithOneNorm(updates)
     else for (const update of updates) this.update(update)
     return room()
+  }
+
+  async #stepAfter(closure: () => unknown): Promise<unknown> {
+    if (typeof closure !== 'function')
+      throw typeError(`${this.#name}.step`, 'closure', 'a function', closure)
+    const loss = await enableGrad(closure)
+    await this.step()
+    return loss
+  }
+
+  /** @throws TypeError always: JSON cannot hold the values of tensors */
+  toJSON(): never {
+    refuseJSON(this.#name, 'write a file with io.save(optimizer.stateDict(), path)')
   }
 
   /** Clips several updates by the norm of all their gradients. */

@@ -12,11 +12,11 @@ import {
   setAside,
   syncFolder,
 } from '../io/folders.js'
+import { type Json, pack, unpack } from '../io/pack.js'
 import { load, save } from '../io/safetensors.js'
 import type { Module } from '../nn/module.js'
 import type { Tensor } from '../tensor.js'
 import { isObject } from './checks.js'
-import { type Json, pack, unpack } from './pack.js'
 import { checkState, type LoopState } from './state.js'
 import type { TrainingModule } from './types.js'
 
@@ -83,7 +83,10 @@ export async function writeCheckpoint(
     else await save(join(folder, MODEL), model.stateDict())
     const tensors = new Map<string, Tensor>()
     const json = Object.fromEntries(
-      Object.entries(state).map(([key, value]) => [key, pack(value, tensors, key)]),
+      Object.entries(state).map(([key, value]) => [
+        key,
+        pack('saveCheckpoint', value, tensors, key),
+      ]),
     )
     await save(join(folder, TENSORS), tensors)
     await writeFile(

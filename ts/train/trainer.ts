@@ -1,8 +1,15 @@
 /** What a user calls to train a model; as Lightning's `Trainer`. The work is done by FitLoop. */
-import { checkBoolean, checkOneOf, checkOptions, checkString, typeError } from '../errors.js'
+import {
+  checkBoolean,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { checkPath } from '../io/path.js'
 import { Module } from '../nn/module.js'
-import type { Scheduler } from '../optim/lr_scheduler.js'
+import { LRScheduler, type Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed } from '../random.js'
 import { deviceOf } from './batch.js'
 import { checkStateful } from './callback_states.js'
@@ -336,7 +343,16 @@ function checkSchedule(schedule: Scheduler | SchedulerConfig | undefined): Sched
   checkOptions('fit', config, ['scheduler', 'interval', 'monitor'])
   if (typeof config.scheduler?.step !== 'function')
     throw typeError('fit', 'scheduler', 'a scheduler', config.scheduler)
-  if (config.monitor !== undefined) checkString('fit', 'scheduler.monitor', config.monitor)
+  if (config.monitor !== undefined) {
+    checkString('fit', 'scheduler.monitor', config.monitor)
+    if (config.scheduler instanceof LRScheduler)
+      throw rangeError(
+        'fit',
+        'scheduler.monitor',
+        'a schedule that watches a metric',
+        config.scheduler.constructor.name,
+      )
+  }
   if (config.interval !== undefined)
     checkOneOf('fit', 'scheduler.interval', config.interval, ['epoch', 'step'])
   return config

@@ -186,7 +186,6 @@ export const modules: Record<string, Recipe> = {
         'namedModules',
         'stateDict',
         'eval',
-        'zeroGrad',
         'extraRepr',
         'toString',
       ] as const
@@ -202,6 +201,8 @@ export const modules: Record<string, Recipe> = {
   'nn.Module.train': method(short, 'train', () => [true]),
   'nn.Module.to': method(short, 'to', () => [testDevice]),
   'nn.Module.requiresGrad': method(short, 'requiresGrad', () => [true]),
+  'nn.Module.clone': method(linear, 'clone'),
+  'nn.Module.zeroGrad': method(short, 'zeroGrad', () => [{ setToNone: false }]),
   'nn.Module.apply': method(short, 'apply', () => [() => {}]),
   'nn.ModuleList': () => [(list) => new nn.ModuleList(list), [[linear(), linear()]]],
   'nn.ModuleList.forward': method(() => new nn.ModuleList([]), 'forward'),

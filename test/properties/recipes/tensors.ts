@@ -115,7 +115,7 @@ export const tensors: Record<string, Recipe> = {
   'Tensor.transpose': method(x, 'transpose', () => [0, 1]),
   'Tensor.permute': method(x, 'permute', () => [[1, 0]]),
   'Tensor.flip': method(x, 'flip', () => [[0, 1]]),
-  'Tensor.slice': method(x, 'slice', () => [1, 0, 2]),
+  'Tensor.slice': method(x, 'slice', () => [1, 0, 3, 2]),
   'Tensor.select': method(x, 'select', () => [1, 0]),
   'Tensor.indexSelect': method(x, 'indexSelect', () => [1, i(2)]),
 }

@@ -22,6 +22,15 @@ const full = {}
 export const exchange: Record<string, Recipe> = {
   'onnx.serialize': call(onnx.serialize, () => [new nn.LSTM(2, 3)]),
   'onnx.export': call(onnx.export, () => [new nn.Linear(2, 3), 'x.onnx']),
+  'utils.toTransferable': call(utils.toTransferable, () => [{ a: [f(2, 3)], b: 1 }]),
+  // A message comes by a promise.
+  'utils.fromTransferable': () => [
+    (given, options) =>
+      given === full
+        ? utils.toTransferable([f(2, 3)]).then((made) => utils.fromTransferable(made, options))
+        : utils.fromTransferable(given, options),
+    [full, { device: testDevice }],
+  ],
   'utils.dlpack.toDlpack': call(toDlpack, () => [f(2, 3)]),
   // A capsule comes by a promise.
   'utils.dlpack.fromDlpack': () => [
@@ -188,6 +197,8 @@ export const wholeModels: Record<string, Recipe> = {
     { length: 2, temperature: 1, topK: 2, seed: 1 },
   ]),
   'models.LanguageModel.extraRepr': method(model, 'extraRepr'),
+  'io.save': call(io.save, () => [{ a: [f(2, 3)], b: 1 }, 'file.safetensors']),
+  'io.load': call(io.load, () => ['nothing', { device: testDevice }]),
   'io.safetensors.save': call(io.safetensors.save, () => [
     'file.safetensors',
     state(),

@@ -76,8 +76,9 @@ export const optimisers: Record<string, Recipe> = {
   'optim.Optimizer.addParamGroup': method(sgd, 'addParamGroup', () => [
     { params: [g(2)], lr: 0.1 },
   ]),
-  'optim.Optimizer.zeroGrad': method(sgd, 'zeroGrad'),
+  'optim.Optimizer.zeroGrad': method(sgd, 'zeroGrad', () => [{ setToNone: false }]),
   'optim.Optimizer.step': method(sgd, 'step'),
+  'optim.Optimizer.step closure': method(sgd, 'step', () => [() => 1]),
   'optim.Optimizer.stateDict': method(adam, 'stateDict'),
   'optim.Optimizer.loadStateDict': () => {
     const optimizer = adam()
@@ -159,7 +160,8 @@ function scheduler(type: Made, ...args: unknown[]): Recipe {
   return () => [
     (...given) => {
       const made: optim.lrScheduler.Scheduler = Reflect.construct(type as never, given)
-      made.step(1)
+      if (made instanceof lrScheduler.ReduceLROnPlateau) made.step(1)
+      else made.step()
       return made.getLastLr()
     },
     [sgd(), ...copied(args)],

@@ -1,0 +1,20 @@
+/** What `zeroGrad` of optimisers and modules share. */
+import { binding } from '../binding.js'
+import { checkBoolean, checkOptions } from '../errors.js'
+import type { Tensor } from '../tensor.js'
+
+/** What `zeroGrad` takes. */
+export interface ZeroGradOptions {
+  /** Gradients become null (true, the default) or zeros, in place; as PyTorch's `set_to_none`. */
+  setToNone?: boolean
+}
+
+/** @throws TypeError */
+export function zeroGradients(params: Iterable<Tensor>, options: ZeroGradOptions): void {
+  checkOptions('zeroGrad', options, ['setToNone'])
+  if (checkBoolean('zeroGrad', 'setToNone', options.setToNone ?? true)) {
+    for (const param of params) param.dropGrad()
+    return
+  }
+  for (const { ownGrad } of params) if (ownGrad !== null) binding.fillInto(ownGrad.buffer, 0)
+}
