@@ -51,6 +51,23 @@ test('tokenizer: code points, words, newlines, cleaning', (t) => {
   )
 })
 
+test('tokenizer: line ends of other systems are newlines, unless they are kept', (t) => {
+  const text = 'a b\r\nc\rd\n\r\n'
+  t.is(new data.Tokenizer().tokenize(text).join(''), 'a b\nc\nd\n\n')
+  const eos = '<eos>'
+  const words = ['a', 'b', eos, 'c', eos, 'd', eos, eos]
+  t.deepEqual(new data.Tokenizer({ level: 'word' }).tokenize(text), words)
+  t.is(new data.Tokenizer({ keepCr: true }).tokenize(text).join(''), text)
+  t.false(data.Vocabulary.fromText(text).has('\r'))
+  const kept = data.Vocabulary.fromText(text, { tokenizer: { keepCr: true } })
+  t.true(kept.has('\r'))
+  t.deepEqual(data.Vocabulary.fromJSON(kept.toJSON()).encode(text), kept.encode(text))
+  // One that was saved before there was the option.
+  const { keepCr: _, ...old } = kept.toJSON().tokenizer
+  const loaded = data.Vocabulary.fromJSON({ ...kept.toJSON(), tokenizer: old })
+  t.deepEqual(loaded.encode(text), kept.encode(text))
+})
+
 test('vocabulary: order, frequencies, special and unknown tokens', (t) => {
   const v = data.Vocabulary.fromTokens(['b', 'a', 'c', 'a', 'b', 'd'])
   t.deepEqual(v.tokens, ['<unk>', 'a', 'b', 'c', 'd'])

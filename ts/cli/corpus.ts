@@ -21,6 +21,7 @@ export async function loadCorpus(settings: Settings): Promise<Corpus> {
     level: settings.level,
     lowerCase: settings.clean ?? false,
     lettersOnly: settings.clean ?? false,
+    keepCr: settings.keepCr ?? false,
   })
   const vocabulary = data.Vocabulary.fromText(text, {
     tokenizer,

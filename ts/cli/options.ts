@@ -13,6 +13,7 @@ export interface TrainOptions {
 
   level: 'char' | 'word'
   clean?: boolean
+  keepCr?: boolean
   minFrequency: number
   valid?: string
   validRatio: number

@@ -36,7 +36,7 @@ export function makeProgram(): Command {
   const program = shortErrors(new Command('fused-rnn'))
     .description(`${description}.`)
     .version(version)
-    .helpCommand(false)
+    .helpCommand('help [command]', 'explain every option of a command')
     .addHelpText(
       'after',
       `
@@ -94,6 +94,7 @@ function trainCommand(): Command {
       ),
     )
     .option('--clean', 'lower case, and one space for whatever is not a letter a-z')
+    .option('--keep-cr', 'keep CR LF and CR as they are (default: each becomes a newline)')
     .option('--min-frequency <n>', 'tokens that occur less often become <unk>', whole(1), 1)
     .option('--valid <file>', 'text to validate with')
     .option(

@@ -22,6 +22,11 @@ export interface TokenizerOptions {
   lowerCase?: boolean
   /** Put one space for every run of characters that are not A–Z or a–z first. Default false. */
   lettersOnly?: boolean
+  /**
+   * Leave the line ends of other systems (CR LF of Windows, CR of old Macs) as they are. By default
+   * each becomes a newline, so that `\r` is no token and no line end is lost. Default false.
+   */
+  keepCr?: boolean
 }
 
 /** The token that stands for a newline in a text of words. */
@@ -50,18 +55,21 @@ export class Tokenizer {
   readonly level: TokenLevel
   readonly lowerCase: boolean
   readonly lettersOnly: boolean
+  readonly keepCr: boolean
 
   constructor(options: TokenizerOptions = {}) {
-    checkOptions('Tokenizer', options, ['level', 'lowerCase', 'lettersOnly'])
+    checkOptions('Tokenizer', options, ['level', 'lowerCase', 'lettersOnly', 'keepCr'])
     this.level = checkOneOf('Tokenizer', 'level', options.level ?? 'char', ['char', 'word'])
     this.lowerCase = checkBoolean('Tokenizer', 'lowerCase', options.lowerCase ?? false)
     this.lettersOnly = checkBoolean('Tokenizer', 'lettersOnly', options.lettersOnly ?? false)
+    this.keepCr = checkBoolean('Tokenizer', 'keepCr', options.keepCr ?? false)
   }
 
-  /** The text as it is before it is cut: lower case, letters only, as the options say. */
+  /** The text as it is before it is cut: line ends, lower case, letters only, as the options say. */
   clean(text: string): string {
     if (typeof text !== 'string') throw typeError('Tokenizer', 'text', 'a string', text)
-    const letters = this.lettersOnly ? text.replace(/[^A-Za-z]+/g, ' ') : text
+    const lines = this.keepCr || !text.includes('\r') ? text : text.replace(/\r\n?/g, '\n')
+    const letters = this.lettersOnly ? lines.replace(/[^A-Za-z]+/g, ' ') : lines
     return this.lowerCase ? letters.toLowerCase() : letters
   }
 
@@ -122,6 +130,7 @@ export class Tokenizer {
 
   /** The options, as JSON.stringify wants them. */
   toJSON(): Required<TokenizerOptions> {
-    return { level: this.level, lowerCase: this.lowerCase, lettersOnly: this.lettersOnly }
+    const { level, lowerCase, lettersOnly, keepCr } = this
+    return { level, lowerCase, lettersOnly, keepCr }
   }
 }

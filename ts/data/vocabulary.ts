@@ -229,9 +229,12 @@ export class Vocabulary {
     if (json === null || typeof json !== 'object')
       throw typeError('Vocabulary.fromJSON', 'json', 'an object', json)
     const { tokens, unknownToken, tokenizer } = json as Partial<VocabularyJSON>
+    // Written before there was keepCr: every CR was kept then.
+    const keepCr = Array.isArray(tokens) && tokens.includes('\r')
     return new Vocabulary(tokens as string[], {
       unknownToken: unknownToken ?? null,
-      tokenizer: tokenizer ?? {},
+      tokenizer:
+        typeof (tokenizer ?? {}) === 'object' ? { keepCr, ...tokenizer } : (tokenizer as object),
     })
   }
 }
