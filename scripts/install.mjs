@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { arch, platform } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forgetOtherClone } from './build-folder.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const require = createRequire(import.meta.url)
@@ -40,6 +41,7 @@ if (why !== '') {
   if (platform() !== 'win32' && !has('make', 'ninja')) missing.push('make')
   if (missing.length > 0) stop(`${why}, and to build it ${missing.join(', ')} would be needed`)
   console.error(`fused-rnn: ${why}; building it takes some minutes`)
+  forgetOtherClone(join(root, 'build'))
   const program = require.resolve('cmake-js/bin/cmake-js')
   const built = spawnSync(process.execPath, [program, 'compile'], { cwd: root, stdio: 'inherit' })
   if (built.status !== 0) stop(`${why}, and building it failed; the compiler's output is above`)

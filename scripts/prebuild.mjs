@@ -12,6 +12,7 @@ import { createRequire } from 'node:module'
 import { arch, platform } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forgetOtherClone } from './build-folder.mjs'
 
 const self = fileURLToPath(import.meta.url)
 const root = join(dirname(self), '..')
@@ -22,6 +23,7 @@ const stage = join(root, 'build/prebuild')
 /** In node-gyp's place. */
 function rebuild() {
   const build = join(root, process.env.FUSED_RNN_PREBUILD_FOLDER ?? 'build')
+  forgetOtherClone(build)
   const options = JSON.parse(process.env.FUSED_RNN_PREBUILD_OPTIONS ?? '[]')
   const program = require.resolve('cmake-js/bin/cmake-js')
   const args = [program, 'compile', '--directory', root, '--out', build, ...options]

@@ -11,6 +11,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forgetOtherClone } from './build-folder.mjs'
 
 const KINDS = {
   // What the standard leaves open besides: numbers that do not fit the type they are cast to.
@@ -48,6 +49,7 @@ const configure = [
   ...['-DFUSED_RNN_CUDA=off', '-DFUSED_RNN_CUDA_HOST=ON'],
 ]
 const targets = ['threads', 'backends', 'failures', 'fused_rnn', 'fused_rnn_on_host']
+forgetOtherClone(build)
 if (run('cmake', configure) !== 0) process.exit(1)
 if (run('cmake', ['--build', build, '--parallel', '2', '--target', ...targets]) !== 0)
   process.exit(1)

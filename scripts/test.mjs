@@ -15,7 +15,7 @@ import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const ava = join(root, 'scripts/ava.mjs')
@@ -71,13 +71,18 @@ async function run(args, env, label) {
   return count
 }
 
+// Limits are for what hangs: they are longer where everything takes longer.
+const { slowness } = await import(pathToFileURL(join(root, 'dist-test/limits.js')).href)
+process.env.FUSED_RNN_TEST_SLOWNESS ??= String(slowness)
+const patience = (minutes) => `--timeout=${Math.ceil(minutes * slowness)}m`
+
 const args = process.argv.slice(2)
-const counts = [await run(args, {}, '')]
+const counts = [await run([patience(15), ...args], {}, '')]
 if (args.length === 0 && process.env.FUSED_RNN_TEST_DEVICE === undefined && existsSync(onHost)) {
   console.log('\nThe same on cuda:0, by way of native/cuda_host\n')
   // Kernels take longer there, and share one thread.
   const env = { FUSED_RNN_ADDON: onHost, FUSED_RNN_TEST_DEVICE: 'cuda:0' }
-  counts.push(await run(['--timeout=10m'], env, 'cuda:0 › '))
+  counts.push(await run([patience(40)], env, 'cuda:0 › '))
 }
 const sum = (name) => counts.reduce((total, count) => total + count[name], 0)
 const skipped = sum('skipped')

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { emulated, onCpu, testDevice } from './helpers.js'
+import { run as runProgram } from './limits.js'
 
 const main = join(dirname(fileURLToPath(import.meta.url)), '../dist/cli/main.js')
 
@@ -42,24 +43,12 @@ async function run(line: string | readonly string[], options: RunOptions): Promi
 }
 
 function runNow(args: readonly string[], { cwd, env, watch }: RunOptions): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const [command = '', ...rest] = args
-    const child = spawn(process.execPath, [main, command, ...onDevice(args), ...rest], {
-      cwd,
-      env: { ...process.env, FUSED_RNN_DEBUG: '', ...env },
-    })
-    let stdout = ''
-    let stderr = ''
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk
-      watch?.(stdout, (signal) => child.kill(signal), stderr)
-    })
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk
-      watch?.(stdout, (signal) => child.kill(signal), stderr)
-    })
-    child.on('error', reject)
-    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  const [command = '', ...rest] = args
+  return runProgram(process.execPath, [main, command, ...onDevice(args), ...rest], {
+    cwd,
+    env: { ...process.env, FUSED_RNN_DEBUG: '', ...env },
+    limitSeconds: 600,
+    ...(watch && { watch }),
   })
 }
 
@@ -204,6 +193,8 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
 test('a second Ctrl-C quits at once', async (t) => {
   const cwd = await workplace(t)
   let sent = 0
+  let again: NodeJS.Timeout | undefined
+  t.teardown(() => clearInterval(again))
   // Steps, and a model to be saved, large enough that neither is over when the second Ctrl-C comes.
   const hidden = onCpu || emulated ? 2048 : 4096
   const { code, stderr } = await run(`train text.txt --out m --hidden ${hidden} --epochs 1000`, {
@@ -215,8 +206,8 @@ test('a second Ctrl-C quits at once', async (t) => {
       }
       if (sent === 1 && stderr.includes('Stopping')) {
         sent = 2
-        // At once it would be taken for the same key.
-        setTimeout(() => kill('SIGINT'), 200)
+        // At once it would be taken for the same key; where it came too early, there is another one.
+        again = setInterval(() => kill('SIGINT'), 300)
       }
     },
   })

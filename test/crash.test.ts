@@ -13,7 +13,7 @@ import test, { type ExecutionContext } from 'ava'
 import { models } from 'fused-rnn'
 import { kindOf, makeModel } from './crash/saving.js'
 import { train } from './crash/training.js'
-import { onCpu, randomValues } from './helpers.js'
+import { limit, onCpu, randomValues } from './helpers.js'
 
 // The files are the same on every device.
 const cpuTest = onCpu ? test.serial : test.serial.skip
@@ -49,7 +49,7 @@ async function killed(script: string, args: readonly string[], after: number): P
 }
 
 cpuTest('a training that is killed goes on from its checkpoint to the same bits', async (t) => {
-  t.timeout(kills * 5_000 + 60_000)
+  t.timeout(limit(10 * kills + 300))
   const maxSteps = Math.max(40, 12 * Math.min(kills, 50))
   const expected = await train(maxSteps, null)
   let path = await folder(t)
@@ -82,7 +82,7 @@ cpuTest('a training that is killed goes on from its checkpoint to the same bits'
 })
 
 cpuTest('a model that is killed while it is saved is the old one or the new one', async (t) => {
-  t.timeout(kills * 5_000 + 60_000)
+  t.timeout(limit(10 * kills + 300))
   const path = await folder(t)
   await makeModel(0).save(path)
   const kinds = [0, 0, 0]

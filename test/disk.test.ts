@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { onCpu } from './helpers.js'
+import { limit, onCpu } from './helpers.js'
 
 const program = fileURLToPath(new URL('./disk/writing.js', import.meta.url))
 const mounts = (options: string): boolean => {
@@ -34,7 +34,7 @@ limitTest('files that may not be large enough', (t) => {
 })
 
 diskTest('a full disk, whatever room there is left', (t) => {
-  t.timeout(120_000)
+  t.timeout(limit(600))
   const script =
     'mount -t tmpfs -o size=1500k tmpfs "$2" && "$1" "$0" make "$2" && "$1" "$0" full "$2"'
   const { status, said } = shell(script, ['unshare', ...(unshare as string).split(' ')])

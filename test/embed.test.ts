@@ -23,7 +23,7 @@ import {
   tensor,
   utils,
 } from 'fused-rnn'
-import { closeTo, emulated, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
+import { closeTo, emulated, limit, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const exec = promisify(execFile)
@@ -60,7 +60,7 @@ async function build(source: string, into: string): Promise<void> {
 
 if (why === '' || emulation) {
   test.before(async (t) => {
-    t.timeout(300_000)
+    t.timeout(limit(1800))
     folder = await mkdtemp(join(tmpdir(), 'fused-rnn-embed-'))
     if (emulation) return
     await cmake('--build', join(root, 'build'), '--target', 'fused_rnn_library', '--parallel', '2')
@@ -506,7 +506,7 @@ native(title('another addon takes a tensor and gives one, without a copy'), asyn
     await symlink(join(root, 'node_modules', name), join(addon, 'node_modules', name))
   await symlink(root, join(addon, 'node_modules/fused-rnn'))
   const program = join(root, 'node_modules/cmake-js/bin/cmake-js')
-  await exec(process.execPath, [program, 'compile', '--directory', addon]).catch((error) => {
+  await exec(process.execPath, [program, 'rebuild', '--directory', addon]).catch((error) => {
     throw new Error(`${error.stdout}\n${error.stderr}`)
   })
   const { stdout } = await exec(process.execPath, [join(addon, 'demo.mjs')])
@@ -553,4 +553,13 @@ native(title('another addon takes a tensor and gives one, without a copy'), asyn
   own[Symbol.dispose]()
   const integers = await toDlpack(tensor(Int32Array.of(1)))
   throwsWith(t, () => waves.rectify(integers), TypeError, /expected float32 on the CPU/)
+  // An error, and not the end of the process.
+  const any = (value: unknown): never => value as never
+  for (const n of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 28 + 1, 2 ** 62])
+    throwsWith(t, () => waves.sine(n), RangeError, /n: expected a whole number between 0 and/)
+  for (const n of [undefined, null, '3', {}, Symbol('n'), 3n])
+    throwsWith(t, () => waves.sine(any(n)), TypeError, /n: expected a number/)
+  for (const capsule of [undefined, null, 5, 'x', [], Symbol('x')])
+    throwsWith(t, () => waves.rectify(any(capsule)), TypeError, /expected a capsule/)
+  t.deepEqual([...fromDlpack(waves.sine(0)).shape], [0])
 })

@@ -2,7 +2,15 @@
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { getNumThreads, nn, ones, setNumThreads, synchronize, type Tensor, tensor } from 'fused-rnn'
-import { chooseDevice, emulated, onCpu, rejectsWith, runScript, throwsWith } from './helpers.js'
+import {
+  chooseDevice,
+  emulated,
+  limit,
+  onCpu,
+  rejectsWith,
+  runScript,
+  throwsWith,
+} from './helpers.js'
 
 const failing = (): Tensor => new nn.Embedding(5, 2).forward(tensor(Int32Array.of(1, 7)))
 
@@ -60,7 +68,9 @@ onHost(
     const usual = await run({})
     t.deepEqual(blocking.losses, usual.losses)
     t.is(blocking.failed, usual.failed)
-    t.true(blocking.inCalls > 4 * blocking.waited, JSON.stringify(blocking))
+    // Where the time goes, beside the same script that does not block.
+    const share = (run: typeof usual): number => run.inCalls / run.waited
+    t.true(share(blocking) > 4 * share(usual), JSON.stringify([blocking, usual]))
   },
 )
 
@@ -346,5 +356,5 @@ test('terminating a worker thread inside a long operation is prompt', async (t) 
   await worker.terminate()
   const took = performance.now() - start
   // All four would take minutes; the largest single product, which is not interrupted, a second.
-  t.true(took < 15_000, `${took} ms`)
+  t.true(took < limit(15), `${took} ms`)
 })

@@ -4,8 +4,9 @@ import { emulated, runScript } from './helpers.js'
 
 const real = emulated ? test.skip : test
 
-// The bars of docs/reliability.md are for a machine with nothing else to do: here they are wide
-// enough for a busy one, and far below what a step takes.
+// The bars of docs/reliability.md are for a machine with nothing else to do. Here the measure is the
+// time that the work itself takes, which grows with whatever else the machine does: a loop that waits
+// for the work turns once in it.
 real('timers, HTTP and files go on during steps of seconds', async (t) => {
   const { code, stderr } = await runScript(`
     import { createServer } from 'node:http'
@@ -23,7 +24,7 @@ real('timers, HTTP and files go on during steps of seconds', async (t) => {
     delay.enable()
     const begin = performance.now()
     let finished = false
-    noGrad(() => layer.forward(x))
+    for (let i = 0; i < 8; i++) noGrad(() => layer.forward(x))
     const done = synchronize().then(() => { finished = true })
     const waits = []
     while (!finished) {
@@ -39,7 +40,7 @@ real('timers, HTTP and files go on during steps of seconds', async (t) => {
     server.closeAllConnections()
     const median = waits.sort((a, b) => a - b)[waits.length >> 1]
     const says = JSON.stringify({ took, p99: delay.percentile(99) / 1e6, max: delay.max / 1e6, waits: waits.length, median })
-    if (!(took > 50 && waits.length > took / 100 && median < took / 10 && delay.percentile(99) / 1e6 < took / 4)) throw new Error(says)
+    if (!(waits.length >= 5 && median < took / 10 && delay.percentile(99) / 1e6 < took / 4)) throw new Error(says)
     console.log(says)`)
   t.is(code, 0, stderr)
 })

@@ -1,52 +1,40 @@
 /** The programs in examples/, each run for a short while, on data that they bring themselves. */
-import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { emulated, testDevice } from './helpers.js'
+import { type Finished, run as runProgram } from './limits.js'
 
 const folder = fileURLToPath(new URL('../dist-examples/', import.meta.url))
 
-interface Run {
-  code: number | null
-  signal: NodeJS.Signals | null
-  stdout: string
-  stderr: string
-}
-
 /** Runs an example to its end; `interrupt`: Ctrl-C as soon as standard error has this. */
-function run(name: string, args: string[], interrupt?: RegExp): Promise<Run> {
-  const child = spawn(process.execPath, [
-    join(folder, `${name}.js`),
-    '--device',
-    testDevice,
-    ...args,
-  ])
-  const result: Run = { code: null, signal: null, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk) => {
-    result.stdout += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    result.stderr += chunk
-    if (interrupt?.test(result.stderr)) child.kill('SIGINT')
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', (code, signal) => resolve({ ...result, code, signal }))
-  })
+function run(name: string, args: string[], interrupt?: RegExp): Promise<Finished> {
+  let interrupted = false
+  return runProgram(
+    process.execPath,
+    [join(folder, `${name}.js`), '--device', testDevice, ...args],
+    {
+      limitSeconds: 600,
+      watch: (_, kill, stderr) => {
+        if (interrupted || !interrupt?.test(stderr)) return
+        interrupted = true
+        kill('SIGINT')
+      },
+    },
+  )
 }
 
 /** Runs an example that has to succeed; what it wrote. */
-async function succeed(t: ExecutionContext, name: string, ...args: string[]): Promise<Run> {
+async function succeed(t: ExecutionContext, name: string, ...args: string[]): Promise<Finished> {
   const result = await run(name, args)
   t.is(result.code, 0, result.stderr)
   return result
 }
 
 /** The training perplexity after each epoch, from the lines of the progress bar. */
-const perplexities = ({ stderr }: Run): number[] =>
+const perplexities = ({ stderr }: Finished): number[] =>
   [...stderr.matchAll(/^epoch \d+\/\d+: .*?\bperplexity ([\d.]+)/gm)].map(([, x]) => Number(x))
 
 async function temporary(t: ExecutionContext): Promise<string> {

@@ -2,10 +2,10 @@
  * What the tests share: the device they run on, fixtures, comparing numbers, finite differences,
  * error checks. Every test file imports this one.
  */
-import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { ExecutionContext } from 'ava'
 import { backends, devices, type nn, setDefaultDevice, Tensor, tensor } from 'fused-rnn'
+import { type Finished, run } from './limits.js'
 
 // ---- The device ------------------------------------------------------------------------------------
 
@@ -318,43 +318,22 @@ export async function rejectsWith(
 
 // ---- Other processes -------------------------------------------------------------------------------
 
-export interface Finished {
-  code: number | null
-  signal: NodeJS.Signals | null
-  stdout: string
-  stderr: string
-}
-
-/** scripts/sanitize.mjs runs the tests with an addon that is many times slower. */
-export const sanitized = Boolean(process.env.FUSED_RNN_SANITIZER)
-const patience = sanitized ? 10 : 1
+export type { Finished } from './limits.js'
+export { limit, sanitized } from './limits.js'
 
 /** Runs an ES module in a Node process of its own, in the package's folder, on the tests' device. */
 export function runScript(
   source: string,
-  options: { env?: Record<string, string>; flags?: string[]; timeout?: number } = {},
+  options: { env?: Record<string, string>; flags?: string[]; limitSeconds?: number } = {},
 ): Promise<Finished> {
   const device = onCpu ? '' : `import * as $library from 'fused-rnn'; ${chooseDevice('$library')}\n`
-  const child = spawn(
+  return run(
     process.execPath,
     [...(options.flags ?? []), '--input-type=module', '--eval', device + source],
     {
       cwd: new URL('..', import.meta.url),
       env: { ...process.env, ...options.env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: patience * (options.timeout ?? 60_000),
+      ...(options.limitSeconds !== undefined && { limitSeconds: options.limitSeconds }),
     },
   )
-  let stdout = ''
-  let stderr = ''
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
-  })
 }

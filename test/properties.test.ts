@@ -6,10 +6,10 @@
  * FUSED_RNN_PROPERTY_RUNS=1000000 checks each property so often. The usual run is the same every time;
  * FUSED_RNN_SEED=random, or a number, makes it another one.
  */
-import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { emulated } from './helpers.js'
+import { run } from './limits.js'
 
 const runs = process.env.FUSED_RNN_PROPERTY_RUNS
 const wanted = process.env.FUSED_RNN_SEED ?? '1'
@@ -23,18 +23,12 @@ for (const [area, usual] of Object.entries(AREAS)) {
     t.timeout(2 ** 31 - 1)
     const times = runs ?? String(emulated ? Math.ceil(usual / 4) : usual)
     const path = fileURLToPath(new URL('./properties/main.js', import.meta.url))
-    const child = spawn(process.execPath, [path, area, times, seed], {
+    const { code, signal, stderr } = await run(process.execPath, [path, area, times, seed], {
       env: { ...process.env, FUSED_RNN_MEMORY_LIMIT: String(2 ** 29) },
       stdio: ['ignore', 'ignore', 'pipe'],
+      // A million runs take their time.
+      limitSeconds: runs === undefined ? 600 : 2 ** 31 / 1000 / 20,
     })
-    let said = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      said += text
-    })
-    const ended = await new Promise((resolve, reject) => {
-      child.on('error', reject)
-      child.on('close', (code, signal) => resolve(code ?? signal))
-    })
-    t.is(ended, 0, `seed ${seed}, ${times} runs: ${said.slice(0, 20_000)}`)
+    t.is(code ?? signal, 0, `seed ${seed}, ${times} runs: ${stderr.slice(0, 20_000)}`)
   })
 }

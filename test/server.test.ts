@@ -5,7 +5,7 @@ import { request } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { chromium } from 'playwright-core'
-import { onCpu, sanitized } from './helpers.js'
+import { limit, onCpu, sanitized } from './helpers.js'
 
 const CHROMIUM = '/usr/bin/chromium'
 
@@ -154,7 +154,7 @@ browse(`in a browser: the curve moves, what is typed goes on${why}`, async (t) =
   t.teardown(() => browser.close())
   const page = await browser.newPage()
   const { url } = await start(t, '--epochs', '3')
-  page.setDefaultTimeout(90_000)
+  page.setDefaultTimeout(limit(120))
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(String(error)))
   await page.goto(url)

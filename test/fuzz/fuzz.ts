@@ -8,12 +8,13 @@ import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { limit } from '../limits.js'
 import { Coverage } from './coverage.js'
 import { mutated, randomFrom } from './mutate.js'
 import { targets } from './targets.js'
 
 /** A run takes milliseconds; one that takes longer than this hangs. */
-const TOO_LONG = 20_000
+const TOO_LONG = limit(60)
 const LONGEST = 8192
 
 const [name = '', seconds = '10', seed = '1', corpusFolder = '', folder = ''] =

@@ -1,5 +1,6 @@
 /** How properties are run: how often, with which seed, and what is said of one that fails. */
 import fc from 'fast-check'
+import { limit } from '../limits.js'
 
 /** A statement about drawn values: its name, and how it is checked. */
 export interface Property {
@@ -19,7 +20,7 @@ export async function check(
     seed,
     numRuns: Math.max(1, Math.round(runs * share)),
     // A library that hangs must not hang the tests as well.
-    timeout: 20_000,
+    timeout: limit(120),
   })
   if (!result.failed) return
   const { numRuns, numShrinks, counterexamplePath, errorInstance } = result

@@ -1,0 +1,33 @@
+/** test/limits.ts: a child that is killed says so. */
+import test from 'ava'
+import { limit, run, slowness } from './limits.js'
+
+test('a program that takes too long is killed, and the error says so', async (t) => {
+  const script = "console.log('begun'); console.error('waits'); setInterval(() => {}, 1000)"
+  const error = await t.throwsAsync(
+    run(process.execPath, ['--eval', script], { limitSeconds: 2 / slowness }),
+  )
+  t.regex(String(error?.message), /killed by the test's time limit after \d[\d.]* s \(\d+ ms/)
+  t.regex(String(error?.message), /begun\n/)
+  t.regex(String(error?.message), /waits\n/)
+})
+
+test('a program that ends says how', async (t) => {
+  const script = "console.log('out'); console.error('err'); process.exit(3)"
+  t.like(await run(process.execPath, ['--eval', script]), {
+    code: 3,
+    signal: null,
+    stdout: 'out\n',
+    stderr: 'err\n',
+  })
+  t.like(await run(process.execPath, ['--eval', "process.kill(process.pid, 'SIGTERM')"]), {
+    code: null,
+    signal: 'SIGTERM',
+  })
+  await t.throwsAsync(run('/nowhere/program', []), { code: 'ENOENT' })
+})
+
+test('limits grow with what a machine has to do', (t) => {
+  t.true(slowness >= 1)
+  t.true(limit(10) >= 10_000)
+})
