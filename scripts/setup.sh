@@ -58,14 +58,17 @@ if [ -n "$missing" ]; then
   }
 fi
 
-# ---- MPI, which only tests of several processes need ----
-if ! command -v mpirun >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-  echo 'setup: installing openmpi-bin, for tests'
-  line='apt-get install -y --no-install-recommends openmpi-bin'
+# ---- MPI and ip, which only tests of several processes and hosts need ----
+optional=''
+command -v mpirun >/dev/null || optional="$optional openmpi-bin"
+command -v ip >/dev/null || optional="$optional iproute2"
+if [ -n "$optional" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  echo "setup: installing$optional, for tests"
+  line="apt-get install -y --no-install-recommends$optional"
   env DEBIAN_FRONTEND=noninteractive $line >"$log" 2>&1 || {
     apt-get update >>"$log" 2>&1 || true
     env DEBIAN_FRONTEND=noninteractive $line >>"$log" 2>&1
-  } || echo 'setup: openmpi-bin could not be installed; tests of several processes are left out'
+  } || echo "setup:$optional could not be installed; tests of several processes are left out"
 fi
 
 # ---- npm packages and the build ----

@@ -1,11 +1,13 @@
 /** Several processes under mpirun: programs in test/distributed, and what they print. */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { emulated, sanitized, testDevice } from './helpers.js'
+import { distributed, Trainer } from 'fused-rnn'
+import { emulated, limit, testDevice, throwsWith } from './helpers.js'
+import { type Finished, run as runProgram } from './limits.js'
 
 /** Open MPI's and MPICH's take other options. */
 const mpirun = spawnSync('mpirun', ['--version'], { encoding: 'utf8' })
@@ -19,13 +21,6 @@ const once = here && !emulated ? test.serial : test.serial.skip
 const program = (name: string): string =>
   fileURLToPath(new URL(`distributed/${name}.js`, import.meta.url))
 
-interface Ended {
-  code: number | null
-  stdout: string
-  stderr: string
-  seconds: number
-}
-
 // A sanitizer's library is for the programs: it finds mistakes of mpirun's own.
 const { LD_PRELOAD: preload, ...given } = process.env
 const env = {
@@ -37,32 +32,22 @@ const env = {
   OMPI_MCA_rmaps_base_oversubscribe: '1',
 }
 
-async function run(command: string, args: readonly string[], cwd?: string): Promise<Ended> {
-  const start = performance.now()
+function run(command: string, args: readonly string[], cwd?: string): Promise<Finished> {
   const library = command !== 'mpirun' && preload ? { LD_PRELOAD: preload } : {}
-  const child = spawn(command, args, {
+  return runProgram(command, args, {
     env: { ...env, ...library },
+    limitSeconds: 600,
     ...(cwd !== undefined && { cwd }),
   })
-  const ended: Ended = { code: null, stdout: '', stderr: '', seconds: 0 }
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    ended.stdout += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    ended.stderr += text
-  })
-  ended.code = await new Promise((resolve) => child.on('close', resolve))
-  ended.seconds = (performance.now() - start) / 1000
-  return ended
 }
 
-function parallel(processes: number, args: readonly string[], cwd?: string): Promise<Ended> {
+function parallel(processes: number, args: readonly string[], cwd?: string): Promise<Finished> {
   const library = preload ? ['-x', `LD_PRELOAD=${preload.replaceAll(' ', ':')}`] : []
   const options = ['--oversubscribe', '-np', String(processes), ...library]
   return run('mpirun', [...options, process.execPath, ...args], cwd)
 }
 
-async function json<T>(ended: Promise<Ended>): Promise<T> {
+async function json<T>(ended: Promise<Finished>): Promise<T> {
   const { code, stdout, stderr } = await ended
   if (code !== 0) throw new Error(`code ${code}\n${stdout}\n${stderr}`)
   return JSON.parse(stdout)
@@ -106,7 +91,7 @@ for (const [size, backend] of [
       found.allGather,
       ranks.flatMap((rank) => [rank, rank * rank]),
     )
-    t.true((found.ticks as number) > 20, `the event loop turned ${found.ticks} times in 0.3 s`)
+    t.true((found.ticks as number) > 5, `the event loop turned ${found.ticks} times meanwhile`)
     t.deepEqual(found.refused, [
       '[init] this process is in a group already, or on its way',
       `[broadcast] src: expected a rank below ${size}, got ${size}`,
@@ -171,18 +156,66 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
   backward: {
     says: /^rank 2 of 3: .*\[DistributedDataParallel\] a backward pass has failed while gradients were being averaged: \[backward\] the graph of 'linear' was already used/,
   },
+  // The others give up after the timeout.
+  sleeps: {
+    says: /^fused-rnn: rank [01] of 3: \[allReduce\] collective number 0, allReduce \(sum\) of 1 float32, has waited [\d.]+ s for the other processes, and the timeout is [\d.]+ s: /,
+  },
+  stops: { says: /^fused-rnn: rank [01] of 3: \[allReduce\] collective number 0, / },
+  handles: {
+    says: /^fused-rnn: rank [01] of 3: \[broadcast\] collective number 0, .*(?:\n.*)*^heard: \[broadcast\] .* has waited/m,
+  },
+  'stays away': {
+    says: /^fused-rnn: rank [01] of 3: \[init\] has waited [\d.]+ s for the other processes/,
+  },
   // While it waits for others to join.
   waits: { says: /RangeError: the first one has waited enough/ },
 }
 for (const [how, { says, code }] of Object.entries(failures)) {
   once(`a process that ${how} ends all${why}`, async (t) => {
-    const ended = await parallel(3, [program('failures'), how])
+    const ended = await parallel(3, [program('failures'), how, String(limit(5))])
     t.not(ended.code, 0)
     if (code !== undefined) t.is(ended.code, code)
     t.regex(ended.stderr.trimStart(), says)
-    t.true(ended.seconds < (sanitized ? 150 : 15), `after ${ended.seconds} s`)
+    // The others would wait for half an hour.
+    t.true(1000 * ended.seconds < limit(60), `after ${ended.seconds} s`)
   })
 }
+
+several(`a collective that waits too long ends all, by NCCL too${why}`, async (t) => {
+  const ended = await parallel(2, [program('failures'), 'sleeps', String(limit(5))])
+  t.is(ended.code, 1)
+  t.regex(
+    ended.stderr,
+    /^fused-rnn: rank 0 of 2: \[allReduce\] collective number 0, allReduce \(sum\) of 1 float32,? .*has waited/m,
+  )
+})
+
+test('a timeout is milliseconds, and never so short that it was meant as seconds', (t) => {
+  const any = (value: unknown): number => value as number
+  for (const make of [
+    (timeout: number) => distributed.init({ timeout }),
+    (timeout: number) => new Trainer({ timeout }),
+  ]) {
+    for (const timeout of [30, 999, 0, -1, -Infinity])
+      throwsWith(
+        t,
+        () => make(timeout),
+        RangeError,
+        /timeout: expected milliseconds, at least 1000/,
+      )
+    throwsWith(t, () => make(Number.NaN), RangeError, /timeout: expected a number/)
+    for (const timeout of ['60000', new Date(60_000), [60_000]])
+      throwsWith(t, () => make(any(timeout)), TypeError, /timeout: expected a number/)
+  }
+})
+
+once(`time counts only while a collective waits${why}`, async (t) => {
+  const timeout = limit(3)
+  const ended = await parallel(3, [program('failures'), 'rests', String(timeout)])
+  t.is(ended.code, 0, ended.stderr)
+  t.is(ended.stderr, '')
+  t.true(1000 * ended.seconds > 3 * timeout)
+})
 
 once(`a process that has done its part may end before others${why}`, async (t) => {
   const ended = await parallel(3, [program('failures'), 'early'])
@@ -201,7 +234,7 @@ interface Fit {
   records: { kind: string; epoch: number; step: number; metrics: Record<string, number> }[]
 }
 
-const train = (size: number, scenario: object): Promise<Ended> => {
+const train = (size: number, scenario: object): Promise<Finished> => {
   const args = [program('trainer'), JSON.stringify(scenario)]
   return size === 1 ? run(process.execPath, args) : parallel(size, args)
 }
@@ -284,7 +317,7 @@ once(`training goes on after a process has failed${why}`, async (t) => {
   const ended = await train(3, { ...scenario, throwAt: 4, every })
   t.not(ended.code, 0)
   t.regex(ended.stderr.trimStart(), /^rank 2 of 3: RangeError: the last one has had enough/)
-  t.true(ended.seconds < 15, `after ${ended.seconds} s`)
+  t.true(1000 * ended.seconds < limit(60), `after ${ended.seconds} s`)
   sameFit(t, await json<Fit>(train(2, { ...scenario, from: every })), alone, 'after it')
 })
 
@@ -332,7 +365,7 @@ once(`fused-rnn train with several processes${why}`, async (t) => {
   )
   const options =
     'train text.txt --hidden 12 --embedding 6 --batch-size 9 --steps 10 --sample-length 20'
-  const cli = (size: number, more: string): Promise<Ended> => {
+  const cli = (size: number, more: string): Promise<Finished> => {
     const args = [main, ...`${options} ${more}`.split(' ')]
     return size === 1 ? run(process.execPath, args, folder) : parallel(size, args, folder)
   }

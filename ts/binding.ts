@@ -426,7 +426,9 @@ export interface Binding {
    * Begins; the CPU's queue waits for the others. Throws when that cannot be.
    * @param nccl whether GPUs have collectives of their own
    */
-  joinGroup(nccl: boolean): void
+  joinGroup(nccl: boolean, timeoutSeconds: number): void
+  /** Of collectives from now on. */
+  groupTimeout(seconds: number): void
   leaveGroup(): void
   group(): [rank: number, size: number] | null
   /** No later collective can be, and this process will end the others. */

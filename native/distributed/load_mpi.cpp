@@ -2,13 +2,19 @@
 // MPI 3 to 5 (handles are addresses of objects in the library) and of MPICH 3 and 4, whose binary
 // interface Intel MPI and others share (handles are integers).
 #include <dlfcn.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "distributed/mpi.h"
@@ -323,12 +329,34 @@ int launched_processes() {
   return number_among({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}, 1);
 }
 
+int launched_rank() {
+  return number_among({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"}, 0);
+}
+
 int local_processes() { return number_among({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}, 1); }
 
 int local_rank() {
   if (environment("PMIX_RANK"))
     return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}, 0);
   return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, 0);
+}
+
+void end_launcher() noexcept {
+  if (environment("OMPI_COMM_WORLD_RANK") == nullptr) return;
+  const pid_t parent = getppid();
+  char path[64], name[32] = "";
+  std::snprintf(path, sizeof path, "/proc/%d/comm", static_cast<int>(parent));
+  std::FILE* file = std::fopen(path, "r");
+  if (file == nullptr) return;
+  const bool named = std::fscanf(file, "%31s", name) == 1;
+  std::fclose(file);
+  const auto is = [&](const char* other) { return named && std::strcmp(name, other) == 0; };
+  if (!is("mpirun") && !is("mpiexec") && !is("orterun")) return;
+  // Its first answer is to send this one a SIGTERM.
+  std::signal(SIGTERM, SIG_IGN);
+  if (kill(parent, SIGTERM) != 0) return;
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  if (getppid() == parent) kill(parent, SIGTERM);
 }
 
 }  // namespace fused_rnn::distributed

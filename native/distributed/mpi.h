@@ -58,8 +58,15 @@ std::unique_ptr<Mpi> open_mpi(std::string& why);
 
 // How many processes a launcher (mpirun, srun) says it has started with this one; 1 without one.
 int launched_processes();
+// This one's number among them; 0 without a launcher.
+int launched_rank();
 // How many of them are on this machine, and which of those this one is.
 int local_processes();
 int local_rank();
+// When the network is cut, Open MPI's mpirun waits for its daemons on the other side until TCP
+// gives up, a quarter of an hour. Makes it end at once if it has started this process by itself, as
+// its user would by two times Ctrl-C: it kills the processes of this machine, and the daemons that
+// it reaches do the same. Then it may end this process.
+void end_launcher() noexcept;
 
 }  // namespace fused_rnn::distributed

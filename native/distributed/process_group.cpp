@@ -61,6 +61,12 @@ std::string describe(const Collective& collective) {
   return text + " of " + std::to_string(collective.count) + " " + dtype;
 }
 
+// For what the watchdog has to say.
+std::string numbered(const Collective& collective, uint64_t number) {
+  return std::string("[") + name_of(collective.kind) + "] collective number " +
+         std::to_string(number) + ", " + describe(collective) + ",";
+}
+
 bool same(const Collective& a, const Collective& b) {
   return a.kind == b.kind && a.op == b.op && a.dtype == b.dtype && a.root == b.root &&
          a.count == b.count;
@@ -90,7 +96,7 @@ std::string ProcessGroup::version() {
   return open(lock) ? mpi_->version() : std::string();
 }
 
-void ProcessGroup::join(bool nccl) {
+void ProcessGroup::join(bool nccl, double timeout_seconds) {
   std::unique_lock lock(mutex_);
   if (!open(lock)) throw std::runtime_error(missing_);
   if (state_ != State::out)
@@ -99,6 +105,7 @@ void ProcessGroup::join(bool nccl) {
   if (ended_) throw std::runtime_error("the process is ending");
   nccl_ = nccl;
   devices_.clear();
+  watchdog_.start(timeout_seconds);
   change(State::joining);
   if (thread_.joinable()) return;
   thread_ = std::thread([this] { work(); });
@@ -133,6 +140,13 @@ uint64_t ProcessGroup::nccl_number() {
 bool ProcessGroup::is_new(const void* device) {
   std::lock_guard lock(mutex_);
   return devices_.insert(device).second;
+}
+
+void ProcessGroup::watch(NcclProgress progress) {
+  watchdog_.add([progress = std::move(progress)]() -> std::string {
+    const auto wait = progress();
+    return wait ? numbered(wait->collective, wait->number) + " by NCCL," : std::string();
+  });
 }
 
 uint64_t ProcessGroup::ticket() {
@@ -250,6 +264,7 @@ void ProcessGroup::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   const auto begin = Clock::now();
   std::string error;
   try {
+    const Watchdog::Wait wait(watchdog_, numbered(call, next_ - first_), Watchdog::Kind::hears);
     error = difference(call);
     if (error.empty()) {
       mpi_->start(call);
@@ -264,7 +279,8 @@ void ProcessGroup::carry_out(std::unique_lock<std::mutex>& lock, Entry& entry) {
   traffic_.bytes += 4 * call.count;
   traffic_.seconds += since(begin);
   if (!error.empty()) {
-    entry.error = std::string("[") + name_of(call.kind) + "] " + error;
+    entry.error = error.starts_with('[') ? error  // the watchdog's
+                                         : std::string("[") + name_of(call.kind) + "] " + error;
     entry.over = true;
     break_off("a collective has failed before: " + entry.error);
   }
@@ -298,6 +314,9 @@ void ProcessGroup::carry_out_change(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   std::string error;
   try {
+    // Inside MPI's own waits, which do not hear; leaving goes by poll().
+    const Watchdog::Wait wait(watchdog_, joining ? "[init]" : "[destroy]",
+                              joining ? Watchdog::Kind::blocked : Watchdog::Kind::hears);
     if (joining) {
       if (first) mpi_->init();
       first_ = next_;
@@ -313,6 +332,7 @@ void ProcessGroup::carry_out_change(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   rank_ = mpi_->rank();
   size_ = mpi_->size();
+  watchdog_.set_rank(rank_, size_);
   if (joining && error.empty() && size_ == 1 && launched_processes() > 1) {
     error = "a launcher has started " + std::to_string(launched_processes()) + " processes, but " +
             mpi_->version() +
@@ -330,7 +350,7 @@ void ProcessGroup::leave_others() {
   // Only this thread changes next_.
   mpi_->say_left(static_cast<int64_t>(next_ - first_));
   mpi_->start_leaving();
-  poll(false);
+  if (!poll(false)) throw std::runtime_error(left_);
   if (!abort_) mpi_->end_leaving();
 }
 
@@ -339,6 +359,10 @@ bool ProcessGroup::poll(bool whoever_leaves) {
   std::chrono::microseconds pause = kShortestPause;
   while (!mpi_->test()) {
     if (abort_) return true;
+    if (watchdog_.expired()) {
+      left_ = watchdog_.why();
+      return false;
+    }
     const double seconds = since(begin);
     if (whoever_leaves && seconds > kPatience) {
       const int who = mpi_->who_left(static_cast<int64_t>(next_ - first_));
@@ -370,12 +394,14 @@ void ProcessGroup::end(int code) noexcept {
   // Inside MPI it may be waiting for a process that is not there yet; the launcher ends all.
   if (joining && abort_) return thread_.detach();
   thread_.join();
+  watchdog_.stop();
 }
 
 // On the thread, which does nothing after it.
 void ProcessGroup::finish(std::string broken) {
   if (!initialised_) return;
   try {
+    const Watchdog::Wait wait(watchdog_, "the end of the process", Watchdog::Kind::hears);
     if (mpi_->size() == 1) return mpi_->finalize();
     if (!abort_ && broken.empty() && joined()) leave_others();
     if (!abort_ && broken.empty()) return mpi_->finalize();
@@ -384,10 +410,13 @@ void ProcessGroup::finish(std::string broken) {
   }
   if (code_ == 0) {  // the script does not know
     code_ = 1;
-    std::fprintf(stderr, "fused-rnn: rank %d: %s\n", mpi_->rank(), broken.c_str());
+    if (!watchdog_.expired())  // which has said so
+      std::fprintf(stderr, "fused-rnn: rank %d: %s\n", mpi_->rank(), broken.c_str());
   }
+  watchdog_.exit_soon(code_);
   // What has been printed is to come before what the launcher will say.
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  if (watchdog_.expired()) end_launcher();
   mpi_->abort(code_);
 }
 

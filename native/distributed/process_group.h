@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "distributed/mpi.h"
+#include "distributed/watchdog.h"
 
 namespace fused_rnn::distributed {
 
@@ -38,8 +39,10 @@ class ProcessGroup {
   std::string version();
 
   // Begin; wait_for_change() says when they are over, or throws what was wrong. Of all processes.
-  void join(bool nccl);
+  // A collective that waits longer than `timeout_seconds` ends this process (watchdog.h).
+  void join(bool nccl, double timeout_seconds);
   void leave();
+  void set_timeout(double seconds) { watchdog_.set_timeout(seconds); }
   bool joined() const { return state_.load(std::memory_order_acquire) == State::joined; }
   int rank() const { return rank_; }
   int size() const { return size_; }
@@ -61,6 +64,14 @@ class ProcessGroup {
   uint64_t nccl_number();
   // Whether this device is new to the group, which is so once.
   bool is_new(const void* device);
+  // What a GPU's stream waits for, asked now and then.
+  void watch(NcclProgress progress);
+  // While it lives, the calling thread is inside NCCL, waiting for the other processes.
+  class Blocked : Watchdog::Wait {
+   public:
+    Blocked(ProcessGroup& group, const char* what)
+        : Wait(group.watchdog_, what, Watchdog::Kind::blocked) {}
+  };
   // Waits until it is over and gives the call back. Throws std::runtime_error when it failed,
   // Cancelled when `stopping`.
   Call wait(uint64_t ticket, const std::atomic<bool>& stopping);
@@ -93,13 +104,15 @@ class ProcessGroup {
   // What is not the same in all processes, which MPI would not notice before memory is overwritten;
   // or why they cannot be asked.
   std::string difference(const Collective& own);
-  // Until test() says so; false when a process has left that has not done its part.
+  // Until test() says so; false when a process has left that has not done its part, or the time is
+  // over.
   bool poll(bool whoever_leaves);
   void leave_others();
   void finish(std::string broken);
   template <class F>
   void wait_until(std::unique_lock<std::mutex>& lock, const std::atomic<bool>& stopping, F f);
 
+  Watchdog watchdog_;
   std::mutex mutex_;
   std::condition_variable asked_;    // for the thread
   std::condition_variable settled_;  // for those who wait

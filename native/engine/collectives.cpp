@@ -141,7 +141,8 @@ void meet_gpus(Executor& executor) {
       group.submit(ticket, std::move(call));
       group.wait(ticket, context.stopping);
       const std::string shared(static_cast<const char*>(id.raw()), 128);
-      nccl_join(*context.device, shared, group.rank(), group.size());
+      const ProcessGroup::Blocked blocked(group, "[init] NCCL's");
+      group.watch(nccl_join(*context.device, shared, group.rank(), group.size()));
     } catch (const std::exception& e) {
       group.refuse(e.what());
       throw;
@@ -197,7 +198,10 @@ void all_gather(Executor& executor, const Buffer& x, const Buffer& out) {
 
 void leave_gpus(Executor& executor) {
   if (executor.device == nullptr || !ProcessGroup::instance().by_nccl()) return;
-  push(executor, "destroy", {}, {}, [](Context& context) { nccl_leave(*context.device); });
+  push(executor, "destroy", {}, {}, [](Context& context) {
+    const ProcessGroup::Blocked blocked(ProcessGroup::instance(), "[destroy] NCCL's");
+    nccl_leave(*context.device);
+  });
 }
 
 void barrier(Executor& executor) {

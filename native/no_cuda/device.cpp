@@ -23,7 +23,7 @@ const Backend& cuda_backend() { refuse(); }
 
 std::string nccl_missing() { return cuda_info().missing; }
 std::string nccl_new_id() { refuse(); }
-void nccl_join(Device&, const std::string&, int, int) { refuse(); }
+NcclProgress nccl_join(Device&, const std::string&, int, int) { refuse(); }
 void nccl_leave(Device&) { refuse(); }
 void nccl_start(Device&, uint64_t, const Collective&) { refuse(); }
 void nccl_finish(Device&, uint64_t) { refuse(); }

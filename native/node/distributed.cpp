@@ -38,10 +38,17 @@ void push_wait_for_change(Addon& addon, const char* op) {
   addon.cpu().queue.push(std::move(job));
 }
 
-// joinGroup(nccl): begins; the CPU's queue waits for the others.
+// joinGroup(nccl, timeout): begins; the CPU's queue waits for the others. The timeout in seconds.
 Napi::Value join_group(Addon& addon, Args& args) {
-  ProcessGroup::instance().join(args.boolean());
+  const bool nccl = args.boolean();
+  ProcessGroup::instance().join(nccl, args.number());
   push_wait_for_change(addon, "init");
+  return args.env().Undefined();
+}
+
+// groupTimeout(seconds)
+Napi::Value group_timeout(Addon&, Args& args) {
+  ProcessGroup::instance().set_timeout(args.number());
   return args.env().Undefined();
 }
 
@@ -168,6 +175,7 @@ void register_distributed(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<launched_processes>(env, exports, "launchedProcesses", addon);
   add_entry<local_rank>(env, exports, "localRank", addon);
   add_entry<join_group>(env, exports, "joinGroup", addon);
+  add_entry<group_timeout>(env, exports, "groupTimeout", addon);
   add_entry<leave_group>(env, exports, "leaveGroup", addon);
   add_entry<group>(env, exports, "group", addon);
   add_entry<break_group>(env, exports, "breakGroup", addon);

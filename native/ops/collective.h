@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 
 #include "fused_rnn/dtype.h"
 
@@ -20,5 +22,13 @@ struct Collective {
   // [count], in place; of all_gather [processes, count], with this process's part filled
   void* data = nullptr;
 };
+
+// A collective of NCCL that a GPU has come to and that is not over.
+struct NcclWait {
+  uint64_t number;
+  Collective collective;
+};
+// Asks for it; any thread, and never waits for the GPU.
+using NcclProgress = std::function<std::optional<NcclWait>()>;
 
 }  // namespace fused_rnn

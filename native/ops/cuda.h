@@ -60,7 +60,8 @@ std::string nccl_new_id();
 // The following on the queue's thread. nccl_start() begins what is to come after everything that
 // the device has been given so far, in memory of the device, and what the device is given meanwhile
 // runs beside it until nccl_finish() of the same number.
-void nccl_join(Device& device, const std::string& id, int rank, int size);
+// nccl_join() returns what says which collective the GPU waits in.
+NcclProgress nccl_join(Device& device, const std::string& id, int rank, int size);
 void nccl_leave(Device& device);
 void nccl_start(Device& device, uint64_t number, const Collective& collective);
 void nccl_finish(Device& device, uint64_t number);

@@ -48,7 +48,7 @@ found.allGather = (await Promise.all(list.map(values))).flat()
 // Whoever comes late is waited for, and a timer goes on meanwhile.
 let ticks = 0
 const timer = setInterval(() => ticks++, 5)
-if (rank === size - 1) await new Promise((resolve) => setTimeout(resolve, 300))
+if (rank === size - 1) await new Promise((resolve) => setTimeout(resolve, 600))
 await barrier()
 clearInterval(timer)
 found.ticks = ticks

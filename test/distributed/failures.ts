@@ -1,16 +1,24 @@
 /** What goes wrong in one process, `process.argv[2]`, and is to end all. */
+import { spawn } from 'node:child_process'
 import { distributed, nn, ones, tensor, zeros } from 'fused-rnn'
 import { backend } from './backend.js'
 
 const how = process.argv[2]
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 if (how === 'waits') {
-  if (process.env.OMPI_COMM_WORLD_RANK !== '0') await wait(60_000)
+  if (process.env.OMPI_COMM_WORLD_RANK !== '0') await wait(1_800_000)
   setTimeout(() => {
     throw new RangeError('the first one has waited enough')
   }, 500)
 }
-await distributed.init({ backend })
+/** In ms, of those ways that are about it. */
+const timeout = Number(process.argv[3])
+const ends = ['sleeps', 'stops', 'handles', 'rests'].includes(how ?? '')
+if (how === 'stays away') {
+  if (process.env.OMPI_COMM_WORLD_RANK === '2') await wait(1_800_000)
+  await distributed.init({ backend, timeout: 1500 })
+}
+await distributed.init({ backend, ...(ends && { timeout }) })
 const rank = distributed.rank()
 const last = distributed.worldSize() - 1
 
@@ -63,6 +71,40 @@ if (how === 'mismatch') {
       .backward()
   }
   await distributed.barrier()
+} else if (how === 'sleeps' || how === 'stops') {
+  const x = tensor([1])
+  if (rank === last && how === 'stops') process.kill(process.pid, 'SIGSTOP')
+  if (rank === last) await wait(1_800_000)
+  distributed.allReduce(x)
+  await x.data()
+} else if (how === 'rests') {
+  // All compute for longer than the timeout; then all are stopped for as long, as a scheduler does.
+  await wait(1.5 * timeout)
+  const pids = Array.from({ length: last + 1 }, () => tensor([0], { dtype: 'int32' }))
+  distributed.allGather(pids, tensor([process.pid], { dtype: 'int32' }))
+  let over = rank > 0
+  if (rank === 0) {
+    const all = (await Promise.all(pids.map((pid) => pid.item()))).join(' ')
+    const script = `kill -STOP ${all}; sleep ${(1.5 * timeout) / 1000}; kill -CONT ${all}`
+    spawn('sh', ['-c', script]).on('close', () => {
+      over = true
+    })
+  }
+  for (let said = 0; said < last + 1; ) {
+    const all = tensor([over ? 1 : 0])
+    distributed.allReduce(all)
+    said = await all.item()
+    await wait(10)
+  }
+} else if (how === 'handles') {
+  // The error is heard, and the process goes on all the same.
+  const x = tensor([1, 2])
+  if (rank !== last) {
+    distributed.broadcast(x, 0)
+    await x.data().catch((error: Error) => console.error(`heard: ${error.message}`))
+    if (backend === 'nccl') console.error('heard: a GPU cannot tell')
+  }
+  await wait(1_800_000)
 } else if (how === 'early') {
   // The last one is ready, and ends, before another has begun to receive.
   const x = zeros([5_000_000])
@@ -87,7 +129,7 @@ if (how === 'mismatch') {
     }
   }
   // The others wait for ever.
-  setTimeout(() => {}, 60_000)
+  setTimeout(() => {}, 1_800_000)
   distributed.allReduce(x)
   await x.data()
 }

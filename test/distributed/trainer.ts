@@ -37,10 +37,13 @@ interface Scenario {
   /** Gives every rank another number of batches. */
   uneven?: boolean
   seed?: number
+  /** Of distributed.init. */
+  timeout?: number
 }
 const scenario: Scenario = JSON.parse(process.argv[2] as string)
 const several = process.env.OMPI_COMM_WORLD_SIZE !== undefined
-if (several) await distributed.init({ backend })
+const { timeout } = scenario
+if (several) await distributed.init({ backend, ...(timeout !== undefined && { timeout }) })
 const rank = several ? distributed.rank() : 0
 const last = !several || rank === distributed.worldSize() - 1
 

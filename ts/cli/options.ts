@@ -38,6 +38,8 @@ export interface TrainOptions {
   seed: number
   threads?: number
   device: string
+  /** Seconds. */
+  timeout: number
 
   out: string
   overwrite?: boolean

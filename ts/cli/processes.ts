@@ -4,10 +4,16 @@ import { backendFor } from '../distributed/group.js'
 import { distributed } from '../index.js'
 import { oneOf } from './errors.js'
 
-/** Joins the others, if there are any, for a training on this device. */
-export async function joinOthers(device: string): Promise<{ rank: number; size: number }> {
+/**
+ * Joins the others, if there are any, for a training on this device.
+ * @param timeout how long to wait for them, in seconds
+ */
+export async function joinOthers(
+  device: string,
+  timeout: number,
+): Promise<{ rank: number; size: number }> {
   if (binding.launchedProcesses() === 1) return { rank: 0, size: 1 }
-  await distributed.init({ backend: backendFor(device) })
+  await distributed.init({ backend: backendFor(device), timeout: 1000 * timeout })
   const processes = { rank: distributed.rank(), size: distributed.worldSize() }
   oneOf(processes)
   return processes

@@ -171,6 +171,12 @@ function trainCommand(): Command {
     .option('--seed <n>', 'the same seed and threads give the same model, bit for bit', whole(0), 1)
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
     .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
+    .option(
+      '--timeout <seconds>',
+      'under mpirun: how long to wait for the other processes before giving up',
+      number(1, Infinity),
+      1800,
+    )
     .option('--demo', "learn Shakespeare's sonnets, which come along, in about a minute")
     .addHelpText(
       'after',

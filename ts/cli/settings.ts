@@ -14,7 +14,15 @@ export interface Settings extends TrainOptions {
 }
 
 /** What may be said anew when a training goes on; everything else stays as it was. */
-const CHANGEABLE = ['epochs', 'threads', 'device', 'sampleLength', 'checkpointEvery', 'resume']
+const CHANGEABLE = [
+  'epochs',
+  'threads',
+  'device',
+  'timeout',
+  'sampleLength',
+  'checkpointEvery',
+  'resume',
+]
 
 /**
  * @param given whether the user typed an option (rather than leaving its default)

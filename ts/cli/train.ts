@@ -39,7 +39,7 @@ export async function train(
   options: TrainOptions,
   given: (name: keyof TrainOptions) => boolean,
 ): Promise<void> {
-  const { rank, size } = await joinOthers(options.device)
+  const { rank, size } = await joinOthers(options.device, options.timeout)
   const first = rank === 0
   const settings = await decide(file, options, given)
   useMachine({ ...settings, device: ownDevice(settings.device) })

@@ -2,7 +2,7 @@
 import { writeSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { binding } from '../binding.js'
-import { checkOneOf, checkOptions, rangeError } from '../errors.js'
+import { checkNumber, checkOneOf, checkOptions, rangeError } from '../errors.js'
 
 /** What carries the messages: 'mpi', or 'nccl' between GPUs and MPI between CPUs. */
 export type DistributedBackend = 'mpi' | 'nccl'
@@ -11,7 +11,16 @@ export type DistributedBackend = 'mpi' | 'nccl'
 export interface InitOptions {
   /** Default 'mpi'. */
   backend?: DistributedBackend
+  /**
+   * How long a collective may wait for the other processes, in **milliseconds**, at least 1000; as the
+   * `timeout` (a timedelta) of `torch.distributed.init_process_group`. Infinity: for ever. Default
+   * 1,800,000, which is 30 minutes. It has to be longer than whatever one process does alone while
+   * the others wait for it.
+   */
+  timeout?: number
 }
+
+const DEFAULT_TIMEOUT = 30 * 60_000
 
 const BACKENDS = ['mpi', 'nccl'] as const
 
@@ -40,20 +49,38 @@ export function isInitialized(): boolean {
  * `torch.distributed.init_process_group`. Without mpirun the process is alone, rank 0 of 1.
  *
  * From then on a process that ends with an error ends all others, within a second; one that ends
- * well waits for them.
+ * well waits for them. When a process is gone without a word (a cut network, a machine that is
+ * down), or does not come to a collective, each of the others writes the collective, its rank and how
+ * long it has waited to standard error after `timeout`, and ends with exit code 1: what awaits the
+ * collective rejects before, and the process has ten seconds left then. Time in which a process is
+ * stopped, or nothing waits, does not count.
  * @returns a promise that settles when all have called it
  * @param options.backend 'nccl' needs MPI, too: it carries what the processes have to tell each other
  *   before NCCL knows them, and tensors on the CPU. Tensors on a GPU go by NCCL, without the host
+ * @param options.timeout milliseconds; see {@link InitOptions}
  * @throws TypeError; RangeError when no MPI is installed, or the process is in a group already
  */
 export function init(options: InitOptions = {}): Promise<void> {
-  checkOptions('init', options, ['backend'])
+  checkOptions('init', options, ['backend', 'timeout'])
   const backend = checkOneOf('init', 'backend', options.backend ?? 'mpi', BACKENDS)
+  const timeout = checkTimeout('init', options.timeout ?? DEFAULT_TIMEOUT)
   const missing = backend === 'nccl' ? binding.ncclMissing() : ''
   if (missing !== '') throw rangeError('init', 'backend', "'mpi'", `'nccl': ${missing}`)
-  attempt('init', () => binding.joinGroup(backend === 'nccl'))
+  attempt('init', () => binding.joinGroup(backend === 'nccl', timeout / 1000))
   watchExit()
   return joined()
+}
+
+/** Seconds given by mistake would end a healthy training. @returns milliseconds */
+export function checkTimeout(fn: string, value: unknown): number {
+  const timeout = checkNumber(fn, 'timeout', value)
+  if (timeout >= 1000) return timeout
+  throw rangeError(fn, 'timeout', 'milliseconds, at least 1000', String(timeout))
+}
+
+/** For a group that this process may be in already. */
+export function changeTimeout(timeout: number): void {
+  binding.groupTimeout(timeout / 1000)
 }
 
 async function joined(): Promise<void> {

@@ -1,4 +1,5 @@
 /** The options of a Trainer and of fit, and the result of fit. */
+import { checkTimeout } from '../distributed/group.js'
 import {
   checkBoolean,
   checkInteger,
@@ -66,6 +67,12 @@ export interface TrainerOptionsOf<C extends CallbackHooks> {
   strategy?: 'auto' | 'ddp' | 'single'
   /** With other processes: see nn.parallel.DistributedDataParallel. Default false. */
   findUnusedParameters?: boolean
+  /**
+   * With other processes: how long a collective may wait for them, in milliseconds; see
+   * `distributed.init`, which it is passed on to; as the `timeout` of Lightning's DDPStrategy.
+   * Default: what init has been given, or 30 minutes.
+   */
+  timeout?: number
   /** Calls manualSeed at the beginning of fit (not when it goes on from a checkpoint). */
   seed?: number
 }
@@ -108,6 +115,7 @@ const OPTIONS = [
   'signal',
   'strategy',
   'findUnusedParameters',
+  'timeout',
   'seed',
 ]
 
@@ -158,6 +166,7 @@ export function checkTrainerOptions(options: TrainerOptionsOf<CallbackHooks>): T
       'findUnusedParameters',
       options.findUnusedParameters ?? false,
     ),
+    timeout: optional(options.timeout, (ms) => checkTimeout(fn, ms)),
     seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
   }
 }

@@ -177,6 +177,7 @@ export interface TrainerSettings {
   nonFinite: 'error' | 'skip'
   strategy: 'auto' | 'ddp' | 'single'
   findUnusedParameters: boolean
+  timeout: number | null
   seed: number | null
 }
 

@@ -1,5 +1,7 @@
 #include "cuda/device/nccl.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
@@ -9,6 +11,8 @@
 namespace fused_rnn {
 namespace cuda {
 namespace {
+
+constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
 
 constexpr int kOps[] = {kNcclSum, kNcclMin, kNcclMax, kNcclProduct};  // by Reduce
 
@@ -21,7 +25,102 @@ const NcclApi& api() {
 
 }  // namespace
 
-Nccl::Nccl(const std::string& id, int rank, int size) : api_(&api()), rank_(rank) {
+NcclQueue::NcclQueue() { cuda::check(cudaGetDevice(&device_), "cudaGetDevice"); }
+
+NcclQueue::~NcclQueue() {
+  close();
+  for (const Entry& entry : entries_) spare_.push_back(entry.events);
+  for (const Events& events : spare_) {
+    cudaEventDestroy(events.begun);
+    cudaEventDestroy(events.ended);
+  }
+}
+
+NcclQueue::Events NcclQueue::take() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!spare_.empty()) {
+      const Events events = spare_.back();
+      spare_.pop_back();
+      return events;
+    }
+  }
+  Events events;
+  cuda::check(cudaEventCreateWithFlags(&events.begun, cudaEventDisableTiming), "cudaEventCreate");
+  cuda::check(cudaEventCreateWithFlags(&events.ended, cudaEventDisableTiming), "cudaEventCreate");
+  return events;
+}
+
+void NcclQueue::push(uint64_t number, const Collective& collective, Events events) {
+  std::lock_guard lock(mutex_);
+  entries_.push_back({number, collective, events});
+  if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
+  changed_.notify_all();
+}
+
+void NcclQueue::release(uint64_t number) {
+  std::lock_guard lock(mutex_);
+  for (Entry& entry : entries_) entry.released |= entry.number == number;
+}
+
+std::optional<NcclWait> NcclQueue::waiting() {
+  std::lock_guard lock(mutex_);
+  if (closed_ || !(begun_ || asking_)) return std::nullopt;
+  for (const Entry& entry : entries_) {
+    if (!entry.over) return NcclWait{entry.number, entry.collective};
+  }
+  return std::nullopt;
+}
+
+void NcclQueue::close() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void NcclQueue::work() {
+  cudaSetDevice(device_);
+  std::unique_lock lock(mutex_);
+  const auto first = [&] {
+    return std::find_if(entries_.begin(), entries_.end(), [](const Entry& e) { return !e.over; });
+  };
+  // Only this thread takes entries away, so that their events stay while it asks for them.
+  const auto is_over = [&](cudaEvent_t event) {
+    asking_ = true;
+    lock.unlock();
+    const cudaError_t found = cudaEventQuery(event);
+    if (found != cudaSuccess) cudaGetLastError();
+    lock.lock();
+    asking_ = false;
+    return found != cudaErrorNotReady;  // an error is the queue's to find
+  };
+  while (!closed_) {
+    while (!closed_ && first() != entries_.end()) {
+      const Events events = first()->events;
+      if (!begun_ && !is_over(events.begun)) break;
+      begun_ = true;
+      if (!is_over(events.ended)) break;
+      begun_ = false;
+      first()->over = true;
+    }
+    while (!entries_.empty() && entries_.front().over && entries_.front().released) {
+      spare_.push_back(entries_.front().events);
+      entries_.pop_front();
+    }
+    if (closed_) return;
+    if (first() == entries_.end()) {
+      changed_.wait(lock, [&] { return closed_ || first() != entries_.end(); });
+    } else {
+      changed_.wait_for(lock, kBetweenLooks, [&] { return closed_; });
+    }
+  }
+}
+
+Nccl::Nccl(const std::string& id, int rank, int size)
+    : api_(&api()), rank_(rank), queue_(std::make_shared<NcclQueue>()) {
   NcclId own{};
   std::memcpy(own.internal, id.data(), std::min(id.size(), sizeof own.internal));
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
@@ -38,8 +137,7 @@ Nccl::~Nccl() {
   } else {
     api_->ncclCommAbort(comm_);
   }
-  for (const auto& [number, event] : done_) cudaEventDestroy(event);
-  for (cudaEvent_t event : spare_) cudaEventDestroy(event);
+  queue_->close();
   cudaStreamDestroy(stream_);
 }
 
@@ -48,23 +146,10 @@ void Nccl::check(int result, const char* what) const {
   throw std::runtime_error(std::string(what) + ": " + api_->ncclGetErrorString(result));
 }
 
-cudaEvent_t Nccl::take_event() {
-  cudaEvent_t event = nullptr;
-  if (spare_.empty()) {
-    cuda::check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
-  } else {
-    event = spare_.back();
-    spare_.pop_back();
-  }
-  return event;
-}
-
 void Nccl::start(uint64_t number, const Collective& collective, cudaStream_t stream) {
-  const cudaEvent_t event = take_event();
-  done_[number] = event;
-  // One event serves both ways: a wait is for it as it was recorded last.
-  cuda::check(cudaEventRecord(event, stream), "cudaEventRecord");
-  cuda::check(cudaStreamWaitEvent(stream_, event, 0), "cudaStreamWaitEvent");
+  const NcclQueue::Events events = queue_->take();
+  cuda::check(cudaEventRecord(events.begun, stream), "cudaEventRecord");
+  cuda::check(cudaStreamWaitEvent(stream_, events.begun, 0), "cudaStreamWaitEvent");
   const int type = collective.dtype == DType::int32 ? kNcclInt32 : kNcclFloat32;
   const auto count = static_cast<size_t>(collective.count);
   auto* data = static_cast<char*>(collective.data);
@@ -86,7 +171,9 @@ void Nccl::start(uint64_t number, const Collective& collective, cudaStream_t str
     case CollectiveKind::barrier:
       break;
   }
-  cuda::check(cudaEventRecord(event, stream_), "cudaEventRecord");
+  cuda::check(cudaEventRecord(events.ended, stream_), "cudaEventRecord");
+  done_[number] = events.ended;
+  queue_->push(number, collective, events);
 }
 
 void Nccl::finish(uint64_t number, cudaStream_t stream) {
@@ -95,7 +182,11 @@ void Nccl::finish(uint64_t number, cudaStream_t stream) {
   const cudaEvent_t event = found->second;
   done_.erase(found);
   cuda::check(cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent");
-  spare_.push_back(event);
+  queue_->release(number);
+}
+
+NcclProgress Nccl::progress() const {
+  return [queue = queue_] { return queue->waiting(); };
 }
 
 std::string Nccl::missing() {
@@ -117,8 +208,10 @@ std::string Nccl::new_id() {
 std::string nccl_missing() { return cuda::Nccl::missing(); }
 std::string nccl_new_id() { return cuda::Nccl::new_id(); }
 
-void nccl_join(Device& device, const std::string& id, int rank, int size) {
-  static_cast<cuda::CudaDevice&>(device).nccl = std::make_unique<cuda::Nccl>(id, rank, size);
+NcclProgress nccl_join(Device& device, const std::string& id, int rank, int size) {
+  auto& own = static_cast<cuda::CudaDevice&>(device);
+  own.nccl = std::make_unique<cuda::Nccl>(id, rank, size);
+  return own.nccl->progress();
 }
 
 void nccl_leave(Device& device) { static_cast<cuda::CudaDevice&>(device).nccl.reset(); }

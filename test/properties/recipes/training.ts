@@ -42,6 +42,7 @@ const trainerOptions = {
   nonFinite: 'skip',
   strategy: 'single',
   findUnusedParameters: false,
+  timeout: 60_000,
   callbacks: [],
   logger: [],
   progressBar: false,
