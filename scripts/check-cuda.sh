@@ -147,11 +147,11 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
   }
   { gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "") }
   # What whole_loops has printed.
-  /^Share<.* : [0-9]+ [0-9]+$/ {
-    share = $0
-    sub(/ : .*/, "", share)
-    threads[share] = $(NF - 1)
-    dynamic[share] = $NF
+  /^ConfigOf<.* : [0-9]+ [0-9]+$/ {
+    config = $0
+    sub(/ : .*/, "", config)
+    threads[config] = $(NF - 1)
+    dynamic[config] = $NF
   }
   # "Compiling entry function NAME for ARCH", its properties, then "Used N registers, …".
   /Compiling entry function/ {
@@ -203,15 +203,15 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
     for (i = 1; i <= count; ++i) {
       name = order[i]
       if (name !~ /^(persistent|backward_wavefront)_/) continue
-      share = match(name, /Share<[^>]*>/) ? substr(name, RSTART, RLENGTH) : ""
-      if (!(share in threads)) { bad_loops = bad_loops "\n  unknown: " name; continue }
+      config = match(name, /ConfigOf<[^>]*>/) ? substr(name, RSTART, RLENGTH) : ""
+      if (!(config in threads)) { bad_loops = bad_loops "\n  unknown: " name; continue }
       fits = 0
       for (a = 1; a <= architectures; ++a) {
-        bytes = shared_on[name, architecture[a]] + dynamic[share]
-        there = blocks(registers_on[name, architecture[a]], bytes, threads[share], a)
+        bytes = shared_on[name, architecture[a]] + dynamic[config]
+        there = blocks(registers_on[name, architecture[a]], bytes, threads[config], a)
         fits += there > 0
         # One that asks for more shared memory than a small GPU has is not used there.
-        if (there == 0 && (dynamic[share] == 0 || bytes <= of_block[a] * 1024)) {
+        if (there == 0 && (dynamic[config] == 0 || bytes <= of_block[a] * 1024)) {
           bad_loops = bad_loops "\n  " name " on " architecture[a]
         }
         printf "%4d %4d %2d  ", registers_on[name, architecture[a]], int((bytes + 1023) / 1024), there

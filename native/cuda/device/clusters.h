@@ -39,7 +39,7 @@ class ClusterLaunch {
 // The device has room for so many clusters at once; 0 where it has no such clusters. Allows the
 // kernel so much shared memory, too.
 template <class... P>
-int room_for_clusters(void (*kernel)(P...), dim3 block, size_t shared) {
+int max_resident_clusters(void (*kernel)(P...), dim3 block, size_t shared) {
   int clusters = 0;
   const ClusterLaunch launch(dim3(kBlocksOfCluster), block, shared, nullptr);
   const bool fine =
@@ -51,7 +51,7 @@ int room_for_clusters(void (*kernel)(P...), dim3 block, size_t shared) {
   return 0;
 }
 
-// As launch_together(), of whole clusters; what should fit is room_for_clusters()'s answer.
+// As launch_together(), of whole clusters; what should fit is max_resident_clusters()'s answer.
 template <class... P, class... A>
 void launch_clusters(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
                      cudaStream_t stream, A... args) {

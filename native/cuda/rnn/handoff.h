@@ -1,7 +1,7 @@
 // Numbers that say by themselves that they are there: blocks of a launch_together() wait for each
 // other's results without a barrier, a fence or a flag beside them. For .cu files.
 //
-// Either a word of memory is kAbsent until it is written, once; or a number travels with a tag, in
+// Either a word of memory is kEmpty until it is written, once; or a number travels with a tag, in
 // one access of 8 bytes, and its place may be used again for another tag.
 #pragma once
 
@@ -11,9 +11,9 @@
 
 namespace fused_rnn::cuda {
 
-// What cudaMemset(…, kAbsentByte, …) leaves: a NaN that no arithmetic gives.
-constexpr int kAbsentByte = 0xff;
-constexpr uint32_t kAbsent = 0xffffffffu;
+// What cudaMemset(…, kEmptyByte, …) leaves: a NaN that no arithmetic gives.
+constexpr int kEmptyByte = 0xff;
+constexpr uint32_t kEmpty = 0xffffffffu;
 
 __device__ inline uint32_t bits_of(float x) {
 #if defined(__CUDACC__)
@@ -37,27 +37,28 @@ __device__ inline float float_of(uint32_t bits) {
 
 // x; of the NaNs that one which rounding to TF32 by hand leaves one (mma.h), and which is not the
 // one that stands for nothing.
-__device__ inline float present(float x) { return x == x ? x : float_of(0x7fc00000u); }
+__device__ inline float with_canonical_nan(float x) { return x == x ? x : float_of(0x7fc00000u); }
 
 // Where a thread asks again and again for what another one writes. A GPU runs the other one
 // meanwhile by itself.
-__device__ inline void ask_again() {
+__device__ inline void spin() {
 #if !defined(__CUDACC__)
   __nanosleep(0);
 #endif
 }
 
 // x, for blocks that wait for it.
-__device__ inline void announce(float* to, float x) {
+__device__ inline void publish(float* to, float x) {
 #if defined(__CUDACC__)
-  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(to), "f"(present(x)) : "memory");
+  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(to), "f"(with_canonical_nan(x))
+               : "memory");
 #else
-  *to = present(x);
+  *to = with_canonical_nan(x);
 #endif
 }
 
-// What is there now, where `wanted`, and else zeros; arrived() says whether all of it is.
-__device__ inline float ask(const float* from, bool wanted) {
+// What is there now, where `wanted`, and else zeros; ready() says whether all of it is.
+__device__ inline float poll(const float* from, bool wanted) {
 #if defined(__CUDACC__)
   float x;
   asm volatile(
@@ -71,7 +72,7 @@ __device__ inline float ask(const float* from, bool wanted) {
   return wanted ? *from : 0.0f;
 #endif
 }
-__device__ inline float4 ask(const float4* from, bool wanted) {
+__device__ inline float4 poll(const float4* from, bool wanted) {
 #if defined(__CUDACC__)
   float4 x;
   asm volatile(
@@ -86,20 +87,20 @@ __device__ inline float4 ask(const float4* from, bool wanted) {
   return wanted ? *from : float4{};
 #endif
 }
-__device__ inline bool arrived(const float4& x) {
-  return bits_of(x.x) != kAbsent && bits_of(x.y) != kAbsent && bits_of(x.z) != kAbsent &&
-         bits_of(x.w) != kAbsent;
+__device__ inline bool ready(const float4& x) {
+  return bits_of(x.x) != kEmpty && bits_of(x.y) != kEmpty && bits_of(x.z) != kEmpty &&
+         bits_of(x.w) != kEmpty;
 }
 
 // A count that one thread raises, and others wait for.
-__device__ inline void announce(uint32_t* to, uint32_t count) {
+__device__ inline void publish(uint32_t* to, uint32_t count) {
 #if defined(__CUDACC__)
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(count) : "memory");
 #else
   *to = count;
 #endif
 }
-__device__ inline uint32_t ask(const uint32_t* from) {
+__device__ inline uint32_t poll(const uint32_t* from) {
 #if defined(__CUDACC__)
   uint32_t count;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(count) : "l"(from) : "memory");
@@ -115,7 +116,7 @@ __device__ inline Tagged tagged(float x, uint32_t tag) {
   return static_cast<uint64_t>(tag) << 32 | bits_of(x);
 }
 __device__ inline uint32_t tag_of(Tagged x) { return static_cast<uint32_t>(x >> 32); }
-__device__ inline float number_of(Tagged x) { return float_of(static_cast<uint32_t>(x)); }
+__device__ inline float value_of(Tagged x) { return float_of(static_cast<uint32_t>(x)); }
 
 // Two that are side by side, the first at a multiple of 16 bytes; each says for itself whether it
 // is there.
@@ -123,7 +124,7 @@ struct alignas(16) TaggedPair {
   Tagged x, y;
 };
 // What is there now, or, where not `wanted`, zeros with that tag.
-__device__ inline TaggedPair ask(const TaggedPair* from, bool wanted, uint32_t tag) {
+__device__ inline TaggedPair poll(const TaggedPair* from, bool wanted, uint32_t tag) {
 #if defined(__CUDACC__)
   TaggedPair pair;
   asm volatile(
@@ -137,7 +138,7 @@ __device__ inline TaggedPair ask(const TaggedPair* from, bool wanted, uint32_t t
   return wanted ? *from : TaggedPair{tagged(0, tag), tagged(0, tag)};
 #endif
 }
-__device__ inline void announce(TaggedPair* to, float x, float y, uint32_t tag) {
+__device__ inline void publish(TaggedPair* to, float x, float y, uint32_t tag) {
 #if defined(__CUDACC__)
   asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1,%2};" ::"l"(to), "l"(tagged(x, tag)),
                "l"(tagged(y, tag))

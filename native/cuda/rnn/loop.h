@@ -117,20 +117,20 @@ struct BackwardLoop {
   NormLoop norms;
 };
 
-// What one loop is queued on.
-struct Lane {
+// Where one loop is queued: a stream, its cuBLAS handle, the precision of products.
+struct LaunchStream {
   cudaStream_t stream;
   Blas& blas;
   Fp32Precision precision;
 };
 
 // Queues the steps [begin, end) of a loop, in the order of its pass.
-void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on,
                  Context& context);
-void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on,
                  Context& context);
 // Puts the initial states where those steps [begin, end) read them in which sequences begin.
-void queue_starts(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane);
+void queue_starts(const ForwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on);
 
 // What leads from one layer's loops to those of the layer that runs next: the input products, with
 // dropout on their input, or, backward, the products that give dy, with dropout behind them.
@@ -145,7 +145,7 @@ struct Feed {
   const uint64_t* random;  // seed and counter, in device memory: graphs outlast them
 };
 // For some of the rows.
-void queue_feed(const Feed& feed, int64_t row, int64_t rows, const Lane& lane);
+void queue_feed(const Feed& feed, int64_t row, int64_t rows, const LaunchStream& on);
 
 // All that the work depends on.
 void describe(const ForwardLoop& loop, GraphKey& key);
@@ -165,7 +165,7 @@ class RandomState {
 // ---- How the loops are run: schedule.cpp ------------------------------------------------------
 
 // On the main stream.
-Lane main_lane(CudaDevice& device);
+LaunchStream main_stream(CudaDevice& device);
 
 // The loops of a layer's directions, which do not depend on each other.
 void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context);
@@ -173,14 +173,14 @@ void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& contex
 
 enum class Pass { forward, backward };
 
-// Whether the layers of a call may run as a wave.
-bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device);
+// Whether the layers of a call run side by side: as a wavefront, or chunk by chunk.
+bool layers_overlap(const RnnShape& s, Pass pass, CudaDevice& device);
 // The loops of all layers, each fed by the one before it (feeds[0] is not used), chunk by chunk of
 // the steps.
-void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
-              Context& context);
-void run_wave(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
-              Context& context);
+void run_layers(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+                Context& context);
+void run_layers(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+                Context& context);
 
 // ---- Pieces -------------------------------------------------------------------------------------
 

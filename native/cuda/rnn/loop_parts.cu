@@ -89,16 +89,16 @@ int64_t rnn_workspace_floats(const RnnShape& shape) {
   return with_cell(shape.cell, [&](auto cell) { return RnnWorkspace(cell, shape).floats(); });
 }
 
-void queue_feed(const Feed& feed, int64_t row, int64_t rows, const Lane& lane) {
-  if (!feed.backward) queue_dropout(feed, row, rows, lane.stream);
+void queue_feed(const Feed& feed, int64_t row, int64_t rows, const LaunchStream& on) {
+  if (!feed.backward) queue_dropout(feed, row, rows, on.stream);
   for (int i = 0; i < feed.count; ++i) {
     Product product = feed.products[i];
     product.m = rows;
     product.a += row * product.lda;
     product.c += row * product.ldc;
-    lane.blas.multiply(product, lane.precision, lane.stream);
+    on.blas.multiply(product, on.precision, on.stream);
   }
-  if (feed.backward) queue_dropout(feed, row, rows, lane.stream);
+  if (feed.backward) queue_dropout(feed, row, rows, on.stream);
 }
 
 RandomState::RandomState(CudaDevice& device, const RnnShape& s, const RnnDropout& dropout)

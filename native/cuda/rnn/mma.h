@@ -16,7 +16,7 @@
 namespace fused_rnn::cuda {
 
 // The nearest number with 10 bits behind the binary point, in the bits that the tensor cores look
-// at. Of NaNs only present()'s stays one. In two parts an infinity becomes a NaN.
+// at. Of NaNs only with_canonical_nan()'s stays one. In two parts an infinity becomes a NaN.
 __device__ inline uint32_t round_to_tf32(float x) { return bits_of(x) + 0x1000u; }
 
 // The nearest bfloat16, ties to even.
@@ -30,26 +30,26 @@ __device__ inline uint16_t round_to_bf16(float x) {
 template <Fp32Precision precision>
 constexpr int kOfWord = precision == Fp32Precision::bf16 ? 2 : 1;
 template <Fp32Precision precision>
-constexpr int kParts = precision == Fp32Precision::ieee ? 2 : 1;
+constexpr int kTerms = precision == Fp32Precision::ieee ? 2 : 1;
 
-// One number in kParts words, or two that are side by side in one. Numbers as announce() writes
+// One number in kTerms words, or two that are side by side in one. Numbers as publish() writes
 // them.
 template <Fp32Precision precision>
 struct Word {
-  uint32_t part[kParts<precision>];
+  uint32_t term[kTerms<precision>];
   Word() = default;
   __device__ Word(float x, float y) {
     if constexpr (precision == Fp32Precision::bf16) {
 #if defined(__CUDACC__)
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(part[0]) : "f"(y), "f"(x));
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(term[0]) : "f"(y), "f"(x));
 #else
-      part[0] = round_to_bf16(x) | static_cast<uint32_t>(round_to_bf16(y)) << 16;
+      term[0] = round_to_bf16(x) | static_cast<uint32_t>(round_to_bf16(y)) << 16;
 #endif
     } else {
-      part[0] = round_to_tf32(x);
-      if constexpr (kParts<precision> > 1) {
-        part[0] &= ~0x1fffu;
-        part[1] = round_to_tf32(x - float_of(part[0]));
+      term[0] = round_to_tf32(x);
+      if constexpr (kTerms<precision> > 1) {
+        term[0] &= ~0x1fffu;
+        term[1] = round_to_tf32(x - float_of(term[0]));
       }
     }
   }
@@ -94,8 +94,8 @@ __device__ inline void multiply_tile(float (&sums)[4], const uint32_t (&a)[4],
 // out, as it is below float's precision.
 template <Fp32Precision precision, int count, class B>
 __device__ inline void multiply_tiles(float (&sums)[count][4],
-                                      const uint32_t (&a)[kParts<precision>][4], B b) {
-  constexpr bool kTwo = kParts<precision> > 1;
+                                      const uint32_t (&a)[kTerms<precision>][4], B b) {
+  constexpr bool kTwo = kTerms<precision> > 1;
 #if defined(__CUDACC__)
 #pragma unroll
   for (int i = 0; i < count; ++i) {

@@ -4,56 +4,57 @@
 namespace fused_rnn::cuda {
 namespace {
 
-template <class Cell, class S>
+template <class Cell, class Config>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_backward_kernel(const __grid_constant__ PersistentBackward a) {
-  run_backward<Cell, S, BackwardWay::memory>(a);
+  run_backward<Cell, Config, BackwardWay::memory>(a);
 }
 
 template <class Cell>
-BackwardKernel backward_kernel(const Division& division) {
+BackwardKernel backward_kernel(const Tiling& tiling) {
   BackwardKernel kernel;
   if constexpr (!Cell::kNorms) {
-    for_each_share<Cell>([&](size_t index, auto share) {
-      using S = decltype(share);
-      if (index == division.share) kernel = {persistent_backward_kernel<Cell, S>, S::kSharedBytes};
+    for_each_config<Cell>([&](size_t index, auto config) {
+      using Config = decltype(config);
+      if (index == tiling.config)
+        kernel = {persistent_backward_kernel<Cell, Config>, Config::kSharedBytes};
     });
   }
   return kernel;
 }
 
-BackwardKernel backward_kernel(CellKind kind, const Division& division) {
-  if (division.wavefront) return wavefront_backward_kernel(kind, division);
-  if (division.clusters) return clustered_backward_kernel(kind, division);
-  return with_cell(kind, [&](auto cell) { return backward_kernel<decltype(cell)>(division); });
+BackwardKernel backward_kernel(CellKind kind, const Tiling& tiling) {
+  if (tiling.wavefront) return wavefront_backward_kernel(kind, tiling);
+  if (tiling.clusters) return clustered_backward_kernel(kind, tiling);
+  return with_cell(kind, [&](auto cell) { return backward_kernel<decltype(cell)>(tiling); });
 }
 
 }  // namespace
 
-int persistent_room_backward(CellKind cell, const Division& division, CudaDevice& device) {
-  const BackwardKernel kernel = backward_kernel(cell, division);
-  if (!division.clusters) return room_for(kernel, device);
+int max_resident_blocks_backward(CellKind cell, const Tiling& tiling, CudaDevice& device) {
+  const BackwardKernel kernel = backward_kernel(cell, tiling);
+  if (!tiling.clusters) return max_resident_blocks(kernel, device);
   if (kernel.kernel == nullptr ||
       device.refused.contains(reinterpret_cast<const void*>(kernel.kernel))) {
     return 0;
   }
-  return room_for_clusters(kernel.kernel, dim3(kPersistentThreads), kernel.shared) *
+  return max_resident_clusters(kernel.kernel, dim3(kPersistentThreads), kernel.shared) *
          kBlocksOfCluster;
 }
 
 namespace {
 
 // Of one loop.
-int64_t pairs_left(const Division& division) {
-  return int64_t{2} * division.groups * division.parts * division.sources() * division.tiles *
-         kTileRows * division.units() / 2;
+int64_t pairs_left(const Tiling& tiling) {
+  return int64_t{2} * tiling.groups * tiling.unit_tiles * tiling.sources() * tiling.row_tiles *
+         kTileRows * tiling.units() / 2;
 }
 
 // Where so many loops leave shares, without tags.
 class Shares {
  public:
-  Shares(const Division& division, size_t loops, CudaDevice& device)
-      : of_loop_(pairs_left(division)),
+  Shares(const Tiling& tiling, size_t loops, CudaDevice& device)
+      : of_loop_(pairs_left(tiling)),
         memory_(device, of_loop_ * static_cast<int64_t>(loops) * kFloats) {
     check(cudaMemsetAsync(memory_.data(), 0,
                           static_cast<size_t>(of_loop_) * loops * sizeof(TaggedPair),
@@ -70,13 +71,13 @@ class Shares {
   DeviceScratch memory_;
 };
 
-PersistentBackward arguments_of(const BackwardLoop& first, const Division& division) {
+PersistentBackward arguments_of(const BackwardLoop& first, const Tiling& tiling) {
   PersistentBackward a{};
   a.hidden = static_cast<int>(first.shape.hidden);
   a.dy_ld = static_cast<int>(first.shape.directions * first.shape.hidden);
-  a.parts = division.parts;
-  a.groups = division.groups;
-  a.tiles = division.tiles;
+  a.unit_tiles = tiling.unit_tiles;
+  a.groups = tiling.groups;
+  a.row_tiles = tiling.row_tiles;
   a.needs_dh0 = first.needs_dh0;
   return a;
 }
@@ -99,36 +100,36 @@ BackwardDirection direction_of(const BackwardLoop& l, const StepRows* plan, bool
 
 }  // namespace
 
-void run_persistent(const std::vector<BackwardLoop>& loops, const Division& division,
+void run_persistent(const std::vector<BackwardLoop>& loops, const Tiling& tiling,
                     CudaDevice& device) {
   const PersistentPlans plans(loops, device);
-  const Shares left(division, loops.size(), device);
-  PersistentBackward a = arguments_of(loops[0], division);
+  const Shares left(tiling, loops.size(), device);
+  PersistentBackward a = arguments_of(loops[0], tiling);
   for (size_t i = 0; i < loops.size(); ++i) {
     a.loops[i] = direction_of(loops[i], plans.plan(i), i == 1, left.of(i));
   }
-  const BackwardKernel kernel = backward_kernel(loops[0].shape.cell, division);
-  const dim3 blocks = blocks_of(loops.size(), division);
-  if (division.clusters) {
+  const BackwardKernel kernel = backward_kernel(loops[0].shape.cell, tiling);
+  const dim3 blocks = blocks_of(loops.size(), tiling);
+  if (tiling.clusters) {
     launch_clusters(kernel.kernel, blocks, dim3(kPersistentThreads), kernel.shared, device.stream(),
                     a);
   } else {
-    launch_loop(kernel, blocks, device.stream(), a);
+    launch_persistent(kernel, blocks, device.stream(), a);
   }
 }
 
 void run_wavefront(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
-                   const Division& division, CudaDevice& device) {
+                   const Tiling& tiling, CudaDevice& device) {
   // All have the same.
   const PersistentPlans plans(std::vector<BackwardLoop>{layers[0]}, device);
-  const Shares left(division, layers.size(), device), between(division, layers.size() - 1, device);
-  const int64_t blocks = int64_t{division.groups} * division.parts;
+  const Shares left(tiling, layers.size(), device), between(tiling, layers.size() - 1, device);
+  const int64_t blocks = int64_t{tiling.groups} * tiling.unit_tiles;
   const DeviceScratch read(device, blocks * static_cast<int64_t>(layers.size()));
   check(cudaMemsetAsync(read.data(), 0,
                         static_cast<size_t>(blocks) * layers.size() * sizeof(uint32_t),
                         device.stream()),
         "cudaMemsetAsync");
-  PersistentBackward a = arguments_of(layers[0], division);
+  PersistentBackward a = arguments_of(layers[0], tiling);
   for (size_t i = 0; i < layers.size(); ++i) {
     BackwardDirection& layer = a.loops[i];
     layer = direction_of(layers[i], plans.plan(0), false, left.of(i));
@@ -142,8 +143,8 @@ void run_wavefront(const std::vector<BackwardLoop>& layers, const std::vector<Fe
     if (feed.dropped != nullptr) layer.dropout = DropoutFactors(feed);
     layer.dy = nullptr;
   }
-  launch_loop(backward_kernel(layers[0].shape.cell, division), blocks_of(layers.size(), division),
-              device.stream(), a);
+  launch_persistent(backward_kernel(layers[0].shape.cell, tiling), blocks_of(layers.size(), tiling),
+                    device.stream(), a);
 }
 
 }  // namespace fused_rnn::cuda

@@ -14,7 +14,7 @@
 // since its blocks are behind.
 #pragma once
 
-#include "cuda/rnn/experimental/cluster_shares.h"
+#include "cuda/rnn/experimental/cluster_sums.h"
 #include "cuda/rnn/persistent_kernels.h"
 
 namespace fused_rnn::cuda {
@@ -41,35 +41,35 @@ struct BackwardDirection {
 struct PersistentBackward {
   BackwardDirection loops[kMostLoops];  // directions, or layers
   int hidden, dy_ld;
-  int parts, groups, tiles;
+  int unit_tiles, groups, row_tiles;
   bool needs_dh0;
 };
 
 // Of 8 states and 8 words of columns each: of a warp, kColumns rows of W_hh and kStates columns.
-template <class S>
-using BackwardWeights = Weights<S, S::kColumnWordTiles>;
+template <class Config>
+using BackwardWeights = Weights<Config, Config::kColumnWordTiles>;
 
-template <class S>
-__device__ void load_weights(const float* w_hh, int hidden, int first_unit, const LanePlace& lane,
-                             BackwardWeights<S>& w) {
+template <class Config>
+__device__ void load_weights(const float* w_hh, int hidden, int first_unit, const WarpLane& lane,
+                             BackwardWeights<Config>& w) {
 #pragma unroll
-  for (int step = 0; step < S::kSteps; ++step) {
+  for (int step = 0; step < Config::kSteps; ++step) {
     // All loads at once would take too many registers.
-    if constexpr (S::kSharedBytes > 0) __syncwarp();
-    const int n = lane.warp * S::kStates + step * 8 + lane.g;
+    if constexpr (Config::kSharedBytes > 0) __syncwarp();
+    const int n = lane.warp * Config::kStates + step * 8 + lane.g;
     const auto weight = [&](int k) {
-      const int gate = k / S::kUnits, unit = first_unit + k % S::kUnits;
+      const int gate = k / Config::kUnits, unit = first_unit + k % Config::kUnits;
       const bool there = unit < hidden && n < hidden;
-      return present(there ? w_hh[(gate * hidden + unit) * hidden + n] : 0.0f);
+      return with_canonical_nan(there ? w_hh[(gate * hidden + unit) * hidden + n] : 0.0f);
     };
 #pragma unroll
-    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
+    for (int tile = 0; tile < Config::kColumnWordTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const int k = (tile * 8 + lane.t + 4 * i) * S::kOfWord;
-        const Word<S::kPrecision> word(weight(k), S::kOfWord > 1 ? weight(k + 1) : 0.0f);
+        const int k = (tile * 8 + lane.t + 4 * i) * Config::kOfWord;
+        const Word<Config::kPrecision> word(weight(k), Config::kOfWord > 1 ? weight(k + 1) : 0.0f);
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) w(step, tile)[p][i] = word.part[p];
+        for (int p = 0; p < Config::kTerms; ++p) w(step, tile)[p][i] = word.term[p];
       }
     }
   }
@@ -84,26 +84,26 @@ __device__ void set_column(uint32_t* row, int column, int to_next_part, float x)
   } else {
     const Word<precision> word(x, 0);
 #pragma unroll
-    for (int p = 0; p < kParts<precision>; ++p) row[p * to_next_part + column] = word.part[p];
+    for (int p = 0; p < kTerms<precision>; ++p) row[p * to_next_part + column] = word.term[p];
   }
 }
 
 // A tile's products of the gates' gradients in shared memory, in parts, and one warp's columns of
 // W_hh. store(tile of columns, low or high row, x, y): two that are side by side.
-template <class S, int kStride, class Store>
-__device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
-                               BackwardWeights<S>& w, Store store) {
+template <class Config, int kStride, class Store>
+__device__ void multiply_gates(const uint32_t* gradients, const WarpLane& lane,
+                               BackwardWeights<Config>& w, Store store) {
   // Tiles of columns; the sums of more take too many registers.
-  constexpr int kAtOnce = S::kParts > 1 && S::kSteps > 4 ? 2 : 4;
-  static_assert(S::kSteps % kAtOnce == 0);
+  constexpr int kAtOnce = Config::kTerms > 1 && Config::kSteps > 4 ? 2 : 4;
+  static_assert(Config::kSteps % kAtOnce == 0);
 #pragma unroll
-  for (int first = 0; first < S::kSteps; first += kAtOnce) {
+  for (int first = 0; first < Config::kSteps; first += kAtOnce) {
     float sums[kAtOnce][4] = {};
 #pragma unroll
-    for (int tile = 0; tile < S::kColumnWordTiles; ++tile) {
-      uint32_t a[S::kParts][4];
+    for (int tile = 0; tile < Config::kColumnWordTiles; ++tile) {
+      uint32_t a[Config::kTerms][4];
 #pragma unroll
-      for (int p = 0; p < S::kParts; ++p) {
+      for (int p = 0; p < Config::kTerms; ++p) {
         const uint32_t* from =
             gradients + p * kTileRows * kStride + lane.g * kStride + tile * 8 + lane.t;
         a[p][0] = from[0];
@@ -111,7 +111,8 @@ __device__ void multiply_gates(const uint32_t* gradients, const LanePlace& lane,
         a[p][2] = from[4];
         a[p][3] = from[8 * kStride + 4];
       }
-      multiply_tiles<S::kPrecision>(sums, a, [&](int i) -> auto& { return w(first + i, tile); });
+      multiply_tiles<Config::kPrecision>(sums, a,
+                                         [&](int i) -> auto& { return w(first + i, tile); });
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -130,67 +131,71 @@ struct BackwardElement {
 
 enum class BackwardWay { memory, clusters, wavefront };
 
-template <class Cell, class S, BackwardWay way>
+template <class Cell, class Config, BackwardWay way>
 __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
   constexpr bool kClustered = way == BackwardWay::clusters;
   constexpr bool kWavefront = way == BackwardWay::wavefront;
   // The blocks whose gradients are multiplied; by W_ih from kInputBlock on.
   constexpr int kMultiplied = kWavefront ? Cell::kBlocks : Cell::kGates;
   // So that the lanes of a warp read from different banks.
-  constexpr int kStride = kMultiplied * S::kUnits / S::kOfWord + 4;
+  constexpr int kStride = kMultiplied * Config::kUnits / Config::kOfWord + 4;
   // The shares of two units that are side by side are added up by so many threads, some lanes
   // apart; each of the first two has one of the units.
-  constexpr int kPairs = S::kUnits / 2;
+  constexpr int kPairs = Config::kUnits / 2;
   constexpr int kAdders = kPersistentThreads / (kTileRows * kPairs);
   constexpr int kLanesApart = kWarp / kAdders;
   static_assert(kAdders >= 2 && kLanesApart % kPairs == 0);
-  FUSED_RNN_SHARED(uint32_t, shared, S::kParts * kTileRows * kStride);
-  const Place place(a.parts, a.groups, a.tiles, S::kUnits);
-  const LanePlace lane;
-  const BackwardDirection& d = a.loops[place.loop];
+  FUSED_RNN_SHARED(uint32_t, shared, Config::kTerms * kTileRows * kStride);
+  const BlockTile block(a.unit_tiles, a.groups, a.row_tiles, Config::kUnits);
+  const WarpLane lane;
+  const BackwardDirection& d = a.loops[block.loop];
   // Those that have units; the blocks of clusters may be more.
-  const int parts = (a.hidden + S::kUnits - 1) / S::kUnits;
+  const int parts = (a.hidden + Config::kUnits - 1) / Config::kUnits;
   [[maybe_unused]] auto cluster = [&] {
     if constexpr (kClustered) {
-      return ClusterShares<S>(a.parts, parts, lane);
+      return ClusterShares<Config>(a.unit_tiles, parts, lane);
     } else {
       return nullptr;
     }
   }();
   // What this warp multiplies by, and its place among those that share it out.
-  constexpr int kFirstOfStates = kWavefront ? S::kWarps / 2 : 0;
+  constexpr int kFirstOfStates = kWavefront ? Config::kWarps / 2 : 0;
   const bool of_below = kWavefront && lane.warp < kFirstOfStates;
-  LanePlace among = lane;
+  WarpLane among = lane;
   if (!of_below) among.warp -= kFirstOfStates;
   // Warps beyond the states have nothing to multiply.
-  const bool multiplies = !(of_below && d.w_ih == nullptr) && among.warp * S::kStates < a.hidden;
-  BackwardWeights<S> w;
-  load_weights<S>(of_below && multiplies ? d.w_ih : d.w_hh, a.hidden, place.first_unit, among, w);
+  const bool multiplies =
+      !(of_below && d.w_ih == nullptr) && among.warp * Config::kStates < a.hidden;
+  BackwardWeights<Config> w;
+  load_weights<Config>(of_below && multiplies ? d.w_ih : d.w_hh, a.hidden, block.first_unit, among,
+                       w);
   if constexpr (kClustered) cluster.wait();
 
   const int lane_number = static_cast<int>(threadIdx.x) % kWarp;
   const int adder = lane_number / kLanesApart, pair = lane_number % kPairs;
   const int own_row = (lane.warp * kLanesApart + lane_number % kLanesApart) / kPairs;
   const int own_unit = 2 * pair + adder;
-  const int unit = place.first_unit + own_unit;
+  const int unit = block.first_unit + own_unit;
   const bool has_unit = adder < 2 && unit < a.hidden;
-  const int sequence = place.first_row + own_row;
+  const int sequence = block.first_row + own_row;
 
   // Where this group's parts, or its clusters, leave their shares, in turn in one of two halves:
   // who writes to a half again has been told shares that are of what was read from it, or is at the
   // barrier of its cluster behind one that has. Tags begin at 1.
-  const int sources = kClustered ? a.parts / kBlocksOfCluster : a.parts;
-  const int source = kClustered ? place.part / kBlocksOfCluster : place.part;
-  const int share = place.most_rows * kPairs, shares = sources * share;
-  const int half = a.groups * a.parts * shares;
-  const int group_shares = place.group * a.parts * shares;
-  const int for_this = group_shares + place.part * shares + adder * share + own_row * kPairs + pair;
+  const int sources = kClustered ? a.unit_tiles / kBlocksOfCluster : a.unit_tiles;
+  const int source = kClustered ? block.unit_tile / kBlocksOfCluster : block.unit_tile;
+  const int share = block.most_rows * kPairs, shares = sources * share;
+  const int half = a.groups * a.unit_tiles * shares;
+  const int group_shares = block.group * a.unit_tiles * shares;
+  const int for_this =
+      group_shares + block.unit_tile * shares + adder * share + own_row * kPairs + pair;
   TaggedPair* const left = d.left + group_shares;
   TaggedPair* const by_this = (of_below ? d.to_below + group_shares : left) +
-                              among.warp * S::kStates / S::kUnits * shares + source * share +
-                              lane.g * kPairs + among.warp * S::kStates % S::kUnits / 2 + lane.t;
+                              among.warp * Config::kStates / Config::kUnits * shares +
+                              source * share + lane.g * kPairs +
+                              among.warp * Config::kStates % Config::kUnits / 2 + lane.t;
   // The tiles of columns from here on are of parts that there are not.
-  const int column_tiles = (parts * S::kUnits - among.warp * S::kStates) / 8;
+  const int column_tiles = (parts * Config::kUnits - among.warp * Config::kStates) / 8;
   // What was left for a row of this thread's unit under a tag.
   const auto add_shares = [&](const TaggedPair* all_shares, uint32_t tag, int tile) {
     constexpr int kAtOnce = 8;
@@ -199,11 +204,11 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
     float x = 0, y = 0;
     for (int left_over = sources - adder; left_over > 0; left_over -= kAdders * kAtOnce) {
       TaggedPair shares_of[kAtOnce];
-      for (bool all = false; !all; ask_again()) {
+      for (bool all = false; !all; spin()) {
         all = true;
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
-          shares_of[i] = ask(from + i * kAdders * share, i * kAdders < left_over, tag);
+          shares_of[i] = poll(from + i * kAdders * share, i * kAdders < left_over, tag);
         }
 #pragma unroll
         for (int i = 0; i < kAtOnce; ++i) {
@@ -212,8 +217,8 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        x += number_of(shares_of[i].x);
-        y += number_of(shares_of[i].y);
+        x += value_of(shares_of[i].x);
+        y += value_of(shares_of[i].y);
       }
       from += kAtOnce * kAdders * share;
     }
@@ -226,10 +231,10 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
   };
   // A warp waits until the layer below has read so many steps.
   [[maybe_unused]] const auto wait_for_below = [&](uint32_t count) {
-    for (bool all = false; !all; ask_again()) {
+    for (bool all = false; !all; spin()) {
       all = true;
       for (int part = lane_number; part < parts; part += kWarp) {
-        all = all && ask(d.read_below + place.group * parts + part) >= count;
+        all = all && poll(d.read_below + block.group * parts + part) >= count;
       }
       all = __all_sync(0xffffffffu, all);
     }
@@ -238,7 +243,7 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
   const auto start = [&](int row, int of_group, bool later) {
     BackwardElement<Cell> e;
     const float* gates = d.gates + row * Cell::kBlocks * a.hidden + unit;
-    const int of_state = (place.first_row + of_group) * a.hidden + unit;
+    const int of_state = (block.first_row + of_group) * a.hidden + unit;
 #pragma unroll
     for (int b = 0; b < Cell::kBlocks; ++b) e.s[b] = gates[b * a.hidden];
     e.dy = d.dy != nullptr ? d.dy[row * a.dy_ld + unit] : 0.0f;
@@ -261,7 +266,7 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
   uint32_t tag = 0;
   for (int i = d.steps.count - 1; i >= 0; --i) {
     const StepRows current = now;
-    const int rows = place.rows_of(current), later_rows = place.rows_of(after);
+    const int rows = block.rows_of(current), later_rows = block.rows_of(after);
     after = current;
     now = d.steps[i - 1];
     const bool passes_on = i > 0 || a.needs_dh0;
@@ -275,7 +280,7 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
       if (own) e = start(row, of_group, later);
       // All rows of a tile are left, also those without a sequence.
       const bool left_for_this =
-          (!kClustered || place.part < parts) && tile * kTileRows < later_rows;
+          (!kClustered || block.unit_tile < parts) && tile * kTileRows < later_rows;
       const float shares_sum = left_for_this ? add_shares(d.left, tag, tile) : 0.0f;
       const float from_later = later ? shares_sum : 0.0f;
       if (kWavefront && d.from_above != nullptr && tile * kTileRows < rows) {
@@ -304,13 +309,14 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
       }
       __syncthreads();  // the gradients before have been read
       if (kWavefront && threadIdx.x == 0 && d.read != nullptr && (tile + 1) * kTileRows >= rows) {
-        announce(d.read + place.group * parts + place.part, tag + 1);
+        publish(d.read + block.group * parts + block.unit_tile, tag + 1);
       }
       if (adder < 2) {
 #pragma unroll
         for (int gate = 0; gate < kMultiplied; ++gate) {
-          set_column<S::kPrecision>(shared + own_row * kStride, gate * S::kUnits + own_unit,
-                                    kTileRows * kStride, present(own ? e.s[gate] : 0.0f));
+          set_column<Config::kPrecision>(shared + own_row * kStride,
+                                         gate * Config::kUnits + own_unit, kTileRows * kStride,
+                                         with_canonical_nan(own ? e.s[gate] : 0.0f));
         }
       }
       __syncthreads();
@@ -319,16 +325,16 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
         // The half was written two steps before.
         if (of_below && tag > 0) wait_for_below(tag - 1);
         const uint32_t* gradients =
-            shared + (of_below ? Cell::kInputBlock * S::kUnits / S::kOfWord : 0);
-        multiply_gates<S, kStride>(
+            shared + (of_below ? Cell::kInputBlock * Config::kUnits / Config::kOfWord : 0);
+        multiply_gates<Config, kStride>(
             gradients, lane, w, [&](int columns, int row_of_tile, float x, float y) {
               if (columns >= column_tiles) return;
               if constexpr (kClustered) {
-                cluster.give(lane.warp * S::kSteps + columns, row_of_tile, x, y);
+                cluster.give(lane.warp * Config::kSteps + columns, row_of_tile, x, y);
               } else {
-                announce(by_this + to_tile + columns * 8 / S::kUnits * shares +
-                             columns * 8 % S::kUnits / 2 + row_of_tile * kPairs,
-                         x, y, tag + 1);
+                publish(by_this + to_tile + columns * 8 / Config::kUnits * shares +
+                            columns * 8 % Config::kUnits / 2 + row_of_tile * kPairs,
+                        x, y, tag + 1);
               }
             });
       }
@@ -337,7 +343,7 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
       if constexpr (kClustered) {
         cluster.wait();
         cluster.take([&](int part, int row_of_tile, int pair_of_part, float x, float y) {
-          announce(
+          publish(
               left + to_tile + part * shares + source * share + row_of_tile * kPairs + pair_of_part,
               x, y, tag + 1);
         });
@@ -345,8 +351,8 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
     }
     if (rows > 0 && passes_on) tag += 1;
   }
-  const int rows = place.rows_of(after);
-  if (!a.needs_dh0 || (kClustered && place.part >= parts)) return;
+  const int rows = block.rows_of(after);
+  if (!a.needs_dh0 || (kClustered && block.unit_tile >= parts)) return;
   for (int tile = 0; tile * kTileRows < rows; ++tile) {
     const float sum = add_shares(d.left, tag, tile);
     if (!has_unit || tile * kTileRows + own_row >= rows) continue;
@@ -355,10 +361,10 @@ __device__ __forceinline__ void run_backward(const PersistentBackward& a) {
   }
 }
 
-using BackwardKernel = WholeLoop<PersistentBackward>;
+using BackwardKernel = PersistentKernel<PersistentBackward>;
 
 // Kernels of files of their own, for weights that fit the registers.
-BackwardKernel clustered_backward_kernel(CellKind kind, const Division& division);
-BackwardKernel wavefront_backward_kernel(CellKind kind, const Division& division);
+BackwardKernel clustered_backward_kernel(CellKind kind, const Tiling& tiling);
+BackwardKernel wavefront_backward_kernel(CellKind kind, const Tiling& tiling);
 
 }  // namespace fused_rnn::cuda

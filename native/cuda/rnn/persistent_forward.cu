@@ -3,7 +3,7 @@
 // A step of a block: (1) each warp reads its eighth of the states, asking until the group's blocks
 // have written them, straight into the layout that the tensor cores want, and multiplies it by its
 // weights, (2) the warps' sums meet in shared memory, where a thread for each unit of each row adds
-// them and computes the cell, (3) the new states are written, at places where kAbsent was; what
+// them and computes the cell, (3) the new states are written, at places where kEmpty was; what
 // else is kept is stored after that.
 //
 // In a wavefront, where the loops are a call's layers, half of the warps multiply the states and
@@ -29,7 +29,7 @@ struct ForwardDirection {
 struct PersistentForward {
   ForwardDirection loops[kMostLoops];  // directions, or layers
   int hidden, y_ld;
-  int parts, groups, tiles;
+  int unit_tiles, groups, row_tiles;
   bool fours;  // rows of states and weights begin at multiples of 16 bytes
 };
 
@@ -49,30 +49,31 @@ __device__ inline void add_up(float (&s)[Cell::kBlocks], const float (&bias)[Cel
 }
 
 // Of 8 words of states and 8 columns each.
-template <class S>
-using ForwardWeights = Weights<S, S::kColumnTiles>;
+template <class Config>
+using ForwardWeights = Weights<Config, Config::kColumnTiles>;
 
-template <class S>
+template <class Config>
 __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool fours,
-                             const LanePlace& lane, ForwardWeights<S>& w) {
+                             const WarpLane& lane, ForwardWeights<Config>& w) {
 #pragma unroll
-  for (int pair = 0; pair < S::kSteps / 2; ++pair) {
-    const int k = lane.warp * S::kStates + pair * 16 + lane.t * 4;
+  for (int pair = 0; pair < Config::kSteps / 2; ++pair) {
+    const int k = lane.warp * Config::kStates + pair * 16 + lane.t * 4;
 #pragma unroll
-    for (int tile = 0; tile < S::kColumnTiles; ++tile) {
-      const int column = tile * 8 + lane.g, gate = column / S::kUnits;
-      const int unit = first_unit + column % S::kUnits;
+    for (int tile = 0; tile < Config::kColumnTiles; ++tile) {
+      const int column = tile * 8 + lane.g, gate = column / Config::kUnits;
+      const int unit = first_unit + column % Config::kUnits;
       const bool there = unit < hidden;
-      const float4 x = ask_four(w_hh + (int64_t{gate} * hidden + (there ? unit : 0)) * hidden, k,
-                                there ? hidden : 0, fours);
-      const Words<S::kPrecision> words(
-          make_float4(present(x.x), present(x.y), present(x.z), present(x.w)));
-      constexpr int kWords = 4 / S::kOfWord;
+      const float4 x = poll_four(w_hh + (int64_t{gate} * hidden + (there ? unit : 0)) * hidden, k,
+                                 there ? hidden : 0, fours);
+      const Words<Config::kPrecision> words(
+          make_float4(with_canonical_nan(x.x), with_canonical_nan(x.y), with_canonical_nan(x.z),
+                      with_canonical_nan(x.w)));
+      constexpr int kWords = 4 / Config::kOfWord;
 #pragma unroll
       for (int i = 0; i < kWords; ++i) {
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) {
-          w(pair * kWords / 2 + i / 2, tile)[p][i % 2] = words.word[i].part[p];
+        for (int p = 0; p < Config::kTerms; ++p) {
+          w(pair * kWords / 2 + i / 2, tile)[p][i % 2] = words.word[i].term[p];
         }
       }
     }
@@ -80,58 +81,58 @@ __device__ void load_weights(const float* w_hh, int hidden, int first_unit, bool
 }
 
 // A tile's products of the states of one warp: sums[tile of columns].
-template <class S>
+template <class Config>
 __device__ void multiply_states(const float* states, int rows, int hidden, bool fours,
-                                const LanePlace& lane, ForwardWeights<S>& w,
-                                float (&sums)[S::kColumnTiles][4]) {
+                                const WarpLane& lane, ForwardWeights<Config>& w,
+                                float (&sums)[Config::kColumnTiles][4]) {
   // Pairs of steps whose states are waited for at once; those of all may take too many registers,
   // of which the compiler uses more on older architectures.
-  constexpr int kRegisters = 2 * S::kHeldTiles * S::kParts + 4 * S::kSteps;
+  constexpr int kRegisters = 2 * Config::kHeldTiles * Config::kTerms + 4 * Config::kSteps;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  constexpr int kPairs = S::kSteps / (kRegisters >= 192 || S::kSteps > 16 ? 8
-                                      : kRegisters >= 160                 ? 4
-                                                                          : 2);
+  constexpr int kPairs = Config::kSteps / (kRegisters >= 192 || Config::kSteps > 16 ? 8
+                                           : kRegisters >= 160                      ? 4
+                                                                                    : 2);
 #else
-  constexpr int kPairs = S::kSteps / (kRegisters >= 192 || S::kSteps > 16 ? 4 : 2);
+  constexpr int kPairs = Config::kSteps / (kRegisters >= 192 || Config::kSteps > 16 ? 4 : 2);
 #endif
 #pragma unroll
-  for (int tile = 0; tile < S::kColumnTiles; ++tile) {
+  for (int tile = 0; tile < Config::kColumnTiles; ++tile) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) sums[tile][i] = 0;
   }
 #pragma unroll
-  for (int first = 0; first < S::kSteps / 2; first += kPairs) {
+  for (int first = 0; first < Config::kSteps / 2; first += kPairs) {
     float4 low[kPairs], high[kPairs];
-    for (bool all = false; !all; ask_again()) {
+    for (bool all = false; !all; spin()) {
       all = true;
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
-        const int k = lane.warp * S::kStates + (first + pair) * 16 + lane.t * 4;
-        low[pair] = ask_four(states + lane.g * hidden, k, lane.g < rows ? hidden : 0, fours);
+        const int k = lane.warp * Config::kStates + (first + pair) * 16 + lane.t * 4;
+        low[pair] = poll_four(states + lane.g * hidden, k, lane.g < rows ? hidden : 0, fours);
         high[pair] =
-            ask_four(states + (lane.g + 8) * hidden, k, lane.g + 8 < rows ? hidden : 0, fours);
+            poll_four(states + (lane.g + 8) * hidden, k, lane.g + 8 < rows ? hidden : 0, fours);
       }
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
-        all = all && arrived(low[pair]) && arrived(high[pair]);
+        all = all && ready(low[pair]) && ready(high[pair]);
       }
       all = __all_sync(0xffffffffu, all);
     }
 #pragma unroll
     for (int pair = 0; pair < kPairs; ++pair) {
-      const Words<S::kPrecision> l(low[pair]), h(high[pair]);
-      constexpr int kProducts = 2 / S::kOfWord;
+      const Words<Config::kPrecision> l(low[pair]), h(high[pair]);
+      constexpr int kProducts = 2 / Config::kOfWord;
 #pragma unroll
       for (int i = 0; i < kProducts; ++i) {
-        uint32_t a[S::kParts][4];
+        uint32_t a[Config::kTerms][4];
 #pragma unroll
-        for (int p = 0; p < S::kParts; ++p) {
-          a[p][0] = l.word[2 * i].part[p];
-          a[p][1] = h.word[2 * i].part[p];
-          a[p][2] = l.word[2 * i + 1].part[p];
-          a[p][3] = h.word[2 * i + 1].part[p];
+        for (int p = 0; p < Config::kTerms; ++p) {
+          a[p][0] = l.word[2 * i].term[p];
+          a[p][1] = h.word[2 * i].term[p];
+          a[p][2] = l.word[2 * i + 1].term[p];
+          a[p][3] = h.word[2 * i + 1].term[p];
         }
-        multiply_tiles<S::kPrecision>(
+        multiply_tiles<Config::kPrecision>(
             sums, a, [&](int tile) -> auto& { return w((first + pair) * kProducts + i, tile); });
       }
     }
@@ -145,36 +146,38 @@ struct ForwardElement {
   float h, c;
 };
 
-template <class Cell, class S, bool kWavefront>
+template <class Cell, class Config, bool kWavefront>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
     persistent_forward_kernel(const __grid_constant__ PersistentForward a) {
   // So that the threads of a warp read from different banks.
-  constexpr int kStride = S::kColumns + (Cell::kGates % 2 == 0 ? S::kUnits : 0);
+  constexpr int kStride = Config::kColumns + (Cell::kGates % 2 == 0 ? Config::kUnits : 0);
   constexpr int kOfWarp = kTileRows * kStride;
-  FUSED_RNN_SHARED(float, shared, S::kWarps* kOfWarp);
-  const Place place(a.parts, a.groups, a.tiles, S::kUnits);
-  const LanePlace lane;
-  const ForwardDirection& d = a.loops[place.loop];
+  FUSED_RNN_SHARED(float, shared, Config::kWarps* kOfWarp);
+  const BlockTile block(a.unit_tiles, a.groups, a.row_tiles, Config::kUnits);
+  const WarpLane lane;
+  const ForwardDirection& d = a.loops[block.loop];
   // What this warp multiplies, and its place among those that share it out.
-  constexpr int kFirstOfStates = kWavefront ? S::kWarps / 2 : 0;
+  constexpr int kFirstOfStates = kWavefront ? Config::kWarps / 2 : 0;
   const bool of_below = kWavefront && lane.warp < kFirstOfStates;
-  LanePlace among = lane;
+  WarpLane among = lane;
   if (!of_below) among.warp -= kFirstOfStates;
   const float* const states = of_below ? d.below : d.h_prev;
   // Warps beyond the states have nothing to multiply: their sums stay zeros.
-  const bool multiplies = (!kWavefront || states != nullptr) && among.warp * S::kStates < a.hidden;
-  ForwardWeights<S> w;
-  load_weights<S>(of_below && multiplies ? d.w_ih : d.w_hh, a.hidden, place.first_unit, a.fours,
-                  among, w);
-  for (int i = static_cast<int>(threadIdx.x); i < S::kWarps * kOfWarp; i += kPersistentThreads) {
+  const bool multiplies =
+      (!kWavefront || states != nullptr) && among.warp * Config::kStates < a.hidden;
+  ForwardWeights<Config> w;
+  load_weights<Config>(of_below && multiplies ? d.w_ih : d.w_hh, a.hidden, block.first_unit,
+                       a.fours, among, w);
+  for (int i = static_cast<int>(threadIdx.x); i < Config::kWarps * kOfWarp;
+       i += kPersistentThreads) {
     shared[i] = 0;
   }
 
-  const int own_row = static_cast<int>(threadIdx.x) / S::kUnits;
-  const int own_unit = static_cast<int>(threadIdx.x) % S::kUnits;
-  const int unit = place.first_unit + own_unit;
+  const int own_row = static_cast<int>(threadIdx.x) / Config::kUnits;
+  const int own_unit = static_cast<int>(threadIdx.x) % Config::kUnits;
+  const int unit = block.first_unit + own_unit;
   const bool has_unit = own_row < kTileRows && unit < a.hidden;
-  const int sequence = place.first_row + own_row;
+  const int sequence = block.first_row + own_row;
   float bias[Cell::kBlocks];
   for (int b = 0; b < Cell::kBlocks; ++b) {
     bias[b] = d.bias != nullptr && has_unit ? d.bias[b * a.hidden + unit] : 0.0f;
@@ -207,7 +210,7 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   for (int i = 0; i < d.steps.count; ++i) {
     const StepRows current = now, next = d.steps[i + 1];
     now = next;
-    const int rows = place.rows_of(current), going_on = min(rows, place.rows_of(next));
+    const int rows = block.rows_of(current), going_on = min(rows, block.rows_of(next));
     if (rows == 0) continue;
     const int tiles = (rows + kTileRows - 1) / kTileRows;
     float s[Cell::kBlocks] = {}, h = 0;
@@ -226,18 +229,18 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       if (own) e = start(row);
       float kept = 1;
       if (kWavefront && d.dropout.random != nullptr) kept = d.dropout.of(row * a.hidden + unit);
-      float sums[S::kColumnTiles][4];
+      float sums[Config::kColumnTiles][4];
       if (multiplies) {
-        multiply_states<S>(
+        multiply_states<Config>(
             states +
-                static_cast<int64_t>(current.row + place.first_row + tile * kTileRows) * a.hidden,
+                static_cast<int64_t>(current.row + block.first_row + tile * kTileRows) * a.hidden,
             rows - tile * kTileRows, a.hidden, a.fours, among, w, sums);
       }
       __syncthreads();  // the sums before have been read
       if (multiplies) {
         float* to = shared + lane.warp * kOfWarp + lane.g * kStride + 2 * lane.t;
 #pragma unroll
-        for (int j = 0; j < S::kColumnTiles; ++j) {
+        for (int j = 0; j < Config::kColumnTiles; ++j) {
           *reinterpret_cast<float2*>(to + 8 * j) = make_float2(sums[j][0], sums[j][1]);
           *reinterpret_cast<float2*>(to + 8 * kStride + 8 * j) =
               make_float2(sums[j][2], sums[j][3]);
@@ -251,8 +254,8 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       for (int gate = 0; gate < Cell::kGates; ++gate) {
         product[gate] = 0;
 #pragma unroll
-        for (int v = 0; v < S::kWarps; ++v) {
-          (v < kFirstOfStates ? e.x : product)[gate] += from[v * kOfWarp + gate * S::kUnits];
+        for (int v = 0; v < Config::kWarps; ++v) {
+          (v < kFirstOfStates ? e.x : product)[gate] += from[v * kOfWarp + gate * Config::kUnits];
         }
       }
       add_up<Cell>(s, bias, e.x, product, std::make_integer_sequence<int, Cell::kBlocks>{});
@@ -260,8 +263,8 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
       Cell::forward(s, e.h, e.c, h, c);
       const bool goes_on = of_group < going_on;
       const int to = (goes_on ? next.row + sequence : sequence) + tile * kTileRows;
-      announce((goes_on ? d.h_prev : d.hn) + to * a.hidden + unit, h);
-      if (kWavefront && d.feeds) announce(d.y + row * a.y_ld + unit, h * kept);
+      publish((goes_on ? d.h_prev : d.hn) + to * a.hidden + unit, h);
+      if (kWavefront && d.feeds) publish(d.y + row * a.y_ld + unit, h * kept);
       if (Cell::kHasC) (goes_on ? d.c_prev : d.cn)[to * a.hidden + unit] = c;
       if (tile + 1 < tiles) store(row);
     }
@@ -270,58 +273,58 @@ __global__ void __launch_bounds__(kPersistentThreads, 1)
   }
 }
 
-using ForwardKernel = WholeLoop<PersistentForward>;
+using ForwardKernel = PersistentKernel<PersistentForward>;
 
 template <class Cell>
-ForwardKernel forward_kernel(const Division& division) {
+ForwardKernel forward_kernel(const Tiling& tiling) {
   ForwardKernel kernel;
   if constexpr (!Cell::kNorms) {
-    for_each_share<Cell>([&](size_t index, auto share) {
-      using S = decltype(share);
-      if (index != division.share) return;
-      if (!division.wavefront) {
-        kernel = {persistent_forward_kernel<Cell, S, false>, S::kSharedBytes};
-      } else if constexpr (S::kSharedBytes == 0) {
-        kernel = {persistent_forward_kernel<Cell, S, true>};
+    for_each_config<Cell>([&](size_t index, auto config) {
+      using Config = decltype(config);
+      if (index != tiling.config) return;
+      if (!tiling.wavefront) {
+        kernel = {persistent_forward_kernel<Cell, Config, false>, Config::kSharedBytes};
+      } else if constexpr (Config::kSharedBytes == 0) {
+        kernel = {persistent_forward_kernel<Cell, Config, true>};
       }
     });
   }
   return kernel;
 }
 
-ForwardKernel forward_kernel(CellKind kind, const Division& division) {
-  return with_cell(kind, [&](auto cell) { return forward_kernel<decltype(cell)>(division); });
+ForwardKernel forward_kernel(CellKind kind, const Tiling& tiling) {
+  return with_cell(kind, [&](auto cell) { return forward_kernel<decltype(cell)>(tiling); });
 }
 
 }  // namespace
 
-int persistent_room_forward(CellKind cell, const Division& division, CudaDevice& device) {
-  return room_for(forward_kernel(cell, division), device);
+int max_resident_blocks_forward(CellKind cell, const Tiling& tiling, CudaDevice& device) {
+  return max_resident_blocks(forward_kernel(cell, tiling), device);
 }
 
 namespace {
 
-PersistentForward arguments_of(const RnnShape& s, const Division& division) {
+PersistentForward arguments_of(const RnnShape& s, const Tiling& tiling) {
   PersistentForward a{};
   a.hidden = static_cast<int>(s.hidden);
   a.y_ld = static_cast<int>(s.directions * s.hidden);
-  a.parts = division.parts;
-  a.groups = division.groups;
-  a.tiles = division.tiles;
+  a.unit_tiles = tiling.unit_tiles;
+  a.groups = tiling.groups;
+  a.row_tiles = tiling.row_tiles;
   a.fours = s.hidden % 4 == 0;
   return a;
 }
 
-void fill_absent(float* array, const RnnShape& s, const Lane& lane) {
-  check(cudaMemsetAsync(array, kAbsentByte, static_cast<size_t>(s.rows * s.hidden) * sizeof(float),
-                        lane.stream),
+void fill_empty(float* array, const RnnShape& s, const LaunchStream& on) {
+  check(cudaMemsetAsync(array, kEmptyByte, static_cast<size_t>(s.rows * s.hidden) * sizeof(float),
+                        on.stream),
         "cudaMemsetAsync");
 }
 
 void add_loop(const ForwardLoop& l, const StepRows* plan, size_t number, bool reverse,
-              const Lane& lane, PersistentForward& a) {
-  fill_absent(l.saved.h_prev, l.shape, lane);
-  queue_starts(l, 0, l.plan.count(), lane);
+              const LaunchStream& on, PersistentForward& a) {
+  fill_empty(l.saved.h_prev, l.shape, on);
+  queue_starts(l, 0, l.plan.count(), on);
   a.loops[number] = {
       .steps = {plan, static_cast<int>(l.plan.count()), static_cast<int>(l.shape.batch), reverse},
       .w_hh = l.w_hh,
@@ -338,25 +341,25 @@ void add_loop(const ForwardLoop& l, const StepRows* plan, size_t number, bool re
 
 }  // namespace
 
-void run_persistent(const std::vector<ForwardLoop>& loops, const Division& division,
+void run_persistent(const std::vector<ForwardLoop>& loops, const Tiling& tiling,
                     CudaDevice& device) {
   const RnnShape& s = loops[0].shape;
-  const Lane lane = main_lane(device);
+  const LaunchStream on = main_stream(device);
   const PersistentPlans plans(loops, device);
-  PersistentForward a = arguments_of(s, division);
-  for (size_t i = 0; i < loops.size(); ++i) add_loop(loops[i], plans.plan(i), i, i == 1, lane, a);
-  launch_loop(forward_kernel(s.cell, division), blocks_of(loops.size(), division), lane.stream, a);
+  PersistentForward a = arguments_of(s, tiling);
+  for (size_t i = 0; i < loops.size(); ++i) add_loop(loops[i], plans.plan(i), i, i == 1, on, a);
+  launch_persistent(forward_kernel(s.cell, tiling), blocks_of(loops.size(), tiling), on.stream, a);
 }
 
 void run_wavefront(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
-                   const Division& division, CudaDevice& device) {
+                   const Tiling& tiling, CudaDevice& device) {
   const RnnShape& s = layers[0].shape;
-  const Lane lane = main_lane(device);
+  const LaunchStream on = main_stream(device);
   // All have the same.
   const PersistentPlans plans(std::vector<ForwardLoop>{layers[0]}, device);
-  PersistentForward a = arguments_of(s, division);
+  PersistentForward a = arguments_of(s, tiling);
   for (size_t i = 0; i < layers.size(); ++i) {
-    add_loop(layers[i], plans.plan(0), i, false, lane, a);
+    add_loop(layers[i], plans.plan(0), i, false, on, a);
     if (i == 0) continue;
     const Feed& feed = feeds[i];
     a.loops[i].w_ih = feed.products[0].b;
@@ -364,9 +367,9 @@ void run_wavefront(const std::vector<ForwardLoop>& layers, const std::vector<Fee
     a.fours = a.fours && aligned16(a.loops[i].w_ih) && aligned16(a.loops[i].below);
     a.loops[i - 1].feeds = true;
     if (feed.dropped != nullptr) a.loops[i - 1].dropout = DropoutFactors(feed);
-    fill_absent(layers[i - 1].y, s, lane);
+    fill_empty(layers[i - 1].y, s, on);
   }
-  launch_loop(forward_kernel(s.cell, division), blocks_of(layers.size(), division), lane.stream, a);
+  launch_persistent(forward_kernel(s.cell, tiling), blocks_of(layers.size(), tiling), on.stream, a);
 }
 
 }  // namespace fused_rnn::cuda

@@ -10,10 +10,10 @@ namespace fused_rnn::cuda {
 // A kernel's share of a layer: the gates of its units are kColumns columns of the recurrent
 // product.
 template <class Cell, size_t index>
-struct Share {
-  static constexpr Fp32Precision kPrecision = kShares[index].precision;
-  static constexpr int kUnits = kShares[index].units, kSteps = kShares[index].steps;
-  static constexpr int kParts = cuda::kParts<kPrecision>, kOfWord = cuda::kOfWord<kPrecision>;
+struct ConfigOf {
+  static constexpr Fp32Precision kPrecision = kKernelConfigs[index].precision;
+  static constexpr int kUnits = kKernelConfigs[index].units, kSteps = kKernelConfigs[index].steps;
+  static constexpr int kTerms = cuda::kTerms<kPrecision>, kOfWord = cuda::kOfWord<kPrecision>;
   static constexpr int kWarps = kPersistentThreads / kWarp;
   static constexpr int kColumns = Cell::kGates * kUnits;
   static constexpr int kStates = kSteps * 8;  // of a warp
@@ -24,10 +24,10 @@ struct Share {
   // Of a warp's weights, tiles of 8 words by 8 columns: those that fit a thread's registers beside
   // the sums, and what is left, in shared memory. Longer loops take more registers, too.
   static constexpr int kWeightTiles = kSteps * kColumnTiles / kOfWord;
-  static constexpr int kMostHeld = kUnits * kSteps <= 192 ? 64 / kParts : kOfWord == 1 ? 48 : 40;
+  static constexpr int kMostHeld = kUnits * kSteps <= 192 ? 64 / kTerms : kOfWord == 1 ? 48 : 40;
   static constexpr int kHeldTiles = std::min(kWeightTiles, kMostHeld);
   static constexpr size_t kSharedBytes =
-      size_t{kWeightTiles - kHeldTiles} * kPersistentThreads * kParts * 2 * sizeof(uint32_t);
+      size_t{kWeightTiles - kHeldTiles} * kPersistentThreads * kTerms * 2 * sizeof(uint32_t);
   // More than the largest GPUs have, beside forward's sums.
   static constexpr bool kTooLarge =
       kSharedBytes + sizeof(float) * kWarps * kTileRows * (kColumns + kUnits) > size_t{227} << 10;
@@ -36,12 +36,12 @@ struct Share {
 };
 
 // A lane's words of a warp's weights: of kOuter x kInner tiles.
-template <class S, int kInner>
+template <class Config, int kInner>
 class Weights {
  public:
-  using Tile = uint32_t[S::kParts][2];
+  using Tile = uint32_t[Config::kTerms][2];
   __device__ Weights() {
-    if constexpr (S::kSharedBytes > 0) {
+    if constexpr (Config::kSharedBytes > 0) {
       FUSED_RNN_DYNAMIC_SHARED(Tile, tiles);
       shared_ = tiles + threadIdx.x;
     }
@@ -49,37 +49,37 @@ class Weights {
   // Nobody else looks at them. `outer` and `inner` are known where loops are unrolled.
   __device__ Tile& operator()(int outer, int inner) {
     const int tile = outer * kInner + inner;
-    return tile < S::kHeldTiles ? held_[tile]
-                                : shared_[(tile - S::kHeldTiles) * kPersistentThreads];
+    return tile < Config::kHeldTiles ? held_[tile]
+                                     : shared_[(tile - Config::kHeldTiles) * kPersistentThreads];
   }
 
  private:
-  Tile held_[S::kHeldTiles];
+  Tile held_[Config::kHeldTiles];
   Tile* shared_ = nullptr;
 };
 
-// f(index of kShares, Share) for all that there are.
+// f(index of kKernelConfigs, ConfigOf) for each of them.
 template <class Cell, class F, size_t... index>
-void for_each_share(F f, std::index_sequence<index...>) {
-  const auto call = [&](auto share, size_t number) {
-    if constexpr (!decltype(share)::kTooLarge) f(number, share);
+void for_each_config(F f, std::index_sequence<index...>) {
+  const auto call = [&](auto config, size_t number) {
+    if constexpr (!decltype(config)::kTooLarge) f(number, config);
   };
-  (call(Share<Cell, index>{}, index), ...);
+  (call(ConfigOf<Cell, index>{}, index), ...);
 }
 template <class Cell, class F>
-void for_each_share(F f) {
-  for_each_share<Cell>(f, std::make_index_sequence<kShareCount>{});
+void for_each_config(F f) {
+  for_each_config<Cell>(f, std::make_index_sequence<kKernelConfigCount>{});
 }
 
 // A kernel, or null, and its dynamic shared memory.
 template <class Arguments>
-struct WholeLoop {
+struct PersistentKernel {
   void (*kernel)(Arguments) = nullptr;
   size_t shared = 0;
 };
 
 template <class Arguments>
-int room_for(const WholeLoop<Arguments>& loop, CudaDevice& device) {
+int max_resident_blocks(const PersistentKernel<Arguments>& loop, CudaDevice& device) {
   const auto kernel = loop.kernel;
   if (kernel == nullptr) return 0;
   if (device.refused.contains(reinterpret_cast<const void*>(kernel))) return kRefused;
@@ -96,30 +96,30 @@ int room_for(const WholeLoop<Arguments>& loop, CudaDevice& device) {
 }
 
 template <class Arguments>
-void launch_loop(const WholeLoop<Arguments>& loop, dim3 blocks, cudaStream_t stream,
-                 const Arguments& a) {
+void launch_persistent(const PersistentKernel<Arguments>& loop, dim3 blocks, cudaStream_t stream,
+                       const Arguments& a) {
   launch_together(loop.kernel, blocks, dim3(kPersistentThreads), loop.shared, stream, a);
 }
 
-inline dim3 blocks_of(size_t loops, const Division& division) {
-  return dim3(static_cast<unsigned>(static_cast<int>(loops) * division.groups * division.parts));
+inline dim3 blocks_of(size_t loops, const Tiling& tiling) {
+  return dim3(static_cast<unsigned>(static_cast<int>(loops) * tiling.groups * tiling.unit_tiles));
 }
 
 // Which part of which sequences a block has.
-struct Place {
-  int loop, group, part;
+struct BlockTile {
+  int loop, group, unit_tile;
   int first_row;  // of the group
   int most_rows;
   int first_unit;
 
-  __device__ Place(int parts, int groups, int tiles, int units) {
-    const int block = static_cast<int>(blockIdx.x);
-    loop = block / (groups * parts);
-    group = block / parts % groups;
-    part = block % parts;
-    most_rows = tiles * kTileRows;
+  __device__ BlockTile(int unit_tiles, int groups, int row_tiles, int units) {
+    const int index = static_cast<int>(blockIdx.x);
+    loop = index / (groups * unit_tiles);
+    group = index / unit_tiles % groups;
+    unit_tile = index % unit_tiles;
+    most_rows = row_tiles * kTileRows;
     first_row = group * most_rows;
-    first_unit = part * units;
+    first_unit = unit_tile * units;
   }
   __device__ int rows_of(const StepRows& step) const {
     return min(max(step.active - first_row, 0), most_rows);
@@ -127,9 +127,9 @@ struct Place {
 };
 
 // A lane's place in a warp's tiles: mma.h's g and t.
-struct LanePlace {
+struct WarpLane {
   int warp, g, t;
-  __device__ LanePlace()
+  __device__ WarpLane()
       : warp(static_cast<int>(threadIdx.x) / kWarp),
         g(static_cast<int>(threadIdx.x) % kWarp / 4),
         t(static_cast<int>(threadIdx.x) % 4) {}
@@ -137,11 +137,11 @@ struct LanePlace {
 
 // row[k, k + 4) as it is now; zeros from `width` on. `fours`: all rows begin at a multiple of 16
 // bytes and are as long.
-__device__ inline float4 ask_four(const float* row, int k, int width, bool fours) {
-  if (fours) return ask(reinterpret_cast<const float4*>(row + k), k < width);
+__device__ inline float4 poll_four(const float* row, int k, int width, bool fours) {
+  if (fours) return poll(reinterpret_cast<const float4*>(row + k), k < width);
   float x[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = ask(row + k + i, k + i < width);
+  for (int i = 0; i < 4; ++i) x[i] = poll(row + k + i, k + i < width);
   return make_float4(x[0], x[1], x[2], x[3]);
 }
 

@@ -178,9 +178,9 @@ class Backward {
   }
 
   void run() {
-    if (wave_pays(s_, Pass::backward, device_)) {
+    if (layers_overlap(s_, Pass::backward, device_)) {
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) add_loops(layer);
-      run_wave(loops_, feeds_, context_);
+      run_layers(loops_, feeds_, context_);
       for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {
         weight_gradients(layer, &loops_[static_cast<size_t>(s_.layers - 1 - layer)]);
       }
@@ -191,7 +191,7 @@ class Backward {
         if (s_.proj > 0) products_.join();
         memory_.clear();
         add_loops(layer);
-        if (layer + 1 < s_.layers) queue_feed(feeds_.back(), 0, s_.rows, main_lane(device_));
+        if (layer + 1 < s_.layers) queue_feed(feeds_.back(), 0, s_.rows, main_stream(device_));
         run_layer_loop(loops_, context_);
         weight_gradients(layer, loops_.data());
       }

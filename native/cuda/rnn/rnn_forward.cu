@@ -66,12 +66,12 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const RnnShape& s = args.shape;
   const int64_t p = s.out();
   const bool keep = args.workspace != nullptr;
-  const bool wave = wave_pays(s, Pass::forward, device) &&
-                    (keep || RnnWorkspace(Cell{}, s).floats() <= kMostUnkept);
+  const bool overlap = layers_overlap(s, Pass::forward, device) &&
+                       (keep || RnnWorkspace(Cell{}, s).floats() <= kMostUnkept);
   // Without a workspace to keep, and layer by layer, one layer's worth serves them all.
   RnnShape one_layer = s;
   one_layer.layers = 1;
-  const RnnShape& kept = keep || wave ? s : one_layer;
+  const RnnShape& kept = keep || overlap ? s : one_layer;
   DeviceScratch unkept(device, keep ? 0 : RnnWorkspace(Cell{}, kept).floats());
   const RnnWorkspace workspace(Cell{}, kept, keep ? args.workspace : unkept.data());
   // And two outputs below the last layer's are read from and written to in turn.
@@ -92,7 +92,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
                : !in_turn            ? workspace.layer_output(layer)
                : layer % 2 == 0      ? even_output.data()
                                      : odd_output.data();
-    if (!wave) {
+    if (!overlap) {
       loops.clear();
       weights.clear();
     }
@@ -129,13 +129,13 @@ void forward(const RnnForwardArgs& args, Context& context) {
                        .product = made.product(),
                        .norms = {.g_hh = w.g_hh, .g_ih = w.g_ih, .g_c = w.g_c, .b_c = w.b_c}});
     }
-    if (!wave || layer == 0) queue_feed(feed, 0, s.rows, main_lane(device));
+    if (!overlap || layer == 0) queue_feed(feed, 0, s.rows, main_stream(device));
     feeds.push_back(feed);
-    if (!wave) run_layer_loop(loops, context);
+    if (!overlap) run_layer_loop(loops, context);
     x = {y, nullptr};
     below = y;
   }
-  if (wave) run_wave(loops, feeds, context);
+  if (overlap) run_layers(loops, feeds, context);
 }
 
 }  // namespace

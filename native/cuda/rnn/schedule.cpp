@@ -1,6 +1,6 @@
-// How the time loops of a layer, or of all layers, reach the GPU: by a kernel that stays there for
-// the whole sequence (persistent.h), as a captured graph, which the host replays with one call, or
-// step by step where they are short.
+// How the time loops of a layer, or of all layers, reach the GPU: as one persistent kernel for the
+// whole sequence (persistent.h), as a captured graph, which the host replays with one call, or step
+// by step where they are short.
 #include "cuda/device/cooperative.h"
 #include "cuda/ops.h"
 #include "cuda/rnn/loop.h"
@@ -12,13 +12,13 @@ namespace {
 // Shorter loops are queued about as fast as a graph of them is looked up and launched.
 constexpr int64_t kStepsOfGraph = 4;
 
-// Before anything is captured: a lane that is new takes memory.
-std::vector<Lane> side_lanes(CudaDevice& device, int64_t count) {
-  std::vector<Lane> lanes;
+// Before anything is captured: a stream's cuBLAS handle, when it is new, takes memory.
+std::vector<LaunchStream> side_streams(CudaDevice& device, int64_t count) {
+  std::vector<LaunchStream> streams;
   for (int i = 0; i < std::min<int64_t>(count, CudaDevice::kSideStreams); ++i) {
-    lanes.push_back({device.side_stream(i), device.blas(i), device.precision.rnn});
+    streams.push_back({device.side_stream(i), device.blas(i), device.precision.rnn});
   }
-  return lanes;
+  return streams;
 }
 
 template <class Queue>
@@ -27,7 +27,7 @@ void run(CudaDevice& device, GraphKey key, Queue queue) {
   device.graphs().run(std::move(key), device.stream(), queue);
 }
 
-// The other way is taken, and reads nothing that has been written.
+// The caller goes on with a graph, which reads nothing that has been written.
 void refuse(const LaunchRefused& e, CudaDevice& device) {
   device.refused.insert(e.kernel);
   count_refused_kernel();
@@ -42,9 +42,9 @@ template <class Loop>
 void run_directions(const std::vector<Loop>& directions, Context& context) {
   CudaDevice& device = device_of(context);
   const RnnShape& shape = directions[0].shape;
-  if (const auto division = persistent_division(shape, pass_of(directions[0]), device)) {
+  if (const auto tiling = persistent_tiling(shape, pass_of(directions[0]), device)) {
     try {
-      return run_persistent(directions, *division, device);
+      return run_persistent(directions, *tiling, device);
     } catch (const LaunchRefused& e) {
       refuse(e, device);
     }
@@ -52,8 +52,8 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
   const int64_t steps = directions[0].plan.count();
   // The second one runs beside the first.
   const bool both = directions.size() > 1;
-  const Lane main = main_lane(device);
-  const std::vector<Lane> side = side_lanes(device, both ? 1 : 0);
+  const LaunchStream main = main_stream(device);
+  const std::vector<LaunchStream> side = side_streams(device, both ? 1 : 0);
   const auto queue = [&] {
     SideWork beside(device, 0);
     if (both) beside.fork();
@@ -68,12 +68,12 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
   run(device, std::move(key), queue);
 }
 
-// ---- The layers as a wave -----------------------------------------------------------------------
+// ---- The layers chunk by chunk ------------------------------------------------------------------
 //
 // While a layer is at one chunk of the steps, the one that it feeds is at the chunk before, on a
 // stream of its own.
 
-constexpr int64_t kStepsOfWave = 8;
+constexpr int64_t kFewestChunkedSteps = 8;
 
 int64_t chunk_of(int64_t steps) { return std::clamp<int64_t>(steps / 8, 4, 32); }
 
@@ -89,28 +89,31 @@ Range steps_of(const BackwardLoop&, int64_t c, int64_t chunk, int64_t steps) {
 }
 
 template <class Loop>
-void queue_wave(CudaDevice& device, const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
-                const std::vector<Lane>& lanes, Context& context) {
+void queue_chunks(CudaDevice& device, const std::vector<Loop>& layers,
+                  const std::vector<Feed>& feeds, const std::vector<LaunchStream>& streams,
+                  Context& context) {
   const auto count = static_cast<int64_t>(layers.size());
   const StepPlan& plan = layers[0].plan;
   const int64_t steps = plan.count(), chunk = chunk_of(steps);
   const int64_t chunks = (steps + chunk - 1) / chunk;
-  const auto lane_of = [&](int64_t k) { return lanes[static_cast<size_t>(k) % lanes.size()]; };
-  SideWork beside(device, 0, static_cast<int>(lanes.size()));
+  const auto stream_of = [&](int64_t k) {
+    return streams[static_cast<size_t>(k) % streams.size()];
+  };
+  SideWork beside(device, 0, static_cast<int>(streams.size()));
   beside.fork();
   for (int64_t front = 0; front < chunks + count - 1; ++front) {
     // From the last layer on: what a layer waits for is then what was queued by the front before.
     for (int64_t k = std::min(count - 1, front); k >= std::max<int64_t>(front - chunks + 1, 0);
          --k) {
-      const Lane lane = lane_of(k);
+      const LaunchStream on = stream_of(k);
       const Range range = steps_of(layers[0], front - k, chunk, steps);
       if (k > 0) {
         const Step first = plan[range.begin], last = plan[range.end - 1];
-        device.order(lane_of(k - 1).stream, lane.stream);
+        device.order(stream_of(k - 1).stream, on.stream);
         queue_feed(feeds[static_cast<size_t>(k)], first.row, last.row + last.active - first.row,
-                   lane);
+                   on);
       }
-      queue_steps(layers[static_cast<size_t>(k)], range.begin, range.end, lane, context);
+      queue_steps(layers[static_cast<size_t>(k)], range.begin, range.end, on, context);
     }
   }
   beside.join();
@@ -120,10 +123,10 @@ void queue_wave(CudaDevice& device, const std::vector<Loop>& layers, const std::
 template <class Loop>
 bool run_as_wavefront(const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
                       CudaDevice& device) {
-  const auto division = wavefront_division(layers[0].shape, pass_of(layers[0]), device);
-  if (!division) return false;
+  const auto tiling = wavefront_tiling(layers[0].shape, pass_of(layers[0]), device);
+  if (!tiling) return false;
   try {
-    run_wavefront(layers, feeds, *division, device);
+    run_wavefront(layers, feeds, *tiling, device);
     return true;
   } catch (const LaunchRefused& e) {
     refuse(e, device);
@@ -132,21 +135,23 @@ bool run_as_wavefront(const std::vector<Loop>& layers, const std::vector<Feed>& 
 }
 
 template <class Loop>
-void run_layers(const std::vector<Loop>& layers, const std::vector<Feed>& feeds, Context& context) {
+void run_overlapping(const std::vector<Loop>& layers, const std::vector<Feed>& feeds,
+                     Context& context) {
   CudaDevice& device = device_of(context);
   if (run_as_wavefront(layers, feeds, device)) return;
-  const std::vector<Lane> lanes = side_lanes(device, static_cast<int64_t>(layers.size()));
+  const std::vector<LaunchStream> streams =
+      side_streams(device, static_cast<int64_t>(layers.size()));
   GraphKey key;
   for (size_t k = 0; k < layers.size(); ++k) {
     describe(layers[k], key);
     if (k > 0) describe(feeds[k], key);
   }
-  run(device, std::move(key), [&] { queue_wave(device, layers, feeds, lanes, context); });
+  run(device, std::move(key), [&] { queue_chunks(device, layers, feeds, streams, context); });
 }
 
 }  // namespace
 
-Lane main_lane(CudaDevice& device) {
+LaunchStream main_stream(CudaDevice& device) {
   return {device.stream(), device.blas(), device.precision.rnn};
 }
 
@@ -157,18 +162,18 @@ void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& contex
   run_directions(directions, context);
 }
 
-bool wave_pays(const RnnShape& s, Pass pass, CudaDevice& device) {
-  if (wavefront_division(s, pass, device)) return true;
-  return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kStepsOfWave &&
-         !persistent_division(s, pass, device);
+bool layers_overlap(const RnnShape& s, Pass pass, CudaDevice& device) {
+  if (wavefront_tiling(s, pass, device)) return true;
+  return s.layers > 1 && s.directions == 1 && StepPlan(s, false).count() >= kFewestChunkedSteps &&
+         !persistent_tiling(s, pass, device);
 }
-void run_wave(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
-              Context& context) {
-  run_layers(layers, feeds, context);
+void run_layers(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
+                Context& context) {
+  run_overlapping(layers, feeds, context);
 }
-void run_wave(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
-              Context& context) {
-  run_layers(layers, feeds, context);
+void run_layers(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,
+                Context& context) {
+  run_overlapping(layers, feeds, context);
 }
 
 }  // namespace fused_rnn::cuda

@@ -56,8 +56,8 @@ struct AddTo {
 template <class Cell>
 class BackwardSteps {
  public:
-  BackwardSteps(const BackwardLoop& loop, const Lane& lane)
-      : l_(loop), s_(loop.shape), lane_(lane), p_(s_.out()) {}
+  BackwardSteps(const BackwardLoop& loop, const LaunchStream& on)
+      : l_(loop), s_(loop.shape), on_(on), p_(s_.out()) {}
 
   void queue(int64_t begin, int64_t end, Context& context) const {
     if (s_.proj > 0) start_projected(begin, end);
@@ -81,17 +81,17 @@ class BackwardSteps {
   // to = or += the gradient of h(t-1) through the gates, of the rows [from, end) of step `at`.
   void multiply(const Step& at, int64_t from, int64_t end, float* to, bool add) const {
     const int64_t width = Cell::kBlocks * s_.hidden;
-    lane_.blas.multiply({.m = std::max<int64_t>(end - from, 0),
-                         .n = p_,
-                         .k = Cell::kGates * s_.hidden,
-                         .a = l_.saved.gates + (at.row + from) * width,
-                         .lda = width,
-                         .b = l_.w_hh,
-                         .ldb = p_,
-                         .c = to,
-                         .ldc = p_,
-                         .beta = add ? 1.0f : 0.0f},
-                        lane_.precision, lane_.stream);
+    on_.blas.multiply({.m = std::max<int64_t>(end - from, 0),
+                       .n = p_,
+                       .k = Cell::kGates * s_.hidden,
+                       .a = l_.saved.gates + (at.row + from) * width,
+                       .lda = width,
+                       .b = l_.w_hh,
+                       .ldb = p_,
+                       .c = to,
+                       .ldc = p_,
+                       .beta = add ? 1.0f : 0.0f},
+                      on_.precision, on_.stream);
   }
 
   // `gradient`: of h before it is projected, [N, H]; with projection of every row.
@@ -114,10 +114,10 @@ class BackwardSteps {
     a.dh = gradient;
     a.dc = l_.dc;
     if constexpr (Cell::kNorms) {
-      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
       const StepGrid grid(a.rows, h);
-      launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+      launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
     }
   }
 
@@ -127,7 +127,7 @@ class BackwardSteps {
     const Step all = rows_of(l_.plan, begin, end);
     const int64_t row = all.row, n = all.active * p_;
     const int64_t dy_ld = s_.directions * p_;
-    each_on(lane_.stream, n,
+    each_on(on_.stream, n,
             CopyColumns{.to = l_.dh_total + row * p_,
                         .from = l_.dy ? l_.dy + row * dy_ld : nullptr,
                         .from_ld = dy_ld,
@@ -137,7 +137,7 @@ class BackwardSteps {
     for (int64_t i = begin; i < end; ++i) {
       const Step now = l_.plan[i];
       const int64_t going_on = std::min(l_.plan[i + 1].active, now.active);
-      each_on(lane_.stream, (now.active - going_on) * p_,
+      each_on(on_.stream, (now.active - going_on) * p_,
               AddTo{l_.dh_total + (now.row + going_on) * p_, l_.dhn + going_on * p_});
     }
   }
@@ -147,32 +147,31 @@ class BackwardSteps {
     float* total = l_.dh_total + now.row * p_;
     multiply(after, 0, going_on, total, true);
     if (l_.needs_dh0) multiply(after, going_on, after.active, l_.dh + going_on * p_, false);
-    lane_.blas.multiply({.m = now.active,
-                         .n = h,
-                         .k = p_,
-                         .a = total,
-                         .lda = p_,
-                         .b = l_.w_hr,
-                         .ldb = h,
-                         .c = l_.du,
-                         .ldc = h},
-                        lane_.precision, lane_.stream);
+    on_.blas.multiply({.m = now.active,
+                       .n = h,
+                       .k = p_,
+                       .a = total,
+                       .lda = p_,
+                       .b = l_.w_hr,
+                       .ldb = h,
+                       .c = l_.du,
+                       .ldc = h},
+                      on_.precision, on_.stream);
     cells(now, after, l_.du);
   }
 
   const BackwardLoop& l_;
   const RnnShape& s_;
-  const Lane& lane_;
+  const LaunchStream& on_;
   int64_t p_;
 };
 
 }  // namespace
 
-void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on,
                  Context& context) {
-  with_cell(loop.shape.cell, [&](auto cell) {
-    BackwardSteps<decltype(cell)>(loop, lane).queue(begin, end, context);
-  });
+  with_cell(loop.shape.cell,
+            [&](auto cell) { BackwardSteps<decltype(cell)>(loop, on).queue(begin, end, context); });
 }
 
 }  // namespace fused_rnn::cuda

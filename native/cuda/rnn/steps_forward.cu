@@ -70,7 +70,7 @@ struct StartStates {
   const float* c0;
   __device__ void operator()(int64_t i) const {
     if (i < h_count) {
-      h[i] = h0 != nullptr ? present(h0[i]) : 0;
+      h[i] = h0 != nullptr ? with_canonical_nan(h0[i]) : 0;
     } else {
       c[i - h_count] = c0 != nullptr ? c0[i - h_count] : 0;
     }
@@ -96,12 +96,12 @@ struct CollectOutputs {
 template <class Cell>
 class ForwardSteps {
  public:
-  ForwardSteps(const ForwardLoop& loop, const Lane& lane)
-      : l_(loop), s_(loop.shape), lane_(lane), p_(s_.out()) {}
+  ForwardSteps(const ForwardLoop& loop, const LaunchStream& on)
+      : l_(loop), s_(loop.shape), on_(on), p_(s_.out()) {}
 
   void queue(int64_t begin, int64_t end, Context& context) const {
-    queue_starts(l_, begin, end, lane_);
-    if constexpr (Cell::kNorms) queue_input_moments<Cell>(l_, begin, end, lane_.stream);
+    queue_starts(l_, begin, end, on_);
+    if constexpr (Cell::kNorms) queue_input_moments<Cell>(l_, begin, end, on_.stream);
     for (int64_t i = begin; i < end; ++i) {
       context.check_stop();
       const Step now = l_.plan[i], next = l_.plan[i + 1];
@@ -119,17 +119,17 @@ class ForwardSteps {
 
   void multiply(const Step& now) const {
     const int64_t n = Cell::kGates * s_.hidden;
-    lane_.blas.multiply({.trans_b = true,
-                         .m = now.active,
-                         .n = n,
-                         .k = p_,
-                         .a = l_.saved.h_prev + now.row * p_,
-                         .lda = p_,
-                         .b = l_.w_hh,
-                         .ldb = p_,
-                         .c = l_.product,
-                         .ldc = n},
-                        lane_.precision, lane_.stream);
+    on_.blas.multiply({.trans_b = true,
+                       .m = now.active,
+                       .n = n,
+                       .k = p_,
+                       .a = l_.saved.h_prev + now.row * p_,
+                       .lda = p_,
+                       .b = l_.w_hh,
+                       .ldb = p_,
+                       .c = l_.product,
+                       .ldc = n},
+                      on_.precision, on_.stream);
   }
 
   void cells(const Step& now, const Step& next) const {
@@ -163,10 +163,10 @@ class ForwardSteps {
       a.h_end = l_.hn;
     }
     if constexpr (Cell::kNorms) {
-      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, lane_.stream);
+      queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
       const StepGrid grid(a.rows, h);
-      launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, lane_.stream, a);
+      launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
     }
   }
 
@@ -177,17 +177,17 @@ class ForwardSteps {
     project_rows(now.row + going_on, now.active - going_on, l_.hn + going_on * p_);
   }
   void project_rows(int64_t row, int64_t count, float* to) const {
-    lane_.blas.multiply({.trans_b = true,
-                         .m = count,
-                         .n = p_,
-                         .k = s_.hidden,
-                         .a = l_.saved.u + row * s_.hidden,
-                         .lda = s_.hidden,
-                         .b = l_.w_hr,
-                         .ldb = s_.hidden,
-                         .c = to,
-                         .ldc = p_},
-                        lane_.precision, lane_.stream);
+    on_.blas.multiply({.trans_b = true,
+                       .m = count,
+                       .n = p_,
+                       .k = s_.hidden,
+                       .a = l_.saved.u + row * s_.hidden,
+                       .lda = s_.hidden,
+                       .b = l_.w_hr,
+                       .ldb = s_.hidden,
+                       .c = to,
+                       .ldc = p_},
+                      on_.precision, on_.stream);
   }
 
   // Steps that are alike, one beside the other, at once.
@@ -202,7 +202,7 @@ class ForwardSteps {
       const Step first = l_.plan[i], next = l_.plan[i + 1];
       const int64_t row = std::min(first.row, l_.plan[end - 1].row), active = first.active;
       const int64_t count = (end - i) * active * p_, y_ld = s_.directions * p_;
-      each_on(lane_.stream, count,
+      each_on(on_.stream, count,
               CollectOutputs{.next = l_.saved.h_prev + (row + next.row - first.row) * p_,
                              .hn = l_.hn,
                              .y = l_.y + row * y_ld,
@@ -216,13 +216,13 @@ class ForwardSteps {
 
   const ForwardLoop& l_;
   const RnnShape& s_;
-  const Lane& lane_;
+  const LaunchStream& on_;
   int64_t p_;
 };
 
 }  // namespace
 
-void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const Lane& lane) {
+void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const LaunchStream& on) {
   for (int64_t i = begin; i < end; ++i) {
     // Backwards in time, longer sequences join as they begin.
     const Step now = l.plan[i];
@@ -231,7 +231,7 @@ void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const Lane& 
     const int64_t width = l.shape.out(), hidden = l.shape.hidden;
     const int64_t h = (now.active - from) * width;
     const int64_t c = l.saved.c_prev != nullptr ? (now.active - from) * hidden : 0;
-    each_on(lane.stream, h + c,
+    each_on(on.stream, h + c,
             StartStates{.h = l.saved.h_prev + (now.row + from) * width,
                         .h0 = l.h0 != nullptr ? l.h0 + from * width : nullptr,
                         .h_count = h,
@@ -240,11 +240,10 @@ void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const Lane& 
   }
 }
 
-void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Lane& lane,
+void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on,
                  Context& context) {
-  with_cell(loop.shape.cell, [&](auto cell) {
-    ForwardSteps<decltype(cell)>(loop, lane).queue(begin, end, context);
-  });
+  with_cell(loop.shape.cell,
+            [&](auto cell) { ForwardSteps<decltype(cell)>(loop, on).queue(begin, end, context); });
 }
 
 }  // namespace fused_rnn::cuda

@@ -12,9 +12,9 @@ namespace {
 
 void list_shares(CellKind kind) {
   with_cell(kind, [](auto cell) {
-    for_each_share<decltype(cell)>([](size_t, auto share) {
-      using S = decltype(share);
-      std::printf("%s: %d %zu\n", typeid(S).name(), kPersistentThreads, S::kSharedBytes);
+    for_each_config<decltype(cell)>([](size_t, auto config) {
+      using Config = decltype(config);
+      std::printf("%s: %d %zu\n", typeid(Config).name(), kPersistentThreads, Config::kSharedBytes);
     });
   });
 }

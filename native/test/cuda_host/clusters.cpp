@@ -180,16 +180,18 @@ void add_cluster_checks(Checks& checks) {
   checks.add("clusters that a device would refuse", [] {
     expect(!refused(2 * kBlocks, kRoundsShared), "two clusters");
     expect(refused(kBlocks + 1, 0), "one that is not full");
-    const int room = cuda::room_for_clusters(barrier_of_cluster, kThreads, kRoundsShared);
+    const int room = cuda::max_resident_clusters(barrier_of_cluster, kThreads, kRoundsShared);
     expect(room == 4 * 32 / kBlocks, "room for as many as fit");
     expect(refused(dim3(static_cast<unsigned>((room + 1) * kBlocks)), kRoundsShared), "one more");
     constexpr size_t kLarge = size_t{100} << 10;
     expect(refused(kBlocks, kLarge), "more than 48 KB without asking");
-    expect(cuda::room_for_clusters(barrier_of_cluster, kThreads, kLarge) == 1, "two blocks each");
+    expect(cuda::max_resident_clusters(barrier_of_cluster, kThreads, kLarge) == 1,
+           "two blocks each");
     expect(!refused(kBlocks, kLarge), "more than 48 KB");
     setenv("FUSED_RNN_CUDA_HOST_CAPABILITY", "89", 1);
     expect(refused(kBlocks, 0), "on an older device");
-    expect(cuda::room_for_clusters(barrier_of_cluster, kThreads, 0) == 0, "room on an older one");
+    expect(cuda::max_resident_clusters(barrier_of_cluster, kThreads, 0) == 0,
+           "room on an older one");
     unsetenv("FUSED_RNN_CUDA_HOST_CAPABILITY");
   });
 }

@@ -8,20 +8,20 @@
 namespace fused_rnn::cuda {
 
 // The shared memory of a block: two tiles of the gradients of all units.
-inline size_t shared_of_cluster(const Division& division) {
-  return size_t{2} * kTileRows * static_cast<size_t>(division.parts * division.units()) *
+inline size_t shared_of_cluster(const Tiling& tiling) {
+  return size_t{2} * kTileRows * static_cast<size_t>(tiling.unit_tiles * tiling.units()) *
          sizeof(float);
 }
 
 // Where a cluster's blocks add up their shares of a tile: a block the shares for those parts whose
 // number has its rank as the rest. They lie as multiply_gates() gives them, so that a warp reads
 // and writes without gaps.
-template <class S>
+template <class Config>
 class ClusterShares {
  public:
   // Blocks of a group, of which `parts` have units. It arrives: there is a wait() before the first
   // give().
-  __device__ ClusterShares(int blocks, int parts, const LanePlace& lane)
+  __device__ ClusterShares(int blocks, int parts, const WarpLane& lane)
       : items_(blocks / kBlocks * kOfPart), parts_(parts), rank_(cluster_rank()), lane_(lane) {
     FUSED_RNN_DYNAMIC_SHARED(float2, memory);
     memory_ = memory;
@@ -40,7 +40,7 @@ class ClusterShares {
   // The sums, in a fixed order. store(part, row, pair of units, x, y)
   template <class Store>
   __device__ void take(Store store) {
-    for (int item = lane_.warp; item < items_; item += S::kWarps) {
+    for (int item = lane_.warp; item < items_; item += Config::kWarps) {
       const int part = item / kOfPart * kBlocks + rank_;
       if (part >= parts_) break;
       float2 sum = make_float2(0, 0);
@@ -58,7 +58,7 @@ class ClusterShares {
  private:
   static constexpr int kBlocks = kBlocksOfCluster;
   // Tiles of 8 columns of a part, and halves of them, of 8 rows.
-  static constexpr int kTiles = S::kUnits / 8, kOfPart = 2 * kTiles;
+  static constexpr int kTiles = Config::kUnits / 8, kOfPart = 2 * kTiles;
   __device__ float2* at(int rank, int item) const {
     return memory_ + ((turn_ * kBlocks + rank) * items_ + item) * kWarp + lane_.g * 4 + lane_.t;
   }
@@ -66,7 +66,7 @@ class ClusterShares {
   float2* memory_;  // [2, blocks of the cluster, items of two numbers a lane, kWarp]
   int items_, parts_, rank_;
   int turn_ = 0;
-  const LanePlace& lane_;
+  const WarpLane& lane_;
 };
 
 }  // namespace fused_rnn::cuda
