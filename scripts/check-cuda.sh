@@ -2,8 +2,9 @@
 # Compiles native/cuda with nvcc for every architecture and links it, as the addon is linked: with
 # the static runtime, without cuBLAS and without the driver. Prints registers, spills, stack and
 # shared memory of each kernel, the most of any architecture; a kernel that spills registers is a
-# failure. Of the kernels for whole loops (docs/persistent.md) also how many blocks a multiprocessor
-# of each architecture has room for; one without room is a failure. Needs no GPU. Objects are kept in build/check-cuda and made again when a source changed.
+# failure. Of the persistent kernels (docs/persistent.md) also how many blocks a multiprocessor of
+# each architecture holds; one that holds none is a failure. Needs no GPU. Objects are kept in
+# build/check-cuda and made again when a source changed.
 #
 #   scripts/check-cuda.sh
 #
@@ -85,8 +86,8 @@ while IFS= read -r source; do cuda+=("$source"); done < <(find native/cuda -name
 cuda+=("${kernels[@]}")
 host=(native/core/*.cpp native/cpu/rnn/workspace.cpp native/test/cuda/info.cpp)
 compile_all "${cuda[@]}" "${host[@]}" || fail 'native/cuda does not compile'
-"$nvcc" "${flags[@]}" -cudart=static -o "$build/whole_loops" native/test/cuda/whole_loops.cu ||
-  fail 'native/test/cuda/whole_loops.cu does not compile'
+"$nvcc" "${flags[@]}" -cudart=static -o "$build/persistent_configs" native/test/cuda/persistent_configs.cu ||
+  fail 'native/test/cuda/persistent_configs.cu does not compile'
 
 # ---- Link, and load without a driver ------------------------------------------------------------
 
@@ -104,8 +105,8 @@ printf 'GPUs: '
 
 # ---- What is opened at run time -------------------------------------------------------------------
 
-# NAME FOLDER HEADER LIBRARY API PACKAGE PLACE: compares native/cuda/device/API.h with a library and its
-# header, which are in FOLDER or, by Python's package, in nvidia/PLACE.
+# NAME FOLDER HEADER LIBRARY API PACKAGE PLACE: compares native/cuda/device/API.h with a library and
+# its header, which are in FOLDER or, by Python's package, in nvidia/PLACE.
 compare() {
   local name=$1 folder=$2 header=$3 library=$4 api=$5 package=$6 place=$7 include
   if [ -z "$folder" ] && command -v python3 >/dev/null; then
@@ -133,7 +134,7 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
 # ---- Registers ------------------------------------------------------------------------------------
 
 {
-  "$build/whole_loops" | sed 's/:/ :/' | c++filt -t
+  "$build/persistent_configs" | sed 's/:/ :/' | c++filt -t
   for source in "${kernels[@]}"; do
     cat "$build/${source//\//-}.o.log"
   done | c++filt
@@ -146,7 +147,7 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
     split("2048 1536 2048 2048", most_threads)
   }
   { gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "") }
-  # What whole_loops has printed.
+  # What persistent_configs has printed.
   /^ConfigOf<.* : [0-9]+ [0-9]+$/ {
     config = $0
     sub(/ : .*/, "", config)
@@ -180,8 +181,8 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
   }
   function raise(list, value) { if (!(name in list) || list[name] < value + 0) list[name] = value + 0 }
   function after(word) { return match($0, word " [0-9]+") ? substr($0, RSTART + length(word) + 1, RLENGTH) + 0 : 0 }
-  # Of a kernel whose blocks have so many threads, on one multiprocessor of architecture i: registers
-  # go to warps, 256 at a time, and a block takes 1 KB of shared memory for the system.
+  # How many blocks of `threads` threads one multiprocessor of architecture i holds: registers go to
+  # warps, 256 at a time, and a block takes 1 KB of shared memory for the system.
   function blocks(registers, shared, threads, i,   most) {
     if (registers == 0 || shared > of_block[i] * 1024) return 0
     most = int(65536 / (int((registers * 32 + 255) / 256) * 256 * threads / 32))
@@ -197,12 +198,12 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
       printf "%9d %6d %6d %7d  %s\n", registers[name], spills[name], stack[name], shared[name], name
       if (spills[name] > 0) bad = bad "\n  " name
     }
-    printf "\nKernels of whole loops: registers, KB of shared memory, blocks of a multiprocessor\n"
+    printf "\nPersistent kernels: registers, KB of shared memory, blocks of a multiprocessor\n"
     for (a = 1; a <= architectures; ++a) printf "%-12s ", architecture[a]
     print ""
     for (i = 1; i <= count; ++i) {
       name = order[i]
-      if (name !~ /^(persistent|backward_wavefront)_/) continue
+      if (name !~ /^(persistent|wavefront)_/) continue
       config = match(name, /ConfigOf<[^>]*>/) ? substr(name, RSTART, RLENGTH) : ""
       if (!(config in threads)) { bad_loops = bad_loops "\n  unknown: " name; continue }
       fits = 0
@@ -219,7 +220,7 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
       print name
       if (fits == 0) bad_loops = bad_loops "\n  " name
     }
-    if (bad_loops != "") { print "check-cuda: no multiprocessor has room for" bad_loops > "/dev/stderr" }
+    if (bad_loops != "") { print "check-cuda: no multiprocessor holds a block of" bad_loops > "/dev/stderr" }
     if (count == 0) { print "check-cuda: ptxas named no kernel" > "/dev/stderr"; exit 1 }
     if (bad != "") { print "check-cuda: registers are spilled in" bad > "/dev/stderr"; exit 1 }
     if (bad_loops != "") exit 1

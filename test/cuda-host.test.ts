@@ -29,13 +29,13 @@ for (const [program, title, args = [], more = {}] of [
   [
     'backends',
     'one kernel for a whole backward pass, in clusters of blocks',
-    ['many parts', ', packed, layers 2'],
+    ['many unit tiles', ', packed, layers 2'],
     clusters,
   ],
   [
     'backends',
     'layers as a wavefront in one kernel',
-    ['layers of parts', ', packed, layers 2, directions 1'],
+    ['layers of unit tiles', ', packed, layers 2, directions 1'],
     { FUSED_RNN_CUDA_PATH: 'wavefront' },
   ],
 ] as [string, string, string[]?, Record<string, string>?][]) {

@@ -91,7 +91,7 @@ gpuTest('one kernel gives what the step by step way gives', async (t) => {
   }
 })
 
-gpuTest('layers of more units, whose parts are others', async (t) => {
+gpuTest('layers of more units, whose unit tiles are smaller', async (t) => {
   const wide: Layer[] = [
     ['LSTM', 260, 3, 2, {}],
     ['GRU', 300, 18, 2, {}],
@@ -254,7 +254,7 @@ hostTest('a smaller cache leaves the kernels the smaller layers', async (t) => {
   const of: Layer[] = [['LSTM', 40, 18, 5, {}]]
   const cache = (bytes: number) =>
     results('', 'ieee', { of, env: { FUSED_RNN_CUDA_HOST_L2: `${bytes}` } })
-  // In a step three parts read the states of two tiles, backward tagged shares of three parts.
+  // In a step three blocks read the states of two tiles of rows, backward tagged partial sums of three blocks.
   const forward = 2 * 16 * 3 * 16 * 3 * 4
   const [kernel, graph, all, one, none] = await Promise.all([
     results('persistent', 'ieee', { of }),

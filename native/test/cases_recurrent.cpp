@@ -83,33 +83,35 @@ void add_recurrent(Cases& cases) {
                       .dropout = 0.3f,
                       .one_hot = one_hot});
     }
-    // More parts of a persistent kernel than a cluster has blocks, the last one not full, and more
-    // sequences than a tile.
+    // More unit tiles of a persistent kernel than a cluster has blocks, the last one not full, and
+    // more sequences than a tile.
     for (const int64_t directions : {1, 2}) {
-      add_rnn(cases, {.name = cell_name + ", many parts, directions " + std::to_string(directions),
-                      .cell = cell,
-                      .layers = 1,
-                      .directions = directions,
-                      .input = 4,
-                      .hidden = 139,
-                      .proj = 0,
-                      .bias = true,
-                      .sizes = {19, 19, 18, 17, 16, 5, 1},
-                      .states = true});
+      add_rnn(cases,
+              {.name = cell_name + ", many unit tiles, directions " + std::to_string(directions),
+               .cell = cell,
+               .layers = 1,
+               .directions = directions,
+               .input = 4,
+               .hidden = 139,
+               .proj = 0,
+               .bias = true,
+               .sizes = {19, 19, 18, 17, 16, 5, 1},
+               .states = true});
     }
     // The same of each of some layers.
     for (const float dropout : {0.0f, 0.3f}) {
-      add_rnn(cases, {.name = cell_name + ", layers of parts" + (dropout > 0 ? ", dropout" : ""),
-                      .cell = cell,
-                      .layers = 3,
-                      .directions = 1,
-                      .input = 4,
-                      .hidden = 41,
-                      .proj = 0,
-                      .bias = dropout > 0,
-                      .sizes = {19, 19, 18, 17, 16, 5, 1},
-                      .states = true,
-                      .dropout = dropout});
+      add_rnn(cases,
+              {.name = cell_name + ", layers of unit tiles" + (dropout > 0 ? ", dropout" : ""),
+               .cell = cell,
+               .layers = 3,
+               .directions = 1,
+               .input = 4,
+               .hidden = 41,
+               .proj = 0,
+               .bias = dropout > 0,
+               .sizes = {19, 19, 18, 17, 16, 5, 1},
+               .states = true,
+               .dropout = dropout});
     }
     // More layers than streams, and a last chunk of the steps that is not full.
     for (const bool packed : {false, true}) {

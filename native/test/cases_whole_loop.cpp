@@ -21,11 +21,11 @@ void add_whole_loop_cases(Cases& cases) {
     const char* name;
     Fp32Precision precision;
   };
-  // Several parts, the last of which is not full, and groups; where there is room for one group
-  // only, as on native/cuda_host, several tiles of sequences.
-  const Size layers[] = {{"parts", 40, 1, std::vector<int32_t>(7, 13)},
+  // Several unit tiles, the last of which is not full, and groups; where there is room for one
+  // group only, as on native/cuda_host, several tiles of rows.
+  const Size layers[] = {{"unit tiles", 40, 1, std::vector<int32_t>(7, 13)},
                          {"groups, packed", 40, 2, {37, 37, 34, 20, 20, 3, 1}},
-                         {"tiles, packed", 100, 2, {36, 36, 30, 17, 9}}};
+                         {"row tiles, packed", 100, 2, {36, 36, 30, 17, 9}}};
   for (const auto& [cell_name, cell] :
        {Named{"RNN tanh", CellKind::rnn_tanh}, {"GRU", CellKind::gru}, {"LSTM", CellKind::lstm}}) {
     for (const auto& [size_name, hidden, directions, sizes] : layers) {

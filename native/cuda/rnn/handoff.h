@@ -1,8 +1,14 @@
-// Numbers that say by themselves that they are there: blocks of a launch_together() wait for each
-// other's results without a barrier, a fence or a flag beside them. For .cu files.
+// How blocks of one launch hand numbers to each other in the middle of it, without a barrier, a
+// fence or a separate flag: the flag is in the data, as in NCCL's LL protocol. A reader polls the
+// number itself until it is ready. For .cu files.
 //
-// Either a word of memory is kEmpty until it is written, once; or a number travels with a tag, in
-// one access of 8 bytes, and its place may be used again for another tag.
+// There are two forms:
+// - A word is kEmpty until it is published, once. For arrays in which every step has its own rows.
+// - A number travels with a tag, the number of the step, in one access of 8 bytes. The same memory
+//   can then be used again with another tag.
+//
+// Accesses are relaxed and of one word, pair or quad: nothing is said about the order of other
+// memory, and nothing needs to be.
 #pragma once
 
 #include <cstring>
@@ -35,19 +41,20 @@ __device__ inline float float_of(uint32_t bits) {
 #endif
 }
 
-// x; of the NaNs that one which rounding to TF32 by hand leaves one (mma.h), and which is not the
-// one that stands for nothing.
+// x, with every NaN as the same one: it is not kEmpty, and stays a NaN when it is rounded to TF32
+// by hand (mma.h).
 __device__ inline float with_canonical_nan(float x) { return x == x ? x : float_of(0x7fc00000u); }
 
-// Where a thread asks again and again for what another one writes. A GPU runs the other one
-// meanwhile by itself.
+// Between two polls. A GPU runs the other blocks meanwhile by itself; native/cuda_host has to be
+// told.
 __device__ inline void spin() {
 #if !defined(__CUDACC__)
   __nanosleep(0);
 #endif
 }
 
-// x, for blocks that wait for it.
+// ---- Words that are kEmpty until they are published ---------------------------------------------
+
 __device__ inline void publish(float* to, float x) {
 #if defined(__CUDACC__)
   asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(to), "f"(with_canonical_nan(x))
@@ -57,7 +64,8 @@ __device__ inline void publish(float* to, float x) {
 #endif
 }
 
-// What is there now, where `wanted`, and else zeros; ready() says whether all of it is.
+// What is there now, or zeros where it is not `wanted`; ready() says whether all of it has been
+// published.
 __device__ inline float poll(const float* from, bool wanted) {
 #if defined(__CUDACC__)
   float x;
@@ -92,7 +100,8 @@ __device__ inline bool ready(const float4& x) {
          bits_of(x.w) != kEmpty;
 }
 
-// A count that one thread raises, and others wait for.
+// ---- A count that one thread raises and others wait for -----------------------------------------
+
 __device__ inline void publish(uint32_t* to, uint32_t count) {
 #if defined(__CUDACC__)
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(count) : "memory");
@@ -110,7 +119,8 @@ __device__ inline uint32_t poll(const uint32_t* from) {
 #endif
 }
 
-// A number and its tag.
+// ---- Numbers with a tag -------------------------------------------------------------------------
+
 using Tagged = uint64_t;
 __device__ inline Tagged tagged(float x, uint32_t tag) {
   return static_cast<uint64_t>(tag) << 32 | bits_of(x);
@@ -118,12 +128,12 @@ __device__ inline Tagged tagged(float x, uint32_t tag) {
 __device__ inline uint32_t tag_of(Tagged x) { return static_cast<uint32_t>(x >> 32); }
 __device__ inline float value_of(Tagged x) { return float_of(static_cast<uint32_t>(x)); }
 
-// Two that are side by side, the first at a multiple of 16 bytes; each says for itself whether it
-// is there.
+// Two neighbours, the first at a multiple of 16 bytes. Each has its own tag, since only accesses of
+// 8 bytes are whole.
 struct alignas(16) TaggedPair {
   Tagged x, y;
 };
-// What is there now, or, where not `wanted`, zeros with that tag.
+// What is there now, or, where it is not `wanted`, zeros with that tag.
 __device__ inline TaggedPair poll(const TaggedPair* from, bool wanted, uint32_t tag) {
 #if defined(__CUDACC__)
   TaggedPair pair;
@@ -146,6 +156,9 @@ __device__ inline void publish(TaggedPair* to, float x, float y, uint32_t tag) {
 #else
   *to = {tagged(x, tag), tagged(y, tag)};
 #endif
+}
+__device__ inline bool ready(const TaggedPair& pair, uint32_t tag) {
+  return tag_of(pair.x) == tag && tag_of(pair.y) == tag;
 }
 
 }  // namespace fused_rnn::cuda

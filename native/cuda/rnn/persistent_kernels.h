@@ -1,4 +1,5 @@
-// What the two kernels of persistent.h share. For .cu files.
+// What the persistent kernels share: sizes, weights in registers, who owns what, the steps. For .cu
+// files.
 #pragma once
 
 #include "cuda/rnn/mma.h"
@@ -7,8 +8,8 @@
 
 namespace fused_rnn::cuda {
 
-// A kernel's share of a layer: the gates of its units are kColumns columns of the recurrent
-// product.
+// A KernelConfig for a cell, as constants. The gates of a block's units are kColumns columns of the
+// recurrent product.
 template <class Cell, size_t index>
 struct ConfigOf {
   static constexpr Fp32Precision kPrecision = kKernelConfigs[index].precision;
@@ -16,7 +17,7 @@ struct ConfigOf {
   static constexpr int kTerms = cuda::kTerms<kPrecision>, kOfWord = cuda::kOfWord<kPrecision>;
   static constexpr int kWarps = kPersistentThreads / kWarp;
   static constexpr int kColumns = Cell::kGates * kUnits;
-  static constexpr int kStates = kSteps * 8;  // of a warp
+  static constexpr int kStates = kSteps * 8;  // that a warp multiplies
   // Tiles of 8 columns, of 8 words of columns, of 8 words of states.
   static constexpr int kColumnTiles = kColumns / 8, kColumnWordTiles = kColumnTiles / kOfWord,
                        kStateWordTiles = kSteps / kOfWord;
@@ -35,7 +36,7 @@ struct ConfigOf {
                 kPersistentThreads % kElements == 0);
 };
 
-// A lane's words of a warp's weights: of kOuter x kInner tiles.
+// A lane's words of its warp's weights, by tile: kInner tiles beside each other.
 template <class Config, int kInner>
 class Weights {
  public:
@@ -46,7 +47,7 @@ class Weights {
       shared_ = tiles + threadIdx.x;
     }
   }
-  // Nobody else looks at them. `outer` and `inner` are known where loops are unrolled.
+  // No other thread reads them. `outer` and `inner` are known where loops are unrolled.
   __device__ Tile& operator()(int outer, int inner) {
     const int tile = outer * kInner + inner;
     return tile < Config::kHeldTiles ? held_[tile]
@@ -71,7 +72,7 @@ void for_each_config(F f) {
   for_each_config<Cell>(f, std::make_index_sequence<kKernelConfigCount>{});
 }
 
-// A kernel, or null, and its dynamic shared memory.
+// A kernel, or null, and the dynamic shared memory of its launch.
 template <class Arguments>
 struct PersistentKernel {
   void (*kernel)(Arguments) = nullptr;
@@ -105,11 +106,12 @@ inline dim3 blocks_of(size_t loops, const Tiling& tiling) {
   return dim3(static_cast<unsigned>(static_cast<int>(loops) * tiling.groups * tiling.unit_tiles));
 }
 
-// Which part of which sequences a block has.
+// What a block owns for the whole launch: all gates of the units [first_unit, first_unit + units)
+// of one direction, or layer, for the sequences [first_row, first_row + most_rows) of the batch.
 struct BlockTile {
-  int loop, group, unit_tile;
-  int first_row;  // of the group
-  int most_rows;
+  int loop;  // the direction or layer
+  int group, unit_tile;
+  int first_row, most_rows;  // of the group
   int first_unit;
 
   __device__ BlockTile(int unit_tiles, int groups, int row_tiles, int units) {
@@ -121,12 +123,13 @@ struct BlockTile {
     first_row = group * most_rows;
     first_unit = unit_tile * units;
   }
+  // How many sequences of the group take part in a step.
   __device__ int rows_of(const StepRows& step) const {
     return min(max(step.active - first_row, 0), most_rows);
   }
 };
 
-// A lane's place in a warp's tiles: mma.h's g and t.
+// A thread's warp, and its lane as the tensor cores' tiles number it: mma.h's g and t.
 struct WarpLane {
   int warp, g, t;
   __device__ WarpLane()
@@ -136,13 +139,22 @@ struct WarpLane {
 };
 
 // row[k, k + 4) as it is now; zeros from `width` on. `fours`: all rows begin at a multiple of 16
-// bytes and are as long.
+// bytes, so that one access of 16 bytes reads them.
 __device__ inline float4 poll_four(const float* row, int k, int width, bool fours) {
   if (fours) return poll(reinterpret_cast<const float4*>(row + k), k < width);
   float x[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = poll(row + k + i, k + i < width);
   return make_float4(x[0], x[1], x[2], x[3]);
+}
+
+// gates[rows, B*H]: row `row`'s B numbers of one unit.
+template <class Cell>
+__device__ __forceinline__ void store_gates(float* gates, int hidden, int row, int unit,
+                                            const float (&s)[Cell::kBlocks]) {
+  float* to = gates + row * Cell::kBlocks * hidden + unit;
+#pragma unroll
+  for (int b = 0; b < Cell::kBlocks; ++b) to[b * hidden] = s[b];
 }
 
 // The steps of a direction, in the order that forward takes them.

@@ -3,6 +3,7 @@
 // by step where they are short.
 #include "cuda/device/cooperative.h"
 #include "cuda/ops.h"
+#include "cuda/rnn/experimental/experimental.h"
 #include "cuda/rnn/loop.h"
 #include "cuda/rnn/persistent.h"
 
@@ -70,8 +71,8 @@ void run_directions(const std::vector<Loop>& directions, Context& context) {
 
 // ---- The layers chunk by chunk ------------------------------------------------------------------
 //
-// While a layer is at one chunk of the steps, the one that it feeds is at the chunk before, on a
-// stream of its own.
+// The steps are divided into chunks. While a layer works on one chunk, the layer that it feeds
+// works on the chunk before, on a stream of its own.
 
 constexpr int64_t kFewestChunkedSteps = 8;
 

@@ -1,5 +1,5 @@
-// How the blocks of a cluster add up what they leave for others (persistent_backward.h). For .cu
-// files.
+// How the blocks of a cluster add up their partial sums before they leave them for the other
+// clusters (clusters_backward.cu). For .cu files.
 #pragma once
 
 #include "cuda/device/clusters.h"
@@ -13,58 +13,62 @@ inline size_t shared_of_cluster(const Tiling& tiling) {
          sizeof(float);
 }
 
-// Where a cluster's blocks add up their shares of a tile: a block the shares for those parts whose
-// number has its rank as the rest. They lie as multiply_gates() gives them, so that a warp reads
-// and writes without gaps.
+// A block adds up, for a tile of rows, the partial sums of all blocks of the cluster for those unit
+// tiles whose number, modulo kBlocksOfCluster, is its rank. They lie as multiply_gates() gives
+// them, so that a warp reads and writes without gaps.
 template <class Config>
-class ClusterShares {
+class ClusterSums {
  public:
-  // Blocks of a group, of which `parts` have units. It arrives: there is a wait() before the first
-  // give().
-  __device__ ClusterShares(int blocks, int parts, const WarpLane& lane)
-      : items_(blocks / kBlocks * kOfPart), parts_(parts), rank_(cluster_rank()), lane_(lane) {
+  // Of a group's blocks those of the first `unit_tiles` have units. It arrives: there has to be a
+  // wait() before the first give().
+  __device__ ClusterSums(int blocks, int unit_tiles, const WarpLane& lane)
+      : items_(blocks / kBlocks * kOfTile),
+        unit_tiles_(unit_tiles),
+        rank_(cluster_rank()),
+        lane_(lane) {
     FUSED_RNN_DYNAMIC_SHARED(float2, memory);
     memory_ = memory;
     arrive();
   }
-  // Of tile `columns` of the units.
+  // `columns`: the tile of 8 units, of the layer.
   __device__ void give(int columns, int row_of_tile, float x, float y) const {
-    const int part = columns / kTiles, item = part / kBlocks * kOfPart + columns % kTiles * 2;
-    store_at_rank(at(rank_, item + row_of_tile / 8), part % kBlocks, make_float2(x, y));
+    const int unit_tile = columns / kColumns,
+              item = unit_tile / kBlocks * kOfTile + columns % kColumns * 2;
+    store_at_rank(at(rank_, item + row_of_tile / 8), unit_tile % kBlocks, make_float2(x, y));
   }
-  // By all threads of all blocks, between give() and take(). One barrier for each tile is enough: a
-  // buffer is written again after the next one, to which all come when they have read it. As nobody
-  // writes after the last one, every block may end then.
+  // By all threads of all blocks, between give() and take(). One barrier for each tile of rows is
+  // enough: a buffer is written again after the next one, to which all come when they have read it.
+  // As nobody writes after the last one, every block may end then.
   __device__ void arrive() const { cluster_arrive(); }
   __device__ void wait() const { cluster_wait(); }
-  // The sums, in a fixed order. store(part, row, pair of units, x, y)
+  // The sums, in a fixed order. store(unit tile, row, pair of units, x, y)
   template <class Store>
   __device__ void take(Store store) {
     for (int item = lane_.warp; item < items_; item += Config::kWarps) {
-      const int part = item / kOfPart * kBlocks + rank_;
-      if (part >= parts_) break;
+      const int unit_tile = item / kOfTile * kBlocks + rank_;
+      if (unit_tile >= unit_tiles_) break;
       float2 sum = make_float2(0, 0);
 #pragma unroll
       for (int rank = 0; rank < kBlocks; ++rank) {
-        const float2 share = *at(rank, item);
-        sum.x += share.x;
-        sum.y += share.y;
+        const float2 partial = *at(rank, item);
+        sum.x += partial.x;
+        sum.y += partial.y;
       }
-      store(part, item % 2 * 8 + lane_.g, item / 2 % kTiles * 4 + lane_.t, sum.x, sum.y);
+      store(unit_tile, item % 2 * 8 + lane_.g, item / 2 % kColumns * 4 + lane_.t, sum.x, sum.y);
     }
     turn_ ^= 1;
   }
 
  private:
   static constexpr int kBlocks = kBlocksOfCluster;
-  // Tiles of 8 columns of a part, and halves of them, of 8 rows.
-  static constexpr int kTiles = Config::kUnits / 8, kOfPart = 2 * kTiles;
+  // Of a unit tile: tiles of 8 columns, and halves of them, of 8 rows.
+  static constexpr int kColumns = Config::kUnits / 8, kOfTile = 2 * kColumns;
   __device__ float2* at(int rank, int item) const {
     return memory_ + ((turn_ * kBlocks + rank) * items_ + item) * kWarp + lane_.g * 4 + lane_.t;
   }
 
   float2* memory_;  // [2, blocks of the cluster, items of two numbers a lane, kWarp]
-  int items_, parts_, rank_;
+  int items_, unit_tiles_, rank_;
   int turn_ = 0;
   const WarpLane& lane_;
 };

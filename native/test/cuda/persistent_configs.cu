@@ -1,6 +1,6 @@
-// Says which kernels of whole loops there are, by their shares of a layer, with their threads and
-// the shared memory that their launches ask for: scripts/check-cuda.sh, which knows the rest, works
-// out how many blocks a multiprocessor has room for.
+// Prints the configurations of the persistent kernels, with the threads and the dynamic shared
+// memory of their launches: scripts/check-cuda.sh, which knows the rest, works out how many blocks
+// a multiprocessor holds.
 #include <cstdio>
 #include <typeinfo>
 
@@ -10,7 +10,7 @@
 namespace fused_rnn::cuda {
 namespace {
 
-void list_shares(CellKind kind) {
+void list_configs(CellKind kind) {
   with_cell(kind, [](auto cell) {
     for_each_config<decltype(cell)>([](size_t, auto config) {
       using Config = decltype(config);
@@ -25,6 +25,6 @@ void list_shares(CellKind kind) {
 int main() {
   for (const fused_rnn::CellKind kind : fused_rnn::kCells) {
     if (fused_rnn::traits_of(kind).norms) continue;
-    fused_rnn::cuda::list_shares(kind);
+    fused_rnn::cuda::list_configs(kind);
   }
 }
