@@ -1,64 +1,13 @@
-// Clipping and the optimisers: all tensors in a few launches. What a launch needs to know of the
-// tensors travels as its arguments, so nothing is copied to the device; the norm never leaves it.
+// Clipping and the optimisers: all tensors in a few launches (many_tensors.h). The norm never
+// leaves the device.
 #include <math.h>
 
-#include <limits>
-
-#include "cuda/elements.h"
+#include "cuda/many_tensors.h"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
 
 namespace fused_rnn::cuda {
 namespace {
-
-constexpr int64_t kChunk = 16 * kBlock;  // elements of one tensor that a block works on
-
-// As many tensors as the arguments of a launch have room for (4 KB of all of them).
-template <class T>
-struct Tensors {
-  static constexpr int kMost = static_cast<int>(3800 / (sizeof(T) + sizeof(uint32_t)));
-  int32_t count;
-  uint32_t first_block[kMost];  // of each tensor
-  T tensors[kMost];
-
-  struct Place {
-    int32_t tensor;
-    int64_t begin;
-  };
-  __device__ Place place(uint32_t block) const {
-    int low = 0, high = count;
-    while (high - low > 1) {
-      const int middle = (low + high) / 2;
-      (first_block[middle] <= block ? low : high) = middle;
-    }
-    return {low, (block - first_block[low]) * kChunk};
-  }
-};
-
-// Calls f(tensors, number of blocks, number of the first) for launches that take all of them.
-// tensor(k): a T with its number of elements n.
-template <class T, class Tensor, class F>
-int64_t each_launch(int64_t count, Tensor tensor, F f) {
-  Tensors<T> some{};
-  int64_t done = 0, blocks = 0;
-  const auto flush = [&] {
-    f(some, blocks, done);
-    done += blocks;
-    blocks = some.count = 0;
-  };
-  for (int64_t k = 0; k < count; ++k) {
-    const T t = tensor(k);
-    const int64_t more = (t.n + kChunk - 1) / kChunk;
-    if (more == 0) continue;
-    if (some.count == Tensors<T>::kMost || blocks + more > INT32_MAX) flush();
-    some.tensors[some.count] = t;
-    some.first_block[some.count] = static_cast<uint32_t>(blocks);
-    some.count += 1;
-    blocks += more;
-  }
-  if (blocks > 0) flush();
-  return done;
-}
 
 // ---- The norm ---------------------------------------------------------------------------------
 
@@ -89,9 +38,9 @@ struct Norm {
 // parts[block] = the norm's part of one chunk
 __global__ void __launch_bounds__(kBlock) norm_kernel(Tensors<Grad> all, Norm norm, double* parts) {
   FUSED_RNN_SHARED(double, scratch, kWarp);
-  const auto place = all.place(blockIdx.x);
-  const float* grad = all.tensors[place.tensor].grad + place.begin;
-  const int64_t n = min(kChunk, all.tensors[place.tensor].n - place.begin);
+  const auto chunk = all.chunk_of(blockIdx.x);
+  const float* grad = all.tensors[chunk.tensor].grad + chunk.begin;
+  const int64_t n = min(kChunk, all.tensors[chunk.tensor].n - chunk.begin);
   double sum = 0;
   const int64_t fours = reinterpret_cast<uintptr_t>(grad) % 16 == 0 ? n / 4 : 0;
 #pragma unroll 4
@@ -129,42 +78,6 @@ void compute_norm(CudaDevice& device, int64_t count, Tensor tensor, bool infinit
            norm, parts + first);
   });
   launch(norm_total, dim3(1), dim3(kTotalThreads), 0, device.stream(), parts, blocks, norm, out);
-}
-
-// ---- Numbers that are not finite ----------------------------------------------------------------
-
-struct Checked {
-  int64_t n;
-  const float* data;
-  int64_t place;
-};
-
-// Among finite numbers. NaN comes first, so that a tensor with both is said to have it.
-constexpr int64_t kNothingBad = INT64_MAX;
-__device__ int64_t bad_key(int64_t place, bool nan) { return 2 * place + (nan ? 0 : 1); }
-
-// parts[block] = the key of one chunk's worst number
-__global__ void __launch_bounds__(kBlock) finite_kernel(Tensors<Checked> all, int64_t* parts) {
-  FUSED_RNN_SHARED(int64_t, scratch, kWarp);
-  const auto place = all.place(blockIdx.x);
-  const Checked& tensor = all.tensors[place.tensor];
-  const int64_t n = min(kChunk, tensor.n - place.begin);
-  int64_t bad = kNothingBad;
-  for (int64_t i = threadIdx.x; i < n; i += kBlock) {
-    const float x = tensor.data[place.begin + i];
-    if (x - x != 0) bad = min(bad, bad_key(tensor.place, x != x));
-  }
-  bad = block_reduce(bad, kNothingBad, scratch, reduce::Smaller{});
-  if (threadIdx.x == 0) parts[blockIdx.x] = bad;
-}
-
-__global__ void __launch_bounds__(kBlock)
-    finite_report(const int64_t* parts, int64_t n, int64_t number, FaultSite site) {
-  FUSED_RNN_SHARED(int64_t, scratch, kWarp);
-  int64_t bad = kNothingBad;
-  for (int64_t i = threadIdx.x; i < n; i += kBlock) bad = min(bad, parts[i]);
-  bad = block_reduce(bad, kNothingBad, scratch, reduce::Smaller{});
-  if (threadIdx.x == 0 && bad != kNothingBad) report_fault(site, bad / 2, 1 - bad % 2, number);
 }
 
 // ---- Clipping -----------------------------------------------------------------------------------
@@ -205,8 +118,8 @@ template <class T, class Update>
 __global__ void __launch_bounds__(kBlock)
     update_kernel(Tensors<T> all, Update update, DeviceClip clip, const unsigned* fault) {
   if (*fault != 0) return;
-  const auto place = all.place(blockIdx.x);
-  const T t = all.tensors[place.tensor].from(place.begin);
+  const auto chunk = all.chunk_of(blockIdx.x);
+  const T t = all.tensors[chunk.tensor].from(chunk.begin);
   const int64_t n = min(kChunk, t.n);
   const Clipper clipper(clip);
   const int64_t fours = t.aligned() ? n / 4 : 0;
@@ -348,23 +261,6 @@ void grad_norm(const GradNormArgs& args, Context& context) {
   compute_norm(
       device_of(context), args.count, [&](int64_t k) { return Grad{args.sizes[k], args.grads[k]}; },
       args.infinity, args.norm);
-}
-
-void check_finite(const CheckFiniteArgs& args, Context& context) {
-  CudaDevice& device = device_of(context);
-  int64_t blocks = 0;
-  for (int64_t k = 0; k < args.count; ++k) blocks += (args.sizes[k] + kChunk - 1) / kChunk;
-  if (blocks == 0) return;
-  DeviceScratch scratch(device, 2 * blocks);
-  auto* parts = reinterpret_cast<int64_t*>(scratch.data());
-  const auto tensor = [&](int64_t k) { return Checked{args.sizes[k], args.tensors[k], k}; };
-  each_launch<Checked>(args.count, tensor,
-                       [&](const Tensors<Checked>& some, int64_t n, int64_t first) {
-                         launch(finite_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), 0,
-                                device.stream(), some, parts + first);
-                       });
-  launch(finite_report, dim3(1), dim3(kBlock), 0, device.stream(), parts, blocks, args.number,
-         device.finite_site());
 }
 
 void clip_grads(const ClipGradsArgs& args, Context& context) {

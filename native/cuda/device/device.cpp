@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
-#include "core/failure.h"
-#include "core/job_log.h"
+#include "cuda/device/faults.h"
 #include "cuda/device/graphs.h"
+#include "cuda/device/staging.h"
 
 namespace fused_rnn::cuda {
 
@@ -25,7 +24,7 @@ namespace {
 
 constexpr int kMostDevices = 64;
 
-// All environments' use of a device, for the figures.
+// What all environments of the process use of a device, for memory_stats().
 struct Use {
   std::atomic<size_t> live{0}, peak{0}, blocks{0};
 
@@ -43,7 +42,7 @@ struct Use {
 };
 std::array<Use, kMostDevices> uses;
 
-// The runtime's current device is a matter of the thread, and memory is freed by any.
+// The runtime has a current device for each thread, and any thread may free memory.
 class OnDevice {
  public:
   explicit OnDevice(int index) {
@@ -63,84 +62,14 @@ class OnDevice {
 
 }  // namespace
 
-// Pinned memory between the script's arrays and the device: pieces that are used in turn.
-struct CudaDevice::Staging {
-  static constexpr size_t kPieceBytes = size_t{1} << 20;
-  static constexpr int kPieces = 4;
-
-  struct Piece {
-    void* data = nullptr;
-    cudaEvent_t copied = nullptr;
-  };
-  Piece pieces[kPieces];
-  int next = 0;
-
-  Staging() {
-    for (Piece& piece : pieces) {
-      check(cudaHostAlloc(&piece.data, kPieceBytes, cudaHostAllocDefault), "cudaHostAlloc");
-      check(cudaEventCreateWithFlags(&piece.copied, cudaEventDisableTiming), "cudaEventCreate");
-    }
-  }
-  ~Staging() {
-    for (Piece& piece : pieces) {
-      if (piece.data != nullptr) cudaFreeHost(piece.data);
-      if (piece.copied != nullptr) cudaEventDestroy(piece.copied);
-    }
-  }
-
-  // The next piece, once the device has read what was in it.
-  Piece& take() {
-    Piece& piece = pieces[next];
-    next = (next + 1) % kPieces;
-    check(cudaEventSynchronize(piece.copied), "cudaEventSynchronize");
-    return piece;
-  }
-};
-
-// Memory that other threads than the queue's have given up. That one alone gives work to the
-// stream, which may be recording a graph.
+// Memory that other threads than the queue's have given up. Only the queue's thread may give work
+// to the stream, which may be recording a graph.
 struct CudaDevice::Garbage {
   std::atomic<std::thread::id> worker{};
   std::atomic<bool> any{false};
   std::mutex mutex;
   std::vector<void*> blocks;
   std::vector<std::shared_ptr<void>> owners;  // of memory that is not from the pool
-};
-
-// Who may report a fault, each with a record of its own, since the last wait.
-struct CudaDevice::Faults {
-  static constexpr size_t kSites = 2 * JobLog::kLimit;  // an operation has two at most
-
-  enum class Kind { index, text, finite };
-  struct Site {
-    uint64_t job;
-    std::string op;
-    std::string name;  // or the text
-    Kind kind;
-  };
-  // Pinned, and as the device addresses it.
-  struct Shared {
-    unsigned any;
-    FaultRecord records[kSites];
-  };
-  Shared* shared = nullptr;
-  Shared* for_device = nullptr;
-  uint64_t job = 0;
-  std::vector<Site> sites;
-
-  Faults() {
-    check(cudaHostAlloc(&shared, sizeof(Shared), cudaHostAllocMapped | cudaHostAllocPortable),
-          "cudaHostAlloc");
-    std::memset(static_cast<void*>(shared), 0, sizeof(Shared));
-    check(cudaHostGetDevicePointer(&for_device, shared, 0), "cudaHostGetDevicePointer");
-  }
-  ~Faults() { cudaFreeHost(shared); }
-
-  FaultSite add(const char* op, const char* name, Kind kind, unsigned* flag) {
-    if (sites.size() == kSites) throw std::runtime_error("too many operations without a wait");
-    sites.push_back({job, op, name, kind});
-    return {&for_device->records[sites.size() - 1], &for_device->any, flag};
-  }
 };
 
 CudaDevice::CudaDevice(int index) : name_("cuda:" + std::to_string(index)), index_(index) {
@@ -297,39 +226,10 @@ MemoryStats CudaDevice::memory_stats() const {
 }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += Staging::kPieceBytes) {
-    const size_t count = std::min(Staging::kPieceBytes, bytes - at);
-    Staging::Piece& piece = staging_->take();
-    std::memcpy(piece.data, static_cast<const char*>(from) + at, count);
-    check(cudaMemcpyAsync(static_cast<char*>(to) + at, piece.data, count, cudaMemcpyHostToDevice,
-                          stream_),
-          "cudaMemcpyAsync");
-    check(cudaEventRecord(piece.copied, stream_), "cudaEventRecord");
-  }
+  staging_->upload(to, from, bytes, stream_);
 }
-
 void CudaDevice::download(void* to, const void* from, size_t bytes) {
-  // Each piece is copied out while the next one is on its way.
-  size_t done = 0, size_before = 0;
-  Staging::Piece* before = nullptr;
-  const auto take_out = [&] {
-    if (before == nullptr) return;
-    check(cudaEventSynchronize(before->copied), "cudaEventSynchronize");
-    std::memcpy(static_cast<char*>(to) + done, before->data, size_before);
-    done += size_before;
-  };
-  for (size_t at = 0; at < bytes; at += Staging::kPieceBytes) {
-    const size_t count = std::min(Staging::kPieceBytes, bytes - at);
-    Staging::Piece& piece = staging_->take();
-    check(cudaMemcpyAsync(piece.data, static_cast<const char*>(from) + at, count,
-                          cudaMemcpyDeviceToHost, stream_),
-          "cudaMemcpyAsync");
-    check(cudaEventRecord(piece.copied, stream_), "cudaEventRecord");
-    take_out();
-    before = &piece;
-    size_before = count;
-  }
-  take_out();
+  staging_->download(to, from, bytes, stream_);
 }
 
 // ---- Order -------------------------------------------------------------------------------------
@@ -358,8 +258,7 @@ void CudaDevice::wait() {
     owners.swap(garbage_->owners);
   }
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-  // Nobody reports any more, so without a fault all sites are free again.
-  if (faults_->shared->any == 0) faults_->sites.clear();
+  faults_->forget_unless_reported();
 }
 
 void CudaDevice::order(cudaStream_t from, cudaStream_t to) {
@@ -419,7 +318,7 @@ void CudaDevice::multiply(const Product& product, Fp32Precision precision) {
 
 void CudaDevice::begin_job(uint64_t number) {
   free_garbage();
-  faults_->job = number;
+  faults_->begin_job(number);
 }
 
 FaultSite CudaDevice::index_site(const char* op, const char* name) {
@@ -432,33 +331,6 @@ FaultSite CudaDevice::finite_site() {
   return faults_->add("", "", Faults::Kind::finite, fault_flag_);
 }
 
-std::optional<DeviceFault> CudaDevice::take_fault() {
-  Faults& faults = *faults_;
-  if (*const_cast<const volatile unsigned*>(&faults.shared->any) == 0) return std::nullopt;
-  // Others may be about to report, too: after this wait all are known.
-  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-  for (size_t i = 0; i < faults.sites.size(); ++i) {
-    FaultRecord& record = faults.shared->records[i];
-    if (record.set == 0) continue;
-    const Faults::Site& site = faults.sites[i];
-    record.set = 0;
-    const auto message = [&]() -> std::string {
-      switch (site.kind) {
-        case Faults::Kind::index:
-          return index_message(site.op.c_str(), site.name.c_str(), record.position, record.value,
-                               record.limit);
-        case Faults::Kind::finite:
-          return finite_message(record.limit, record.position, record.value != 0);
-        default:
-          return "[" + site.op + "] " + site.name;
-      }
-    };
-    return DeviceFault{site.job, message()};
-  }
-  faults.shared->any = 0;
-  faults.sites.clear();
-  check(cudaMemsetAsync(fault_flag_, 0, sizeof *fault_flag_, stream_), "cudaMemset");
-  return std::nullopt;
-}
+std::optional<DeviceFault> CudaDevice::take_fault() { return faults_->take(stream_, fault_flag_); }
 
 }  // namespace fused_rnn::cuda

@@ -14,7 +14,9 @@
 
 namespace fused_rnn::cuda {
 
+class Faults;      // faults.h
 class GraphCache;  // graphs.h
+class Staging;     // staging.h
 
 class CudaDevice : public Device {
  public:
@@ -75,9 +77,7 @@ class CudaDevice : public Device {
   std::unique_ptr<Nccl> nccl;
 
  private:
-  struct Staging;
   struct Garbage;
-  struct Faults;
 
   void open();
   void close() noexcept;

@@ -35,6 +35,8 @@ class Checks {
 };
 
 void add_block_checks(Checks& checks);        // blocks.cpp
+void add_warp_checks(Checks& checks);         // warps.cpp
+void add_grid_checks(Checks& checks);         // grids.cpp
 void add_cluster_checks(Checks& checks);      // clusters.cpp
 void add_memory_checks(Checks& checks);       // memory.cpp
 void add_stream_checks(Checks& checks);       // streams.cpp
@@ -76,5 +78,18 @@ class Array {
   cudaStream_t stream_;
   size_t size_;
 };
+
+inline std::vector<float> repeated(float value, size_t n) { return std::vector<float>(n, value); }
+
+// A launch of its own of a kernel whose first argument is 64 zeros.
+template <class... P, class... A>
+std::function<void()> run_once(void (*kernel)(P...), dim3 grid, dim3 block, A... args) {
+  return [=] {
+    Stream stream;
+    const Array x(stream, repeated(0, 64));
+    launch(kernel, grid, block, 0, stream, x.data, args...);
+    stream.wait();
+  };
+}
 
 }  // namespace fused_rnn::test

@@ -1,6 +1,6 @@
 // Runs the checks; each that has to end the process in a child of its own.
 //
-//   cmake --build BUILD --target cuda_host_test && BUILD/cuda_host_test [part of a name]…
+//   cmake --build BUILD --target cuda_host && BUILD/cuda-host/cuda_host [part of a name]…
 //
 // Ends with "N passed, N failed".
 #include <sys/wait.h>
@@ -101,6 +101,8 @@ int run_all(const std::vector<std::string>& names) {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   Checks checks;
   add_block_checks(checks);
+  add_warp_checks(checks);
+  add_grid_checks(checks);
   add_cluster_checks(checks);
   add_memory_checks(checks);
   add_stream_checks(checks);
