@@ -9,8 +9,8 @@
 namespace fused_rnn::cuda {
 namespace {
 
-// A tile: so many elements, but not so few rows that reading and writing dw for each of them takes
-// longer than the products.
+// A tile has about kTileFloats elements, but at least kTileRows rows: with fewer, reading and
+// writing dw for each tile takes longer than the products.
 constexpr int64_t kTileFloats = int64_t{1} << 24;
 constexpr int64_t kTileRows = 512;
 

@@ -1,4 +1,5 @@
-// The gradient of a cross entropy, element by element, for those who use it at once. For .cu files.
+// The gradient of a cross entropy, element by element, for kernels that use it at once. For .cu
+// files.
 #pragma once
 
 #include "cells/math.h"

@@ -23,7 +23,7 @@ struct Product {
   int64_t ldc;
   float alpha = 1;
   float beta = 0;
-  // A batch of products, so many elements apart; 0 shares a or b.
+  // A batch of products whose arrays lie these numbers of elements apart; 0: all share a, or b.
   int64_t count = 1;
   int64_t stride_a = 0, stride_b = 0, stride_c = 0;
 };

@@ -36,8 +36,8 @@ class ClusterLaunch {
 };
 
 #if defined(__CUDACC__) || defined(FUSED_RNN_CUDA_HOST)
-// The device has room for so many clusters at once; 0 where it has no such clusters. Allows the
-// kernel so much shared memory, too.
+// How many clusters of the kernel the device holds at once; 0 where it has no such clusters. Allows
+// the kernel that much shared memory, too.
 template <class... P>
 int max_resident_clusters(void (*kernel)(P...), dim3 block, size_t shared) {
   int clusters = 0;

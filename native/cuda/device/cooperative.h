@@ -34,7 +34,7 @@ inline void check_together(cudaError_t error, const void* kernel) {
 }
 
 #if defined(__CUDACC__) || defined(FUSED_RNN_CUDA_HOST)
-// As launch(). Throws LaunchRefused when so many blocks do not fit; what should fit is
+// As launch(). Throws LaunchRefused when the blocks do not all fit at once; what should fit is
 // cudaOccupancyMaxActiveBlocksPerMultiprocessor's answer for each multiprocessor.
 template <class... P, class... A>
 void launch_together(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,

@@ -31,7 +31,7 @@ void check(cudaError_t error, const char* what);
 
 constexpr int kWarp = 32;
 
-// Blocks for n elements, one thread each, at most so many: kernels walk on by grid_stride().
+// Blocks for n elements, one thread each, but at most `most`: kernels loop by grid_stride().
 constexpr int kBlock = 256;
 inline dim3 blocks_for(int64_t n, int64_t most = 4096) {
   return dim3(static_cast<unsigned>(std::clamp<int64_t>((n + kBlock - 1) / kBlock, 0, most)));

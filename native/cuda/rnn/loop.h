@@ -1,5 +1,9 @@
-// A recurrent call on the GPU: where it keeps what, which rows its steps have, and what the time
-// loop of a layer is made of. Used by both passes.
+// A recurrent call on the GPU: its workspace, the rows of its steps, and the arguments of a layer's
+// time loop. Used by both passes.
+//
+// N sequences, H units, P outputs (H, or the projection's), D directions; rows: one for each
+// sequence of each step of the packed input. G gates, B blocks of a row of the gate matrix
+// (cells/cell.h).
 #pragma once
 
 #include <algorithm>
@@ -27,13 +31,14 @@ using StackSaved = RnnStackSaved;
 
 // ---- The steps ----------------------------------------------------------------------------------
 
-// Step after step in the direction of travel: its first row, and the sequences [0, active) that
-// take part. Steps without any are left out.
+// A step: its first row, and how many sequences take part: [0, active).
 struct Step {
   int64_t row;
   int64_t active;
 };
 
+// The steps in the order of the forward pass, of the reverse direction from the last one on. Steps
+// without any sequence are left out.
 class StepPlan {
  public:
   StepPlan(const RnnShape& s, bool reverse) {
@@ -65,7 +70,7 @@ struct StepInput {
   int64_t classes;       // limit of the indices
 };
 
-// Of cells with layer norms.
+// What cells with layer norms need besides.
 struct NormLoop {
   const float* g_hh;  // [G*H]
   const float* g_ih;  // [G*H]
@@ -79,7 +84,7 @@ struct NormLoop {
 // Blocks of [H]: the shifts of both products, their gains, c's shift and gain.
 FUSED_RNN_HD constexpr int norm_grads(int gates) { return 3 * gates + 2; }
 
-// Of one layer and direction; the arrays are in device memory. B, G: blocks and gates of the cell.
+// The forward loop of one layer and direction; all arrays are in device memory.
 struct ForwardLoop {
   const RnnShape& shape;
   const StepPlan& plan;
@@ -95,10 +100,11 @@ struct ForwardLoop {
   float* y;         // this direction's columns of [rows, D*P]
   float* hn;        // [N, P]
   float* cn;        // [N, H]
-  float* product;   // [N, G*H]: of one step
+  float* product;   // [N, G*H]: one step's h(t-1) W_hh^T
   NormLoop norms;
 };
 
+// The backward loop of one layer and direction; all arrays are in device memory.
 struct BackwardLoop {
   const RnnShape& shape;
   const StepPlan& plan;  // as forward went
@@ -109,10 +115,10 @@ struct BackwardLoop {
   const float* dy;   // this direction's columns of [rows, D*P], or null
   const float* dhn;  // [N, P] or null
   const float* dcn;  // [N, H] or null
-  float* dh;         // [N, P]: on its way back through time; in the end dh0
-  float* dc;         // [N, H]
+  float* dh;         // [N, P]: dh(t-1) from step to step; in the end dh0
+  float* dc;         // [N, H]: dc(t-1), likewise
   float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
-  float* du;         // [N, H], with projection: of one step's h before it is projected
+  float* du;         // [N, H], with projection: the gradient of one step's h before it
   bool needs_dh0;
   NormLoop norms;
 };
@@ -129,13 +135,15 @@ void queue_steps(const ForwardLoop& loop, int64_t begin, int64_t end, const Laun
                  Context& context);
 void queue_steps(const BackwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on,
                  Context& context);
-// Puts the initial states where those steps [begin, end) read them in which sequences begin.
+// Puts the initial states where the steps [begin, end) read them, of the sequences that begin
+// there.
 void queue_starts(const ForwardLoop& loop, int64_t begin, int64_t end, const LaunchStream& on);
 
-// What leads from one layer's loops to those of the layer that runs next: the input products, with
-// dropout on their input, or, backward, the products that give dy, with dropout behind them.
+// What leads from one layer's loops to those of the layer that runs next: forward the input
+// products, with dropout on their input; backward the products that give dy, with dropout behind
+// them.
 struct Feed {
-  Product products[2];  // of all rows; so many for each direction
+  Product products[2];  // of all rows; `count` of them
   int count;
   float* dropped;  // [rows, width], or null without dropout
   int64_t width;
@@ -144,10 +152,10 @@ struct Feed {
   int64_t layer;           // whose output is dropped
   const uint64_t* random;  // seed and counter, in device memory: graphs outlast them
 };
-// For some of the rows.
+// Queues it for some of the rows.
 void queue_feed(const Feed& feed, int64_t row, int64_t rows, const LaunchStream& on);
 
-// All that the work depends on.
+// Adds to a graph's key all that the queued work depends on.
 void describe(const ForwardLoop& loop, GraphKey& key);
 void describe(const BackwardLoop& loop, GraphKey& key);
 void describe(const Feed& feed, GraphKey& key);
@@ -167,7 +175,7 @@ class RandomState {
 // On the main stream.
 LaunchStream main_stream(CudaDevice& device);
 
-// The loops of a layer's directions, which do not depend on each other.
+// Runs the loops of a layer's directions, which do not depend on each other.
 void run_layer_loop(const std::vector<ForwardLoop>& directions, Context& context);
 void run_layer_loop(const std::vector<BackwardLoop>& directions, Context& context);
 
@@ -175,8 +183,8 @@ enum class Pass { forward, backward };
 
 // Whether the layers of a call run side by side: as a wavefront, or chunk by chunk.
 bool layers_overlap(const RnnShape& s, Pass pass, CudaDevice& device);
-// The loops of all layers, each fed by the one before it (feeds[0] is not used), chunk by chunk of
-// the steps.
+// Runs the loops of all layers, in the order of the pass, each fed by the one before it (feeds[0]
+// is not used).
 void run_layers(const std::vector<ForwardLoop>& layers, const std::vector<Feed>& feeds,
                 Context& context);
 void run_layers(const std::vector<BackwardLoop>& layers, const std::vector<Feed>& feeds,

@@ -1,9 +1,11 @@
-// The backward pass of RNN, GRU and LSTM over whole sequences, through time.
+// The backward pass of recurrent layers over whole sequences, through time.
 //
-// Per layer, from the last: (1) the time loop in reverse: steps_backward.cu, (2) the gradients of
-// the weights, the biases and the layer's input are one product (or column sum) each over all time
-// steps. Those of the weights run beside the loop of the layer below. How the loops are run:
-// schedule.cpp.
+// For each layer, from the last:
+// (1) the time loop in reverse: steps_backward.cu, or persistent_backward.cu;
+// (2) the gradients of the weights, the biases and the layer's input, each as one product (or
+// column
+//     sum) over all rows. Those of the weights run beside the time loop of the layer below.
+// schedule.cpp decides how the loops are run.
 #include <memory>
 
 #include "cuda/ops.h"
@@ -300,7 +302,7 @@ class Backward {
   SideWork products_{device_, kProductsSide};  // the last: it is joined before the rest is freed
 };
 
-// Without a sequence there is nothing to go through, and the arrays of rows are empty.
+// For inputs without any row.
 void zero_gradients(const RnnBackwardArgs& args, int64_t gates, CudaDevice& device) {
   const RnnShape& s = args.shape;
   const auto zero = [&](float* to, int64_t n) {

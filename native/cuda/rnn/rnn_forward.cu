@@ -1,8 +1,10 @@
-// The forward pass of RNN, GRU and LSTM over whole sequences.
+// The forward pass of recurrent layers over whole sequences.
 //
-// Per layer: (1) one product W_ih x for all time steps, with dropout before it above the first
-// layer, or, where x is one-hot, a lookup within the steps, (2) the time loop: steps_forward.cu.
-// How the loops are run: schedule.cpp.
+// For each layer:
+// (1) one product W_ih x for all rows, with dropout before it above the first layer; where x is
+//     one-hot, a row of W_ih^T is looked up within the steps instead;
+// (2) the time loop: steps_forward.cu, or persistent_forward.cu.
+// schedule.cpp decides how the loops are run.
 #include <memory>
 
 #include "cuda/ops.h"
@@ -11,7 +13,7 @@
 namespace fused_rnn::cuda {
 namespace {
 
-// With so many rows most columns of W_ih are wanted, and a transposed copy of all is faster.
+// With many rows most columns of W_ih are wanted, and a transposed copy of all is faster.
 bool worth_a_table(int64_t rows, int64_t classes) { return rows * 4 >= classes && rows >= 32; }
 
 // What one direction of a layer needs besides its tensors.
@@ -57,7 +59,8 @@ class ForwardWeights {
   DeviceScratch bias_, product_, table_;
 };
 
-// Waves need memory for every layer, also where no gradient is wanted: up to so many floats.
+// Layers that run side by side need memory for every layer, also where no gradient is wanted: up to
+// this many floats.
 constexpr int64_t kMostUnkept = int64_t{1} << 26;
 
 template <class Cell>
@@ -68,13 +71,13 @@ void forward(const RnnForwardArgs& args, Context& context) {
   const bool keep = args.workspace != nullptr;
   const bool overlap = layers_overlap(s, Pass::forward, device) &&
                        (keep || RnnWorkspace(Cell{}, s).floats() <= kMostUnkept);
-  // Without a workspace to keep, and layer by layer, one layer's worth serves them all.
+  // Without a workspace to keep, and layer by layer, all layers use the memory of one in turn.
   RnnShape one_layer = s;
   one_layer.layers = 1;
   const RnnShape& kept = keep || overlap ? s : one_layer;
   DeviceScratch unkept(device, keep ? 0 : RnnWorkspace(Cell{}, kept).floats());
   const RnnWorkspace workspace(Cell{}, kept, keep ? args.workspace : unkept.data());
-  // And two outputs below the last layer's are read from and written to in turn.
+  // The outputs below the last layer's then take turns in two arrays: one is read, one written.
   const bool in_turn = kept.layers < s.layers;
   DeviceScratch even_output(device, in_turn ? workspace.layer_output_floats() : 0);
   DeviceScratch odd_output(device, in_turn ? workspace.layer_output_floats() : 0);
@@ -86,7 +89,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
   std::vector<ForwardLoop> loops;
   std::vector<Feed> feeds;
   RnnInput x = args.x;
-  float* below = nullptr;  // the output of the layer below, dropped as it is fed
+  float* below = nullptr;  // the output of the layer below; dropout changes it in place
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     float* y = layer + 1 == s.layers ? args.y
                : !in_turn            ? workspace.layer_output(layer)

@@ -1,4 +1,5 @@
-// What the kernels of recurrent layers share. For .cu files.
+// What the kernels of recurrent layers share: the arguments of a step, dropout, biases. For .cu
+// files.
 #pragma once
 
 #include "cells/cells.h"
@@ -26,36 +27,36 @@ inline Step rows_of(const StepPlan& plan, int64_t begin, int64_t end) {
   return {row, std::max(first.row + first.active, last.row + last.active) - row};
 }
 
-// The pointers are to the step's first row.
+// Forward, of one step. The pointers are to the step's first row. G gates, B blocks, H units.
 struct ForwardStep {
-  int64_t rows;
-  int64_t going_on;  // so many have a next step
+  int64_t rows;      // that take part
+  int64_t going_on;  // how many of them have a next step
   int64_t hidden;
-  const float* bias;  // [B*H] or null
-  StepInput input;
-  const float* product;  // [rows, G*H]
+  const float* bias;     // [B*H] or null
+  StepInput input;       // W_ih x, [rows, G*H] with strides of its own
+  const float* product;  // [rows, G*H]: h(t-1) W_hh^T
   float* gates;          // [rows, B*H], or null when the activations are not wanted
-  const float* h_prev;   // [rows, H], cells that use it
-  const float* c_prev;   // [rows, H]
-  float* h;              // [rows, H], h_ld apart
+  const float* h_prev;   // [rows, H]: h(t-1), cells that use it past the gates
+  const float* c_prev;   // [rows, H]: c(t-1), cells that have one
+  float* h;              // [rows, H], h_ld apart: h(t), before a projection
   int64_t h_ld;
   float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
   float *c_next, *c_end;  // [rows, H]: and c
 };
 
-// The pointers are to the step's first row.
+// Backward, of one step. The pointers are to the step's first row.
 struct BackwardStep {
-  int64_t rows;
-  int64_t dh_rows, dc_rows;  // so many have a gradient in dh, dc; the others begin with dhn, dcn
+  int64_t rows;              // that take part
+  int64_t dh_rows, dc_rows;  // how many have a gradient in dh, dc; the others begin with dhn, dcn
   int64_t hidden;
   float* gates;         // [rows, B*H]: activations, then gradients of the pre-activations
-  const float* h_prev;  // [rows, H], cells that use it
-  const float* c_prev;  // [rows, H]
+  const float* h_prev;  // [rows, H]: h(t-1), cells that use it past the gates
+  const float* c_prev;  // [rows, H]: c(t-1), cells that have one
   const float* dy;      // [rows, H], dy_ld apart, or null for zeros
   int64_t dy_ld;
   const float *dhn, *dcn;  // [rows, H] or null for zeros
-  float* dh;  // [rows, H]: of h(t); then what of h(t-1)'s does not go through the gates
-  float* dc;  // [rows, H]: of c(t), then of c(t-1)
+  float* dh;  // [rows, H]: dh(t), without dy; then what of dh(t-1) does not go through the gates
+  float* dc;  // [rows, H]: dc(t), then dc(t-1)
 };
 
 // What dropout multiplies a layer's output, or its gradient, by. Element i is kept or not by number

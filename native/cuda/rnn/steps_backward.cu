@@ -1,6 +1,19 @@
-// The time loop of the backward pass, which turns the saved activations into gradients of the
-// pre-activations: in each step one product with W_hh and one kernel for the cell, with projection
-// one product more.
+// The time loop of the backward pass, one step at a time, from the last to the first: it turns the
+// saved activations into the gradients of the pre-activations, in place. steps_forward.cu says what
+// the other two ways are; here the persistent one is persistent_backward.cu.
+//
+// T steps, N sequences, H units, P outputs (H, or the projection's), D directions; rows: one for
+// each sequence of each step of the packed input. G gates, in PyTorch's order: LSTM i, f, g, o; GRU
+// r, z, n; RNN one. B blocks of a row of the gate matrix: LSTM i, f, g, o; GRU q, r, z, n
+// (cells/cell.h).
+//
+// One step, of `active` rows; dgates are the gradients of the pre-activations of step t+1:
+// (1) cuBLAS: dh [active, P] = dgates [active, G*H] W_hh [G*H, P], added to what is there for cells
+//     whose h(t-1) also goes past the gates (GRU).
+// (2) backward_step_kernel: adds dy(t), and dhn and dcn where a sequence ends; then the cell: its
+//     activations become gradients, dc becomes dc(t-1), and dh what goes past the gates.
+// With a projection the gradients of all h(t) are kept in dh_total, for dW_hr, and (2) works on du
+// [active, H] = dh_total W_hr, of cuBLAS.
 #include "cuda/rnn/layer_norm_kernels.h"
 #include "cuda/rnn/step_kernels.h"
 
@@ -9,7 +22,7 @@ namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
 
-// A thread for each unit of each row.
+// A thread for each unit of each row; BackwardStep (step_kernels.h) has the shapes.
 template <class Cell>
 __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardStep a) {
   const int64_t unit = global_thread();
@@ -19,7 +32,7 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
        r += stride) {
     const int64_t at = r * a.hidden + unit;
     float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
-    float s[Cell::kBlocks];
+    float s[Cell::kBlocks];  // LSTM i, f, g, o; GRU q, r, z, n: activations, then their gradients
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * a.hidden];
     float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
     if (r < a.dh_rows) {
@@ -51,8 +64,8 @@ struct AddTo {
 
 // ---- The loop -----------------------------------------------------------------------------------
 
-// A step's gradient of h(t) comes from the gates of the step that is behind it in the direction of
-// travel, `after`.
+// The gradient of h(t) comes from the gates of step t+1, `after`: in the reverse direction the one
+// that is earlier in time.
 template <class Cell>
 class BackwardSteps {
  public:
@@ -67,7 +80,7 @@ class BackwardSteps {
       if (s_.proj > 0) {
         projected(now, after);
       } else {
-        // Of sequences that began with the step after this one, h0's.
+        // Rows of sequences that began with step t+1 get h0's gradient.
         const int64_t rows = l_.needs_dh0 ? after.active : std::min(after.active, now.active);
         multiply(after, 0, rows, l_.dh, Cell::kDirectH);
         cells(now, after, l_.dh);

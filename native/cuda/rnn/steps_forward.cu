@@ -1,5 +1,31 @@
-// The time loop of the forward pass: in each step one product h(t-1) W_hh^T and one kernel that
-// adds the two products and the biases and computes the cell; with projection one product more.
+// The time loop of the forward pass, one step at a time. READ THIS FIRST: it is the plainest of
+// three ways to the same numbers.
+//
+// 1. Step by step, this file. In each step cuBLAS computes h(t-1) W_hh^T, and forward_step_kernel
+// adds
+//    W_ih x and the biases and computes the cell. It works for every cell and size, and is what the
+//    other two are compared with.
+// 2. As a captured graph (schedule.cpp, device/graphs.h). The same kernels, recorded once and
+//    replayed by one call: saves the host's time, some microseconds a launch. On the GPU each
+//    kernel still waits for the end of the one before it, and W_hh is read from the caches in every
+//    step.
+// 3. As one persistent kernel (persistent_forward.cu). Nothing is launched between the steps, and
+//    W_hh stays in registers: on an H200 2 to 6 times as fast as the graph (docs/persistent.md).
+//    Only for layers whose weights fit, and without projection and norms.
+// schedule.cpp chooses.
+//
+// T steps, N sequences, H units, P outputs (H, or the projection's), D directions; rows: one for
+// each sequence of each step of the packed input. G gates, in PyTorch's order: LSTM i, f, g, o; GRU
+// r, z, n; RNN one. B blocks of a row of the gate matrix: LSTM i, f, g, o; GRU q, r, z, n
+// (cells/cell.h).
+//
+// One step, of `active` rows:
+// (1) cuBLAS: product [active, G*H] = h_prev [active, P] W_hh^T [P, G*H].
+// (2) forward_step_kernel: s [active, B*H] = bias + W_ih x + product, where they meet in a block;
+//     then the cell: h(t), c(t) from s, h(t-1), c(t-1);
+//     then h(t) to y, and to h_prev of the next step's rows, or at a sequence's end to hn; c(t) so,
+//     too.
+// (3) With a projection, cuBLAS: what the kernel has as h(t) is u [active, H], and h(t) = u W_hr^T.
 #include "cells/cells.h"
 #include "cuda/rnn/handoff.h"
 #include "cuda/rnn/layer_norm_kernels.h"
@@ -10,6 +36,9 @@ namespace {
 
 // ---- One step -----------------------------------------------------------------------------------
 
+// s = the pre-activation of one block of the gate matrix, for a unit of a row. input, product: the
+// row's W_ih x and W_hh h(t-1). A block may have either or both: GRU's q has the recurrent product
+// alone, its n the input product alone.
 template <class Cell, int block>
 __device__ void start_block(const ForwardStep& a, const float* input, const float* product,
                             int64_t unit, float& s) {
@@ -27,7 +56,7 @@ __device__ void start_blocks(const ForwardStep& a, const float* input, const flo
   (start_block<Cell, block>(a, input, product, unit, s[block]), ...);
 }
 
-// A thread for each unit of each row.
+// A thread for each unit of each row; ForwardStep (step_kernels.h) has the shapes.
 template <class Cell>
 __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep a) {
   const int64_t unit = global_thread();
@@ -41,7 +70,7 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
       from = a.input.index[r];
       if (from < 0 || from >= a.input.classes) from = 0;
     }
-    float s[Cell::kBlocks];
+    float s[Cell::kBlocks];  // LSTM i, f, g, o; GRU q, r, z, n
     start_blocks<Cell>(a, a.input.values + from * a.input.row_stride,
                        a.product + r * Cell::kGates * a.hidden, unit, s,
                        std::make_integer_sequence<int, Cell::kBlocks>{});
@@ -77,10 +106,10 @@ struct StartStates {
   }
 };
 
-// y of steps with the same number of rows, from the states that they led to.
+// y of steps with the same number of rows, from where the steps have put h(t).
 struct CollectOutputs {
-  const float* next;  // [rows, P]: of row r, if its sequence goes on
-  const float* hn;    // [N, P]: if not
+  const float* next;  // [rows, P]: h(t) of row r, if its sequence goes on
+  const float* hn;    // [N, P]: and if not
   float* y;           // [rows, P], y_ld apart
   int64_t y_ld, width, active, going_on;
   bool small;
@@ -170,7 +199,7 @@ class ForwardSteps {
     }
   }
 
-  // h = u W_hr^T goes to where it is needed next; y is collected from there after the steps.
+  // h(t) = u W_hr^T, to where the next step reads it; y is collected from there after the steps.
   void project(const Step& now, const Step& next) const {
     const int64_t going_on = this->going_on(now, next);
     project_rows(now.row, going_on, l_.saved.h_prev + next.row * p_);
@@ -190,7 +219,7 @@ class ForwardSteps {
                       on_.precision, on_.stream);
   }
 
-  // Steps that are alike, one beside the other, at once.
+  // Neighbouring steps of the same sequences at once.
   void collect(int64_t begin, int64_t stop) const {
     const auto same = [&](int64_t i, int64_t j) {
       const Step a = l_.plan[i], b = l_.plan[j], after_a = l_.plan[i + 1], after_b = l_.plan[j + 1];
@@ -224,7 +253,7 @@ class ForwardSteps {
 
 void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const LaunchStream& on) {
   for (int64_t i = begin; i < end; ++i) {
-    // Backwards in time, longer sequences join as they begin.
+    // Backwards in time, the longer sequences begin in later steps.
     const Step now = l.plan[i];
     const int64_t from = l.plan[i - 1].active;
     if (now.active <= from) continue;
