@@ -26,24 +26,24 @@ struct GatherRows {
 // ---- Adding rows back -------------------------------------------------------------------------
 //
 // Each row of dx is the sum of the rows of dy that its index names, in a fixed order: so first the
-// places of all indices are sorted into buckets of neighbouring rows, each bucket in the order of
-// the places; then a warp (or a block) for each row looks through its bucket. With B buckets that
-// reads indices B * n + rows * n / B times, instead of rows * n.
+// positions of all indices are sorted into buckets of neighbouring rows, each bucket in the order
+// of the positions; then a warp (or a block) for each row looks through its bucket. With B buckets
+// that reads indices B * n + rows * n / B times, instead of rows * n.
 
-struct Place {
+struct Entry {
   int32_t i, row;
 };
 struct Bucket {
-  int64_t begin, end;  // among the places
+  int64_t begin, end;  // among the entries
 };
 
 constexpr int kWarps = kBlock / kWarp;
 
-// A block for each bucket of `per_bucket` rows. How many places lie before its own it counts
+// A block for each bucket of `per_bucket` rows. How many entries lie before its own it counts
 // itself.
 __global__ void __launch_bounds__(kBlock)
     bucket_kernel(const int32_t* index, int64_t n, int64_t rows, int64_t skip, int64_t per_bucket,
-                  Place* places, Bucket* buckets) {
+                  Entry* entries, Bucket* buckets) {
   FUSED_RNN_SHARED(int64_t, scratch, kWarp);
   FUSED_RNN_SHARED(int, counts, kWarps);
   const int64_t low = blockIdx.x * per_bucket, high = min(low + per_bucket, rows);
@@ -68,14 +68,14 @@ __global__ void __launch_bounds__(kBlock)
       if (w < warp) at += counts[w];
       end += counts[w];
     }
-    if (mine) places[at] = {static_cast<int32_t>(i), row};
+    if (mine) entries[at] = {static_cast<int32_t>(i), row};
     __syncthreads();
   }
   if (threadIdx.x == 0) buckets[blockIdx.x] = {begin, end};
 }
 
 struct Scatter {
-  const Place* places;
+  const Entry* entries;
   const Bucket* buckets;
   int64_t outer, rows, n, skip, per_bucket;
 };
@@ -103,15 +103,15 @@ __global__ void __launch_bounds__(kBlock)
       const int64_t length = bucket.end - bucket.begin;
       const int64_t to = bucket.begin + length * (part + 1) / share;
       for (int64_t at = bucket.begin + length * part / share; at < to; at += kWarp) {
-        const Place place = at + lane < to ? s.places[at + lane] : Place{-1, -1};
-        unsigned votes = __ballot_sync(0xffffffffu, place.row == r);
+        const Entry entry = at + lane < to ? s.entries[at + lane] : Entry{-1, -1};
+        unsigned votes = __ballot_sync(0xffffffffu, entry.row == r);
         while (votes != 0) {
           // Four rows are on their way at a time.
           T row[4];
           for (int k = 0; k < 4; ++k) {
             row[k] = T{};
             if (votes == 0) continue;
-            const int64_t i = __shfl_sync(0xffffffffu, place.i, __ffs(votes) - 1);
+            const int64_t i = __shfl_sync(0xffffffffu, entry.i, __ffs(votes) - 1);
             votes &= votes - 1;
             if (c < width) row[k] = dy[(o * s.n + i) * width + c];
           }
@@ -194,13 +194,13 @@ void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {
   const int64_t most = std::clamp<int64_t>(args.n / 128, 1, 256);
   const int64_t per_bucket = (args.rows + most - 1) / most;
   const int64_t buckets = (args.rows + per_bucket - 1) / per_bucket;
-  DeviceScratch place_scratch(device, std::max<int64_t>(1, args.n) * sizeof(Place) / sizeof(float));
+  DeviceScratch entry_scratch(device, std::max<int64_t>(1, args.n) * sizeof(Entry) / sizeof(float));
   DeviceScratch bucket_scratch(device, buckets * sizeof(Bucket) / sizeof(float));
-  auto* places = reinterpret_cast<Place*>(place_scratch.data());
+  auto* entries = reinterpret_cast<Entry*>(entry_scratch.data());
   auto* bucket = reinterpret_cast<Bucket*>(bucket_scratch.data());
   launch(bucket_kernel, dim3(static_cast<unsigned>(buckets)), dim3(kBlock), 0, device.stream(),
-         args.index, args.n, args.rows, args.skip, per_bucket, places, bucket);
-  const Scatter s{places, bucket, args.outer, args.rows, args.n, args.skip, per_bucket};
+         args.index, args.n, args.rows, args.skip, per_bucket, entries, bucket);
+  const Scatter s{entries, bucket, args.outer, args.rows, args.n, args.skip, per_bucket};
   if (args.width % 4 == 0 && aligned16(args.dy) && aligned16(args.dx)) {
     scatter<Four<float>>(device, args, s);
   } else {

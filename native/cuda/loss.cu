@@ -11,17 +11,17 @@ namespace {
 
 // ---- Cross entropy ----------------------------------------------------------------------------
 
-// A team for each row.
-template <class TeamT>
+// A group of threads (reduce.h) for each row.
+template <class Group>
 __global__ void __launch_bounds__(kBlock)
     cross_entropy_rows(CrossEntropyShape shape, const float* logits, const int32_t* target,
                        float* losses, float* lse_out) {
   FUSED_RNN_SHARED(float, floats, kWarp);
   FUSED_RNN_SHARED(double, doubles, kWarp);
-  for (int64_t i = TeamT::first_row(); i < shape.n; i += TeamT::step()) {
+  for (int64_t i = Group::first_row(); i < shape.n; i += Group::step()) {
     const float* x = logits + i * shape.classes;
     const int64_t t = target[i];
-    const bool first = TeamT::rank() == 0;
+    const bool first = Group::rank() == 0;
     if (t == shape.ignore_index || t < 0 || t >= shape.classes) {
       if (first) losses[i] = lse_out[i] = 0;
       continue;
@@ -29,21 +29,21 @@ __global__ void __launch_bounds__(kBlock)
     float lse = 0;
     if (!shape.log_probabilities) {
       float max = kMinusInfinity;
-      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) {
+      for (int64_t c = Group::rank(); c < shape.classes; c += Group::kThreads) {
         max = x[c] > max ? x[c] : max;
       }
-      max = TeamT::reduce(max, kMinusInfinity, floats, reduce::Larger{});
+      max = Group::reduce(max, kMinusInfinity, floats, reduce::Larger{});
       double sum = 0;
-      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) {
+      for (int64_t c = Group::rank(); c < shape.classes; c += Group::kThreads) {
         sum += exp_(x[c] - max);
       }
-      lse = max + log_(static_cast<float>(TeamT::sum(sum, doubles)));
+      lse = max + log_(static_cast<float>(Group::sum(sum, doubles)));
     }
     float loss = lse - x[t];
     if (shape.label_smoothing > 0) {
       double sum = 0;
-      for (int64_t c = TeamT::rank(); c < shape.classes; c += TeamT::kThreads) sum += x[c];
-      sum = TeamT::sum(sum, doubles);
+      for (int64_t c = Group::rank(); c < shape.classes; c += Group::kThreads) sum += x[c];
+      sum = Group::sum(sum, doubles);
       const auto uniform = lse - static_cast<float>(sum / static_cast<double>(shape.classes));
       loss += shape.label_smoothing * (uniform - loss);
     }
@@ -123,9 +123,9 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
   const bool per_row = shape.reduction == Reduction::none;
   DeviceScratch scratch(device, per_row ? 0 : shape.n);
   float* losses = per_row ? args.loss : scratch.data();
-  with_team(shape.classes, [&](auto team) {
-    using TeamT = decltype(team);
-    launch(cross_entropy_rows<TeamT>, TeamT::grid(shape.n), dim3(kBlock), 0, device.stream(), shape,
+  with_row_group(shape.classes, [&](auto group) {
+    using Group = decltype(group);
+    launch(cross_entropy_rows<Group>, Group::grid(shape.n), dim3(kBlock), 0, device.stream(), shape,
            args.logits, args.target, losses, args.lse);
   });
   const char* name = shape.log_probabilities ? "nllLoss" : "crossEntropy";

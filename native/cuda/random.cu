@@ -6,7 +6,7 @@
 namespace fused_rnn::cuda {
 namespace {
 
-// Four elements share a generator block: f(i, bits) is their place and their numbers.
+// Four elements share a generator block: f(i, bits) is their position and their numbers.
 template <class F>
 struct EachFour {
   F f;

@@ -154,10 +154,10 @@ __device__ Best<T> best_of_block(Best<T> best, bool each_column, T* values, int6
 // Blocks of kWarp x kLines threads. inner 1: each for one part of a row, all threads over its
 // elements. Otherwise: each for kWarp columns of one part of one outer index, parts of rows.
 // The best of each part goes to [outer, parts, inner], or, where `indices` are given, those are
-// the places of the n elements (of a pass before this one).
+// the positions of the n elements (of a pass before this one).
 template <class T>
 __global__ void __launch_bounds__(kBlock)
-    max_kernel(const T* in, const int32_t* places, int64_t outer, int64_t n, int64_t inner,
+    max_kernel(const T* in, const int32_t* positions, int64_t outer, int64_t n, int64_t inner,
                int64_t part_size, int64_t parts, int64_t tiles, T* value, int32_t* index) {
   FUSED_RNN_SHARED(T, values, kBlock);
   FUSED_RNN_SHARED(int64_t, indices, kBlock);
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kBlock)
     if (c < inner) {
       for (int64_t i = begin + first; i < end; i += step) {
         const int64_t at = (o * n + i) * inner + c;
-        best = better(best, Best<T>{in[at], places == nullptr ? i : places[at]});
+        best = better(best, Best<T>{in[at], positions == nullptr ? i : positions[at]});
       }
     }
     best = best_of_block(best, columns, values, indices);
@@ -192,11 +192,11 @@ void max_any(const MaxArgs& args, CudaDevice& device) {
   const T* in = static_cast<const T*>(args.in);
   T* value = static_cast<T*>(args.value);
   const int64_t tiles = inner > 1 ? (inner + kWarp - 1) / kWarp : inner;
-  const auto pass = [&](const T* from, const int32_t* places, int64_t rows, int64_t part_size,
+  const auto pass = [&](const T* from, const int32_t* positions, int64_t rows, int64_t part_size,
                         int64_t parts, T* to, int32_t* to_index) {
     const dim3 grid(static_cast<unsigned>(std::min<int64_t>(outer * parts * tiles, 1 << 16)));
-    launch(max_kernel<T>, grid, dim3(kWarp, kLines), 0, device.stream(), from, places, outer, rows,
-           inner, part_size, parts, tiles, to, to_index);
+    launch(max_kernel<T>, grid, dim3(kWarp, kLines), 0, device.stream(), from, positions, outer,
+           rows, inner, part_size, parts, tiles, to, to_index);
   };
   const int64_t part_size = inner > 1 ? kPartRows : kPart;
   const int64_t parts = (n + part_size - 1) / part_size;

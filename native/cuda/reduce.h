@@ -36,18 +36,18 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // The threads that work on one row: a warp, or a block of kBlock threads.
 template <bool whole_block>
-struct Team {
+struct RowGroup {
   static constexpr int kThreads = whole_block ? kBlock : kWarp;
   static constexpr int kTeams = kBlock / kThreads;  // of one block
 
-  // Rows [row, …) of this team, every `step` rows one.
+  // Rows [row, …) of this group, every `step` rows one.
   __device__ static int64_t first_row() {
     return static_cast<int64_t>(blockIdx.x) * kTeams + threadIdx.x / kThreads;
   }
   __device__ static int64_t step() { return static_cast<int64_t>(gridDim.x) * kTeams; }
   __device__ static int rank() { return static_cast<int>(threadIdx.x) % kThreads; }
 
-  // Every thread of the team gets the result. `scratch`: shared, kWarp elements.
+  // Every thread of the group gets the result. `scratch`: shared, kWarp elements.
   template <class T, class F>
   __device__ static T reduce(T x, std::type_identity_t<T> nothing, T* scratch, F combine) {
     if constexpr (whole_block) return block_reduce(x, nothing, scratch, combine);
@@ -63,13 +63,13 @@ struct Team {
   }
 };
 
-// Calls with_team(Team<…>) of the size that suits rows of n elements.
+// Calls with_row_group(RowGroup<…>) of the size that suits rows of n elements.
 template <class F>
-void with_team(int64_t n, F f) {
+void with_row_group(int64_t n, F f) {
   if (n <= 512) {
-    f(Team<false>{});
+    f(RowGroup<false>{});
   } else {
-    f(Team<true>{});
+    f(RowGroup<true>{});
   }
 }
 
@@ -77,16 +77,16 @@ void with_team(int64_t n, F f) {
 
 constexpr int64_t kPart = 8192;  // elements that one block adds up
 
-// finish(row, sum of f(row, i) for i < n), a team for each row.
-template <class TeamT, class Sum, class F, class Finish>
+// finish(row, sum of f(row, i) for i < n), a group for each row.
+template <class Group, class Sum, class F, class Finish>
 __global__ void __launch_bounds__(kBlock)
     sum_rows_kernel(int64_t rows, int64_t n, F f, Finish finish) {
   FUSED_RNN_SHARED(Sum, scratch, kWarp);
-  for (int64_t row = TeamT::first_row(); row < rows; row += TeamT::step()) {
+  for (int64_t row = Group::first_row(); row < rows; row += Group::step()) {
     Sum sum = 0;
-    for (int64_t i = TeamT::rank(); i < n; i += TeamT::kThreads) sum += f(row, i);
-    sum = TeamT::sum(sum, scratch);
-    if (TeamT::rank() == 0) finish(row, sum);
+    for (int64_t i = Group::rank(); i < n; i += Group::kThreads) sum += f(row, i);
+    sum = Group::sum(sum, scratch);
+    if (Group::rank() == 0) finish(row, sum);
   }
 }
 
@@ -118,16 +118,16 @@ struct SumOfPart {
 template <class Sum, class F, class Finish>
 void sum_rows(CudaDevice& device, int64_t rows, int64_t n, F f, Finish finish) {
   if (n <= kPart) {
-    return with_team(n, [&](auto team) {
-      using TeamT = decltype(team);
-      launch(sum_rows_kernel<TeamT, Sum, F, Finish>, TeamT::grid(rows), dim3(kBlock), 0,
+    return with_row_group(n, [&](auto group) {
+      using Group = decltype(group);
+      launch(sum_rows_kernel<Group, Sum, F, Finish>, Group::grid(rows), dim3(kBlock), 0,
              device.stream(), rows, n, f, finish);
     });
   }
   const int64_t parts = (n + kPart - 1) / kPart;
   DeviceScratch scratch(device, rows * parts * static_cast<int64_t>(sizeof(Sum) / sizeof(float)));
   Sum* sums = reinterpret_cast<Sum*>(scratch.data());
-  using Whole = Team<true>;
+  using Whole = RowGroup<true>;
   launch(sum_rows_kernel<Whole, Sum, PartOfRow<F>, KeepPart<Sum>>, Whole::grid(rows * parts),
          dim3(kBlock), 0, device.stream(), rows * parts, kPart, PartOfRow<F>{f, n, parts},
          KeepPart<Sum>{sums});

@@ -71,7 +71,7 @@ __device__ void find_bin(const unsigned* bins, int64_t k, int64_t* found) {
   found[1] = rest;
 }
 
-// The place behind the `ties`-th element that equals `key`.
+// The position behind the `ties`-th element that equals `key`.
 __device__ int64_t end_of_ties(const float* row, Segments segments, uint32_t key, int64_t ties,
                                Shared s) {
   const int w = warp();

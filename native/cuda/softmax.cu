@@ -1,5 +1,6 @@
 // Softmax and its logarithm over the middle dimension of [outer, n, inner]. Where that is the last
-// one, a team works on each row; else blocks of kWarp x kLines threads on kWarp columns each.
+// one, a group of threads works on each row; else blocks of kWarp x kLines threads on kWarp columns
+// each.
 #include "cells/math.h"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
@@ -9,16 +10,17 @@ namespace {
 
 constexpr int kLines = kBlock / kWarp;
 
-// A line of n elements, `stride` apart, and how threads share it: ranks of a team take one element
-// each in turn. All threads of a block make the same calls, those without a line with n = 0.
-template <class TeamT>
+// A line of n elements, `stride` apart, and how threads share it: the ranks of a group take one
+// element each in turn. All threads of a block make the same calls, those without a line with n =
+// 0.
+template <class GroupT>
 struct RowLine {
-  using Team = TeamT;
-  static constexpr int kRanks = TeamT::kThreads;
-  __device__ static int rank() { return TeamT::rank(); }
+  using Group = GroupT;
+  static constexpr int kRanks = GroupT::kThreads;
+  __device__ static int rank() { return GroupT::rank(); }
   template <class T, class F>
   __device__ static T reduce(T x, std::type_identity_t<T> nothing, T* scratch, F combine) {
-    return TeamT::reduce(x, nothing, scratch, combine);
+    return GroupT::reduce(x, nothing, scratch, combine);
   }
 };
 
@@ -37,10 +39,10 @@ struct ColumnLine {
   }
 };
 
-// Calls f(offset of the first element, n, stride) for each line of this team.
-template <class TeamT, class F>
-__device__ void each_line(RowLine<TeamT>, int64_t outer, int64_t n, int64_t, F f) {
-  for (int64_t row = TeamT::first_row(); row < outer; row += TeamT::step()) f(row * n, n, 1);
+// Calls f(offset of the first element, n, stride) for each line of this group.
+template <class GroupT, class F>
+__device__ void each_line(RowLine<GroupT>, int64_t outer, int64_t n, int64_t, F f) {
+  for (int64_t row = GroupT::first_row(); row < outer; row += GroupT::step()) f(row * n, n, 1);
 }
 template <class F>
 __device__ void each_line(ColumnLine, int64_t outer, int64_t n, int64_t inner, F f) {
@@ -127,8 +129,9 @@ template <class Args, class F>
 void with_lines(const Args& args, F f) {
   if (args.n == 0) return;
   if (args.inner == 1) {
-    return with_team(
-        args.n, [&](auto team) { f(RowLine<decltype(team)>{}, decltype(team)::grid(args.outer)); });
+    return with_row_group(args.n, [&](auto group) {
+      f(RowLine<decltype(group)>{}, decltype(group)::grid(args.outer));
+    });
   }
   const int64_t blocks = args.outer * ((args.inner + kWarp - 1) / kWarp);
   f(ColumnLine{}, dim3(static_cast<unsigned>(std::min<int64_t>(blocks, 1 << 16))));

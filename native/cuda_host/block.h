@@ -19,7 +19,7 @@ struct Thread {
   Fiber* fiber = nullptr;
   State state = State::ready;
   dim3 index;
-  int source = 0;                    // the lane whose value it asks for
+  int source = 0;                    // the lane whose value it wants
   int products = 0;                  // of tiles, so far
   uint64_t result = 0;               // of a warp operation
   unsigned arrivals = 0, waits = 0;  // at its cluster's barrier
@@ -54,7 +54,7 @@ struct Block;
 struct Cluster {
   std::vector<Block*> blocks;  // by rank
   size_t arrived = 0;          // threads, at its barrier
-  unsigned rounds = 0;         // so many times all have
+  unsigned rounds = 0;         // how many times all have
 };
 
 struct Block {

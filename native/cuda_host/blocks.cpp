@@ -25,7 +25,7 @@ std::vector<std::unique_ptr<Block>>& all_blocks() {
   return *instance;
 }
 
-// Calls of let_others_run() since a thread last came further.
+// Calls of let_others_run() since a thread last made progress.
 int idle = 0;
 constexpr int kMostIdle = 10'000'000;
 
@@ -164,7 +164,7 @@ void shuffle(std::vector<int>& list) {
 
 void wait_as(State state) {
   Thread& thread = thread_of(current);
-  // Lanes that ask again and again may vote on it.
+  // Lanes that poll may vote on it.
   if (state != State::ready && state != State::in_warp) idle = 0;
   thread.state = state;
   thread.fiber->leave();
@@ -206,7 +206,7 @@ void grid_barrier() {
 
 void let_others_run() {
   if (++idle > kMostIdle) die_in_block("threads wait for what no thread writes");
-  // Mostly after all that can be done without it, as it would ask again and again.
+  // Mostly after all that can be done without it, as it would only poll.
   if (dice()() % 8 == 0) {
     block->ready.push_back(current);
     mix();

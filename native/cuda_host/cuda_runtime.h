@@ -116,7 +116,7 @@ void cluster_arrive();
 void cluster_wait();
 // Where the block of that rank has what is at `own` in this block's shared memory.
 void* shared_of_rank(void* own, int rank);
-// Where a thread waits for what another one writes, as in a loop over __nanosleep.
+// In a thread that polls for what another one writes, as in a loop over __nanosleep.
 void let_others_run();
 
 enum class WarpCall { shuffle, vote, barrier, product };
@@ -136,7 +136,7 @@ void multiply_tiles(const TileProduct* products, int count, int of_word);
 
 void* shared_memory(const void* key, size_t bytes);
 void* dynamic_shared();
-// `id` is another for each array of a file.
+// `id` differs for each array of a file.
 template <class T, int id>
 T* shared_array(size_t count) {
   static const char key = 0;

@@ -17,7 +17,7 @@ class Fiber {
   void enter();
   // What the next enter() begins. Only for one that has not begun or has returned.
   void prepare(void (*body)(void*), void* argument);
-  // Back to whoever called enter(); from within this fiber.
+  // Back to the caller of enter(); from within this fiber.
   void leave();
 
  private:

@@ -19,9 +19,9 @@ std::minstd_rand& dice();
 
 cudaError_t set_error(cudaError_t error);
 
-// A library that is opened takes itself away at the end of the process, in the order of exit():
-// what was opened last goes first. Using it then is an error, and on hardware a crash or a hang now
-// and then.
+// A library that is opened shuts down at the end of the process, in the order of exit(): the one
+// that was opened last goes first. Using it after that is an error; on hardware it crashes or hangs
+// now and then.
 class UntilExit {
  public:
   // Opened, if it is not yet.
@@ -50,7 +50,7 @@ constexpr size_t kMostShared = size_t{227} << 10;
 // Allocations (and handles of cuBLAS, which have memory of their own), launches of kernels, those
 // of a whole grid at once, products of cuBLAS, and calls that capture, make or launch graphs.
 enum class Call { allocation, launch, launch_together, product, graph };
-// From the n-th call of this kind on (1: the next) so many fail; n = 0: none from now on. Returns
+// From the n-th call of this kind on (1: the next) `count` fail; n = 0: none from now on. Returns
 // how many have failed since it was called last.
 int fail_from(Call call, int n, int count = INT_MAX);
 // Asked by each of them.

@@ -1,7 +1,7 @@
 // What a recurrent call leaves behind when CUDA fails in the middle of it: nothing that still runs
 // while its memory is given back, and a device that goes on. On native/cuda_host, whose n-th
 // allocation, launch, product or call for a graph fails here, for every n, eagerly and with graphs.
-// And a device that refuses kernels of whole loops, which are then done step by step.
+// And a device that refuses persistent kernels, which are then done step by step.
 //
 //   cmake --build BUILD --target failures && BUILD/cuda-host/failures [part of a case's name]…
 //
@@ -88,7 +88,7 @@ class Walk {
     return failed > 0;
   }
 
-  // What a shape's kernels of whole loops leave when the device refuses them.
+  // What a shape's persistent kernels leave when the device refuses them.
   void refuse() {
     const bool persistent = !has_norms(c_.cell) && c_.proj == 0;
     cuda_host::fail_from(Call::launch_together, 1);

@@ -1,5 +1,5 @@
-// Launches whose blocks are all on the device at once, so that they may wait for each other: what a
-// kernel that keeps weights in registers and shared memory over a whole sequence needs.
+// Cooperative launches: all blocks are resident on the device at once, so that they may wait for
+// each other, as those of the persistent kernels do (rnn/persistent.h).
 #pragma once
 
 #include <stdexcept>
@@ -14,7 +14,7 @@
 
 namespace fused_rnn::cuda {
 
-// A device refuses blocks that have to be there at once, although it seemed to have room for them:
+// A device refuses a launch whose blocks all have to be resident at once, although they should fit:
 // it may be shared with other processes. Nothing has been queued, and other launches may succeed.
 struct LaunchRefused : std::runtime_error {
   const void* kernel;

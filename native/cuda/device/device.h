@@ -58,7 +58,7 @@ class CudaDevice : public Device {
   Blas& blas(int i = -1);
   CudaPrecision precision;
 
-  // A place for kernels of this job to report to: what index_message() says of these names
+  // Where kernels of this job may report a fault: what index_message() says of these names
   // (core/failure.h), or "[op] text".
   FaultSite index_site(const char* op, const char* name);
   FaultSite text_site(const char* op, const char* text);

@@ -18,7 +18,7 @@ struct GraphKey {
 };
 
 // FUSED_RNN_CUDA_GRAPHS=off queues everything; =report says on stderr, when the process ends, how
-// often what was done.
+// often each was done.
 enum class GraphMode { normal, report, off };
 // Throws std::runtime_error when it is something else.
 GraphMode graph_mode();
@@ -28,7 +28,7 @@ struct GraphCounts {
   int64_t launched, captured, updated, queued;
 };
 GraphCounts graph_counts();
-// A device has refused a kernel that would have been a whole loop (cooperative.h); for the report.
+// Counts a persistent kernel that a device has refused (cooperative.h), for the report.
 void count_refused_kernel();
 
 // Memory comes from a pool in stream order, so in a training loop the addresses repeat, step for
@@ -56,9 +56,9 @@ class GraphCache {
   struct Entry {
     std::vector<int64_t> shape;
     std::list<Graph> graphs;
-    // Captures less replays, not below 0.
+    // Captures minus replays, not below 0.
     int in_vain = 0;
-    // So many times more nothing is captured; and how many the next time.
+    // For this many calls nothing is captured; and for how many the next time.
     int pause = 0, next_pause = kFirstPause;
   };
 

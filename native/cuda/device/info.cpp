@@ -23,7 +23,7 @@ std::string missing_of(const cudaDeviceProp& device) {
   return {};
 }
 
-CudaInfo ask() {
+CudaInfo query() {
   CudaInfo info;
   int driver = 0, runtime = 0, count = 0;
   cudaRuntimeGetVersion(&runtime);
@@ -67,7 +67,7 @@ CudaInfo ask() {
 }  // namespace
 
 const CudaInfo& cuda_info() {
-  static const CudaInfo* const info = new CudaInfo(ask());
+  static const CudaInfo* const info = new CudaInfo(query());
   return *info;
 }
 

@@ -16,7 +16,7 @@
 namespace fused_rnn::cuda {
 
 // The nearest number with 10 bits behind the binary point, in the bits that the tensor cores look
-// at. Of NaNs only with_canonical_nan()'s stays one. In two parts an infinity becomes a NaN.
+// at. A NaN has to be with_canonical_nan()'s to stay one. In two terms an infinity becomes a NaN.
 __device__ inline uint32_t round_to_tf32(float x) { return bits_of(x) + 0x1000u; }
 
 // The nearest bfloat16, ties to even.
@@ -26,13 +26,14 @@ __device__ inline uint16_t round_to_bf16(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-// Numbers of a word, and words whose sum a number is, nearly: two have float's precision.
+// Numbers in a word; and TF32 terms in a number, which is nearly their sum: two terms have nearly
+// float's precision.
 template <Fp32Precision precision>
 constexpr int kOfWord = precision == Fp32Precision::bf16 ? 2 : 1;
 template <Fp32Precision precision>
 constexpr int kTerms = precision == Fp32Precision::ieee ? 2 : 1;
 
-// One number in kTerms words, or two that are side by side in one. Numbers as publish() writes
+// One number as kTerms words, or two neighbours in one word. NaNs have to be as publish() writes
 // them.
 template <Fp32Precision precision>
 struct Word {
@@ -55,7 +56,7 @@ struct Word {
   }
 };
 
-// Four numbers that are side by side.
+// Four neighbouring numbers.
 template <Fp32Precision precision>
 struct Words {
   Word<precision> word[4 / kOfWord<precision>];
@@ -90,8 +91,8 @@ __device__ inline void multiply_tile(float (&sums)[4], const uint32_t (&a)[4],
 }
 #endif
 
-// sums[i] += a b(i), by all lanes of a warp. Of two parts the product of the small ones is left
-// out, as it is below float's precision.
+// sums[i] += a b(i), by all lanes of a warp. Of two terms each the product of the small ones is
+// left out, as it is below float's precision.
 template <Fp32Precision precision, int count, class B>
 __device__ inline void multiply_tiles(float (&sums)[count][4],
                                       const uint32_t (&a)[kTerms<precision>][4], B b) {
