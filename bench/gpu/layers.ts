@@ -1,6 +1,6 @@
 /**
  * Recurrent layers alone on a GPU, forward and both passes, in µs per time step: the figures of
- * docs/persistent.md. `PRECISION=ieee` for products in float32; FUSED_RNN_CUDA_PATH chooses a way;
+ * docs/persistent.md. `PRECISION=ieee` for products in float32; FUSED_RNN_CUDA_PATH chooses a path;
  * layers.py is PyTorch's side.
  *
  *   node dist-bench/gpu/layers.js

@@ -14,7 +14,7 @@
 #   exit         process.exit() in the middle of training, again and again
 #   memcheck racecheck synccheck initcheck
 #                compute-sanitizer over the native test (memcheck: and over a short training)
-#   layers       recurrent layers alone, each way, beside PyTorch and its kernels alone
+#   layers       recurrent layers alone, by each path, beside PyTorch and its kernels alone
 #   bench-ieee bench-bf16 bench-deepbench
 #
 # What a step has built or written stays for the next call, in build/gpu and the folders of
@@ -173,8 +173,9 @@ program() { find build/gpu -name backends -type f | head -n 1; }
 backends() {
   logged backends.log 180 "$(program)" -v
   FUSED_RNN_CUDA_PATH=persistent FUSED_RNN_CUDA_CLUSTERS=on logged backends-clusters.log 60 \
-    "$(program)" -v parts packed
-  FUSED_RNN_CUDA_PATH=wavefront logged backends-wavefront.log 60 "$(program)" -v parts packed deep
+    "$(program)" -v 'unit tiles' packed
+  FUSED_RNN_CUDA_PATH=wavefront logged backends-wavefront.log 60 \
+    "$(program)" -v 'unit tiles' packed deep
 }
 
 bench() {  # NAME SECONDS ARGUMENT…
@@ -194,9 +195,9 @@ tests() {
 }
 
 layers() {
-  local way clusters
-  for way in persistent wavefront graph; do
-    FUSED_RNN_CUDA_PATH=$way lines=15 logged "layers-$way.txt" 60 node dist-bench/gpu/layers.js
+  local path clusters
+  for path in persistent wavefront graph; do
+    FUSED_RNN_CUDA_PATH=$path lines=15 logged "layers-$path.txt" 60 node dist-bench/gpu/layers.js
   done
   for clusters in on off; do
     FUSED_RNN_CUDA_PATH=persistent FUSED_RNN_CUDA_CLUSTERS=$clusters lines=15 \

@@ -1,6 +1,6 @@
-// Recurrent layers large enough that the blocks of the persistent kernels (cuda/rnn/persistent.h) have
-// to wait for each other, in every precision. The wide ones have weights in shared memory; they need
-// FUSED_RNN_CUDA_PATH=persistent and, on native/cuda_host, 132 multiprocessors.
+// Recurrent layers large enough that the blocks of the persistent kernels (cuda/rnn/persistent.h)
+// have to wait for each other, in every precision. The wide ones have weights in shared memory;
+// they need FUSED_RNN_CUDA_PATH=persistent and, on native/cuda_host, 132 multiprocessors.
 #include "test/backends.h"
 #include "test/rnn_run.h"
 
