@@ -1,6 +1,7 @@
 // Does the test of the CUDA backend bite? Makes one mistake after another in a copy of the kernels,
 // and expects the native test to fail each time: `npm run test:mutations` (half an hour on two
-// cores); after `--`, parts of what is made wrong, to make only those mistakes.
+// cores); after `--`, words of what is made wrong, to make only those mistakes. `--check` makes none,
+// and says whether each has its place in the sources.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -248,6 +249,14 @@ function passes({ program = 'backends', cases, env = {} }) {
   return status === 0
 }
 
+/** The mistakes whose place in the sources is not there, or more than once. */
+const lost = mutations.filter(({ file, from }) => {
+  const source = readFileSync(join(root, 'native/cuda', file), 'utf8')
+  return source.split(from).length !== 2
+})
+for (const { what, file } of lost) console.log(`✘ ${file}: no one place for '${what}'`)
+if (process.argv.includes('--check')) process.exit(lost.length === 0 ? 0 : 1)
+
 mkdirSync(tree, { recursive: true })
 for (const part of ['native', 'test/embed', 'CMakeLists.txt', 'package.json']) {
   cpSync(join(root, part), join(tree, part), { recursive: true, preserveTimestamps: true })
@@ -256,9 +265,9 @@ forgetOtherClone(build, tree)
 const config = ['-S', tree, '-B', build, '-DFUSED_RNN_CUDA=host', '-DCMAKE_BUILD_TYPE=Release']
 execFileSync('cmake', config, { cwd: root, stdio: 'ignore' })
 compile()
-const parts = process.argv.slice(2)
+const words = process.argv.slice(2)
 const chosen = mutations.filter(
-  ({ what }) => parts.length === 0 || parts.some((part) => what.includes(part)),
+  ({ what }) => words.length === 0 || words.some((word) => what.includes(word)),
 )
 let failed = 0
 for (const mutation of new Map(chosen.map((mutation) => [mutation.cases, mutation])).values()) {
@@ -271,9 +280,8 @@ for (const mutation of chosen) {
   const { what, file, from, to } = mutation
   const path = join(tree, 'native/cuda', file)
   const source = readFileSync(path, 'utf8')
-  if (source.split(from).length !== 2) {
+  if (lost.includes(mutation)) {
     failed++
-    console.log(`✘ ${file}: what '${what}' would replace is not there just once`)
     continue
   }
   writeFileSync(path, source.replace(from, to))

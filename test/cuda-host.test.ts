@@ -7,7 +7,8 @@ import { promisify } from 'node:util'
 import test from 'ava'
 import { onCpu } from './helpers.js'
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), '../build/cuda-host')
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const folder = join(root, 'build/cuda-host')
 const exec = promisify(execFile)
 
 // Every loop by a kernel, if it has one, on a GPU that has room for the widest.
@@ -53,3 +54,13 @@ for (const [program, title, args = [], more = {}] of [
     if (more === persistent) t.regex(stderr, / 0 launched, .* 0 loops queued/)
   })
 }
+
+// The mistakes themselves take half an hour (`npm run test:mutations`), so one that has lost its place
+// would not be noticed for long.
+test("each mistake of `npm run test:mutations` has its place in the kernels' sources", async (t) => {
+  const script = join(root, 'scripts/mutate-cuda.mjs')
+  const { stdout } = await exec(process.execPath, [script, '--check']).catch(
+    (error) => error as { stdout: string },
+  )
+  t.is(stdout, '')
+})

@@ -1,5 +1,21 @@
-// The steps of cells with layer norms (Cell::kNorms): a block for each row, whose threads go
-// through its units three times, with sums over the block in between. For .cu files.
+// The steps of cells with layer norms (Cell::kNorms, cells/layer_norm_lstm.h). A norm needs the
+// mean and the variance over all units of a row before any unit can go on, so a block has a whole
+// row. For .cu files.
+//
+// H units; G gates i, f, g, o; B = 2 G blocks of a row of the gate matrix: W_hh h(t-1), then W_ih
+// x, both before their norms. moments: mean and 1 / deviation of both products and of c, kept for
+// backward.
+//
+// Forward, each row (the moments of W_ih x are taken for all steps beforehand):
+// (1) the moments of W_hh h(t-1), over G*H;
+// (2) for each unit the pre-activations of i, f, g, o from both normalised products, and c(t);
+// (3) the moments of c(t), over H;
+// (4) for each unit h(t) from o and the normalised c(t).
+// Backward, each row:
+// (1) for each unit from dh(t) to the gradient of the normalised c(t), and its two sums over H;
+// (2) for each unit dc(t), then the gradients of i, f, g, o, and their four sums over G*H;
+// (3) the gradients of both products, which replace them in the gate matrix.
+// The gradients of gains and shifts are added up for each sequence (norm_grads() in loop.h).
 #pragma once
 
 #include "cells/cells.h"
@@ -21,7 +37,7 @@ __device__ inline float block_sum(float x, float* scratch) {
   return block_reduce(x, 0.0f, scratch, reduce::Plus{});
 }
 
-// Of n numbers read(i). The second pass reads them from the nearest cache.
+// The moments of n numbers read(i). The second pass reads them from the nearest cache.
 template <class Read>
 __device__ Moments block_moments(int64_t n, float* scratch, Read read) {
   float sum = 0, squares = 0;
@@ -104,25 +120,29 @@ __global__ void __launch_bounds__(kBlock)
   for (int64_t r = blockIdx.x; r < a.rows; r += gridDim.x) {
     const float *hidden = a.product + r * width, *input = input_row(a.input, r);
     const int64_t stride = a.input.unit_stride;
+    // (1)
     RowMoments m = moments[r];
     m.hidden = block_moments(width, scratch, [&](int64_t i) { return hidden[i]; });
     float* gates = a.gates != nullptr ? a.gates + r * Cell::kBlocks * a.hidden : nullptr;
     float* c = (r < a.going_on ? a.c_next : a.c_end) + r * a.hidden;
     float* h = a.h + r * a.h_ld;
     float* h_too = r < a.going_on ? a.h_next : a.h_end;
+    // (2)
     for (int64_t unit = threadIdx.x; unit < a.hidden; unit += blockDim.x) {
-      float s[G], c_new;
+      float s[G], c_new;  // i, f, g, o
       normalised<Cell>(n, m, hidden, input, stride, a.hidden, unit, s);
       Cell::gates(s, a.c_prev[r * a.hidden + unit], c_new);
       c[unit] = c_new;
-      h[unit] = s[G - 1];  // o, for what follows
+      h[unit] = s[G - 1];  // o, for (4)
       if (gates == nullptr) continue;
       for (int64_t i = unit; i < width; i += a.hidden) {
         gates[i] = hidden[i];
         if (a.input.index != nullptr) gates[Cell::kInputBlock * a.hidden + i] = input[i * stride];
       }
     }
+    // (3)
     m.c = block_moments(a.hidden, scratch, [&](int64_t i) { return c[i]; });
+    // (4)
     for (int64_t unit = threadIdx.x; unit < a.hidden; unit += blockDim.x) {
       const float norm = m.c.normalise(c[unit]) * n.g_c[unit] + shift_of_c(n, unit);
       h[unit] = Cell::output(h[unit], norm);
@@ -151,12 +171,12 @@ __global__ void __launch_bounds__(kBlock)
     float *hidden = a.gates + r * Cell::kBlocks * H, *input = hidden + Cell::kInputBlock * H;
     const float* c_prev = a.c_prev + r * H;
     float *kept = n.scratch + r * (G + 1) * H, *dc = a.dc + r * H;
-    // A sequence's first step on the way back begins its sums.
+    // The first of a sequence's steps that backward comes to begins its sums.
     float* grads = n.grads + r * kGrads * H;
     const bool first = r >= a.dc_rows;
     const auto add = [&](int64_t i, float x) { grads[i] = first ? x : grads[i] + x; };
 
-    // From h to the normalised c.
+    // (1) From h to the normalised c.
     float sums[4] = {};
     for (int64_t unit = threadIdx.x; unit < H; unit += blockDim.x) {
       float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
@@ -182,7 +202,7 @@ __global__ void __launch_bounds__(kBlock)
     const float mean = block_sum(sums[0], scratch) / units;
     const float mean_y = block_sum(sums[1], scratch) / units;
 
-    // From c to the pre-activations.
+    // (2) From c to the pre-activations.
     for (float& sum : sums) sum = 0;
     for (int64_t unit = threadIdx.x; unit < H; unit += blockDim.x) {
       float s[G], dc_prev, dc_now = 0;
@@ -213,7 +233,7 @@ __global__ void __launch_bounds__(kBlock)
     float means[4];
     for (int i = 0; i < 4; ++i) means[i] = block_sum(sums[i], scratch) / (units * G);
 
-    // From the normalised products to the products.
+    // (3) From the normalised products to the products.
     for (int64_t unit = threadIdx.x; unit < H; unit += blockDim.x) {
       for (int64_t at = unit; at < width; at += H) {
         const float h = m.hidden.normalise(hidden[at]), x = m.input.normalise(input[at]);
