@@ -167,7 +167,8 @@ struct ForwardThread {
 template <class Cell>
 struct ForwardElement {
   float x[Cell::kGates];  // W_ih x, gates in PyTorch's order: LSTM i, f, g, o; GRU r, z, n
-  float h, c;             // h(t-1), c(t-1), cells that use them past the gates
+  float h,
+      c;  // h(t-1), c(t-1) of this unit, which this thread has written itself; cells that use them
 };
 
 // Nothing is calculated with what it reads, so that nothing waits for it before the states.
