@@ -1,4 +1,5 @@
 import {
+  cp,
   mkdir,
   mkdtemp,
   readdir,
@@ -221,7 +222,10 @@ test.serial('a crash while a checkpoint is replaced leaves the one before', asyn
   const expected = await outcome(await train())
   await train({ callbacks: [new ModelCheckpoint({ dirpath })], trainer: { maxEpochs: 1 } })
   const last = join(dirpath, 'last')
+  // As an earlier version was interrupted: the one before is set aside, its successor is complete.
   await rename(last, `${last}.previous`)
+  await rejectsWith(t, train({ ckptPath: last }).then(String), Error, /which has no trainer.json/)
+  await cp(`${last}.previous`, `${last}.tmp`, { recursive: true })
   t.deepEqual(await outcome(await train({ ckptPath: last })), expected)
 })
 

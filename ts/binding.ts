@@ -119,6 +119,10 @@ export interface Binding {
   // memory
   /** Throws when there are not `length` values, whatever the array says of itself. */
   upload(values: Float32Array | Int32Array, device: number, length: number): Buffer
+  /** Memory of the host whose values {@link fillPart} brings; until then they are anything. */
+  allocate(length: number, isInteger: boolean): Buffer
+  /** Copies values to a place in a buffer of {@link allocate} that nothing has used yet. */
+  fillPart(buffer: Buffer, offset: number, values: Float32Array | Int32Array): void
   /** The same values on another device. */
   toDevice(buffer: Buffer, device: number): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
@@ -157,6 +161,8 @@ export interface Binding {
    * the function to name.
    */
   checkAvailable(fn: string, bytes: number): void
+  /** The same for what is about to be read from a file, which FUSED_RNN_MEMORY_LIMIT counts too. */
+  checkRoom(bytes: number): void
   setThreads(threads: number): void
   /** In the values of Fp32Precision. */
   setPrecision(matmul: number, rnn: number): void

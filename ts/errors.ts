@@ -154,6 +154,13 @@ export function checkOneOf<T extends string>(
   return value as T
 }
 
+/** Checks what may end something early. */
+export function checkSignal(fn: string, value: unknown): AbortSignal | undefined {
+  if (value !== undefined && !(value instanceof AbortSignal))
+    throw typeError(fn, 'signal', 'an AbortSignal', value)
+  return value
+}
+
 /** Checks an options object and that it has no unknown keys (a misspelt option is an error). */
 export function checkOptions(fn: string, options: unknown, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {

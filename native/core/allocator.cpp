@@ -129,6 +129,14 @@ void host_check_available(const char* op, size_t bytes) {
   }
 }
 
+void host_check_room(size_t bytes) {
+  const size_t live = host_memory_stats().live_bytes;
+  const size_t limit = host_memory_limit();
+  if (live > limit || limit - live < bytes || (bytes >= kCheckEvery && !available(bytes))) {
+    out_of_memory(bytes, live);
+  }
+}
+
 void* host_allocate(size_t bytes) {
   const auto [size, index] = size_class(bytes);
   Cache& c = cache();

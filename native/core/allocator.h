@@ -27,6 +27,10 @@ size_t host_memory_limit();
 // failure it is.
 void host_check_available(const char* op, size_t bytes);
 
+// The same for what is about to be read from a file, which FUSED_RNN_MEMORY_LIMIT counts as it
+// counts tensors, however small it is.
+void host_check_room(size_t bytes);
+
 // How often there was no memory.
 uint64_t host_failures();
 

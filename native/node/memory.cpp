@@ -1,4 +1,6 @@
 // Buffers and reading back.
+#include <cstring>
+
 #include "core/allocator.h"
 #include "node/addon.h"
 
@@ -25,6 +27,33 @@ Napi::Value upload(Addon& addon, Args& args) {
                             : static_cast<void*>(array.As<Napi::Float32Array>().Data());
   const DType dtype = is_int ? DType::int32 : DType::float32;
   return addon.wrap(fused_rnn::upload(executor, from, length, dtype));
+}
+
+// allocate(length, isInteger): host memory for values that fillPart brings; until then they are
+// anything.
+Napi::Value allocate(Addon& addon, Args& args) {
+  const int64_t length = args.size();
+  const DType dtype = args.boolean() ? DType::int32 : DType::float32;
+  return addon.wrap(Buffer::make(length, dtype));
+}
+
+// fillPart(buffer, offset, typedArray): into a buffer of allocate() that nothing has used yet.
+Napi::Value fill_part(Addon&, Args& args) {
+  const Buffer to = args.buffer();
+  const int64_t offset = args.size();
+  auto array = args.value().As<Napi::TypedArray>();
+  const auto length = static_cast<int64_t>(array.ElementLength());
+  const bool is_int = array.TypedArrayType() == napi_int32_array;
+  if ((!is_int && array.TypedArrayType() != napi_float32_array) || offset + length > to.length ||
+      (to.dtype == DType::int32) != is_int || to.storage->device() != nullptr) {
+    throw Napi::TypeError::New(args.env(), "internal: fillPart of something else");
+  }
+  const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
+                            : static_cast<void*>(array.As<Napi::Float32Array>().Data());
+  if (length > 0) {
+    std::memcpy(static_cast<char*>(to.raw()) + offset * 4, from, static_cast<size_t>(length) * 4);
+  }
+  return args.env().Undefined();
 }
 
 // clone(buffer) → a buffer of its own with the same values
@@ -87,6 +116,12 @@ Napi::Value check_available(Addon&, Args& args) {
   return args.env().Undefined();
 }
 
+// checkRoom(bytes): the same for what is about to be read from a file.
+Napi::Value check_room(Addon&, Args& args) {
+  host_check_room(static_cast<size_t>(args.size()));
+  return args.env().Undefined();
+}
+
 // read(buffer): a new typed array, or a promise of one.
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
@@ -107,12 +142,15 @@ Napi::Value read(Addon& addon, Args& args) {
 
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<upload>(env, exports, "upload", addon);
+  add_entry<allocate>(env, exports, "allocate", addon);
+  add_entry<fill_part>(env, exports, "fillPart", addon);
   add_entry<clone>(env, exports, "clone", addon);
   add_entry<view>(env, exports, "view", addon);
   add_entry<copy_into>(env, exports, "copyInto", addon);
   add_entry<release>(env, exports, "release", addon);
   add_entry<set_young_collector>(env, exports, "setYoungCollector", addon);
   add_entry<check_available>(env, exports, "checkAvailable", addon);
+  add_entry<check_room>(env, exports, "checkRoom", addon);
   add_entry<read>(env, exports, "read", addon);
 }
 

@@ -16,7 +16,7 @@ const tokens = vocabulary.encode(text)
 export async function train(maxSteps: number, folder: string | null): Promise<Uint8Array> {
   // Whoever goes on comes from other weights and random numbers.
   const last = folder === null ? null : join(folder, 'last')
-  const resumes = last !== null && [last, `${last}.previous`].some((path) => existsSync(path))
+  const resumes = last !== null && existsSync(last)
   manualSeed(resumes ? 999 : 1)
   const sizes = { embeddingSize: 6, hiddenSize: 12, numLayers: 2, dropout: 0.3 }
   const model = new models.LanguageModel({ vocabulary, ...sizes })

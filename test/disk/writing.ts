@@ -128,7 +128,7 @@ if (what === 'make') {
   // Without a handler, the system ends the process.
   process.on('SIGXFSZ', () => {})
   await rejects(model(2).save(join(folder, 'another')), /too large/)
-  rmSync(join(folder, 'another'), { recursive: true })
+  ok(!readdirSync(folder).includes('another'), 'a folder is left behind')
   for (const name of Object.keys(things)) ok(!(await replace(name, folder)), name)
 } else {
   const filler = join(folder, 'filler')

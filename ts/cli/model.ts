@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkDevice } from '../device.js'
 import { type data, models, optim, setDefaultDevice, setNumThreads } from '../index.js'
-import { checkpointFolder } from '../io/folders.js'
+import { checkpointFolder, isCheckpoint } from '../io/checkpoint_folder.js'
 import type { GenerateOptions } from '../models/index.js'
 import { UserError } from './errors.js'
 import type { Settings } from './settings.js'
@@ -59,7 +59,7 @@ export function useMachine(options: { device: string; threads?: number }): void 
 export async function loadModel(folder: string): Promise<models.LanguageModel> {
   for (const name of [BEST, LAST]) {
     const candidate = await checkpointFolder(join(folder, name))
-    if (await exists(candidate)) return models.LanguageModel.load(candidate)
+    if (await isCheckpoint(candidate)) return models.LanguageModel.load(candidate)
   }
   return models.LanguageModel.load(folder)
 }

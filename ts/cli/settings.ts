@@ -1,6 +1,6 @@
 /** What a training was asked to do: decided here, and kept in its folder so that it can go on. */
-import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { readJson } from '../io/open_file.js'
 import { DEMO_OPTIONS } from './demo.js'
 import { UserError } from './errors.js'
 import type { TrainOptions } from './options.js'
@@ -60,7 +60,7 @@ async function resumed(
   const folder = options.resume as string
   let saved: Settings
   try {
-    saved = JSON.parse(await readFile(join(folder, SETTINGS_FILE), 'utf8'))
+    saved = (await readJson(join(folder, SETTINGS_FILE), { limit: 2 ** 20 })) as Settings
     if (saved === null || typeof saved !== 'object' || !('text' in saved))
       throw new Error('damaged')
   } catch (error) {

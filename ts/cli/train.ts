@@ -1,5 +1,5 @@
 /** `fused-rnn train`. */
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
 import {
   type Callback,
@@ -12,7 +12,11 @@ import {
   ProgressBar,
   Trainer,
 } from '../index.js'
-import { checkpointFolder, makeFolders, setAside } from '../io/folders.js'
+import { checkpointFolder, isCheckpoint, removeCheckpoint } from '../io/checkpoint_folder.js'
+import { makeFolders } from '../io/folders.js'
+import { readJson } from '../io/open_file.js'
+import { claim } from '../io/saved_folder.js'
+import { writeWhole } from '../io/whole_file.js'
 import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
 import { Interrupted, UserError } from './errors.js'
 import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'
@@ -212,21 +216,26 @@ async function prepareFolder(settings: Settings): Promise<void> {
   try {
     if (resume === undefined && (await exists(settingsFile))) {
       const models = await Promise.all(
-        [LAST, BEST].map(async (name) => exists(await checkpointFolder(join(out, name)))),
+        [LAST, BEST].map(async (name) => isCheckpoint(await checkpointFolder(join(out, name)))),
       )
       if (!overwrite && models.includes(true)) {
         throw new UserError(
           `'${out}' already has a model; choose another --out, or give --overwrite to replace it, or --resume ${shellQuote(out)} to go on with it`,
         )
       }
-      const checkpoints = [BEST, LAST].flatMap((name) => [name, setAside(name)])
-      for (const name of [...checkpoints, HISTORY, PICTURE]) {
-        await rm(join(out, name), { recursive: true, force: true })
-      }
+      // Not under a training that is still at work.
+      const claims = [BEST, LAST].map((name) => claim(join(out, name), 'the training', settings))
+      const given = (await Promise.allSettled(claims)).map((claimed) => {
+        if (claimed.status === 'rejected') throw claimed.reason
+        return claimed.value
+      })
+      for (const name of [BEST, LAST]) await removeCheckpoint(join(out, name))
+      for (const name of [HISTORY, PICTURE]) await rm(join(out, name), { force: true })
+      for (const give of given) await give()
     }
     await makeFolders(out)
     const { resume: _, out: __, overwrite: ___, ...kept } = settings
-    await writeFile(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
+    await writeWhole(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
   } catch (error) {
     if (error instanceof UserError) throw error
     throw new UserError(`cannot write to the output folder '${out}': ${reason(error)}`, {
@@ -250,11 +259,9 @@ async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise
   if (!(await exists(file))) {
     throw new UserError(`cannot resume: '${out}' has no checkpoint yet`)
   }
-  const saved = await readFile(file, 'utf8')
-    .then(JSON.parse)
-    .catch(() => {
-      throw new UserError(`cannot resume: '${file}' is damaged`)
-    })
+  const saved = await readJson(file, { limit: 2 ** 29 }).catch(() => {
+    throw new UserError(`cannot resume: '${file}' is damaged`)
+  })
   if (JSON.stringify(saved) !== JSON.stringify(corpus.vocabulary)) {
     throw new UserError(
       `cannot resume: the vocabulary of '${text}' does not fit the model in '${out}'`,

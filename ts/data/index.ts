@@ -14,6 +14,6 @@ export {
   type ReplicaOptions,
 } from './distributed.js'
 export { type BatchesState, EpochBatches, type Part } from './epochs.js'
-export { loadText, split } from './text.js'
+export { type LoadTextOptions, loadText, split } from './text.js'
 export { END_OF_SENTENCE, Tokenizer, type TokenizerOptions, type TokenLevel } from './tokenizer.js'
 export { Vocabulary, type VocabularyJSON, type VocabularyOptions } from './vocabulary.js'

@@ -1,36 +1,59 @@
 /** Reading texts and dividing them. */
-import { readFile, stat } from 'node:fs/promises'
-import { checkNumber, rangeError, typeError } from '../errors.js'
+import { checkNumber, checkOptions, checkSignal, rangeError, typeError } from '../errors.js'
+import { piecesOf } from '../io/open_file.js'
 import { checkPath } from '../io/path.js'
 
 /** Longest string that V8 makes, about; a longer file cannot become one text. */
 const MAX_BYTES = 512 * 2 ** 20 - 64
 
+/** What {@link loadText} takes. */
+export interface LoadTextOptions {
+  /** Ends reading: the promise rejects with the signal's reason. */
+  signal?: AbortSignal
+}
+
 /**
- * Reads a UTF-8 text file.
- * @throws (rejects) Error with a one-line message when the file is missing, unreadable, a folder,
- *   empty, too large for one string or not a text
+ * Reads a UTF-8 text file, in pieces.
+ * @throws (rejects) Error with a one-line message when the file is missing, unreadable, a folder, a
+ *   pipe or a device, empty, too large for one string or for the memory there is, or not a text
  */
-export async function loadText(path: string | URL): Promise<string> {
-  const file = checkPath('loadText', 'path', path, 'the path of a file')
-  let bytes: Uint8Array
-  try {
-    const info = await stat(file)
-    if (info.size > MAX_BYTES) throw new Error(`it has ${info.size} bytes, more than ${MAX_BYTES}`)
-    bytes = await readFile(file)
-  } catch (error) {
-    throw new Error(`[loadText] cannot read '${file}': ${readableReason(error)}`, { cause: error })
+export async function loadText(path: string | URL, options: LoadTextOptions = {}): Promise<string> {
+  const fn = 'loadText'
+  const file = checkPath(fn, 'path', path, 'the path of a file')
+  checkOptions(fn, options, ['signal'])
+  const signal = checkSignal(fn, options.signal)
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const texts: string[] = []
+  const decode = (bytes?: Uint8Array): void => {
+    try {
+      texts.push(decoder.decode(bytes, { stream: bytes !== undefined }))
+    } catch (error) {
+      throw new TypeError(`[${fn}] '${file}' is not a text file: it is not valid UTF-8`, {
+        cause: error,
+      })
+    }
   }
-  if (bytes.length === 0) throw new RangeError(`[loadText] '${file}' is empty`)
-  if (bytes.includes(0))
-    throw new TypeError(`[loadText] '${file}' is not a text file: it has bytes of value 0`)
+  let empty = true
+  const pieces = piecesOf(file, { limit: MAX_BYTES, signal })
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (error) {
-    throw new TypeError(`[loadText] '${file}' is not a text file: it is not valid UTF-8`, {
-      cause: error,
-    })
+    for (;;) {
+      const next = await pieces.next().catch((error) => {
+        signal?.throwIfAborted()
+        const message = `[${fn}] cannot read '${file}': ${readableReason(error)}`
+        throw new Error(message, { cause: error })
+      })
+      if (next.done) break
+      empty = false
+      if (next.value.includes(0))
+        throw new TypeError(`[${fn}] '${file}' is not a text file: it has bytes of value 0`)
+      decode(next.value)
+    }
+    decode()
+  } finally {
+    await pieces.return()
   }
+  if (empty) throw new RangeError(`[${fn}] '${file}' is empty`)
+  return texts.join('')
 }
 
 function readableReason(error: unknown): string {
@@ -38,8 +61,6 @@ function readableReason(error: unknown): string {
     case 'ENOENT':
     case 'ENOTDIR':
       return 'there is no such file'
-    case 'EISDIR':
-      return 'it is a folder'
     case 'EACCES':
     case 'EPERM':
       return 'no permission'

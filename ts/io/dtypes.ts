@@ -18,22 +18,29 @@ export type FileDType =
 interface FileType {
   /** Per element. */
   bytes: number
-  /** Values of little-endian bytes, at any alignment. @throws Error that names the tensor */
-  decode(bytes: Uint8Array, name: string): Float32Array | Int32Array
+  /** Whether values become int32; else float32. */
+  integer: boolean
+  /**
+   * Values of little-endian bytes, at any alignment; perhaps a view of them.
+   * @param first the number of the first one in its tensor
+   * @throws Error that names the tensor
+   */
+  decode(bytes: Uint8Array, name: string, first?: number): Float32Array | Int32Array
 }
 
 function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** An aligned copy of the bytes. */
-function copy(bytes: Uint8Array): ArrayBuffer {
-  return new Uint8Array(bytes).buffer
+/** The bytes where an array of numbers of four bytes may begin. */
+function aligned(bytes: Uint8Array): Uint8Array {
+  return bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes)
 }
 
 function floats(width: number, at: (data: DataView, offset: number) => number): FileType {
   return {
     bytes: width,
+    integer: false,
     decode(bytes) {
       const data = view(bytes)
       const out = new Float32Array(bytes.byteLength / width)
@@ -49,14 +56,15 @@ function integers(
 ): FileType {
   return {
     bytes: width,
-    decode(bytes, name) {
+    integer: true,
+    decode(bytes, name, first = 0) {
       const data = view(bytes)
       const out = new Int32Array(bytes.byteLength / width)
       for (let i = 0; i < out.length; i++) {
         const value = at(data, i * width)
         if (value < -(2 ** 31) || value >= 2 ** 31) {
           throw new Error(
-            `'${name}' has the value ${value} at element ${i}, which int32 cannot hold`,
+            `'${name}' has the value ${value} at element ${first + i}, which int32 cannot hold`,
           )
         }
         out[i] = Number(value)
@@ -85,11 +93,25 @@ function brain(bits: number): number {
 
 export const DTYPES: Record<FileDType, FileType> = {
   F64: floats(8, (data, i) => data.getFloat64(i, true)),
-  F32: { bytes: 4, decode: (bytes) => new Float32Array(copy(bytes)) },
+  F32: {
+    bytes: 4,
+    integer: false,
+    decode(bytes) {
+      const { buffer, byteOffset, byteLength } = aligned(bytes)
+      return new Float32Array(buffer, byteOffset, byteLength / 4)
+    },
+  },
   F16: floats(2, (data, i) => half(data.getUint16(i, true))),
   BF16: floats(2, (data, i) => brain(data.getUint16(i, true))),
   I64: integers(8, (data, i) => data.getBigInt64(i, true)),
-  I32: { bytes: 4, decode: (bytes) => new Int32Array(copy(bytes)) },
+  I32: {
+    bytes: 4,
+    integer: true,
+    decode(bytes) {
+      const { buffer, byteOffset, byteLength } = aligned(bytes)
+      return new Int32Array(buffer, byteOffset, byteLength / 4)
+    },
+  },
   I16: integers(2, (data, i) => data.getInt16(i, true)),
   I8: integers(1, (data, i) => data.getInt8(i)),
   U64: integers(8, (data, i) => data.getBigUint64(i, true)),

@@ -1,7 +1,6 @@
 /** Making folders, and writing into them so that nothing is lost. */
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { mkdir, open, readdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 
 /**
  * Makes a folder and those above it, where they are missing. Node's own `recursive` never ends on
@@ -20,7 +19,8 @@ export async function makeFolders(path: string): Promise<void> {
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
+/** Whether there is a folder of this name. */
+export async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     (info) => info.isDirectory(),
     () => false,
@@ -35,31 +35,16 @@ export async function exists(path: string): Promise<boolean> {
   )
 }
 
-/** Writes a file whose bytes are on the disk when the promise resolves. */
-export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
-  const file = await open(path, 'w')
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
+/** What has been written into a folder is on the disk when the promise resolves. */
+export async function syncTree(path: string): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const inner = join(path, entry.name)
+    if (entry.isDirectory()) await syncTree(inner)
+    if (!entry.isFile()) continue
+    const file = await open(inner, 'r+')
+    await file.sync().finally(() => file.close())
   }
-}
-
-/** Gives a file new contents, or leaves it as it is. */
-export async function replaceFile(path: string, text: string | Uint8Array): Promise<void> {
-  const target = await realpath(path).catch(() => path) // a link stays one
-  const info = await stat(target).catch(() => null)
-  if (info !== null && !info.isFile()) return writeFile(target, text) // a pipe, for example
-  const hidden = `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`
-  const temporary = join(dirname(target), hidden)
-  try {
-    await writeSynced(temporary, text)
-    await rename(temporary, target)
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {})
-    throw error
-  }
+  await syncFolder(path)
 }
 
 /** What files a folder has is on the disk too, where the system can be asked for that. */
@@ -82,16 +67,4 @@ export async function inTurn<T>(path: string, work: () => Promise<T>): Promise<T
   } finally {
     if (busy.get(key) === settled) busy.delete(key)
   }
-}
-
-/** Where a checkpoint is set aside for the moment in which its successor takes its name. */
-export const setAside = (path: string): string => `${path}.previous`
-
-/**
- * Where the checkpoint of this name is to be read: a crash between the two renames that replace a
- * checkpoint leaves the complete one set aside.
- */
-export async function checkpointFolder(path: string): Promise<string> {
-  const previous = setAside(resolve(path))
-  return !(await exists(path)) && (await exists(previous)) ? previous : path
 }

@@ -6,83 +6,131 @@
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>
 
 const MAX_DEPTH = 32
+/** In one member of {@link parseMembers}, which is read in one go. */
+const MAX_VALUES = 100_000
 
 /** @throws Error that gives the position */
 export function parseJson(text: string): Json {
-  let at = 0
+  const parser = new Parser(text)
+  const result = parser.value(0)
+  parser.end()
+  return result
+}
 
-  const fail = (expected: string): never => {
-    throw new Error(`not JSON: expected ${expected} at character ${at}`)
+/**
+ * The members of an object, one by one: a large text need not be read in one go.
+ * @throws Error that gives the position
+ */
+export function* parseMembers(text: string): Generator<[name: string, value: Json], void> {
+  const parser = new Parser(text)
+  const names = new Set<string>()
+  for (const name of parser.names('{', '}', () => parser.name(names))) {
+    parser.left = MAX_VALUES
+    yield [name, parser.value(1)]
   }
-  const space = (): void => {
-    while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++
+  parser.end()
+}
+
+class Parser {
+  readonly #text: string
+  #at = 0
+  /** How many values may still come. */
+  left = Infinity
+
+  constructor(text: string) {
+    this.#text = text
   }
-  const token = (pattern: RegExp): string | null => {
-    pattern.lastIndex = at
-    const match = pattern.exec(text)
+
+  #fail(expected: string): never {
+    throw new Error(`not JSON: expected ${expected} at character ${this.#at}`)
+  }
+
+  #space(): void {
+    const text = this.#text
+    for (let c = text[this.#at]; c === ' ' || c === '\n' || c === '\r' || c === '\t'; )
+      c = text[++this.#at]
+  }
+
+  #token(pattern: RegExp): string | null {
+    pattern.lastIndex = this.#at
+    const match = pattern.exec(this.#text)
     if (match === null) return null
-    at += match[0].length
+    this.#at += match[0].length
     return match[0]
   }
-  const string = (): string => {
-    const quoted = token(STRING) ?? fail('a string')
+
+  #string(): string {
+    const quoted = this.#token(STRING) ?? this.#fail('a string')
     try {
       return JSON.parse(quoted) as string
     } catch {
-      return fail('a string before')
+      return this.#fail('a string before')
     }
   }
-  /** The members of an object or array, up to its closing bracket. */
-  const members = (close: string, member: () => void): void => {
-    at++
-    space()
-    if (text[at] === close) {
-      at++
+
+  /** Takes one character. */
+  #expect(character: string): void {
+    if (this.#text[this.#at] !== character) this.#fail(character)
+    this.#at++
+  }
+
+  /** The name of a member, up to its value. */
+  name(before: Set<string>): string {
+    this.#space()
+    const name = this.#string()
+    if (before.has(name)) throw new Error(`'${name}' stands twice in the header`)
+    before.add(name)
+    this.#space()
+    this.#expect(':')
+    return name
+  }
+
+  /** What `member` gives for each member; the values after it are the caller's to take. */
+  *names<T>(open: string, close: string, member: () => T): Generator<T, void> {
+    this.#expect(open)
+    this.#space()
+    if (this.#text[this.#at] === close) {
+      this.#at++
       return
     }
     for (;;) {
-      member()
-      space()
-      const next = text[at++]
+      yield member()
+      this.#space()
+      const next = this.#text[this.#at++]
       if (next === close) return
       if (next !== ',') {
-        at--
-        fail(`, or ${close}`)
+        this.#at--
+        this.#fail(`, or ${close}`)
       }
     }
   }
-  const value = (depth: number): Json => {
-    if (depth > MAX_DEPTH) fail(`at most ${MAX_DEPTH} levels`)
-    space()
-    if (text[at] === '{') {
+
+  value(depth: number): Json {
+    if (depth > MAX_DEPTH) this.#fail(`at most ${MAX_DEPTH} levels`)
+    if (--this.left < 0) this.#fail(`at most ${MAX_VALUES} values in a member, which ended before`)
+    this.#space()
+    const first = this.#text[this.#at]
+    if (first === '{') {
       const object = new Map<string, Json>()
-      members('}', () => {
-        space()
-        const key = string()
-        if (object.has(key)) throw new Error(`'${key}' stands twice in the header`)
-        space()
-        if (text[at++] !== ':') {
-          at--
-          fail(':')
-        }
-        object.set(key, value(depth + 1))
-      })
+      const names = new Set<string>()
+      for (const name of this.names('{', '}', () => this.name(names)))
+        object.set(name, this.value(depth + 1))
       return object
     }
-    if (text[at] === '[') {
+    if (first === '[') {
       const array: Json[] = []
-      members(']', () => array.push(value(depth + 1)))
+      for (const value of this.names('[', ']', () => this.value(depth + 1))) array.push(value)
       return array
     }
-    if (text[at] === '"') return string()
-    const scalar = token(SCALAR) ?? fail('a value')
+    if (first === '"') return this.#string()
+    const scalar = this.#token(SCALAR) ?? this.#fail('a value')
     return JSON.parse(scalar) as Json
   }
 
-  const result = value(0)
-  space()
-  if (at !== text.length) fail('the end')
-  return result
+  end(): void {
+    this.#space()
+    if (this.#at !== this.#text.length) this.#fail('the end')
+  }
 }
 
 const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/y

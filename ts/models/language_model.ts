@@ -5,7 +5,14 @@ import { BucketBatches } from '../data/buckets.js'
 import { DistributedBatches } from '../data/distributed.js'
 import type { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
-import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
+import {
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { tensor, zeros } from '../factories.js'
 import { checkNoPrivates } from '../nn/clone.js'
 import { Dropout } from '../nn/dropout.js'
@@ -235,7 +242,8 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
 
   /**
    * Writes model.safetensors, config.json and, when the model has one, vocabulary.json; makes the
-   * folder if needed. Whoever loads, now or after a crash in the middle of this, finds the model that
+   * folder if needed. Other files there stay, and those of the same names that are no model's of ours
+   * are refused. Whoever loads, now or after a crash in the middle of this, finds the model that
    * was there before or this one, never parts of both.
    */
   async save(folder: string | URL): Promise<void> {
@@ -248,33 +256,39 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   }
 
   /**
-   * A model from a folder that {@link save} wrote (or a checkpoint), in evaluation mode.
-   * @param options `device`: where its parameters are. Default: the default device
+   * A model from a folder that {@link save} wrote (or a checkpoint), in evaluation mode. Files of two
+   * models are refused, and while others save there, it is one of theirs.
+   * @param options `device`: where its parameters are. Default: the default device. `signal`: ends
+   *   loading; the promise rejects with the signal's reason
    * @throws (rejects) Error with a one-line message when a file is missing, damaged or does not fit
    */
   static async load(
     folder: string | URL,
-    options: { device?: string | Device } = {},
+    options: { device?: string | Device; signal?: AbortSignal } = {},
   ): Promise<LanguageModel> {
-    checkOptions('LanguageModel.load', options, ['device'])
-    const device = deviceOption('LanguageModel.load', options.device)
-    const { config, vocabulary, weights } = await readModelFolder(folder)
+    const fn = 'LanguageModel.load'
+    checkOptions(fn, options, ['device', 'signal'])
+    const device = deviceOption(fn, options.device)
+    const signal = checkSignal(fn, options.signal)
+    const { config, vocabulary, weights, mixed } = await readModelFolder(folder, signal)
     try {
       const options = loadable(config)
       checkSizes(checkConfig({ ...options, ...(vocabulary && { vocabulary }) }), weights)
+      if (mixed !== null) throw new Error(mixed)
       const model = new LanguageModel({
         ...options,
         ...(vocabulary && { vocabulary }),
         device,
       })
       model.loadStateDict(weights)
-      for (const tensor of weights.values()) tensor[Symbol.dispose]()
       return model.eval()
     } catch (error) {
       throw new Error(
         `[LanguageModel.load] '${folder}' does not hold a model: ${(error as Error).message}`,
         { cause: error },
       )
+    } finally {
+      for (const tensor of weights.values()) tensor[Symbol.dispose]()
     }
   }
 

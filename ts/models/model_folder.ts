@@ -1,26 +1,24 @@
 /**
  * A language model as files in a folder: model.safetensors, config.json and, where the model has
- * one, vocabulary.json.
+ * one, vocabulary.json. How they replace older ones is in io/saved_folder.ts.
  *
- * Whoever reads finds files that belong together, whenever the writer was killed. The weights' file
- * and the configuration have the same id, a hash of configuration and vocabulary. These two are first
- * written beside, under names with that id; the weights' file taking its name is the moment in which
- * the new model replaces the old one; then the other two take theirs, the configuration last.
+ * The file of weights is the head: it has an id, a hash of configuration and vocabulary. Whoever reads
+ * takes only those that the id is the hash of.
  */
-import { createHash, randomBytes } from 'node:crypto'
-import { readdir, readFile, rename, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import type { BigIntStats } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Vocabulary } from '../data/vocabulary.js'
-import {
-  checkpointFolder,
-  exists,
-  inTurn,
-  makeFolders,
-  syncFolder,
-  writeSynced,
-} from '../io/folders.js'
+import { checkpointFolder, isCheckpoint } from '../io/checkpoint_folder.js'
+import { exists } from '../io/folders.js'
+import { readJson } from '../io/open_file.js'
 import { checkPath } from '../io/path.js'
-import { loadWithMetadata, save } from '../io/safetensors.js'
+import { save } from '../io/safetensors.js'
+import { placesOf, type Saving, saveFolder } from '../io/saved_folder.js'
+import { TensorFile } from '../io/tensor_file.js'
+import { reason, writeWhole } from '../io/whole_file.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModel } from './language_model.js'
 
@@ -31,55 +29,71 @@ const FORMAT = 'fused-rnn LanguageModel'
 const VERSION = 1
 /** Under which the id stands, in both files. */
 const ID = 'id'
+/** Longer ones are not ours. */
+const LIMITS = { [CONFIG]: 2 ** 20, [VOCABULARY]: 2 ** 29 } as const
+type Json = Record<string, unknown>
 
-const beside = (folder: string, name: string, id: string): string =>
-  join(folder, `.${name}.${id}.tmp`)
-const LEFT_BEHIND = /^\.(model\.safetensors|config\.json|vocabulary\.json)\.[0-9a-f]+\.tmp$/
+function idOf(description: object, vocabulary: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify([description, vocabulary]))
+    .digest('hex')
+    .slice(0, 16)
+}
 
 /** Writes the files into a folder that exists. */
 export async function writeModelFiles(folder: string, model: LanguageModel): Promise<void> {
   const { vocabulary, config } = model
   const description = { format: FORMAT, version: VERSION, ...config }
-  const id = createHash('sha256')
-    .update(JSON.stringify([description, vocabulary]))
-    .digest('hex')
-    .slice(0, 16)
-  const files: [name: string, value: unknown][] = [
-    [CONFIG, { ...description, vocabulary: vocabulary !== null, [ID]: id }],
-  ]
-  if (vocabulary !== null) files.push([VOCABULARY, vocabulary])
-  const temporary = `${id}${randomBytes(6).toString('hex')}`
-  const own: string[] = []
-  try {
-    for (const [name, value] of files) {
-      // One of the same content may already be needed there.
-      const named = beside(folder, name, id)
-      const first = beside(folder, name, temporary)
-      own.push(...((await exists(named)) ? [first] : [first, named]))
-      await writeSynced(first, `${JSON.stringify(value, null, 1)}\n`)
-      await rename(first, named)
-    }
-    await save(join(folder, WEIGHTS), model.stateDict(), { metadata: { [ID]: id } })
-  } catch (error) {
-    for (const path of own) await rm(path, { force: true }).catch(() => {})
-    throw error
+  const id = idOf(description, vocabulary)
+  const write = (name: string, value: unknown): Promise<void> =>
+    writeWhole(join(folder, name), `${JSON.stringify(value, null, 1)}\n`)
+  // The values as they are now.
+  const weights = save(join(folder, WEIGHTS), model.stateDict(), { metadata: { [ID]: id } })
+  const texts = async (): Promise<void> => {
+    if (vocabulary !== null) await write(VOCABULARY, vocabulary)
+    await write(CONFIG, { ...description, vocabulary: vocabulary !== null, [ID]: id })
   }
-  if (vocabulary !== null) await rename(beside(folder, VOCABULARY, id), join(folder, VOCABULARY))
-  else await rm(join(folder, VOCABULARY), { force: true }) // of the model that was here before
-  await rename(beside(folder, CONFIG, id), join(folder, CONFIG))
-  for (const name of await readdir(folder))
-    if (LEFT_BEHIND.test(name)) await rm(join(folder, name), { force: true })
-  await syncFolder(folder)
+  const failed = (await Promise.allSettled([weights, texts()])).find((r) => r.status === 'rejected')
+  if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
+}
+
+/** Whether a folder's files are a model's of ours. @throws (rejects) Error that says why not */
+async function checkOwn(folder: string, names: readonly string[]): Promise<readonly string[]> {
+  if (await isCheckpoint(folder))
+    throw new Error('it is a checkpoint, which would lose its weights; choose another folder')
+  const config = await json(join(folder, CONFIG), CONFIG).catch(() => null)
+  const own = config?.format === FORMAT || (await hasId(join(folder, WEIGHTS)))
+  const strange = own ? undefined : [CONFIG, WEIGHTS].find((name) => names.includes(name))
+  if (strange !== undefined) throw new Error(`its ${strange} is not a model's of fused-rnn`)
+  if (!own && names.includes(VOCABULARY)) {
+    const vocabulary = await json(join(folder, VOCABULARY), VOCABULARY).catch(() => null)
+    if (!Array.isArray(vocabulary?.tokens) || vocabulary.tokenizer === undefined)
+      throw new Error(`its ${VOCABULARY} is not a model's of fused-rnn`)
+  }
+  return [WEIGHTS, CONFIG, VOCABULARY]
+}
+
+async function hasId(path: string): Promise<boolean> {
+  try {
+    const file = await TensorFile.open(path)
+    await file.close()
+    return file.metadata.has(ID)
+  } catch {
+    return false
+  }
 }
 
 /** Makes the folder and writes the files. @throws (rejects) Error with a one-line message */
 export async function writeModelFolder(path: string | URL, model: LanguageModel): Promise<void> {
   const folder = checkPath('LanguageModel.save', 'folder', path, 'the path of a folder')
+  const saving: Saving = {
+    what: 'a saving',
+    head: WEIGHTS,
+    check: checkOwn,
+    write: (staging) => writeModelFiles(staging, model),
+  }
   try {
-    await inTurn(folder, async () => {
-      await makeFolders(folder)
-      await writeModelFiles(folder, model)
-    })
+    await saveFolder(folder, saving)
   } catch (error) {
     throw new Error(`[LanguageModel.save] cannot write '${folder}': ${(error as Error).message}`, {
       cause: error,
@@ -89,79 +103,199 @@ export async function writeModelFolder(path: string | URL, model: LanguageModel)
 
 /** What is in a model's folder. */
 export interface ModelFolder {
-  config: Record<string, unknown>
+  config: Json
   vocabulary: Vocabulary | null
   weights: Map<string, Tensor>
+  /** Why the files do not belong together; null: they do, as far as they say. */
+  mixed: string | null
 }
 
-/** How often to begin again when the files change while they are read. */
-const ATTEMPTS = 4
+/** How often to begin again while the files change. */
+const ATTEMPTS = 200
+/** Between two looks at files that do not fit and may be about to change. */
+const PAUSE_MS = 25
 
-/** @throws (rejects) Error with a one-line message */
-export async function readModelFolder(from: string | URL): Promise<ModelFolder> {
+/**
+ * @param signal ends reading
+ * @throws (rejects) Error with a one-line message; the signal's reason
+ */
+export async function readModelFolder(
+  from: string | URL,
+  signal?: AbortSignal,
+): Promise<ModelFolder> {
   const path = checkPath('LanguageModel.load', 'folder', from, 'the path of a folder')
-  const fail = (reason: string, cause?: unknown): Error =>
-    new Error(`[LanguageModel.load] '${path}' does not hold a model: ${reason}`, { cause })
-  const folder = await checkpointFolder(path)
-  if (!(await exists(folder))) throw fail('there is no such folder')
-  const read = async <T>(
-    name: string,
-    parse: (file: string) => Promise<T>,
-    file = join(folder, name),
-  ): Promise<T> => {
-    if (!(await exists(file))) throw fail(`${name} is missing`)
-    try {
-      return await parse(file)
-    } catch (error) {
-      throw fail(`${name}: ${(error as Error).message}`, error)
+  try {
+    const folder = await checkpointFolder(path)
+    if (!(await exists(folder))) throw new Error('there is no such folder')
+    let before = ''
+    for (let attempt = 1; ; attempt++) {
+      const seen = await signature(folder)
+      const last = seen === before || attempt === ATTEMPTS
+      const found = await attemptToRead(folder, last, signal)
+      if (found !== null) return found
+      before = seen
+      await sleep(PAUSE_MS)
     }
-  }
-  for (let attempt = 1; ; attempt++) {
-    const own = (await exists(join(folder, CONFIG))) ? await read(CONFIG, json) : undefined
-    if (own === undefined && !(await exists(join(folder, WEIGHTS))))
-      throw fail(`${CONFIG} is missing`)
-    const { tensors, metadata } = await read(WEIGHTS, loadWithMetadata)
-    try {
-      const id = metadata.get(ID)
-      // Where the writer was killed after the weights, what belongs to them has its other name.
-      const aside = async (name: string): Promise<string | null> =>
-        id !== undefined && /^[0-9a-f]+$/.test(id) ? existing(beside(folder, name, id)) : null
-      const waiting = await aside(CONFIG)
-      const found = waiting === null ? own : await read(CONFIG, json, waiting)
-      if (found === undefined) throw fail(`${CONFIG} is missing`)
-      const { format, version, [ID]: of, vocabulary: wanted, ...config } = fields(found)
-      if (format !== FORMAT || version !== VERSION)
-        throw fail(`${CONFIG} does not describe a LanguageModel of version ${VERSION}`)
-      // A writer may have come between the two files; files that were put together by hand stay so.
-      if (of !== undefined && id !== undefined && of !== id && attempt < ATTEMPTS) {
-        dispose(tensors)
-        continue
-      }
-      const file = (await aside(VOCABULARY)) ?? (await existing(join(folder, VOCABULARY)))
-      const vocabulary =
-        wanted === false || file === null
-          ? null
-          : await read(VOCABULARY, async (from) => Vocabulary.fromJSON(await json(from)), file)
-      return { config, vocabulary, weights: tensors }
-    } catch (error) {
-      dispose(tensors)
-      throw error
-    }
+  } catch (error) {
+    signal?.throwIfAborted()
+    const what = `'${path}' does not hold a model: ${(error as Error).message}`
+    throw new Error(`[LanguageModel.load] ${what}`, { cause: error })
   }
 }
 
-async function existing(path: string | null): Promise<string | null> {
-  return path !== null && (await exists(path)) ? path : null
+/** Whether files have changed: when they were written, and which they are. */
+async function signature(folder: string): Promise<string> {
+  const info = (name: string): Promise<BigIntStats | null> =>
+    stat(join(folder, name), { bigint: true }).catch(() => null)
+  const all = await Promise.all([WEIGHTS, CONFIG, VOCABULARY].map(info))
+  return all.map((one) => `${one?.ino} ${one?.mtimeNs} ${one?.size}`).join()
 }
 
-async function json(path: string): Promise<unknown> {
-  return JSON.parse(await readFile(path, 'utf8'))
+/**
+ * @param last files that do not fit are to be told, or read as far as they can be
+ * @returns null: they do not fit, and may have been replaced in the meantime
+ */
+async function attemptToRead(
+  folder: string,
+  last: boolean,
+  signal: AbortSignal | undefined,
+): Promise<ModelFolder | null> {
+  let file: TensorFile | null = null
+  try {
+    file = await openWeights(folder, signal)
+    // Whatever takes its name from now on, these are the weights that will be read.
+    const id = file?.metadata.get(ID)
+    const texts = await fittingTexts(folder, id)
+    if (file === null) {
+      if (texts === null && !(await exists(join(folder, CONFIG)))) throw missing(CONFIG)
+      throw missing(WEIGHTS)
+    }
+    if (texts === null && !last) return null
+    const { config: described, vocabulary: list } = texts ?? (await plainTexts(folder))
+    const { format, version, [ID]: of, vocabulary: wanted, ...config } = described
+    if (format !== FORMAT || version !== VERSION)
+      throw new Error(`${CONFIG} does not describe a LanguageModel of version ${VERSION}`)
+    if (wanted === true && list === null) throw missing(VOCABULARY)
+    return {
+      config,
+      vocabulary: list === null ? null : vocabularyOf(list),
+      weights: await readWeights(file),
+      mixed: texts === null ? mixture(id, of, described, wanted) : null,
+    }
+  } catch (error) {
+    // A file may have been taken away by a writer just then.
+    if (last) throw error
+    signal?.throwIfAborted()
+    return null
+  } finally {
+    await file?.close()
+  }
 }
 
-function fields(value: unknown): Record<string, unknown> {
+const missing = (name: string): Error => new Error(`${name} is missing`)
+
+function mixture(id: string | undefined, of: unknown, config: Json, wanted: unknown): string {
+  const parts =
+    id !== of && id !== undefined && of !== undefined
+      ? `${CONFIG} and ${WEIGHTS} are of two different models`
+      : `${wanted === false || config.vocabulary === false ? CONFIG : `${CONFIG} or ${VOCABULARY}`} is not the one that was saved with ${WEIGHTS}`
+  return `${parts}; save the model again`
+}
+
+async function openWeights(
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<TensorFile | null> {
+  for (const place of await placesOf(folder, WEIGHTS)) {
+    if (!(await exists(place))) continue
+    try {
+      return await TensorFile.open(place, signal)
+    } catch (error) {
+      throw new Error(`${WEIGHTS}: ${reason(error)}`, { cause: error })
+    }
+  }
+  return null
+}
+
+async function readWeights(file: TensorFile): Promise<Map<string, Tensor>> {
+  try {
+    return await file.tensors('cpu')
+  } catch (error) {
+    throw new Error(`${WEIGHTS}: ${reason(error)}`, { cause: error })
+  }
+}
+
+function vocabularyOf(list: unknown): Vocabulary {
+  try {
+    return Vocabulary.fromJSON(list)
+  } catch (error) {
+    throw new Error(`${VOCABULARY}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+interface Texts {
+  config: Json
+  /** Null: none. */
+  vocabulary: unknown
+}
+
+/**
+ * The configuration and the vocabulary that belong to an id, wherever a writer has left them.
+ * @param id of the weights; undefined: somebody else wrote those, and the configuration's own counts
+ * @returns null: there are none
+ */
+async function fittingTexts(folder: string, id: string | undefined): Promise<Texts | null> {
+  const vocabularies = await textsOf(folder, VOCABULARY, id)
+  for (const config of await textsOf(folder, CONFIG, id)) {
+    const { [ID]: of, vocabulary: wanted, ...description } = fields(config)
+    // Files without any id were put together by hand.
+    if (id === undefined && of === undefined) {
+      const plain = wanted === false ? null : (vocabularies[0] ?? null)
+      return { config: fields(config), vocabulary: plain }
+    }
+    if (id !== undefined && of !== undefined && of !== id) continue
+    const candidates = wanted === false ? [null] : [...vocabularies, null]
+    for (const vocabulary of candidates) {
+      if (wanted === true && vocabulary === null) continue
+      if (idOf(description, vocabulary) === (id ?? of))
+        return { config: fields(config), vocabulary }
+    }
+  }
+  return null
+}
+
+/** What JSON there is under a name, in all places; what is not JSON is none. */
+async function textsOf(
+  folder: string,
+  name: typeof CONFIG | typeof VOCABULARY,
+  id: string | undefined,
+): Promise<Json[]> {
+  const places = await placesOf(folder, name)
+  // Earlier versions.
+  if (id !== undefined && /^[0-9a-f]+$/.test(id)) places.push(join(folder, `.${name}.${id}.tmp`))
+  const found = await Promise.all(places.map((place) => json(place, name).catch(() => null)))
+  return found.filter((value) => value !== null)
+}
+
+/** What is there under the usual names. */
+async function plainTexts(folder: string): Promise<Texts> {
+  const read = async (name: typeof CONFIG | typeof VOCABULARY): Promise<Json | null> => {
+    if (!(await exists(join(folder, name)))) return null
+    try {
+      return await json(join(folder, name), name)
+    } catch (error) {
+      throw new Error(`${name}: ${reason(error)}`, { cause: error })
+    }
+  }
+  const config = await read(CONFIG)
+  if (config === null) throw missing(CONFIG)
+  return { config, vocabulary: config.vocabulary === false ? null : await read(VOCABULARY) }
+}
+
+async function json(path: string, name: keyof typeof LIMITS): Promise<Json> {
+  return fields(await readJson(path, { limit: LIMITS[name] }))
+}
+
+function fields(value: unknown): Json {
   return typeof value === 'object' && value !== null ? { ...value } : {}
-}
-
-function dispose(tensors: Map<string, Tensor>): void {
-  for (const tensor of tensors.values()) tensor[Symbol.dispose]()
 }

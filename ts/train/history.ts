@@ -1,7 +1,7 @@
 /** What happened during training, number by number. */
 import { checkIterable, checkString, typeError } from '../errors.js'
-import { replaceFile } from '../io/folders.js'
 import { checkPath } from '../io/path.js'
+import { writeWhole } from '../io/whole_file.js'
 import { isCount, isNumbers, isObject } from './checks.js'
 import { type PlotOptions, plot, type Series } from './plot.js'
 
@@ -116,7 +116,7 @@ export class History {
 async function write(fn: string, path: string | URL, text: string): Promise<void> {
   const file = checkPath(fn, 'path', path, 'the path of a file')
   try {
-    await replaceFile(file, text)
+    await writeWhole(file, text)
   } catch (error) {
     throw new Error(`[${fn}] cannot write '${file}': ${(error as Error).message}`, { cause: error })
   }

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
 import { restoreStates, statesOf } from './callback_states.js'
 import { handOver, tensorsOf } from './carried.js'
-import { readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { claimCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { stepScheduler, validationDue } from './due.js'
 import { checkResult, countOf, evaluate } from './evaluate.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
@@ -336,7 +336,7 @@ export class FitLoop<B> {
 
   async #write(path: string, carried: Carried): Promise<void> {
     const { model, optimizer, schedule, trainData } = this.parts
-    await writeCheckpoint(path, model as Module, {
+    const state: LoopState = {
       epoch: this.epoch,
       batch: this.batch,
       globalStep: this.globalStep,
@@ -351,7 +351,13 @@ export class FitLoop<B> {
       trainData: isSeekable(trainData) ? trainData.state() : null,
       callbacks: statesOf(this.#trainer.callbacks),
       history: this.status.history.toJSON(),
-    })
+    }
+    await writeCheckpoint(path, model as Module, state, this.#trainer)
+  }
+
+  /** Keeps other trainings out of folders. @returns gives them back @throws (rejects) Error */
+  async claim(paths: readonly string[]): Promise<() => Promise<void>> {
+    return claimCheckpoints(this.#strategy.isGlobalZero ? paths : [], this.#trainer)
   }
 
   /** Goes back to a checkpoint. @throws (rejects) Error, RangeError when it does not fit */

@@ -71,6 +71,16 @@ export class ModelCheckpoint implements CallbackHooks {
     return stateKeyOf(this, 'ModelCheckpoint', { monitor, mode })
   }
 
+  /** Where it writes. @internal */
+  get paths(): string[] {
+    const { dirpath, monitor, saveLast } = this.options
+    const names = [
+      ...(saveLast === false ? [] : ['last']),
+      ...(monitor === undefined ? [] : ['best']),
+    ]
+    return names.map((name) => join(dirpath, name))
+  }
+
   async onTrainBatchEnd(trainer: TrainerHandle): Promise<void> {
     const every = this.options.everyNTrainSteps
     if (every !== undefined && trainer.globalStep % every === 0) await this.#saveLast(trainer)

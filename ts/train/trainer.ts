@@ -208,7 +208,11 @@ export class Trainer implements TrainerHandle {
     this.#loop = loop as unknown as FitLoop<unknown>
     this.#status = loop.status
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
+    let giveBack = async (): Promise<void> => {}
     try {
+      giveBack = await loop.claim(
+        this.callbacks.flatMap((one) => (one instanceof ModelCheckpoint ? one.paths : [])),
+      )
       if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
       else if (this.options.seed !== null) manualSeed(this.options.seed)
       await strategy.setup(model)
@@ -244,6 +248,7 @@ export class Trainer implements TrainerHandle {
       await Promise.allSettled(loop.loggers.map(async (logger) => logger.finalize?.('failed')))
       throw error
     } finally {
+      await giveBack()
       strategy.teardown()
       Object.assign(optimizer, clip)
     }

@@ -1,7 +1,7 @@
 /** Metrics as a table. */
-import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { rangeError } from '../../errors.js'
+import { appendTo } from '../../io/whole_file.js'
 import {
   before,
   endLine,
@@ -54,7 +54,7 @@ export class CSVLogger extends FileLogger {
       await addColumns(path, more)
       columns.push(...more)
     }
-    await appendFile(path, `${columns.map((name) => record[name] ?? '').join(',')}\n`)
+    await appendTo(path, `${columns.map((name) => record[name] ?? '').join(',')}\n`)
   }
 
   protected override async cut(folder: string, step: number, records: number): Promise<void> {

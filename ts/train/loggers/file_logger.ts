@@ -1,10 +1,15 @@
 /** What the loggers that write files share: where the files go, and writing without waiting. */
-import { mkdir, open, readdir, readFile } from 'node:fs/promises'
+import { mkdir, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkInteger, checkOptions, typeError } from '../../errors.js'
-import { exists, makeFolders, replaceFile } from '../../io/folders.js'
+import { exists, makeFolders } from '../../io/folders.js'
+import { readText } from '../../io/open_file.js'
 import { checkPath } from '../../io/path.js'
+import { writeWhole } from '../../io/whole_file.js'
 import type { Logger } from '../types.js'
+
+/** A file that is longer is not one of ours. */
+const READ = { limit: 2 ** 29 }
 
 /** What every logger that writes files takes. */
 export interface LoggerOptions {
@@ -142,12 +147,12 @@ export function before<T>(
 /** The complete lines of a text file; a crash may have left a part of one more. None without a file. */
 export async function linesOf(path: string): Promise<string[]> {
   if (!(await exists(path))) return []
-  return (await readFile(path, 'utf8')).split('\n').slice(0, -1)
+  return (await readText(path, READ)).split('\n').slice(0, -1)
 }
 
 /** A reader finds the old lines or the new ones, also after a crash. */
 export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
-  await replaceFile(path, lines.map((line) => `${line}\n`).join(''))
+  await writeWhole(path, lines.map((line) => `${line}\n`).join(''))
 }
 
 /** Takes away a part of a line that a crash has left at the end of a file. */
@@ -158,7 +163,9 @@ export async function endLine(path: string): Promise<void> {
   })
   if (file === null) return
   try {
-    const { size } = await file.stat()
+    const info = await file.stat()
+    if (!info.isFile()) return
+    const { size } = info
     const byte = Buffer.alloc(1)
     let end = size
     for (; end > 0; end--) {

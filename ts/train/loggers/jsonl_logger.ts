@@ -1,6 +1,6 @@
 /** Metrics as lines of JSON. */
-import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { appendTo } from '../../io/whole_file.js'
 import {
   before,
   endLine,
@@ -33,7 +33,7 @@ export class JSONLLogger extends FileLogger {
     const path = join(folder, FILE)
     if (this.#unknown) await endLine(path)
     this.#unknown = false
-    await appendFile(path, `${JSON.stringify({ step, ...metrics })}\n`)
+    await appendTo(path, `${JSON.stringify({ step, ...metrics })}\n`)
   }
 
   protected override async cut(folder: string, step: number, records: number): Promise<void> {

@@ -1,10 +1,11 @@
 /** Metrics as curves in TensorBoard. */
 import { randomBytes } from 'node:crypto'
-import { appendFile, readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { replaceFile } from '../../io/folders.js'
+import { readBytes } from '../../io/open_file.js'
 import { Message } from '../../io/protobuf.js'
+import { appendTo, writeWhole } from '../../io/whole_file.js'
 import { before, FileLogger, type LoggerOptions } from './file_logger.js'
 import { tfRecord, tfRecords } from './tfrecord.js'
 
@@ -12,6 +13,8 @@ import { tfRecord, tfRecords } from './tfrecord.js'
 const EVENT = { wallTime: 1, step: 2, fileVersion: 3, summary: 5, sessionLog: 7 } as const
 const SESSION = { status: 1, start: 1 } as const
 const SUMMARY_VALUE = 1
+/** A file that is longer is not one of ours. */
+const LIMIT = { limit: 2 ** 30 }
 const VALUE = { tag: 1, simpleValue: 2 } as const
 
 /** The names that we give event files; those of other programs in the folder are left alone. */
@@ -62,18 +65,18 @@ export class TensorBoardLogger extends FileLogger {
     }
     const event = new Message().double(EVENT.wallTime, time).int(EVENT.step, step)
     records.push(tfRecord(event.message(EVENT.summary, summary).toBytes()))
-    await appendFile(this.#path, Buffer.concat(records))
+    await appendTo(this.#path, Buffer.concat(records))
   }
 
   protected override async cut(folder: string, step: number, records: number): Promise<void> {
     let left = records
     for (const name of await ownFiles(folder)) {
       const path = join(folder, name)
-      const all = tfRecords(await readFile(path))
+      const all = tfRecords(await readBytes(path, LIMIT))
       const kept = before(all, stepOf, step, left)
       left -= kept.filter((record) => stepOf(record) === step).length
       if (kept.length === all.length) continue
-      await replaceFile(path, Buffer.concat(kept.map(tfRecord)))
+      await writeWhole(path, kept.map(tfRecord))
       this.#purgeStep = step + 1
     }
   }

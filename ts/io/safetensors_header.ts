@@ -1,0 +1,171 @@
+/** The header of a safetensors file: what tensors there are, of what kind, and where they lie. */
+import { describe } from '../errors.js'
+import { checkShape } from '../tensor.js'
+import { DTYPES, type FileDType } from './dtypes.js'
+import { type Json, parseMembers } from './json.js'
+
+/** The format's own limit; a longer header is taken for damage. */
+export const MAX_HEADER_BYTES = 100_000_000
+/** More would keep the garbage collector busy; the largest models have a tenth of it. */
+export const MAX_TENSORS = 65_536
+export const METADATA = '__metadata__'
+const OPENING = 0x7b
+
+/** Where a tensor lies in a file. */
+export interface Entry {
+  name: string
+  dtype: FileDType
+  shape: number[]
+  /** Offsets in the data after the header. */
+  begin: number
+  end: number
+}
+
+export interface Header {
+  entries: Entry[]
+  metadata: Map<string, string>
+}
+
+/** @param head the first eight bytes @throws Error */
+export function headerLength(head: Uint8Array, fileBytes: number): number {
+  if (head.byteLength < 8) throw new Error(`a file of ${fileBytes} bytes is too short`)
+  const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true)
+  if (length > BigInt(MAX_HEADER_BYTES)) {
+    throw new Error(`a header of ${length} bytes (at most ${MAX_HEADER_BYTES} are allowed)`)
+  }
+  if (length > BigInt(fileBytes - 8)) {
+    throw new Error(`a header of ${length} bytes in a file of ${fileBytes} bytes`)
+  }
+  return Number(length)
+}
+
+/** @throws Error unless this is how a header begins */
+export function checkOpening(bytes: Uint8Array): void {
+  if (bytes[0] !== OPENING) throw new Error('the header does not begin with {')
+}
+
+/**
+ * Each step reads one tensor's entry, or checks some.
+ * @param dataBytes behind the header
+ * @throws Error that says what is wrong
+ */
+export function* parseHeader(bytes: Uint8Array, dataBytes: number): Generator<void, Header> {
+  checkOpening(bytes)
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    throw new Error('the header is not UTF-8')
+  }
+  const members: [name: string, value: Json][] = []
+  for (const member of parseMembers(text)) {
+    members.push(member)
+    if (members.length > MAX_TENSORS) throw new Error(`it has more than ${MAX_TENSORS} tensors`)
+    yield
+  }
+  let metadata = new Map<string, string>()
+  const entries: Entry[] = []
+  for (const [name, value] of members) {
+    if (name === METADATA) metadata = parseMetadata(value)
+    else entries.push(parseEntry(name, value, dataBytes))
+    yield
+  }
+  yield* checkCover(entries, dataBytes)
+  return { entries, metadata }
+}
+
+function parseMetadata(value: unknown): Map<string, string> {
+  if (value === undefined) return new Map()
+  if (!(value instanceof Map) || [...value.values()].some((text) => typeof text !== 'string')) {
+    throw new Error(`${METADATA} is not an object of texts`)
+  }
+  return value as Map<string, string>
+}
+
+function parseEntry(name: string, value: unknown, dataBytes: number): Entry {
+  if (!(value instanceof Map)) throw new Error(`'${name}' is not an object`)
+  for (const key of value.keys()) {
+    if (!['dtype', 'shape', 'data_offsets'].includes(key as string)) {
+      throw new Error(`'${name}' has an unknown key '${key}'`)
+    }
+  }
+  const dtype = value.get('dtype')
+  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype)) {
+    throw new Error(
+      `'${name}' has the dtype ${describe(dtype)}; known are ${Object.keys(DTYPES).join(', ')}`,
+    )
+  }
+  const shape = value.get('shape')
+  if (!Array.isArray(shape) || !shape.every(isSize)) {
+    throw new Error(`'${name}' has no shape of whole numbers`)
+  }
+  const offsets = value.get('data_offsets')
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
+    throw new Error(`'${name}' has no data_offsets of two whole numbers`)
+  }
+  const [begin, end] = offsets as [number, number]
+  if (begin > end || end > dataBytes) {
+    throw new Error(`'${name}' lies at bytes ${begin} to ${end} of ${dataBytes} bytes of data`)
+  }
+  const bytes =
+    shape.reduce((product, size) => product * size, 1) * DTYPES[dtype as FileDType].bytes
+  if (bytes !== end - begin) {
+    throw new Error(
+      `'${name}' of shape [${shape.join(', ')}] and dtype ${dtype} needs ${bytes} bytes, and has ${end - begin}`,
+    )
+  }
+  checkShape(`'${name}'`, shape)
+  return { name, dtype: dtype as FileDType, shape, begin, end }
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** Every byte of the data belongs to exactly one tensor. */
+function* checkCover(entries: readonly Entry[], dataBytes: number): Generator<void, void> {
+  /** Where each tensor that has bytes begins. */
+  const from = new Map<number, Entry>()
+  const ends = new Set([0])
+  for (const entry of entries) {
+    const { begin, end } = entry
+    if (end > begin) {
+      if (from.has(begin)) throw uncovered(entries, dataBytes)
+      from.set(begin, entry)
+      ends.add(end)
+    }
+    yield
+  }
+  let at = 0
+  let found = 0
+  for (let next = from.get(0); next !== undefined; next = from.get(at)) {
+    at = next.end
+    found++
+    yield
+  }
+  if (at !== dataBytes || found !== from.size) throw uncovered(entries, dataBytes)
+  for (const { begin, end } of entries) {
+    if (begin === end && !ends.has(begin)) throw uncovered(entries, dataBytes)
+    yield
+  }
+}
+
+/** What is wrong with tensors that do not lie side by side. */
+function uncovered(entries: readonly Entry[], dataBytes: number): Error {
+  const order = (a: Entry, b: Entry): number => a.begin - b.begin || a.end - b.end
+  let at = 0
+  for (const { name, begin, end } of [...entries].sort(order)) {
+    if (begin < at) return new Error(`'${name}' overlaps another tensor at byte ${begin}`)
+    if (begin > at) break
+    at = end
+  }
+  const next = Math.min(dataBytes, ...nearest(entries, at))
+  return new Error(`bytes ${at} to ${next} of the data belong to no tensor`)
+}
+
+/** Where the first tensor behind a byte begins. */
+function nearest(entries: readonly Entry[], at: number): number[] {
+  let least = Infinity
+  for (const { begin } of entries) if (begin > at && begin < least) least = begin
+  return least === Infinity ? [] : [least]
+}

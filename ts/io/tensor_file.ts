@@ -1,0 +1,177 @@
+/** A safetensors file that is open to be read: its header first, its tensors in pieces. */
+import type { Stats } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import { binding, type Buffer as NativeBuffer } from '../binding.js'
+import { Tensor } from '../tensor.js'
+import { DTYPES } from './dtypes.js'
+import { digestOfFile, openRegular, PIECE } from './open_file.js'
+import { inPieces, Turns } from './pieces.js'
+import {
+  checkOpening,
+  type Entry,
+  type Header,
+  headerLength,
+  parseHeader,
+} from './safetensors_header.js'
+
+export class TensorFile {
+  readonly metadata: Map<string, string>
+  readonly #file: FileHandle
+  readonly #info: Stats
+  readonly #entries: readonly Entry[]
+  /** Where the data begin. */
+  readonly #data: number
+  readonly #signal: AbortSignal | undefined
+
+  private constructor(
+    file: FileHandle,
+    info: Stats,
+    header: Header,
+    data: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#file = file
+    this.#info = info
+    this.#entries = header.entries
+    this.metadata = header.metadata
+    this.#data = data
+    this.#signal = signal
+  }
+
+  /**
+   * Opens a file and reads its header. What is read later is of the same file, whatever takes its
+   * name in the meantime.
+   * @throws (rejects) Error that says what is wrong; the signal's reason
+   */
+  static async open(path: string, signal?: AbortSignal): Promise<TensorFile> {
+    signal?.throwIfAborted()
+    const { file, info } = await openRegular(path)
+    try {
+      const head = await read(file, 0, Math.min(9, info.size))
+      const length = headerLength(head.subarray(0, 8), info.size)
+      // What is no header need not be read to its end.
+      checkOpening(head.subarray(8))
+      binding.checkRoom(length)
+      const bytes = await read(file, 8, length)
+      const header = await inPieces(parseHeader(bytes, info.size - 8 - length), signal)
+      return new TensorFile(file, info, header, 8 + length, signal)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+
+  /** The SHA-256 of all bytes. @throws (rejects) the signal's reason */
+  digest(): Promise<string> {
+    return digestOfFile(this.#file, this.#signal)
+  }
+
+  /** @throws (rejects) Error that says what is wrong; the signal's reason */
+  async tensors(device: string): Promise<Map<string, Tensor>> {
+    const turns = new Turns(this.#signal)
+    const made: { entry: Entry; buffer: NativeBuffer | null }[] = []
+    const tensors = new Map<string, Tensor>()
+    try {
+      // All of them, before anything is read.
+      binding.checkRoom(this.#entries.reduce((sum, entry) => sum + 4 * lengthOf(entry), 0))
+      for (const entry of this.#entries) {
+        const buffer = binding.allocate(lengthOf(entry), DTYPES[entry.dtype].integer)
+        made.push({ entry, buffer })
+        const due = turns.due()
+        if (due !== null) await due
+      }
+      const window = new Window(this.#file, this.#info.size)
+      for (const one of made) {
+        const { entry, buffer } = one as { entry: Entry; buffer: NativeBuffer }
+        await this.#fill(entry, buffer, window, turns)
+        one.buffer = null
+        tensors.set(entry.name, wrap(entry, buffer, device))
+      }
+      await this.#checkUnchanged()
+      return tensors
+    } catch (error) {
+      for (const { buffer } of made) if (buffer !== null) binding.release(buffer)
+      for (const tensor of tensors.values()) tensor[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  async #fill(entry: Entry, buffer: NativeBuffer, window: Window, turns: Turns): Promise<void> {
+    const { bytes: width, decode } = DTYPES[entry.dtype]
+    for (let at = entry.begin; at < entry.end; at += PIECE) {
+      const length = Math.min(PIECE, entry.end - at)
+      const first = (at - entry.begin) / width
+      const position = this.#data + at
+      const bytes = window.get(position, length) ?? (await window.move(position, length))
+      binding.fillPart(buffer, first, decode(bytes, entry.name, first))
+      const due = turns.due()
+      if (due !== null) await due
+      this.#signal?.throwIfAborted()
+    }
+    const due = turns.due()
+    if (due !== null) await due
+  }
+
+  /** Whoever writes into a file, instead of replacing it, leaves parts of two. */
+  async #checkUnchanged(): Promise<void> {
+    const { size, mtimeMs } = await this.#file.stat()
+    if (size !== this.#info.size || mtimeMs !== this.#info.mtimeMs)
+      throw new Error('the file changed while it was read')
+  }
+}
+
+/** Part of a file in memory. */
+class Window {
+  readonly #file: FileHandle
+  readonly #fileBytes: number
+  #from = 0
+  #bytes: Uint8Array = new Uint8Array(0)
+
+  constructor(file: FileHandle, fileBytes: number) {
+    this.#file = file
+    this.#fileBytes = fileBytes
+  }
+
+  /** Null: not all of it is here. */
+  get(position: number, length: number): Uint8Array | null {
+    const at = position - this.#from
+    return at >= 0 && at + length <= this.#bytes.length
+      ? this.#bytes.subarray(at, at + length)
+      : null
+  }
+
+  async move(position: number, length: number): Promise<Uint8Array> {
+    const most = Math.min(PIECE, this.#fileBytes - position)
+    this.#bytes = await read(this.#file, position, Math.max(length, most))
+    this.#from = position
+    return this.#bytes.subarray(0, length)
+  }
+}
+
+function lengthOf({ dtype, begin, end }: Entry): number {
+  return (end - begin) / DTYPES[dtype].bytes
+}
+
+function wrap(entry: Entry, buffer: NativeBuffer, device: string): Tensor {
+  const dtype = DTYPES[entry.dtype].integer ? 'int32' : 'float32'
+  const tensor = Tensor.wrap(buffer, entry.shape, 'cpu', dtype)
+  if (device === 'cpu') return tensor
+  const moved = tensor.to(device)
+  tensor[Symbol.dispose]()
+  return moved
+}
+
+/** Exactly `length` bytes from `position`. */
+async function read(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafeSlow(length)
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await file.read(bytes, done, length - done, position + done)
+    if (bytesRead === 0) throw new Error('the file became shorter while it was read')
+    done += bytesRead
+  }
+  return bytes
+}
