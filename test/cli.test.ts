@@ -1,7 +1,7 @@
 /** The command line, as its users run it: `node dist/cli/main.js …` on tiny texts. */
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -387,16 +387,32 @@ test('a text that the model has no word of', async (t) => {
   )
 })
 
-test('a crash while checkpoints are replaced: the ones set aside are found, and deleted with the rest', async (t) => {
+test('a crash of an earlier version while checkpoints are replaced: the ones set aside are found', async (t) => {
   const cwd = await workplace(t)
   t.is((await run(trainTiny('--out m'), { cwd })).code, 0)
-  for (const name of ['best', 'last'])
+  for (const name of ['best', 'last']) {
     await rename(join(cwd, 'm', name), join(cwd, 'm', `${name}.previous`))
+    await cp(join(cwd, 'm', `${name}.previous`), join(cwd, 'm', `${name}.tmp`), { recursive: true })
+  }
   t.is((await run('generate m --length 5', { cwd })).code, 0)
   t.regex((await run(trainTiny('--out m'), { cwd })).stderr, /'m' already has a model/)
   t.is((await run('train --resume m --epochs 3', { cwd })).code, 0)
   t.true((await names(join(cwd, 'm'))).includes(' last '))
-  await mkdir(join(cwd, 'm/last.previous'), { recursive: true })
+})
+
+test('--overwrite replaces the training, and nothing that is not ours', async (t) => {
+  const cwd = await workplace(t)
+  t.is((await run(trainTiny('--out m'), { cwd })).code, 0)
+  for (const name of ['last.previous', 'best.tmp']) {
+    await mkdir(join(cwd, 'm', name))
+    await writeFile(join(cwd, 'm', name, 'notes.txt'), name)
+  }
+  await writeFile(join(cwd, 'm/last/notes.txt'), 'mine')
   t.is((await run(trainTiny('--out m --overwrite'), { cwd })).code, 0)
-  t.false((await names(join(cwd, 'm'))).includes('previous'))
+  for (const [file, text] of [
+    ['last.previous/notes.txt', 'last.previous'],
+    ['best.tmp/notes.txt', 'best.tmp'],
+    ['last/notes.txt', 'mine'],
+  ] as const)
+    t.is(await readFile(join(cwd, 'm', file), 'utf8'), text)
 })

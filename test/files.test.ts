@@ -24,7 +24,6 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import test, { type ExecutionContext } from 'ava'
 import {
   CSVLogger,
@@ -499,18 +498,25 @@ serial('what is larger than the memory is not read', async (t) => {
   t.is(code, 0, stderr)
 })
 
-/** The longest time that the event loop was kept while some work went on, in milliseconds. */
-async function longest(work: () => Promise<unknown>): Promise<number> {
-  let least = Infinity
-  // The machine has other work; the library would keep it each time.
-  for (let i = 0; i < 3; i++) {
-    const delay = monitorEventLoopDelay({ resolution: 5 })
-    delay.enable()
-    await work()
-    delay.disable()
-    least = Math.min(least, delay.max / 1e6)
+/**
+ * The most that this process worked between two turns of the event loop while something went on, in
+ * milliseconds. Not the time, which depends on what else the machine does.
+ */
+async function mostAtOnce(work: () => Promise<unknown>): Promise<number> {
+  let most = 0
+  let before = process.cpuUsage()
+  let done = false
+  const look = (): void => {
+    const { user, system } = process.cpuUsage(before)
+    most = Math.max(most, (user + system) / 1000)
+    before = process.cpuUsage()
+    if (!done) setImmediate(look)
   }
-  return least
+  setImmediate(look)
+  await work()
+  done = true
+  look()
+  return most
 }
 
 serial('loading leaves the event loop free', async (t) => {
@@ -534,18 +540,20 @@ serial('loading leaves the event loop free', async (t) => {
     for (const tensor of (await io.safetensors.load(path)).values()) tensor[Symbol.dispose]()
   }
   const works: [string, () => Promise<unknown>][] = [
-    ...[...Object.keys(width), 'empty'].map((name): [string, () => Promise<unknown>] => [
-      name,
-      () => load(at(name)),
-    ]),
+    ['F32', () => load(at('F32'))],
+    ['F16', () => load(at('F16'))],
+    ['I64', () => load(at('I64'))],
+    ['empty', () => load(at('empty'))],
     ['too many', () => rejectsWith(t, load(at('too many')), Error, /more than 65536 tensors/)],
     ['a model', () => models.LanguageModel.load(at('m'))],
     ['a text', () => data.loadText(at('text'))],
   ]
   for (const [name, work] of works) {
-    const ms = await longest(work)
-    t.log(`${name}: at most ${ms.toFixed(0)} ms`)
-    t.true(ms < 250, `${name} kept the event loop for ${ms} ms`)
+    // The best of three: garbage of others is collected, too.
+    let least = Infinity
+    for (let i = 0; i < 3; i++) least = Math.min(least, await mostAtOnce(work))
+    t.log(`${name}: at most ${least.toFixed(0)} ms of work at once`)
+    t.true(least < 250, `${name}: ${least} ms of work at once`)
   }
 })
 

@@ -1,9 +1,9 @@
 /** What carries the mark of a checkpoint, and where one is. */
-import { lstat, readdir, rm, rmdir } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { exists } from './folders.js'
 import { openRegular, readJson } from './open_file.js'
-import { realFolder } from './saved_folder.js'
+import { isOwn } from './saved_folder.js'
 
 export const FORMAT = 'fused-rnn checkpoint'
 /** The head of a checkpoint, which begins with the mark. */
@@ -58,16 +58,13 @@ export function isFileName(name: string): boolean {
   return !/[/\\\0]/.test(name) && !['', '.', '..'].includes(name)
 }
 
-/** Deletes a checkpoint: its own files, and the folder when there are no others. */
+/**
+ * Deletes a checkpoint with its folder. One whose folder has other files stays, to be replaced by the
+ * next, and so does one behind a link.
+ */
 export async function removeCheckpoint(path: string): Promise<void> {
-  if (!(await isCheckpoint(path))) return
-  const folder = await realFolder(path)
-  for (const name of await filesOf(folder)) {
-    const info = await lstat(join(folder, name)).catch(() => null)
-    if (info?.isFile()) await rm(join(folder, name))
-  }
-  for (const name of await readdir(folder))
-    if (/^\.fused-rnn\.[0-9a-f]{16}\.tmp$/.test(name))
-      await rm(join(folder, name), { recursive: true })
-  if (!(await lstat(resolve(path))).isSymbolicLink()) await rmdir(folder).catch(() => {})
+  if (!(await isCheckpoint(path)) || (await lstat(resolve(path))).isSymbolicLink()) return
+  const own = await filesOf(path)
+  const others = (await readdir(path)).filter((name) => !own.includes(name) && !isOwn(name))
+  if (others.length === 0) await rm(path, { recursive: true })
 }

@@ -24,7 +24,8 @@ const STAGED = /^\.(model\.safetensors|config\.json|vocabulary\.json)\.[0-9a-f]+
 const WAIT_MS = 60_000
 
 const stagingName = (id: string): string => `.fused-rnn.${id}.tmp`
-const isOwn = (name: string): boolean =>
+/** Whether only a writer of ours gives such a name. */
+export const isOwn = (name: string): boolean =>
   name.startsWith(LOCK) || STAGING.test(name) || STAGED.test(name)
 
 /** What is to be written, and where that is allowed. */
