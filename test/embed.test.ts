@@ -2,9 +2,9 @@
  * The library for native programs, as its users have it: installed to a folder, found by
  * find_package(), its numbers beside those of TypeScript.
  */
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -23,6 +23,7 @@ import {
   tensor,
   utils,
 } from 'fused-rnn'
+import { kindOf, makeModel } from './crash/saving.js'
 import { closeTo, emulated, limit, onCpu, projected, randomTensor, throwsWith } from './helpers.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -228,12 +229,51 @@ native(title('what is no model'), async (t) => {
   await damage(/vocabulary.json: expected \d+ tokens \(vocabSize\), got 3/, (path) =>
     writeFile(join(path, 'vocabulary.json'), JSON.stringify(data.Vocabulary.fromText('ab'))),
   )
+  await damage(/vocabulary.json: no such file/, (path) => rm(join(path, 'vocabulary.json')))
+  const other = data.Vocabulary.fromText(text.toUpperCase().slice(0, 20) + text.slice(0, 100))
+  const strange = new data.Vocabulary(
+    [...vocabulary.tokens.slice(0, -1), other.tokens.find((token) => !vocabulary.has(token)) ?? ''],
+    { unknownToken: '<unk>' },
+  )
+  await damage(/config.json or vocabulary.json is not the one that was saved/, (path) =>
+    writeFile(join(path, 'vocabulary.json'), JSON.stringify(strange)),
+  )
+  for (const name of ['config.json', 'vocabulary.json', 'model.safetensors'])
+    await damage(new RegExp(`${name}: it is a named pipe, not a regular file`), async (path) => {
+      await rm(join(path, name))
+      await exec('mkfifo', [join(path, name)])
+    })
   const lines = await library('models', at('good'), ...damaged.map(([path]) => path))
   t.is(lines.shift(), 'fine')
   for (const [i, [path, reason]] of damaged.entries()) {
     t.true(lines[i]?.startsWith(`error: [LanguageModel.load] '${path}' does not hold a model: `))
     t.regex(lines[i] ?? '', reason)
   }
+})
+
+native(title('both save into one folder and load from it: never parts of two'), async (t) => {
+  t.timeout(240_000)
+  const [a, b] = [makeModel(0), makeModel(1)]
+  await a.save(at('kind0'))
+  await b.save(at('kind1'))
+  const path = at('shared', 'm')
+  const child = spawn(at('test/library'), ['save', at('kind0'), at('kind1'), path])
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  await new Promise((resolve) => child.stdout.once('data', resolve))
+  const known = /^(0 0 a|1 0\.1 A)$/
+  for (let i = 0; i < 10; i++) {
+    await (i % 2 === 0 ? a : b).save(path)
+    t.is(typeof (await kindOf(await models.LanguageModel.load(path))), 'number')
+    for (const line of await library('load', path, '5')) t.regex(line, known)
+  }
+  t.is(child.exitCode, null, 'it still saves')
+  child.kill('SIGKILL')
+  await ended
+  t.is(typeof (await kindOf(await models.LanguageModel.load(path))), 'number')
+  t.regex((await library('load', path, '1'))[0] ?? '', known)
+  await a.save(path)
+  t.deepEqual((await readdir(path)).sort(), ['config.json', 'model.safetensors', 'vocabulary.json'])
+  t.deepEqual(await readdir(at('shared')), ['m'])
 })
 
 // ---- Files -----------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 #include "api/json.h"
 
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <locale>
 #include <sstream>
@@ -244,11 +246,16 @@ const Json* Json::find(std::string_view name) const {
 Json parse_json(std::string_view text) { return Parser(text).document(); }
 
 std::string json_string(std::string_view text) {
+  static constexpr std::string_view kShort = "\b\f\n\r\t", kLetters = "bfnrt";
   std::string result = "\"";
   for (const char c : text) {
+    const size_t found = kShort.find(c);
     if (c == '"' || c == '\\') {
       result += '\\';
       result += c;
+    } else if (found != std::string_view::npos) {
+      result += '\\';
+      result += kLetters[found];
     } else if (static_cast<uint8_t>(c) < 0x20) {
       constexpr std::string_view kDigits = "0123456789abcdef";
       result += "\\u00";
@@ -259,6 +266,53 @@ std::string json_string(std::string_view text) {
     }
   }
   return result + '"';
+}
+
+namespace {
+
+// As ECMAScript's Number::toString: the shortest digits that give the number back.
+std::string number_text(double value) {
+  if (value == 0) return "0";
+  char buffer[40];
+  const auto [last, error] =
+      std::to_chars(buffer, buffer + sizeof buffer, std::abs(value), std::chars_format::scientific);
+  std::string digits(buffer, last);
+  const size_t e = digits.find('e');
+  const int point = std::stoi(digits.substr(e + 1)) + 1;  // digits before the decimal point
+  digits.resize(e);
+  if (digits.size() > 1) digits.erase(1, 1);
+  const int count = static_cast<int>(digits.size());
+  std::string result = value < 0 ? "-" : "";
+  if (point > 21 || point <= -6) {
+    const int power = point - 1;
+    const std::string fraction = count > 1 ? "." + digits.substr(1) : "";
+    return result + digits[0] + fraction + (power < 0 ? "e-" : "e+") +
+           std::to_string(std::abs(power));
+  }
+  if (point <= 0) return result + "0." + std::string(static_cast<size_t>(-point), '0') + digits;
+  if (count <= point) return result + digits + std::string(static_cast<size_t>(point - count), '0');
+  return result + digits.substr(0, static_cast<size_t>(point)) + "." +
+         digits.substr(static_cast<size_t>(point));
+}
+
+}  // namespace
+
+std::string json_text(const Json& json) {
+  if (const auto* text = json.as<std::string>()) return json_string(*text);
+  if (const auto* number = json.as<double>()) return number_text(*number);
+  if (const auto* flag = json.as<bool>()) return *flag ? "true" : "false";
+  std::string result;
+  if (const auto* array = json.as<Json::Array>()) {
+    for (const Json& item : *array) result += (result.empty() ? "" : ",") + json_text(item);
+    return "[" + result + "]";
+  }
+  if (const auto* object = json.as<Json::Object>()) {
+    for (const auto& [name, member] : *object) {
+      result += (result.empty() ? "" : ",") + json_string(name) + ":" + json_text(member);
+    }
+    return "{" + result + "}";
+  }
+  return "null";
 }
 
 }  // namespace fused_rnn

@@ -27,7 +27,9 @@ struct Json {
 // Throws std::runtime_error: "not JSON: expected , or } at byte 17".
 Json parse_json(std::string_view text);
 
-// With quotes and escapes.
+// With quotes and escapes, as JavaScript's JSON.stringify has them.
 std::string json_string(std::string_view text);
+// What JSON.stringify makes of a value, to the character.
+std::string json_text(const Json& json);
 
 }  // namespace fused_rnn

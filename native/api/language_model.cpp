@@ -118,6 +118,7 @@ LanguageModel LanguageModel::load(const Engine& engine, const std::filesystem::p
     if (!weights.empty()) {
       throw std::runtime_error("'" + weights.begin()->first + "' is not this model's");
     }
+    if (!impl->files.mixed.empty()) throw std::runtime_error(impl->files.mixed);
     return LanguageModel(std::move(impl));
   } catch (const std::exception& e) {
     throw std::runtime_error("[LanguageModel.load] '" + folder.string() +

@@ -1,12 +1,18 @@
 #include "api/model_folder.h"
 
+#include <chrono>
 #include <cmath>
-#include <limits>
+#include <memory>
+#include <optional>
 #include <stdexcept>
+#include <thread>
 
 #include "api/files.h"
 #include "api/internal.h"
 #include "api/json.h"
+#include "api/saved_folder.h"
+#include "api/sha256.h"
+#include "api/tensor_file.h"
 #include "fused_rnn/safetensors.h"
 
 namespace fused_rnn {
@@ -17,24 +23,13 @@ namespace fs = std::filesystem;
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kVocabulary = "vocabulary.json";
+constexpr const char* kFormat = "fused-rnn LanguageModel";
 
-// Where a writer puts a file before the weights take their name.
-fs::path beside(const fs::path& folder, const std::string& name, const std::string& id) {
-  return folder / ("." + name + "." + id + ".tmp");
-}
+// Longer ones are not ours.
+size_t limit_of(const std::string& name) { return size_t{1} << (name == kConfig ? 20 : 29); }
 
 bool is_id(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-// The text of the file, read from beside where the writer was killed before it took its name.
-std::string read_text(const fs::path& folder, const std::string& name, const std::string& id) {
-  const fs::path aside = beside(folder, name, id);
-  try {
-    return read_file(is_id(id) && fs::exists(aside) ? aside : folder / name);
-  } catch (const std::exception& e) {
-    throw std::runtime_error(name + ": " + e.what());
-  }
 }
 
 [[noreturn]] void wrong(const std::string& name, const std::string& expected) {
@@ -63,7 +58,7 @@ LanguageModelConfig config_of(const Json& json) {
   const Json* version = json.find("version");
   const std::string* name = format == nullptr ? nullptr : format->as<std::string>();
   const double* number = version == nullptr ? nullptr : version->as<double>();
-  if (name == nullptr || *name != "fused-rnn LanguageModel" || number == nullptr || *number != 1) {
+  if (name == nullptr || *name != kFormat || number == nullptr || *number != 1) {
     throw std::runtime_error(std::string(kConfig) +
                              " does not describe a LanguageModel of version 1");
   }
@@ -133,58 +128,247 @@ void check_sizes(const LanguageModelConfig& c, const std::map<std::string, Tenso
   }
 }
 
+[[noreturn]] void missing(const std::string& name) {
+  throw std::runtime_error(name + ": no such file or folder");
+}
+
+// How often to look again while the files change, and how long to wait in between.
+constexpr int kAttempts = 200;
+constexpr auto kPause = std::chrono::milliseconds(25);
+
+// Where a file may be that others name: under its name, or where a writer was killed before it got
+// it (saved_folder.h).
+std::vector<fs::path> places_of(const fs::path& folder, const std::string& name,
+                                const std::string& id) {
+  std::vector<fs::path> places = {folder / name};
+  for (const std::string& staging : staging_folders(folder))
+    places.push_back(folder / staging / name);
+  // Earlier versions.
+  if (is_id(id)) places.push_back(folder / ("." + name + "." + id + ".tmp"));
+  return places;
+}
+
+// The texts there are that are JSON, in all places.
+std::vector<std::pair<std::string, Json>> texts_of(const fs::path& folder, const std::string& name,
+                                                   const std::string& id) {
+  std::vector<std::pair<std::string, Json>> found;
+  for (const fs::path& place : places_of(folder, name, id)) {
+    try {
+      std::string text = read_file(place, limit_of(name));
+      Json json = parse_json(text);
+      found.emplace_back(std::move(text), std::move(json));
+    } catch (const std::exception&) {
+    }
+  }
+  return found;
+}
+
+std::string text_in(const Json& json, const char* name) {
+  const Json* found = json.find(name);
+  const auto* text = found == nullptr ? nullptr : found->as<std::string>();
+  return text == nullptr ? "" : *text;
+}
+
+// The hash of configuration and vocabulary, as ts/models/model_folder.ts makes it.
+std::string id_of(const Json& config, const Json* vocabulary) {
+  Json description{Json::Object{}};
+  if (const auto* members = config.as<Json::Object>()) {
+    for (const auto& member : *members) {
+      if (member.first == "id" || member.first == "vocabulary") continue;
+      std::get<Json::Object>(description.value).push_back(member);
+    }
+  }
+  const std::string text =
+      json_text(description) + "," + (vocabulary == nullptr ? "null" : json_text(*vocabulary));
+  return sha256("[" + text + "]").substr(0, 16);
+}
+
+// Whether a configuration says that there is a vocabulary; none where it does not say.
+const bool* wants_vocabulary(const Json& config) {
+  const Json* found = config.find("vocabulary");
+  return found == nullptr ? nullptr : found->as<bool>();
+}
+
+// The configuration and the vocabulary that belong to an id, wherever a writer has left them. `id`:
+// of the weights; empty where somebody else wrote those, and the configuration's own counts.
+bool find_texts(const fs::path& folder, const std::string& id, ModelFolder& files) {
+  const auto vocabularies = texts_of(folder, kVocabulary, id);
+  for (const auto& [text, config] : texts_of(folder, kConfig, id)) {
+    const std::string of = text_in(config, "id");
+    const bool* wanted = wants_vocabulary(config);
+    const bool none = wanted != nullptr && !*wanted;
+    files.config_text = text;
+    files.vocabulary_text.clear();
+    // Files without any id were put together by hand.
+    if (id.empty() && of.empty()) {
+      if (!none && !vocabularies.empty()) files.vocabulary_text = vocabularies[0].first;
+      return none || wanted == nullptr || !files.vocabulary_text.empty();
+    }
+    if (!id.empty() && !of.empty() && of != id) continue;
+    const std::string& expected = id.empty() ? of : id;
+    if (!none) {
+      for (const auto& [list, vocabulary] : vocabularies) {
+        if (id_of(config, &vocabulary) != expected) continue;
+        files.vocabulary_text = list;
+        return true;
+      }
+    }
+    if ((wanted == nullptr || none) && id_of(config, nullptr) == expected) return true;
+  }
+  return false;
+}
+
+std::string read_text(const fs::path& path, const std::string& name) {
+  try {
+    return read_file(path, limit_of(name));
+  } catch (const std::exception& e) {
+    throw std::runtime_error(name + ": " + e.what());
+  }
+}
+
+Json parse_text(const std::string& text, const std::string& name) {
+  try {
+    return parse_json(text);
+  } catch (const std::exception& e) {
+    throw std::runtime_error(name + ": " + e.what());
+  }
+}
+
+// What is there under the usual names. Returns why it does not belong together.
+std::string plain_texts(const fs::path& folder, ModelFolder& files) {
+  files.config_text = read_text(folder / kConfig, kConfig);
+  const Json config = parse_text(files.config_text, kConfig);
+  config_of(config);
+  files.vocabulary_text.clear();
+  const bool* wanted = wants_vocabulary(config);
+  const bool none = wanted != nullptr && !*wanted;
+  if (!none && fs::exists(folder / kVocabulary)) {
+    files.vocabulary_text = read_text(folder / kVocabulary, kVocabulary);
+  } else if (wanted != nullptr && *wanted) {
+    missing(kVocabulary);
+  }
+  const std::string of = text_in(config, "id");
+  if (!of.empty() && !files.id.empty() && of != files.id) {
+    return std::string(kConfig) + " and " + kWeights + " are of two different models";
+  }
+  return (none ? kConfig : std::string(kConfig) + " or " + kVocabulary) +
+         " is not the one that was saved with " + kWeights + "; save the model again";
+}
+
+// Whether files have changed: which they are, and when they were written.
+std::string signature(const fs::path& folder) {
+  std::string all;
+  for (const char* name : {kWeights, kConfig, kVocabulary}) {
+    std::error_code error;
+    const auto time = fs::last_write_time(folder / name, error).time_since_epoch().count();
+    const auto size = fs::file_size(folder / name, error);
+    all += std::to_string(time) + "," + std::to_string(size) + ";";
+  }
+  return all;
+}
+
+std::unique_ptr<TensorFile> open_weights(const fs::path& folder) {
+  for (const fs::path& place : places_of(folder, kWeights, "")) {
+    if (!fs::exists(place)) continue;
+    try {
+      return std::make_unique<TensorFile>(place);
+    } catch (const std::exception& e) {
+      throw std::runtime_error(std::string(kWeights) + ": " + e.what());
+    }
+  }
+  missing(kWeights);
+}
+
+using Read = std::pair<ModelFolder, std::map<std::string, Tensor>>;
+
+// None: the files do not fit, and may have been replaced in the meantime. `last`: they are told, or
+// read as far as they can be.
+std::optional<Read> attempt(const Engine& engine, const fs::path& folder, bool last) {
+  try {
+    const std::unique_ptr<TensorFile> file = open_weights(folder);
+    ModelFolder files;
+    const auto id = file->metadata.find("id");
+    if (id != file->metadata.end()) files.id = id->second;
+    if (!find_texts(folder, files.id, files)) {
+      if (!last) return {};
+      files.mixed = plain_texts(folder, files);
+    }
+    const Json config = parse_text(files.config_text, kConfig);
+    files.config = config_of(config);
+    if (files.id.empty()) files.id = text_in(config, "id");
+    if (!files.vocabulary_text.empty()) read_vocabulary(files);
+    std::map<std::string, Tensor> weights;
+    try {
+      weights = file->tensors(engine);
+    } catch (const std::exception& e) {
+      throw std::runtime_error(std::string(kWeights) + ": " + e.what());
+    }
+    check_sizes(files.config, weights);
+    return Read{std::move(files), std::move(weights)};
+  } catch (const std::exception&) {
+    // A file may have been taken away by a writer just then.
+    if (last) throw;
+    return {};
+  }
+}
+
+// Whether a folder's files are a model's of ours; throws what is not.
+void check_own(const fs::path& folder) {
+  const auto is_there = [&](const char* name) {
+    return fs::exists(fs::symlink_status(folder / name));
+  };
+  if (is_there("trainer.json")) {
+    throw std::runtime_error(
+        "it is a checkpoint, which would lose its weights; choose another folder");
+  }
+  bool own = false;
+  try {
+    own = text_in(parse_json(read_file(folder / kConfig, limit_of(kConfig))), "format") == kFormat;
+  } catch (const std::exception&) {
+  }
+  try {
+    own = own || TensorFile(folder / kWeights).metadata.count("id") > 0;
+  } catch (const std::exception&) {
+  }
+  for (const char* name : {kConfig, kWeights, kVocabulary}) {
+    if (!own && is_there(name)) {
+      throw std::runtime_error(std::string("its ") + name + " is not a model's of fused-rnn");
+    }
+    if (is_there(name) && !fs::is_regular_file(fs::symlink_status(folder / name))) {
+      throw std::runtime_error(std::string("its ") + name +
+                               " is a link, a pipe or a folder, which is not replaced");
+    }
+  }
+}
+
 }  // namespace
 
 std::pair<ModelFolder, std::map<std::string, Tensor>> read_model_folder(const Engine& engine,
                                                                         const fs::path& folder) {
   if (!fs::is_directory(folder)) throw std::runtime_error("there is no such folder");
-  SafetensorsFile weights = load_safetensors(engine, folder / kWeights);
-  ModelFolder files;
-  const auto id = weights.metadata.find("id");
-  if (id != weights.metadata.end()) files.id = id->second;
-  files.config_text = read_text(folder, kConfig, files.id);
-  Json json;
-  try {
-    json = parse_json(files.config_text);
-  } catch (const std::exception& e) {
-    throw std::runtime_error(std::string(kConfig) + ": " + e.what());
+  std::string before;
+  for (int i = 1;; ++i) {
+    const std::string seen = signature(folder);
+    std::optional<Read> found = attempt(engine, folder, seen == before || i == kAttempts);
+    if (found) return std::move(*found);
+    before = seen;
+    std::this_thread::sleep_for(kPause);
   }
-  files.config = config_of(json);
-  const Json* of = json.find("id");
-  if (of != nullptr && of->as<std::string>() != nullptr && !files.id.empty() &&
-      *of->as<std::string>() != files.id) {
-    throw std::runtime_error(std::string(kConfig) + " and " + kWeights +
-                             " are of two different models");
-  }
-  const Json* vocabulary = json.find("vocabulary");
-  const bool* wanted = vocabulary == nullptr ? nullptr : vocabulary->as<bool>();
-  const bool there = fs::exists(folder / kVocabulary) ||
-                     (is_id(files.id) && fs::exists(beside(folder, kVocabulary, files.id)));
-  if ((wanted == nullptr || *wanted) && there) {
-    files.vocabulary_text = read_text(folder, kVocabulary, files.id);
-    read_vocabulary(files);
-  }
-  check_sizes(files.config, weights.tensors);
-  return {std::move(files), std::move(weights.tensors)};
 }
 
 void write_model_folder(const fs::path& folder, const ModelFolder& files,
                         std::map<std::string, Tensor> weights) {
-  fs::create_directories(folder);
   SafetensorsFile file{std::move(weights), {}};
-  // Files without an id were put together by hand; any name will do for a moment.
-  const std::string id = is_id(files.id) ? files.id : "0";
   if (is_id(files.id)) file.metadata["id"] = files.id;
-  const bool vocabulary = !files.vocabulary_text.empty();
-  if (vocabulary) write_file(beside(folder, kVocabulary, id), files.vocabulary_text);
-  write_file(beside(folder, kConfig, id), files.config_text);
-  save_safetensors(folder / kWeights, file);
-  if (vocabulary) {
-    fs::rename(beside(folder, kVocabulary, id), folder / kVocabulary);
-  } else {
-    fs::remove(folder / kVocabulary);
+  std::vector<SavedFile> parts;
+  // The head comes first.
+  parts.push_back({kWeights, [&](const fs::path& path) { save_safetensors(path, file); }});
+  parts.push_back({kConfig, [&](const fs::path& path) { write_file(path, files.config_text); }});
+  if (!files.vocabulary_text.empty()) {
+    parts.push_back(
+        {kVocabulary, [&](const fs::path& path) { write_file(path, files.vocabulary_text); }});
   }
-  fs::rename(beside(folder, kConfig, id), folder / kConfig);
+  save_folder(folder, parts, {kWeights, kConfig, kVocabulary}, check_own);
 }
 
 }  // namespace fused_rnn

@@ -18,6 +18,7 @@ struct ModelFolder {
   int32_t unknown = -1;                      // the unknown token's number, or -1
   std::string config_text, vocabulary_text;  // as they were read
   std::string id;                            // that the files have in common; empty: none
+  std::string mixed;  // why they do not belong together; empty: they do, as far as they say
 };
 
 // Throws std::runtime_error that names the file and what is wrong.

@@ -10,19 +10,17 @@
 #include "api/files.h"
 #include "api/internal.h"
 #include "api/json.h"
+#include "api/tensor_file.h"
+#include "core/allocator.h"
 
 namespace fused_rnn {
 namespace {
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr size_t kMaxTensors = 65'536;
 constexpr const char* kMetadata = "__metadata__";
 
-struct Entry {
-  std::string name;
-  DType dtype;
-  Shape shape;
-  size_t begin, end;
-};
+using Entry = TensorEntry;
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
 
@@ -96,25 +94,34 @@ void check_cover(std::vector<Entry> entries, size_t data_bytes) {
   if (at != data_bytes) fail("the data after byte " + std::to_string(at) + " belong to no tensor");
 }
 
-SafetensorsFile parse(const Engine& engine, const std::string& bytes) {
-  if (bytes.size() < 8) {
-    fail("a file of " + std::to_string(bytes.size()) + " bytes is too short");
-  }
+}  // namespace
+
+TensorFile::TensorFile(const std::filesystem::path& path) : file_(path) {
+  const size_t size = file_.size();
+  if (size < 8) fail("a file of " + std::to_string(size) + " bytes is too short");
+  uint8_t head[9] = {};
+  file_.read(head, std::min<size_t>(size, 9), 0);
   uint64_t length = 0;
-  for (size_t i = 8; i-- > 0;) length = length << 8 | static_cast<uint8_t>(bytes[i]);
-  if (length > kMaxHeaderBytes || length > bytes.size() - 8) {
-    fail("a header of " + std::to_string(length) + " bytes in a file of " +
-         std::to_string(bytes.size()) + " bytes");
+  for (size_t i = 8; i-- > 0;) length = length << 8 | head[i];
+  if (length > kMaxHeaderBytes || length > size - 8) {
+    fail("a header of " + std::to_string(length) + " bytes in a file of " + std::to_string(size) +
+         " bytes");
   }
-  const std::string_view header = std::string_view(bytes).substr(8, length);
-  if (header.empty() || header[0] != '{') fail("the header does not begin with {");
+  // What is no header need not be read to its end.
+  if (length == 0 || head[8] != '{') fail("the header does not begin with {");
+  host_check_room(length);
+  std::string header(length, '\0');
+  file_.read(header.data(), length, 8);
   const Json json = parse_json(header);
-  const std::string_view data = std::string_view(bytes).substr(8 + length);
-  SafetensorsFile file;
-  std::vector<Entry> entries;
-  for (const auto& [name, member] : *json.as<Json::Object>()) {
+  data_ = 8 + length;
+  const size_t data_bytes = size - data_;
+  const auto& members = *json.as<Json::Object>();
+  if (members.size() > kMaxTensors) {
+    fail("it has more than " + std::to_string(kMaxTensors) + " tensors");
+  }
+  for (const auto& [name, member] : members) {
     if (name != kMetadata) {
-      entries.push_back(entry_of(name, member, data.size()));
+      entries_.push_back(entry_of(name, member, data_bytes));
       continue;
     }
     const auto* texts = member.as<Json::Object>();
@@ -123,17 +130,29 @@ SafetensorsFile parse(const Engine& engine, const std::string& bytes) {
       if (text.as<std::string>() == nullptr) {
         fail(std::string(kMetadata) + " is not an object of texts");
       }
-      file.metadata.emplace(key, *text.as<std::string>());
+      metadata.emplace(key, *text.as<std::string>());
     }
   }
-  check_cover(entries, data.size());
-  for (const Entry& entry : entries) {
-    const auto length = static_cast<int64_t>((entry.end - entry.begin) / 4);
-    Buffer values = upload(engine.impl().executor, data.data() + entry.begin, length, entry.dtype);
-    file.tensors.emplace(entry.name, wrap(engine.shared(), std::move(values), entry.shape));
-  }
-  return file;
+  check_cover(entries_, data_bytes);
 }
+
+std::map<std::string, Tensor> TensorFile::tensors(const Engine& engine) const {
+  // For all of them, before anything is read.
+  host_check_room(file_.size() - data_);
+  std::map<std::string, Tensor> tensors;
+  Executor& executor = engine.impl().executor;
+  for (const TensorEntry& entry : entries_) {
+    const auto length = static_cast<int64_t>((entry.end - entry.begin) / 4);
+    Buffer values = Buffer::make(length, entry.dtype);
+    file_.read(values.raw(), entry.end - entry.begin, data_ + entry.begin);
+    if (executor.device != nullptr) values = upload(executor, values.raw(), length, entry.dtype);
+    tensors.emplace(entry.name, wrap(engine.shared(), std::move(values), entry.shape));
+  }
+  file_.check_unchanged();
+  return tensors;
+}
+
+namespace {
 
 std::string serialize(const SafetensorsFile& file) {
   std::string header = "{", data;
@@ -168,7 +187,8 @@ std::string serialize(const SafetensorsFile& file) {
 
 SafetensorsFile load_safetensors(const Engine& engine, const std::filesystem::path& path) {
   try {
-    return parse(engine, read_file(path));
+    const TensorFile file(path);
+    return {file.tensors(engine), file.metadata};
   } catch (const std::exception& e) {
     throw std::runtime_error("[load_safetensors] " + path.string() + ": " + e.what());
   }

@@ -305,6 +305,25 @@ void threads() {
   std::printf("the same numbers\n");
 }
 
+// Two models, one after the other into the same folder, until somebody ends it.
+void save_in_turns(const char* a, const char* b, const char* to) {
+  const Engine engine("cpu", 1);
+  const LanguageModel models[] = {LanguageModel::load(engine, a), LanguageModel::load(engine, b)};
+  std::printf("begins\n");
+  std::fflush(stdout);
+  for (size_t i = 0;; ++i) models[i % 2].save(to);
+}
+
+// What tells the models apart: a weight, the dropout, a token.
+void load_again(const char* path, int times) {
+  const Engine engine("cpu", 1);
+  for (int i = 0; i < times; ++i) {
+    const LanguageModel model = LanguageModel::load(engine, path);
+    std::printf("%g %g %s\n", static_cast<double>(model.parameters()[0].second->value.floats()[0]),
+                model.config().dropout, model.tokens().empty() ? "" : model.tokens()[0].c_str());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -318,6 +337,10 @@ int main(int argc, char** argv) {
     } else if (mode == "models") {
       const Engine engine("cpu", 1);
       for (int i = 2; i < argc; ++i) tell([&] { LanguageModel::load(engine, argv[i]); });
+    } else if (mode == "save" && argc == 5) {
+      save_in_turns(argv[2], argv[3], argv[4]);
+    } else if (mode == "load" && argc == 4) {
+      load_again(argv[2], std::atoi(argv[3]));
     } else if (mode == "arguments") {
       arguments();
     } else if (mode == "memory") {

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const TARGETS = ['safetensors', 'model', 'checkpoint']
+const TARGETS = ['safetensors', 'model', 'checkpoint', 'texts', 'lock']
 const { values, positionals } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },

@@ -23,10 +23,10 @@ export async function loadText(path: string | URL, options: LoadTextOptions = {}
   checkOptions(fn, options, ['signal'])
   const signal = checkSignal(fn, options.signal)
   const decoder = new TextDecoder('utf-8', { fatal: true })
-  const texts: string[] = []
+  let text = ''
   const decode = (bytes?: Uint8Array): void => {
     try {
-      texts.push(decoder.decode(bytes, { stream: bytes !== undefined }))
+      text += decoder.decode(bytes, { stream: bytes !== undefined })
     } catch (error) {
       throw new TypeError(`[${fn}] '${file}' is not a text file: it is not valid UTF-8`, {
         cause: error,
@@ -53,7 +53,7 @@ export async function loadText(path: string | URL, options: LoadTextOptions = {}
     await pieces.return()
   }
   if (empty) throw new RangeError(`[${fn}] '${file}' is empty`)
-  return texts.join('')
+  return text
 }
 
 function readableReason(error: unknown): string {

@@ -89,7 +89,9 @@ export function isDeadName(name: string): boolean {
 export function parseOwner(text: string): Owner | null {
   try {
     const owner = JSON.parse(text) as Owner
-    return owner?.format === FORMAT && Number.isSafeInteger(owner.pid) ? owner : null
+    return owner?.format === FORMAT && Number.isSafeInteger(owner.pid) && owner.pid > 0
+      ? owner
+      : null
   } catch {
     return null
   }
