@@ -53,9 +53,10 @@ async function killed(
   })
   await Promise.race([new Promise((resolve) => child.stdout?.once('data', resolve)), ended])
   let running = true
-  ended.finally(() => {
+  const stop = (): void => {
     running = false
-  })
+  }
+  void ended.then(stop, stop)
   while (there !== undefined && running && !existsSync(there)) await sleep(5)
   await Promise.race([sleep(after), ended])
   child.kill('SIGKILL')
