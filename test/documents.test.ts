@@ -1,4 +1,4 @@
-/** The pages: their links lead somewhere, and docs/environment.md has every variable of the sources. */
+/** The pages: links and names of files lead somewhere, and docs/environment.md has every variable of the sources. */
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
@@ -50,6 +50,19 @@ once('links between pages lead to a file, and to a heading of it', async (t) => 
     }
   }
   t.deepEqual(broken, [])
+})
+
+once('files that the pages name are there', async (t) => {
+  const named =
+    /(?<![\w/.-])(?:native|ts|test|bench|scripts|examples)\/[\w/.-]+\.(?:h|cpp|cu|c|ts|mjs|sh|py|def|map)\b/g
+  const missing: string[] = []
+  for (const page of await pages()) {
+    if (page === 'CHANGELOG.md' || page === 'bench/NOTES.md') continue // of their time
+    const text = await readFile(join(root, page), 'utf8')
+    for (const [path] of text.matchAll(named))
+      if (!path.includes('NAME') && !existsSync(join(root, path))) missing.push(`${page}: ${path}`)
+  }
+  t.deepEqual(missing, [])
 })
 
 once('docs/environment.md lists every environment variable, and no other', async (t) => {
