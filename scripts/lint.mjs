@@ -105,6 +105,7 @@ const steps = {
   tests: () => tsc('test/tsconfig.json', '--noEmit'),
   biome: () => node(join(packages, '@biomejs/biome/bin/biome'), 'check', '--error-on-warnings'),
   'clang-format': () => node(join(root, 'scripts/format-cpp.mjs'), '--check'),
+  words: () => node(join(root, 'scripts/check-words.mjs')),
   shell,
   python,
   'clang-tidy': tidy,

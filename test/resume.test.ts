@@ -332,7 +332,7 @@ for (const from of ['last', 'best', 'middle'] as const) {
       expected,
     )
     t.deepEqual(await logged(run), { csv: expected, jsonl: expected, events: expected })
-    // What is in the files, whoever reads them.
+    // What is in the files, for every reader.
     const again = await train([], 6, { logger: three(folder), ckptPath })
     t.is(again.epoch, 6)
     t.deepEqual(await logged(run), { csv: expected, jsonl: expected, events: expected })

@@ -65,7 +65,7 @@ Cache& cache() {
   return *instance;
 }
 
-// Linux promises more memory than it has and kills whoever uses it. So what is taken is held
+// Linux promises more memory than it has and kills a process that uses it. So what is taken is held
 // against what there is: large requests, and small ones whenever they have become as much.
 constexpr size_t kCheckEvery = size_t{64} << 20;
 // Left to JavaScript and to others.

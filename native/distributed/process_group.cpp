@@ -408,7 +408,7 @@ void ProcessGroup::finish(std::string broken) {
   } catch (const std::exception& e) {
     broken = e.what();
   }
-  if (code_ == 0) {  // the script does not know
+  if (code_ == 0) {  // JavaScript does not know
     code_ = 1;
     if (!watchdog_.expired())  // which has said so
       std::fprintf(stderr, "fused-rnn: rank %d: %s\n", mpi_->rank(), broken.c_str());

@@ -14,7 +14,7 @@ const tokens = vocabulary.encode(text)
  * @returns all weights, as bytes
  */
 export async function train(maxSteps: number, folder: string | null): Promise<Uint8Array> {
-  // Whoever goes on comes from other weights and random numbers.
+  // What goes on comes from other weights and random numbers.
   const last = folder === null ? null : join(folder, 'last')
   const resumes = last !== null && existsSync(last)
   manualSeed(resumes ? 999 : 1)

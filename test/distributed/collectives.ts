@@ -45,7 +45,7 @@ const list = Array.from({ length: size }, () => tensor([0, 0]))
 allGather(list, tensor([rank, rank * rank]))
 found.allGather = (await Promise.all(list.map(values))).flat()
 
-// Whoever comes late is waited for, and a timer goes on meanwhile.
+// A process that comes late is waited for, and a timer goes on meanwhile.
 let ticks = 0
 const timer = setInterval(() => ticks++, 5)
 if (rank === size - 1) await new Promise((resolve) => setTimeout(resolve, 600))

@@ -1,5 +1,5 @@
 /**
- * A model or a checkpoint as files in a folder, written so that whoever reads finds files that belong
+ * A model or a checkpoint as files in a folder, written so that every reader finds files that belong
  * together, whenever a writer was killed and however many there are.
  *
  * All files are first written, complete and on the disk, into a folder of their own inside, whose name

@@ -116,7 +116,7 @@ export class TensorFile {
     if (due !== null) await due
   }
 
-  /** Whoever writes into a file, instead of replacing it, leaves parts of two. */
+  /** A program that writes into a file, instead of replacing it, leaves parts of two. */
   async #checkUnchanged(): Promise<void> {
     const { size, mtimeMs } = await this.#file.stat()
     if (size !== this.#info.size || mtimeMs !== this.#info.mtimeMs)

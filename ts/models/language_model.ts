@@ -243,8 +243,8 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   /**
    * Writes model.safetensors, config.json and, when the model has one, vocabulary.json; makes the
    * folder if needed. Other files there stay, and those of the same names that are no model's of ours
-   * are refused. Whoever loads, now or after a crash in the middle of this, finds the model that
-   * was there before or this one, never parts of both.
+   * are refused. A load, now or after a crash in the middle of this, finds the model
+   * that was there before or this one, never parts of both.
    */
   async save(folder: string | URL): Promise<void> {
     await writeModelFolder(folder, this)

@@ -2,7 +2,7 @@
  * A language model as files in a folder: model.safetensors, config.json and, where the model has
  * one, vocabulary.json. How they replace older ones is in io/saved_folder.ts.
  *
- * The file of weights is the head: it has an id, a hash of configuration and vocabulary. Whoever reads
+ * The file of weights is the head: it has an id, a hash of configuration and vocabulary. A reader
  * takes only those that the id is the hash of.
  */
 import { createHash } from 'node:crypto'

@@ -13,7 +13,7 @@ export type { DlpackCapsule } from '../binding.js'
  * there when the promise settles. The memory lasts until the receiver gives it back, also when the
  * tensor is disposed; a capsule that was not imported gives it back when it is collected.
  *
- * Whoever writes there changes the tensor, and operations that are queued meanwhile see the one or
+ * Writing there changes the tensor, and operations that are queued meanwhile see the one or
  * the other.
  * @param tensor float32 or int32, on any device, without gradient: `tensor.detach()`
  * @throws (rejects) TypeError for anything else and for a disposed tensor, or with the first failure

@@ -20,7 +20,7 @@
 namespace fused_rnn::cuda {
 
 // Which of the collectives that a GPU has been given it waits in. A thread of its own asks the GPU
-// now and then: whoever else asks gets the last answer, also when the driver does not come back.
+// now and then: all other threads get its last answer, also when the driver does not come back.
 class NcclQueue {
  public:
   struct Events {

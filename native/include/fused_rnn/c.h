@@ -55,7 +55,7 @@ typedef struct DLManagedTensor {
 #endif /* DLPACK_DLPACK_H_ */
 
 /* What toDlpack() of the npm package returns and fromDlpack() takes is an N-API external with this
- * as its data, tagged (napi_type_tag_object) with the two numbers below. Whoever takes the tensor
+ * as its data, tagged (napi_type_tag_object) with the two numbers below. Who takes the tensor
  * puts NULL in its place, and will call its deleter; an external that is collected with the tensor
  * still in it calls the deleter itself. */
 typedef struct {

@@ -84,7 +84,7 @@ class FUSED_RNN_API Tensor {
   // Rows [begin, end) of the first dimension; shares the memory.
   Tensor rows(int64_t begin, int64_t end) const;
 
-  // Shares the memory with whoever understands DLPack (fused_rnn/c.h), without a copy; waits until
+  // Gives the memory to another library by DLPack (fused_rnn/c.h), without a copy; waits until
   // the values are there. The receiver calls the deleter once, on any thread.
   DLManagedTensor* to_dlpack() const;
   // A tensor over somebody else's memory, float32 or int32, contiguous, on the engine's device.
