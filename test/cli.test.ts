@@ -190,6 +190,24 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
   )
 })
 
+for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
+  test(`${signal} saves a checkpoint, as Ctrl-C does`, async (t) => {
+    const cwd = await workplace(t)
+    let sent = false
+    const { code, stderr } = await run(`train text.txt ${TINY} --epochs 10000 --out m`, {
+      cwd,
+      watch: (stdout, kill) => {
+        if (sent || !stdout.includes('epoch 2/')) return
+        sent = true
+        kill(signal)
+      },
+    })
+    t.is(code, 130, stderr)
+    t.regex(stderr, /saved in m\/last/)
+    t.is((await run('evaluate m text.txt', { cwd })).code, 0)
+  })
+}
+
 test('a second Ctrl-C quits at once', async (t) => {
   const cwd = await workplace(t)
   let sent = 0

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "cells/math.h"
+#include "core/empty_mean.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
 #include "cpu/reduce.h"
@@ -79,10 +80,9 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
   if (per_row) return;
   double total = 0;
   for (int64_t i = 0; i < shape.n; ++i) total += losses[i];
-  if (shape.reduction == Reduction::mean) {
-    total /= static_cast<double>(counted(shape, args.target));
-  }
-  *args.loss = static_cast<float>(total);
+  const bool mean = shape.reduction == Reduction::mean;
+  const auto terms = static_cast<double>(mean ? counted(shape, args.target) : 1);
+  *args.loss = mean_of(total, terms);
 }
 
 void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& context) {
@@ -144,8 +144,7 @@ void pair_forward(const PairLossForwardArgs& args, Context& context) {
   });
   double total = 0;
   for (int64_t block = 0; block < blocks; ++block) total += sums[block];
-  if (args.reduction == Reduction::mean) total /= static_cast<double>(args.n);
-  *args.loss = static_cast<float>(total);
+  *args.loss = mean_of(total, args.reduction == Reduction::mean ? static_cast<double>(args.n) : 1);
 }
 
 template <class L>

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/empty_mean.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
 
@@ -148,11 +149,13 @@ void check_finite(const CheckFiniteArgs& args, Context& context) {
              [&](int64_t block, int64_t k, int64_t begin, int64_t length) {
                parts[block] = largest_bits(args.tensors[k] + begin, length);
              });
+  const bool no_loss = args.count > 0 && args.sizes[0] == 1 && is_empty_mean(*args.tensors[0]);
   for (int64_t k = 0, block = 0; k < args.count; ++k) {
     int32_t largest = 0;
     for (int64_t begin = 0; begin < size(k); begin += kBlock, ++block) {
       largest = parts[block] > largest ? parts[block] : largest;
     }
+    if (k == 0 && no_loss) continue;
     if (largest >= kInfinityBits) fail_finite(args.number, k, largest > kInfinityBits);
   }
 }

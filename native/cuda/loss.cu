@@ -1,5 +1,6 @@
 // Losses: each in one pass forward and one backward. The number of rows that a mean is over is
 // counted on the device.
+#include "core/empty_mean.h"
 #include "cuda/elements.h"
 #include "cuda/indices.h"
 #include "cuda/loss.h"
@@ -71,7 +72,7 @@ __global__ void __launch_bounds__(kTotalThreads)
   total = block_reduce(total, 0, doubles, reduce::Plus{});
   count = block_reduce(count, 0, doubles, reduce::Plus{});
   if (threadIdx.x > 0) return;
-  *loss = static_cast<float>(shape.reduction == Reduction::mean ? total / count : total);
+  *loss = mean_of(total, shape.reduction == Reduction::mean ? count : 1);
 }
 
 struct Counts {
@@ -194,9 +195,7 @@ struct PairTerm {
 struct WriteLoss {
   float* loss;
   double terms;
-  __device__ void operator()(int64_t, double total) const {
-    *loss = static_cast<float>(total / terms);
-  }
+  __device__ void operator()(int64_t, double total) const { *loss = mean_of(total, terms); }
 };
 
 template <class L>

@@ -119,7 +119,8 @@ struct GradNormArgs {
 };
 
 // Throws when some tensor has an element that is not finite; the message (core/failure.h) names the
-// first such tensor, by its place, and the caller's own number.
+// first such tensor, by its place, and the caller's own number. The first tensor, a loss, may be
+// the mean over nothing (core/empty_mean.h).
 struct CheckFiniteArgs {
   int64_t count;
   const float* const* tensors;  // [count] of [sizes[i]]

@@ -1,6 +1,7 @@
 // Random numbers, losses, clipping and optimisers.
 #include <limits>
 
+#include "core/empty_mean.h"
 #include "test/backends.h"
 
 namespace fused_rnn::test {
@@ -208,6 +209,15 @@ void add_optimisers(Cases& cases) {
             });
       }
     }
+    cases.add("check_finite of the mean over nothing" + tensors, [=](Side& s) {
+      std::vector<const float*> all = {s.values(std::vector<float>{-empty_mean()})};
+      std::vector<int64_t> lengths = {1};
+      for (const int64_t n : sizes) {
+        all.push_back(s.floats(n));
+        lengths.push_back(n);
+      }
+      s.backend.check_finite({count + 1, all.data(), lengths.data(), 5}, s.context);
+    });
     cases.add("check_finite" + tensors, [=](Side& s) {
       std::vector<const float*> all;
       for (const int64_t n : sizes) all.push_back(s.floats(n));

@@ -272,6 +272,9 @@ async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise
 /** npm passes a Ctrl-C on that the terminal has already sent: one key, two signals. */
 const SAME_KEY_MS = 150
 
+/** Ctrl-C, a request to end, the end of the terminal. */
+const STOPPING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /**
  * Ctrl-C: the first asks training to stop, the second ends the process.
  * @param clear takes away what is drawn on the terminal
@@ -290,13 +293,11 @@ function onInterrupt(clear: () => void, first: boolean): { signal: AbortSignal; 
     if (first) process.stderr.write('\nStopping after this step (once more: at once)…\n')
     controller.abort()
   }
-  process.on('SIGINT', handler)
-  process.on('SIGTERM', handler)
+  for (const name of STOPPING) process.on(name, handler)
   return {
     signal: controller.signal,
     release() {
-      process.off('SIGINT', handler)
-      process.off('SIGTERM', handler)
+      for (const name of STOPPING) process.off(name, handler)
     },
   }
 }

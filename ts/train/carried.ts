@@ -17,3 +17,9 @@ export function tensorsOf(carried: Carried): readonly Tensor[] {
   if (carried === null) return []
   return carried instanceof Tensor ? [carried] : carried
 }
+
+/** Frees a carried state; nothing is carried then. */
+export function dropped(carried: Carried): null {
+  for (const tensor of tensorsOf(carried)) tensor[Symbol.dispose]()
+  return null
+}

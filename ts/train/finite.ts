@@ -45,12 +45,16 @@ export class FiniteCheck {
     const match = error instanceof Error ? FAILURE.exec(error.message) : null
     if (match === null) return error
     const [, step, place, got] = match
+    const nothing =
+      place === '0' && got === 'NaN'
+        ? '; where a batch has nothing to learn from, return null from trainingStep'
+        : ''
     const what =
       place === '0'
         ? 'loss: expected a finite number'
         : `gradient of ${this.#names[Number(place) - 1]}: expected finite numbers`
     return new RangeError(
-      `[Trainer] ${what}, got ${got} at step ${step}; try a lower learning rate or gradient clipping, or leave such steps out with nonFinite: 'skip'`,
+      `[Trainer] ${what}, got ${got} at step ${step}; try a lower learning rate or gradient clipping, or leave such steps out with nonFinite: 'skip'${nothing}`,
       { cause: error },
     )
   }

@@ -1,21 +1,20 @@
 /** One run of training: the epochs, their steps and validations, and the state that goes into checkpoints. */
-import { rangeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
-import type { Scheduler } from '../optim/lr_scheduler.js'
-import { randomState, setRandomState } from '../random.js'
 import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
-import { restoreStates, statesOf } from './callback_states.js'
-import { handOver, tensorsOf } from './carried.js'
+import { dropped, handOver } from './carried.js'
 import { claimCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { stepScheduler, validationDue } from './due.js'
-import { checkResult, countOf, evaluate } from './evaluate.js'
+import { checkResult, countOf, evaluate, skippedAlone } from './evaluate.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
 import { FitMetrics, FitStatus } from './fit_metrics.js'
+import { allOrNothing, cutLogs, restoreShared, sharedState } from './fit_state.js'
 import { History } from './history.js'
+import { Hooks } from './hooks.js'
 import type { Metering } from './meter.js'
 import { ProgressBar } from './progress_bar.js'
-import { disposeBatch, isSeekable, iterate, lengthOf } from './source.js'
+import { SaveGate } from './save_gate.js'
+import { disposeBatch, iterate, lengthOf, noBatch } from './source.js'
 import type { LoopState } from './state.js'
 import { Stopwatch } from './stopwatch.js'
 import type { StopRequest, Strategy } from './strategies/strategy.js'
@@ -31,11 +30,7 @@ import type {
   TrainerHandle,
 } from './types.js'
 
-/** Hooks without an argument of their own. */
-export type Hook = Exclude<
-  { [K in keyof CallbackHooks]-?: K extends `on${string}` ? K : never }[keyof CallbackHooks],
-  'onException'
->
+import { type Batches, withBatches } from './waiting.js'
 
 /** Reading more often than this keeps a progress bar alive when steps are slow. */
 const READ_INTERVAL_MS = 1000
@@ -58,6 +53,7 @@ export class FitLoop<B> {
   readonly status = new FitStatus()
   /** Batches in an epoch, if known. */
   readonly length: number | null
+  readonly hooks: Hooks
   readonly #trainer: TrainerHandle
   readonly #strategy: Strategy
   readonly #meter: Metering
@@ -72,11 +68,20 @@ export class FitLoop<B> {
   #lastRead = 0
   /** Runs while training steps do. */
   readonly #stopwatch = new Stopwatch()
+  /** Keeps steps and saves apart. */
+  readonly #gate = new SaveGate()
+  /** Whether an update has failed halfway. */
+  #torn = false
+  #running = false
 
   constructor(trainer: TrainerHandle, parts: LoopParts<B>, strategy: Strategy) {
     this.#trainer = trainer
     this.parts = parts
     this.#strategy = strategy
+    // The bar that shows progress is in one process only.
+    const shown = (one: CallbackHooks): boolean =>
+      strategy.isGlobalZero || !(one instanceof ProgressBar)
+    this.hooks = new Hooks(trainer, trainer.callbacks.filter(shown), parts.model as Module)
     this.#meter = strategy.createMeter(
       (step, values, count) =>
         this.#metrics.add(this.epoch, step, values, count, () => this.rates.count),
@@ -92,15 +97,24 @@ export class FitLoop<B> {
 
   /** Trains until something ends it. */
   async run(): Promise<StopReason> {
-    const { maxEpochs, maxSteps } = this.#trainer.options
-    for (;;) {
-      await this.#strategy.agree(this.#requested())
-      if (this.#stopReason() === 'aborted') return 'aborted'
-      if (this.epoch >= maxEpochs) return 'maxEpochs'
-      if (this.globalStep >= maxSteps) return 'maxSteps'
-      const stop = await this.#runEpoch()
-      if (stop !== null) return stop
+    this.#running = true
+    try {
+      let stop: StopReason | null = null
+      while (stop === null) stop = (await this.#beforeEpoch()) ?? (await this.#runEpoch())
+      return stop
+    } finally {
+      this.#running = false
+      await this.#gate.idle()
     }
+  }
+
+  /** Why there is to be no other epoch. */
+  async #beforeEpoch(): Promise<StopReason | null> {
+    const { maxEpochs, maxSteps } = this.#trainer.options
+    await this.#strategy.agree(this.#requested())
+    if (this.#stopReason() === 'aborted') return 'aborted'
+    if (this.epoch >= maxEpochs) return 'maxEpochs'
+    return this.globalStep >= maxSteps ? 'maxSteps' : null
   }
 
   /** Training steps per second, tokens (or whatever the steps count) per second, in this fit. */
@@ -130,19 +144,17 @@ export class FitLoop<B> {
     this.#device = deviceOf(this.parts.model)
     this.#finite = new FiniteCheck(this.parts.model)
     this.#strategy.averageGradients(this.parts.model)
-    await this.call('onTrainEpochStart')
+    await this.hooks.call('onTrainEpochStart')
     this.#stopwatch.start()
-    const iterator = iterate(trainData, this.epoch, this.batch)
-    let stop: StopReason | null
-    try {
-      stop = await this.#runBatches(iterator)
-    } finally {
-      await iterator.return?.()
-    }
+    const stop = await withBatches(
+      iterate(trainData, this.epoch, this.batch),
+      this.#strategy.stopsAlone ? this.#trainer.options.signal : null,
+      (batches) => this.#runBatches(batches),
+    )
     await this.#meter.flush()
     this.#stopwatch.stop()
     if (stop === 'aborted') return stop
-    if (stop === null && this.batch === 0) throw this.#emptyData()
+    if (stop === null && this.batch === 0) throw noBatch(this.epoch)
 
     this.#metrics.publishMeans()
     const { valCheckInterval, checkValEveryNEpoch } = this.#trainer.options
@@ -156,7 +168,7 @@ export class FitLoop<B> {
   }
 
   /** The steps of an epoch and the validations between them. Null when the epoch is complete. */
-  async #runBatches(iterator: AsyncIterator<B> | Iterator<B>): Promise<StopReason | null> {
+  async #runBatches(batches: Batches<B>): Promise<StopReason | null> {
     let stop: StopReason | null = null
     for (;;) {
       if (this.#validationDue()) {
@@ -167,42 +179,34 @@ export class FitLoop<B> {
       if (pace !== null) await pace
       stop ??= this.#stopReason()
       if (stop === 'aborted') return stop
-      const next = await iterator.next()
+      const next = await batches.next()
+      if (next === null) return 'aborted'
       if (this.length === null) await this.#strategy.checkSameEnd(next.done ?? false, this.batch)
       if (next.done) return null
       if (stop !== null) {
         disposeBatch(this.parts.trainData, next.value)
         return stop
       }
-      await this.#step(next.value)
-      await this.call('onTrainBatchEnd')
+      await this.#gate.step(() => this.#step(next.value))
+      await this.hooks.call('onTrainBatchEnd')
     }
   }
 
   async #endEpoch(complete: boolean): Promise<void> {
-    this.#metrics.epochEnded(this.epoch, this.globalStep, this.parts.optimizer.lr, this.rates.count)
+    await this.#gate.step(async () => this.#closeEpoch(complete))
+    if (complete) await this.hooks.call('onTrainEpochEnd')
+  }
+
+  #closeEpoch(complete: boolean): void {
+    const { optimizer, schedule } = this.parts
+    this.#metrics.epochEnded(this.epoch, this.globalStep, optimizer.lr, this.rates.count)
     if (!complete) return
-    const { schedule } = this.parts
     if (schedule !== null && schedule.interval !== 'step') this.#stepScheduler(schedule)
     this.epoch++
     this.batch = 0
     this.#validatedAt = -1
     this.#metrics.beginEpoch()
-    this.#dropCarried()
-    await this.call('onTrainEpochEnd')
-  }
-
-  #dropCarried(): void {
-    for (const tensor of tensorsOf(this.#carried)) tensor[Symbol.dispose]()
-    this.#carried = null
-  }
-
-  #emptyData(): RangeError {
-    const got =
-      this.epoch === 0
-        ? 'none'
-        : `none in epoch ${this.epoch} (a generator can be iterated only once; an array or an object with [Symbol.iterator] again and again)`
-    return rangeError('fit', 'trainData', 'at least one batch', got)
+    this.#carried = dropped(this.#carried)
   }
 
   #stopReason(): StopReason | null {
@@ -224,24 +228,30 @@ export class FitLoop<B> {
     }
     optimizer.zeroGrad()
     const result = checkResult('trainingStep', await model.trainingStep(batch, context))
-    const { loss, metrics } = result
-    const count = countOf(trainData, given, result)
-    this.#strategy.setLossWeight(count)
-    loss.backward()
+    const count = result === null ? 0 : countOf(trainData, given, result)
+    const { stopsAlone } = this.#strategy
+    if (result === null && !stopsAlone) throw skippedAlone()
+    // Several processes average their gradients, also where one has nothing to add.
+    const learns = result !== null && (count > 0 || !stopsAlone)
+    this.#torn = true
+    if (learns) {
+      this.#strategy.setLossWeight(count)
+      result.loss.backward()
+    }
     this.#carried = handOver(this.#carried, context.carried)
     disposeBatch(trainData, given, batch)
     this.batch++
     this.globalStep++
     this.stepsThisFit++
     this.#meter.queued(count)
-    const update = await this.#mayUpdate(loss)
+    const update = learns && (await this.#mayUpdate(result.loss))
     if (update) {
       this.#metrics.began(this.globalStep, optimizer.lr)
-      this.#meter.add(this.globalStep, count, { ...metrics, loss: loss.detach() })
+      this.#meter.add(this.globalStep, count, { ...result.metrics, loss: result.loss.detach() })
     } else {
-      for (const tensor of Object.values(metrics)) tensor[Symbol.dispose]()
+      for (const tensor of Object.values(result?.metrics ?? {})) tensor[Symbol.dispose]()
     }
-    loss[Symbol.dispose]()
+    result?.loss[Symbol.dispose]()
     const now = performance.now()
     if (
       this.globalStep % this.#trainer.options.logEveryNSteps === 0 ||
@@ -252,6 +262,7 @@ export class FitLoop<B> {
     }
     if (update) await optimizer.step()
     if (schedule?.interval === 'step') this.#stepScheduler(schedule)
+    this.#torn = false
   }
 
   /** Whether to make a step's update. A check that fails later makes it do nothing. */
@@ -265,7 +276,7 @@ export class FitLoop<B> {
     if (!(await this.#strategy.any(found))) return true
     this.skippedSteps++
     // What the next step would begin with; the model may have given up what it had before.
-    if (!(await finiteCarried(this.#carried))) this.#dropCarried()
+    if (!(await finiteCarried(this.#carried))) this.#carried = dropped(this.#carried)
     return false
   }
 
@@ -290,19 +301,22 @@ export class FitLoop<B> {
   async #validate(): Promise<boolean> {
     await this.#meter.flush()
     this.#stopwatch.stop()
-    await this.call('onValidationStart')
+    await this.hooks.call('onValidationStart')
     const means = await evaluate(
       this.parts.model,
       this.parts.validData as DataSource<B>,
       this,
       () => this.#strategy.stopsAlone && this.#aborted(),
       (totals) => this.#strategy.total(totals),
+      this.#strategy.stopsAlone ? this.#trainer.options.signal : null,
     )
     if (means === null) return false
     await this.#strategy.agree(this.#requested())
-    this.#metrics.validated(this.epoch, this.globalStep, means)
-    this.#validatedAt = this.batch
-    await this.call('onValidationEnd')
+    await this.#gate.step(async () => {
+      this.#metrics.validated(this.epoch, this.globalStep, means)
+      this.#validatedAt = this.batch
+    })
+    await this.hooks.call('onValidationEnd')
     return true
   }
 
@@ -311,31 +325,26 @@ export class FitLoop<B> {
     return this.#strategy.isGlobalZero ? this.#trainer.loggers : []
   }
 
-  /** The callbacks; the bar that shows progress is in one process only. */
-  get callbacks(): readonly CallbackHooks[] {
-    const { callbacks } = this.#trainer
-    return this.#strategy.isGlobalZero
-      ? callbacks
-      : callbacks.filter((one) => !(one instanceof ProgressBar))
-  }
-
-  /** Calls a hook of every callback, one after the other. */
-  async call(hook: Hook): Promise<void> {
-    for (const callback of this.callbacks) {
-      const result = callback[hook]?.(this.#trainer, this.parts.model)
-      if (result !== undefined) await result
-    }
-  }
-
-  /** Writes everything that {@link restore} needs. */
+  /**
+   * Writes everything that {@link restore} needs; in the middle of a step, when that has ended.
+   * @throws (rejects) also when a step has failed halfway, and there is no state to go on from
+   */
   async save(path: string): Promise<void> {
-    await this.#meter.flush()
-    const carried = await this.#strategy.gather(this.#carried)
-    if (this.#strategy.isGlobalZero) await this.#write(path, carried)
+    if (this.#running && !this.#strategy.stopsAlone && !this.hooks.running) {
+      throw new TypeError(
+        '[saveCheckpoint] expected a call in a hook of a callback, in all processes; a timer or a signal comes between different steps in each',
+      )
+    }
+    await this.#gate.save(async () => {
+      if (this.#torn)
+        throw new Error('[saveCheckpoint] the step that failed has left no state to go on from')
+      await this.#meter.flush()
+      const carried = await this.#strategy.gather(this.#carried)
+      if (this.#strategy.isGlobalZero) await this.#write(path, carried)
+    })
   }
 
   async #write(path: string, carried: Carried): Promise<void> {
-    const { model, optimizer, schedule, trainData } = this.parts
     const state: LoopState = {
       epoch: this.epoch,
       batch: this.batch,
@@ -345,14 +354,10 @@ export class FitLoop<B> {
       epochTotals: this.#metrics.epochTotals,
       windowTotals: this.#metrics.windowTotals,
       callbackMetrics: this.status.callbackMetrics,
-      random: randomState(),
-      optimizer: optimizer.stateDict(),
-      scheduler: schedule?.scheduler.stateDict() ?? null,
-      trainData: isSeekable(trainData) ? trainData.state() : null,
-      callbacks: statesOf(this.#trainer.callbacks),
+      ...sharedState(this.parts, this.#trainer.callbacks),
       history: this.status.history.toJSON(),
     }
-    await writeCheckpoint(path, model as Module, state, this.#trainer)
+    await writeCheckpoint(path, this.parts.model as Module, state, this.#trainer)
   }
 
   /** Keeps other trainings out of folders. @returns gives them back @throws (rejects) Error */
@@ -362,29 +367,24 @@ export class FitLoop<B> {
 
   /** Goes back to a checkpoint. @throws (rejects) Error, RangeError when it does not fit */
   async restore(path: string): Promise<void> {
-    const model = this.parts.model as Module
-    // The weights that the model goes back to when the rest does not fit.
-    const before = new Map([...model.stateDict()].map(([name, value]) => [name, value.clone()]))
-    try {
-      this.#takeOver(await readCheckpoint(path, model))
-      await this.#cutLogs()
-    } catch (error) {
-      model.loadStateDict(before)
-      throw error
-    } finally {
-      for (const tensor of before.values()) tensor[Symbol.dispose]()
-    }
+    await this.#gate.step(() =>
+      allOrNothing(this.parts, this.#trainer.callbacks, async () => {
+        this.#takeOver(await readCheckpoint(path, this.parts.model as Module))
+        await cutLogs(this.loggers, this.status.history, this.globalStep)
+      }),
+    )
   }
 
-  /** What loggers have got since the checkpoint comes again. */
-  async #cutLogs(): Promise<void> {
-    const step = this.globalStep
-    const records = this.status.history.records.filter((record) => record.step === step)
-    for (const logger of this.loggers) await logger.resume?.(step, records.length)
+  /** Goes on where another fit of the same trainer has ended, with an epoch from its beginning. */
+  continue({ epoch, globalStep, status }: FitLoop<unknown>): void {
+    this.epoch = epoch
+    this.globalStep = globalStep
+    this.status.currentEpoch = epoch
+    this.status.callbackMetrics = status.callbackMetrics
+    this.status.history = status.history
   }
 
   #takeOver(state: LoopState): void {
-    const { optimizer, schedule, trainData } = this.parts
     this.epoch = state.epoch
     this.batch = state.batch
     this.globalStep = state.globalStep
@@ -393,13 +393,8 @@ export class FitLoop<B> {
     this.#carried = batchOn(carried, deviceOf(this.parts.model))
     this.#metrics.epochTotals = state.epochTotals
     this.#metrics.windowTotals = state.windowTotals
-    optimizer.loadStateDict(state.optimizer as never)
-    if (schedule !== null && state.scheduler !== null)
-      (schedule.scheduler as Scheduler).loadStateDict(state.scheduler)
-    if (isSeekable(trainData) && state.trainData !== null) trainData.restore(state.trainData)
     this.status.callbackMetrics = state.callbackMetrics
     this.status.history = History.fromJSON(state.history)
-    restoreStates(this.#trainer.callbacks, state.callbacks)
-    setRandomState(state.random)
+    restoreShared(this.parts, this.#trainer.callbacks, state)
   }
 }

@@ -17,11 +17,16 @@ export function emptyTotals(): Totals {
   return { count: 0, sums: {} }
 }
 
+/**
+ * Adds the numbers of a step. One of no weight adds nothing, whatever its numbers are, and so does one
+ * whose loss is the mean over nothing, which {@link readAll} has left out.
+ */
 export function addTo(
   totals: Totals,
   values: Readonly<Record<string, number>>,
   count: number,
 ): void {
+  if (count === 0 || values.loss === undefined) return
   totals.count += count
   for (const [name, value] of Object.entries(values))
     totals.sums[name] = (totals.sums[name] ?? 0) + value * count
@@ -34,15 +39,31 @@ export function meansOf(totals: Totals): Record<string, number> {
   )
 }
 
-/** Reads one-element tensors and frees them. */
+/** The bits of the mean over nothing (native/core/empty_mean.h), without the sign. */
+const EMPTY_MEAN_BITS = 0x7fc0e317
+
+/** Whether a number is the loss of a batch whose targets are all ignored, which is NaN. */
+export function isEmptyMean(values: ArrayLike<number>, at = 0): boolean {
+  if (!(values instanceof Float32Array) || !Number.isNaN(values[at])) return false
+  const [bits = 0] = new Uint32Array(values.buffer, values.byteOffset + 4 * at, 1)
+  return (bits & 0x7fffffff) === EMPTY_MEAN_BITS
+}
+
+/** Reads one-element tensors and frees them. Means over nothing are left out. */
 export async function readAll(tensors: Record<string, Tensor>): Promise<Record<string, number>> {
+  const names = Object.keys(tensors)
   const values = Object.values(tensors).map((tensor) => {
-    const value = tensor.item()
+    const value = tensor.data()
     tensor[Symbol.dispose]()
     return value
   })
   const numbers = await Promise.all(values)
-  return Object.fromEntries(Object.keys(tensors).map((name, i) => [name, numbers[i] as number]))
+  const read = names.map((name, i) => [name, numbers[i] as ArrayLike<number>] as const)
+  return Object.fromEntries(
+    read
+      .filter(([, value]) => !isEmptyMean(value))
+      .map(([name, value]) => [name, value[0] as number]),
+  )
 }
 
 /** @throws RangeError unless the loss of a step is finite */

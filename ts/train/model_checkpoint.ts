@@ -32,7 +32,7 @@ export interface ModelCheckpointOptions {
 /**
  * Writes checkpoints; as Lightning's `ModelCheckpoint`. Each is a folder from which
  * `trainer.fit(…, { ckptPath })` goes on, and is replaced only when its successor is complete. When
- * training is stopped by the signal, `last` is written once more.
+ * training is stopped by the signal, or a callback or the data fail, `last` is written once more.
  */
 export class ModelCheckpoint implements CallbackHooks {
   readonly options: Readonly<ModelCheckpointOptions & { dirpath: string }>
@@ -106,21 +106,38 @@ export class ModelCheckpoint implements CallbackHooks {
       await this.#saveLast(trainer)
   }
 
+  /** What has been trained since the last checkpoint is not lost when a callback or the data fail. */
+  async onException(trainer: TrainerHandle): Promise<void> {
+    if (trainer.globalStep === this.#lastSavedStep || trainer.stepsThisFit === 0) return
+    // Where there is no state to save, or no room for it, the checkpoint before stays.
+    await this.#saveLast(trainer).catch(() => {})
+  }
+
   async #saveLast(trainer: TrainerHandle): Promise<void> {
     if (this.options.saveLast === false) return
     const path = join(this.options.dirpath, 'last')
+    await trainer.saveCheckpoint(path)
     this.lastModelPath = path
     this.#lastSavedStep = trainer.globalStep
-    await trainer.saveCheckpoint(path)
   }
 
   async #saveBest(trainer: TrainerHandle, monitor: string): Promise<void> {
     const score = monitored('ModelCheckpoint', monitor, trainer.callbackMetrics)
     if (!isBetter(score, this.bestModelScore, this.options.mode ?? 'min')) return
     const path = join(this.options.dirpath, 'best')
+    const before = this.stateDict() as {
+      bestModelPath: string | null
+      bestModelScore: number | null
+    }
+    // The checkpoint knows itself as the best.
     this.bestModelScore = score
     this.bestModelPath = path
-    await trainer.saveCheckpoint(path)
+    try {
+      await trainer.saveCheckpoint(path)
+    } catch (error) {
+      this.loadStateDict(before)
+      throw error
+    }
   }
 
   stateDict(): object {

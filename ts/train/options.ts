@@ -170,3 +170,8 @@ export function checkTrainerOptions(options: TrainerOptionsOf<CallbackHooks>): T
     seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
   }
 }
+
+/** What a limit is raised to. @throws TypeError, RangeError */
+export function checkLimit(name: string, value: number): number {
+  return value === Infinity ? value : checkInteger('Trainer', name, value, 1)
+}

@@ -1,5 +1,5 @@
 /** Where batches come from: what fit may be given, and how it goes through it. */
-import { checkIterable, typeError } from '../errors.js'
+import { checkIterable, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 import type { DataSource, SeekableSource } from './types.js'
 
@@ -48,4 +48,13 @@ export function disposeBatch(data: DataSource<unknown>, ...batches: unknown[]): 
     if (typeof batch !== 'object' || batch === null) continue
     for (const value of Object.values(batch)) if (value instanceof Tensor) value[Symbol.dispose]()
   }
+}
+
+/** What is wrong with training data of which an epoch has no batch. */
+export function noBatch(epoch: number): RangeError {
+  const got =
+    epoch === 0
+      ? 'none'
+      : `none in epoch ${epoch} (a generator can be iterated only once; an array or an object with [Symbol.iterator] again and again)`
+  return rangeError('fit', 'trainData', 'at least one batch', got)
 }

@@ -20,6 +20,7 @@ import { FitLoop } from './loop.js'
 import { ModelCheckpoint } from './model_checkpoint.js'
 import { prefixed } from './monitor.js'
 import {
+  checkLimit,
   checkTrainerOptions,
   type FitOptions,
   type FitResult,
@@ -64,11 +65,16 @@ export class Trainer implements TrainerHandle {
   #loop: FitLoop<unknown> | null = null
   #status = new FitStatus()
   #running = false
+  /** The latest fit that has ended without an error, with which the next goes on. */
+  #ended: FitLoop<unknown> | null = null
+  /** What `options` shows. */
+  readonly #settings: TrainerSettings
 
   /** @throws TypeError, RangeError for wrong or unknown options */
   constructor(options: TrainerOptions = {}) {
     const fn = 'Trainer'
-    this.options = checkTrainerOptions(options)
+    this.#settings = checkTrainerOptions(options)
+    this.options = this.#settings
     const callbacks = options.callbacks ?? []
     if (!Array.isArray(callbacks))
       throw typeError(fn, 'callbacks', 'an array of callbacks', callbacks)
@@ -94,7 +100,7 @@ export class Trainer implements TrainerHandle {
     })
   }
 
-  /** The epoch that is running, from 0. */
+  /** The epoch that is running, from 0; after fit, the number of complete epochs. */
   get currentEpoch(): number {
     return this.#status.currentEpoch
   }
@@ -176,8 +182,31 @@ export class Trainer implements TrainerHandle {
     }
   }
 
+  /** Epochs in all, of which `fit` runs those that are left; Infinity without a limit. */
+  get maxEpochs(): number {
+    return this.options.maxEpochs
+  }
+
+  /** To go on after `fit` has ended with all epochs. @throws TypeError, RangeError */
+  set maxEpochs(epochs: number) {
+    this.#settings.maxEpochs = checkLimit('maxEpochs', epochs)
+  }
+
+  /** Optimiser steps in all; Infinity without a limit. */
+  get maxSteps(): number {
+    return this.options.maxSteps
+  }
+
+  /** As {@link maxEpochs}. @throws TypeError, RangeError */
+  set maxSteps(steps: number) {
+    this.#settings.maxSteps = checkLimit('maxSteps', steps)
+  }
+
   /**
-   * Trains a model.
+   * Trains a model. As in Lightning, `maxEpochs` and `maxSteps` are those of the trainer: a second call
+   * goes on with the epoch that comes next, and runs nothing when all have been run; raise
+   * `trainer.maxEpochs` for more. An epoch that was not complete begins again with its first batch; a call that failed counts for
+   * nothing.
    * @param trainData batches, iterated once per epoch: `data.SequentialBatches`,
    *   `data.RandomWindows`, an array, any iterable
    * @param validData batches to validate with, or nothing
@@ -205,8 +234,11 @@ export class Trainer implements TrainerHandle {
 
   async #run<B>(loop: FitLoop<B>, options: FitOptions, strategy: Strategy): Promise<FitResult> {
     const { model, optimizer } = loop.parts
+    const [before, status] = [this.#loop, this.#status]
     this.#loop = loop as unknown as FitLoop<unknown>
     this.#status = loop.status
+    if (this.#ended !== null) loop.continue(this.#ended)
+    let restored = options.ckptPath === undefined
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
     let giveBack = async (): Promise<void> => {}
     try {
@@ -214,7 +246,8 @@ export class Trainer implements TrainerHandle {
         this.callbacks.flatMap((one) => (one instanceof ModelCheckpoint ? one.paths : [])),
       )
       if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
-      else if (this.options.seed !== null) manualSeed(this.options.seed)
+      else if (this.options.seed !== null && loop.globalStep === 0) manualSeed(this.options.seed)
+      restored = true
       await strategy.setup(model)
       const { gradientClipVal, gradientClipAlgorithm } = this.options
       if (gradientClipVal !== null) {
@@ -224,12 +257,14 @@ export class Trainer implements TrainerHandle {
       }
       // Once only: what a callback sets to evaluation mode (frozen layers) stays there.
       model.train()
-      await loop.call('onFitStart')
+      await loop.hooks.call('onFitStart')
       const stopped = await loop.run()
-      if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.call('onAbort')
-      await loop.call('onFitEnd')
-      const status = stopped === 'aborted' ? 'aborted' : 'success'
-      for (const logger of loop.loggers) await logger.finalize?.(status)
+      if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.hooks.call('onAbort')
+      await loop.hooks.call('onFitEnd')
+      const ended = stopped === 'aborted' ? 'aborted' : 'success'
+      for (const logger of loop.loggers) await logger.finalize?.(ended)
+      loop.status.currentEpoch = loop.epoch
+      this.#ended = this.#loop
       const checkpoint =
         this.callbacks.find((callback) => callback instanceof ModelCheckpoint)?.lastModelPath ??
         null
@@ -244,9 +279,10 @@ export class Trainer implements TrainerHandle {
     } catch (thrown) {
       const error = loop.explain(thrown)
       await strategy.onException(error)
-      for (const callback of loop.callbacks) await callback.onException?.(this, model, error)
+      const last = await loop.hooks.callOnException(error)
       await Promise.allSettled(loop.loggers.map(async (logger) => logger.finalize?.('failed')))
-      throw error
+      if (!restored) [this.#loop, this.#status] = [before, status]
+      throw last
     } finally {
       await giveBack()
       strategy.teardown()
@@ -314,14 +350,17 @@ export class Trainer implements TrainerHandle {
       data,
       { epoch: this.currentEpoch, globalStep: this.globalStep },
       () => signal?.aborted ?? false,
+      undefined,
+      signal,
     )
     signal?.throwIfAborted()
     return prefixed('val', means ?? {})
   }
 
   /**
-   * Writes a folder from which `fit(…, { ckptPath })` goes on with the same bits; for callbacks
-   * and for after fit. An older checkpoint of that name is replaced when this one is complete.
+   * Writes a folder from which `fit(…, { ckptPath })` goes on with the same bits: in a callback's hook,
+   * after fit, or, in a single process, from a timer or a signal's handler, where it waits for the end
+   * of the running step. An older checkpoint of that name is replaced when this one is complete.
    */
   async saveCheckpoint(path: string | URL): Promise<void> {
     const folder = checkPath('saveCheckpoint', 'path', path, 'the path of a folder')

@@ -26,10 +26,13 @@ export interface StepContext<C extends Carried = Carried> {
 export interface StepResult {
   /** One element; what is minimised. */
   loss: Tensor
-  /** How many examples (tokens) the loss is the mean of: its weight in averages. Default 1. */
+  /**
+   * How many examples (tokens) the loss is the mean of: its weight in averages. Default 1. With 0 there
+   * is nothing to learn from: no update is made (several processes, though, make it together).
+   */
   count?: number
-  /** More one-element tensors to average and report. */
-  metrics?: Record<string, Tensor>
+  /** More to average and report: one-element tensors, which the trainer frees, or numbers. */
+  metrics?: Record<string, Tensor | number>
 }
 
 type Awaitable<T> = T | Promise<T>
@@ -60,10 +63,14 @@ export interface SchedulerConfig {
 
 /** A model that knows how it is trained; as Lightning's `LightningModule`. */
 export interface TrainingModule<B> extends Module {
-  /** The loss of one batch; the trainer does backward and the optimiser step. */
-  trainingStep(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
+  /**
+   * The loss of one batch; the trainer does backward and the optimiser step. Null skips the batch: it
+   * counts as a step, without an update, as None does in Lightning; not with several processes. A loss
+   * that is the mean over no targets, because all are ignored, has no weight in averages.
+   */
+  trainingStep(batch: B, context: StepContext): Awaitable<Tensor | StepResult | null | undefined>
   /** The same for validation, called in evaluation mode without recording. */
-  validationStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult>
+  validationStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult | null | undefined>
   /** The optimiser, or it with a schedule, for a `fit` that is given none. */
   configureOptimizers?():
     | TrainableOptimizer

@@ -3,7 +3,7 @@ import { binding, Reduce } from '../../binding.js'
 import { tensor } from '../../factories.js'
 import { cat } from '../../ops/shape.js'
 import type { Tensor } from '../../tensor.js'
-import { checkLoss, type Metering, type Receive } from '../meter.js'
+import { checkLoss, isEmptyMean, type Metering, type Receive } from '../meter.js'
 import type { StopRequest } from './strategy.js'
 
 /** Steps that a process may be ahead of what it knows of the others. */
@@ -57,7 +57,8 @@ export class DdpMeter implements Metering {
     const device = Object.values(values)[0]?.device ?? 'cpu'
     const head = tensor([...flagsOf(this.#requested()), count], { device })
     const weighted = Object.values(values).map((value) => {
-      const flat = value.detach().reshape([1])
+      // Also NaN has no weight then.
+      const flat = count === 0 ? tensor([0], { device }) : value.detach().reshape([1])
       const result = flat.mul(count)
       flat[Symbol.dispose]()
       value[Symbol.dispose]()
@@ -85,12 +86,15 @@ export class DdpMeter implements Metering {
   async #settle(left: number): Promise<void> {
     while (this.#entries.length > left) {
       const { step, names, sums } = this.#entries.shift() as Entry
-      const numbers = [...(await sums.data())]
+      const numbers = await sums.data()
       sums[Symbol.dispose]()
-      this.#hear(numbers)
-      const count = numbers[REQUESTS.length] as number
+      this.#hear([...numbers])
+      const first = REQUESTS.length + 1
+      const count = numbers[first - 1] as number
+      // Where there is nothing to average, in one process or in all, the step has no numbers.
+      const known = count === 0 ? [] : names.filter((_, i) => !isEmptyMean(numbers, first + i))
       const values = Object.fromEntries(
-        names.map((name, i) => [name, (numbers[REQUESTS.length + 1 + i] as number) / count]),
+        known.map((name) => [name, (numbers[first + names.indexOf(name)] as number) / count]),
       )
       checkLoss(values.loss, step)
       this.count += count
