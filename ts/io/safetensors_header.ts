@@ -44,6 +44,18 @@ export function checkOpening(bytes: Uint8Array): void {
   if (bytes[0] !== OPENING) throw new Error('the header does not begin with {')
 }
 
+const tooMany = (): Error => new Error(`it has more than ${MAX_TENSORS} tensors`)
+
+/** Before anything is made of them. Within a text it would stand as \"data_offsets\":. */
+function* checkCount(text: string): Generator<void, void> {
+  const key = '"data_offsets":'
+  let found = 0
+  for (let at = text.indexOf(key); at >= 0; at = text.indexOf(key, at + 1)) {
+    if (++found > MAX_TENSORS) throw tooMany()
+    yield
+  }
+}
+
 /**
  * Each step reads one tensor's entry, or checks some.
  * @param dataBytes behind the header
@@ -57,10 +69,11 @@ export function* parseHeader(bytes: Uint8Array, dataBytes: number): Generator<vo
   } catch {
     throw new Error('the header is not UTF-8')
   }
+  yield* checkCount(text)
   const members: [name: string, value: Json][] = []
   for (const member of parseMembers(text)) {
     members.push(member)
-    if (members.length > MAX_TENSORS) throw new Error(`it has more than ${MAX_TENSORS} tensors`)
+    if (members.length > MAX_TENSORS) throw tooMany()
     yield
   }
   let metadata = new Map<string, string>()
