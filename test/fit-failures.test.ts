@@ -160,9 +160,10 @@ test.serial('a step that waits for its own end is refused', async (t) => {
 
 test.serial('an abort ends a data source that waits', async (t) => {
   const folder = await temporary(t)
-  const source = (count: number) => ({
+  const source = (count: number, signalled: AbortController) => ({
     async *[Symbol.asyncIterator]() {
       yield* batches(count)
+      setTimeout(() => signalled.abort(), 5)
       await new Promise(() => {})
     },
   })
@@ -174,14 +175,13 @@ test.serial('an abort ends a data source that waits', async (t) => {
       signal: controller.signal,
       callbacks: [new ModelCheckpoint({ dirpath: folder })],
     })
-    setTimeout(() => controller.abort(), 50)
     const model = new Scale()
     if (where === 'validate') {
-      await rejectsWith(t, trainer.validate(model, source(1)), Error, /aborted/)
+      await rejectsWith(t, trainer.validate(model, source(1, controller)), Error, /aborted/)
       continue
     }
-    const train = where === 'training' ? source(2) : batches(2)
-    const { stopped, globalStep } = await trainer.fit(model, train, source(1))
+    const train = where === 'training' ? source(2, controller) : batches(2)
+    const { stopped, globalStep } = await trainer.fit(model, train, source(1, controller))
     t.deepEqual([stopped, globalStep], ['aborted', 2])
     const state = JSON.parse(await readFile(join(folder, 'last', 'trainer.json'), 'utf8'))
     t.is(state.globalStep, 2)
