@@ -210,27 +210,36 @@ for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
 
 test('a second Ctrl-C quits at once', async (t) => {
   const cwd = await workplace(t)
-  let sent = 0
-  let again: NodeJS.Timeout | undefined
-  t.teardown(() => clearInterval(again))
   // Steps, and a model to be saved, large enough that neither is over when the second Ctrl-C comes.
   const hidden = onCpu || emulated ? 2048 : 4096
-  const { code, stderr } = await run(`train text.txt --out m --hidden ${hidden} --epochs 1000`, {
-    cwd,
-    watch: (stdout, kill, stderr) => {
-      if (sent === 0 && stdout.includes('out    m')) {
-        sent = 1
-        kill('SIGINT')
-      }
-      if (sent === 1 && stderr.includes('Stopping')) {
-        sent = 2
-        // At once it would be taken for the same key; where it came too early, there is another one.
-        again = setInterval(() => kill('SIGINT'), 300)
-      }
-    },
-  })
-  t.is(code, 130)
-  t.is(stderr, '\nStopping after this step (once more: at once)…\n')
+  const attempt = async (delay: number) => {
+    let sent = 0
+    let again: NodeJS.Timeout | undefined
+    try {
+      return await run(`train text.txt --out m --overwrite --hidden ${hidden} --epochs 1000`, {
+        cwd,
+        watch: (stdout, kill, stderr) => {
+          if (sent === 0 && stdout.includes('out    m')) {
+            sent = 1
+            setTimeout(() => kill('SIGINT'), delay)
+          }
+          if (sent === 1 && stderr.includes('Stopping')) {
+            sent = 2
+            // At once it would be taken for the same key; where it came too early, there is another.
+            again = setInterval(() => kill('SIGINT'), 300)
+          }
+        },
+      })
+    } finally {
+      clearInterval(again)
+    }
+  }
+  // Where the first one came before all steps, or all was over before the second: a little later.
+  let result = await attempt(200)
+  for (let delay = 400; delay < 10_000 && result.stderr.includes('Stopped'); delay *= 2)
+    result = await attempt(delay)
+  t.is(result.code, 130)
+  t.is(result.stderr, '\nStopping after this step (once more: at once)…\n')
 })
 
 test('help teaches', async (t) => {
