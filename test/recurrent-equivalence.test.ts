@@ -2,9 +2,9 @@
 import test from 'ava'
 import { cat, nn, ones, setNumThreads, Tensor, tensor, zeros } from 'fused-rnn'
 import { closeTo, onCpu, projected, randomTensor } from './helpers.js'
-import { dataOf, type Layer, make, run, stateOf } from './recurrent-helpers.js'
+import { dataOf, KINDS, type Layer, make, run, stateOf } from './recurrent-helpers.js'
 
-for (const kind of ['RNN_tanh', 'GRU', 'LSTM']) {
+for (const kind of KINDS) {
   const name = kind.replace('_tanh', '')
   const state = (h: Tensor, c?: Tensor) => stateOf(kind, h, c)
 

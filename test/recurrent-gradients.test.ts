@@ -2,9 +2,9 @@
 import test from 'ava'
 import { manualSeed, nn, noGrad, ones, type Tensor } from 'fused-rnn'
 import { closeTo, gradcheck, randomTensor, throwsWith } from './helpers.js'
-import { dataOf, make, run, stateOf } from './recurrent-helpers.js'
+import { dataOf, KINDS, make, run, stateOf } from './recurrent-helpers.js'
 
-for (const kind of ['RNN_tanh', 'GRU', 'LSTM']) {
+for (const kind of KINDS) {
   const name = kind.replace('_tanh', '')
   const state = (h: Tensor, c?: Tensor) => stateOf(kind, h, c)
 

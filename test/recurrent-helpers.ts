@@ -1,12 +1,23 @@
 /** One way to make and call RNN, GRU and LSTM. */
 import { nn, Tensor } from 'fused-rnn'
 
+/**
+ * The layers that gradients and equivalences are tested for; FUSED_RNN_TEST_LAYER names another one
+ * of `nn`, as test/toy-cell.test.ts does.
+ */
+export const KINDS = process.env.FUSED_RNN_TEST_LAYER
+  ? [process.env.FUSED_RNN_TEST_LAYER]
+  : ['RNN_tanh', 'GRU', 'LSTM']
+
 export type Layer = nn.RNN | nn.GRU | nn.LSTM
 export type Input = Tensor | nn.utils.rnn.PackedSequence
 
 export function make(kind: string, input: number, hidden: number, options: object = {}): Layer {
   if (kind === 'LSTM') return new nn.LSTM(input, hidden, options)
-  if (kind === 'GRU') return new nn.GRU(input, hidden, options)
+  if (!kind.startsWith('RNN')) {
+    const Kind = (nn as unknown as Record<string, typeof nn.GRU>)[kind] as typeof nn.GRU
+    return new Kind(input, hidden, options)
+  }
   return new nn.RNN(
     input,
     hidden,

@@ -9,7 +9,7 @@
 
 namespace fused_rnn {
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(FUSED_RNN_BASE_ONLY)
 namespace avx512 {
 extern const Backend table;
 }
@@ -30,7 +30,7 @@ struct Candidate {
 
 // Widest first.
 const Candidate kCandidates[] = {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(FUSED_RNN_BASE_ONLY)
     {&avx512::table, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
     {&avx2::table, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
 #endif
