@@ -81,9 +81,8 @@ console.log(
 
 const tool = (name) => join(root, 'node_modules/.bin', name)
 run(tool('publint'), ['run', tarball, '--strict'])
-// ESM that Node's require() loads: there is no second copy in CommonJS, which would be another
-// library in the same process.
-run(tool('attw'), [tarball, '--profile', 'esm-only', '--no-definitely-typed'])
+// Both import and require(), also as TypeScript found packages before there were "exports".
+run(tool('attw'), [tarball, '--profile', 'strict', '--no-definitely-typed'])
 console.log('types      publint and attw have nothing to say')
 
 // ---- What the addons ask of the system --------------------------------------------------------------
@@ -128,14 +127,23 @@ writeFileSync(
     if (values.length !== 40 || !(h.shape.join() === '1,2,4')) process.exitCode = 1
   })`,
 )
+writeFileSync(
+  join(home, 'both.mjs'),
+  `import * as imported from 'fused-rnn'
+  import { createRequire } from 'node:module'
+  const required = createRequire(import.meta.url)('fused-rnn')
+  if (!(required.randn([2]) instanceof imported.Tensor)) process.exitCode = 1
+  if (Object.keys(imported).join() !== Object.keys(required).join()) process.exitCode = 1`,
+)
 for (const node of nodes) {
   const version = runBare(node, ['--version']).trim()
   start = performance.now()
   const text = runBare(node, ['sonnets.mjs'])
   if (!text.startsWith('Shall I ')) fail(`README's program wrote '${text}'`)
   console.log(`example    on Node ${version} in ${seconds(start)}`)
-  const [major, minor] = version.slice(1).split('.').map(Number)
-  if (major > 20 || minor >= 19) runBare(node, ['required.cjs'])
+  // One library, in ES modules or in CommonJS, by both ways of loading it.
+  for (const flags of [[], ['--no-experimental-require-module']])
+    for (const file of ['required.cjs', 'both.mjs']) runBare(node, [...flags, file])
 }
 
 // README's program and a file in CommonJS, checked against the types that were installed.

@@ -6,9 +6,9 @@
  * number: -1 for the CPU, else a GPU's index. Operations run where their buffers are, which has to
  * be one place.
  */
-import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { types } from 'node:util'
+import { findAddon } from './addon.js'
+import { requireHere } from './here.js'
 import { collectYoung } from './minor_gc.js'
 
 /** A share of a native buffer; opaque here. */
@@ -456,29 +456,28 @@ export interface Binding {
   endAverage(ticket: number, flat: Buffer, grads: readonly Buffer[]): void
 }
 
-const require = createRequire(import.meta.url)
-
-/** Finds the addon: the one built here, else the prebuilt one of this platform. */
-function find(): string {
-  // Another build of the addon, for those who work on it.
-  const chosen = process.env.FUSED_RNN_ADDON
-  if (chosen) return resolve(chosen)
-  const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-  const nodeGypBuild = require('node-gyp-build') as { path(dir: string): string }
-  try {
-    return nodeGypBuild.path(root)
-  } catch (cause) {
-    const { platform, arch } = process
-    throw new Error(
-      `fused-rnn: there is no addon for ${platform}-${arch} here; with a C++20 compiler and cmake, build it: npm run build:native (in ${root})`,
-      { cause },
-    )
+/**
+ * Test runners (Jest, node:vm) give each test file classes of its own, while the addon's are Node's:
+ * what is read would be no Float32Array there, and equal to none.
+ */
+function inThisRealm(addon: Binding): Binding {
+  if (Object.getPrototypeOf(addon.cells()) === Array.prototype) return addon
+  const own = (values: Float32Array | Int32Array): Float32Array | Int32Array => {
+    const { buffer, byteOffset, length } = values
+    const Own = types.isInt32Array(values) ? Int32Array : Float32Array
+    return new Own(buffer as ArrayBuffer, byteOffset, length)
   }
+  const read: Binding['read'] = (buffer) => {
+    const values = addon.read(buffer)
+    // A promise of Node's is none of this realm's either.
+    return ArrayBuffer.isView(values) ? own(values) : Promise.resolve(values).then(own)
+  }
+  return Object.assign(Object.create(addon) as Binding, { read })
 }
 
 function load(file: string): Binding {
   try {
-    return require(file) as Binding
+    return inThisRealm(requireHere(file) as Binding)
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`fused-rnn: cannot load the addon: ${message}`, { cause })
@@ -486,7 +485,7 @@ function load(file: string): Binding {
 }
 
 /** The file of the addon that is loaded. */
-export const addonFile = find()
+export const addonFile = findAddon()
 export const binding: Binding = load(addonFile)
 
 binding.setYoungCollector(collectYoung)

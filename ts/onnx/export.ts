@@ -1,10 +1,10 @@
 /** Models as ONNX files; as `torch.onnx.export`. */
-import { readFileSync } from 'node:fs'
 import { typeError } from '../errors.js'
 import { checkPath } from '../io/path.js'
 import type { Message } from '../io/protobuf.js'
 import { reason, writeWhole } from '../io/whole_file.js'
 import { Module } from '../nn/module.js'
+import { VERSION } from '../version.js'
 import { Graph } from './graph.js'
 import { exportLayer } from './layers.js'
 
@@ -16,8 +16,6 @@ export interface OnnxModule extends Module {
 
 /** What a file of protocol buffers can have. */
 const MAX_BYTES = 2 ** 31 - 1
-
-const packageFile = new URL('../../package.json', import.meta.url)
 
 /**
  * Writes a model as an ONNX file (opset 17), as it computes in evaluation mode, with its weights as
@@ -54,8 +52,7 @@ async function build(fn: string, model: Module | OnnxModule): Promise<Message> {
   const graph = new Graph(fn, model)
   if ('toOnnx' in model) model.toOnnx(graph)
   else exportLayer(graph, fn, model)
-  const { version } = JSON.parse(readFileSync(packageFile, 'utf8'))
-  const message = await graph.finish(model.constructor.name, version)
+  const message = await graph.finish(model.constructor.name, VERSION)
   if (message.length > MAX_BYTES) {
     const limit = 'weights of less than 2 GiB, as the format has it'
     throw new RangeError(`[${fn}] model: expected ${limit}, got ${message.length} bytes`)

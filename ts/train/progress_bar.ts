@@ -1,10 +1,23 @@
 /** Shows the progress of training. */
-import cliProgress from 'cli-progress'
+import type cliProgress from 'cli-progress'
 import { checkInteger, checkOptions } from '../errors.js'
+import { requireHere } from '../here.js'
 import type { CallbackHooks, Progress, TrainerHandle } from './types.js'
 
 /** Between two lines where there is no terminal. */
 const LINE_INTERVAL_MS = 10_000
+
+/**
+ * What draws bars; null in a bundle that has left it behind, where lines must do. A bundle of ES
+ * modules could not hold it: it asks for Node's modules by `require`.
+ */
+function drawer(): typeof cliProgress | null {
+  try {
+    return requireHere('cli-progress') as typeof cliProgress
+  } catch {
+    return null
+  }
+}
 
 /** 1:02:03, 2:03 */
 export function formatSeconds(seconds: number): string {
@@ -65,9 +78,11 @@ export class ProgressBar implements CallbackHooks {
   onTrainEpochStart(trainer: TrainerHandle): void {
     this.#validation = []
     if (!this.#stream.isTTY || this.#bar !== null) return
+    const bars = drawer()
+    if (bars === null) return
     const { progress } = trainer
     const { batches } = progress
-    this.#bar = new cliProgress.SingleBar({
+    this.#bar = new bars.SingleBar({
       stream: this.#stream,
       format:
         batches === null
