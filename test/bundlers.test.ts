@@ -19,7 +19,12 @@ const program = join(root, 'scripts/bundlers/program.mjs')
 // How a bundle finds the addon knows no device.
 const once = onCpu ? test : test.skip
 
-const esbuild = await import('esbuild').catch(() => null)
+/** What is used of it: a clone whose packages are older has no types of it. */
+interface Bundler {
+  build(options: object): Promise<unknown>
+}
+const name: string = 'esbuild'
+const esbuild = (await import(name).catch(() => null)) as Bundler | null
 const bundled = esbuild === null ? test.skip : once
 if (esbuild === null) console.log('bundlers: esbuild is not installed (npm ci): skipped')
 
@@ -47,7 +52,7 @@ for (const format of ['esm', 'cjs'] as const)
   bundled(`a bundle by esbuild, ${format}: the addon beside it, or what to do`, async (t) => {
     const folder = temporary(t)
     const outfile = join(folder, format === 'esm' ? 'bundle.mjs' : 'bundle.cjs')
-    const options = { bundle: true, platform: 'node', logLevel: 'silent', format, outfile } as const
+    const options = { bundle: true, platform: 'node', logLevel: 'silent', format, outfile }
     await esbuild?.build({ ...options, entryPoints: [program] })
     const said = await run(outfile)
     t.regex(said, /^fused-rnn: the addon was not found from the bundle .*bundle\.[cm]js; mark/)
