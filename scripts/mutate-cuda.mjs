@@ -76,8 +76,8 @@ const mutations = [
   {
     what: "a dropped barrier before the warps' sums are added up",
     file: 'rnn/persistent_forward.cu',
-    from: '      __syncthreads();\n      if (!owns) continue;',
-    to: '      if (!owns) continue;',
+    from: '      __syncthreads();\n      if (!has_element) continue;',
+    to: '      if (!has_element) continue;',
     cases: 'whole loop: GRU, unit tiles, ieee',
   },
   {
@@ -97,7 +97,7 @@ const mutations = [
   {
     what: 'the states of the first tile for every tile',
     file: 'rnn/persistent_forward.cu',
-    from: '(current.row + block.first_row + tile * kTileRows) * a.hidden',
+    from: '(current.row + block.first_row + tile * kTileRows) * args.hidden',
     to: '(current.row + block.first_row) * a.hidden',
     cases: 'whole loop: LSTM, row tiles, packed, ieee',
   },
@@ -111,8 +111,8 @@ const mutations = [
   {
     what: 'a packed sequence that has ended goes on in the kernel',
     file: 'rnn/persistent_forward.cu',
-    from: 'const bool goes_on = of_group < going_on;',
-    to: 'const bool goes_on = of_group <= going_on;',
+    from: 'const bool has_next = sequence_of_group < rows_with_next;',
+    to: 'const bool has_next = sequence_of_group <= rows_with_next;',
     cases: 'whole loop: LSTM, groups, packed, ieee',
   },
   {

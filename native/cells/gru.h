@@ -18,6 +18,7 @@ struct GruCell {
   static constexpr bool kHasC = false;
   static constexpr bool kDirectH = true;
   static constexpr bool kNorms = false;
+  // q += W_hn h; r, z += W_hr h, W_hz h.
   static constexpr HiddenRun kHiddenRuns[] = {{0, 2, 1}, {1, 0, 2}};
 
   template <class F>
@@ -32,11 +33,12 @@ struct GruCell {
   template <class F>
   FUSED_RNN_HD static void backward(F (&s)[kBlocks], F h_prev, F, F dh, F, F& dh_prev, F&) {
     const F q = s[0], r = s[1], z = s[2], n = s[3];
+    // Of the pre-activations.
     const F dn = dh * (1.0f - z) * (1.0f - n * n);
-    s[0] = dn * r;
-    s[1] = dn * q * r * (1.0f - r);
-    s[2] = dh * (h_prev - n) * z * (1.0f - z);
-    s[3] = dn;
+    const F dq = dn * r;
+    const F dr = dn * q * r * (1.0f - r);
+    const F dz = dh * (h_prev - n) * z * (1.0f - z);
+    s[0] = dq, s[1] = dr, s[2] = dz, s[3] = dn;
     dh_prev = dh * z;
   }
 };

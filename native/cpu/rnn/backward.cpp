@@ -31,10 +31,12 @@ namespace {
 
 // `count` units of one row through the cell, backwards. All pointers are to the first of these
 // units.
-//   gates   [B, H]: what forward left      dgates  [B, H]: gradients of the pre-activations,
-//   written h_prev  [H], cells with kDirectH       c_prev  [H], cells with c dh      [H]: of h(t);
-//   with kDirectH it becomes the part of h(t-1)'s that goes past the gates dc      [H]: of c(t),
-//   becomes c(t-1)'s
+//   gates   [B, H]: what forward left
+//   dgates  [B, H]: gradients of the pre-activations, written
+//   h_prev  [H], cells with kDirectH
+//   c_prev  [H], cells with c
+//   dh      [H]: of h(t); with kDirectH it becomes the part of h(t-1)'s that goes past the gates
+//   dc      [H]: of c(t), becomes c(t-1)'s
 template <class Cell>
 void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float* dgates,
                        const float* h_prev, const float* c_prev, float* dh, float* dc) {

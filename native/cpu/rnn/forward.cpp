@@ -5,14 +5,12 @@
 //
 // For each layer, both directions side by side:
 //   1. ForwardWeights packs W_hh and puts the input product W_ih x + b into the gate matrix, for
-//   all
-//      steps at once, or leaves it to the steps (forward_weights.h).
+//      all steps at once, or leaves it to the steps (forward_weights.h).
 //   2. ForwardLoop goes through time. In each step, a thread does for its panels of units, one
-//   panel
-//      after the other, while it is in the cache: (a) the product h(t-1) W_hh^T, added to the gate
-//      matrix; (b) the cell, which turns pre-activations into gates, c(t) and h(t); (c) copies h(t)
-//      to where the next step reads it. With a projection the threads meet, and then each makes its
-//      columns of h(t) W_hr^T.
+//      panel after the other, while it is in the cache: (a) the product h(t-1) W_hh^T, added to the
+//      gate matrix; (b) the cell, which turns pre-activations into gates, c(t) and h(t); (c) copies
+//      h(t) to where the next step reads it. With a projection the threads meet, and then each
+//      makes its columns of h(t) W_hr^T.
 //   3. The threads of a slice meet after each step (threads.h).
 //   4. Dropout on what goes to the next layer (dropout.h).
 #include <optional>

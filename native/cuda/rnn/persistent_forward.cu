@@ -2,7 +2,9 @@
 // computes the same, one step at a time.
 //
 // T steps, N sequences, H units; rows: one for each sequence of each step. G gates: LSTM i, f, g,
-// o; GRU r, z, n; RNN one. B blocks of a row of the gate matrix (cells/cell.h).
+// o; GRU r, z, n; RNN one. B gate blocks, the groups of H columns of the gate matrix: LSTM i, f, g,
+// o; GRU q, r, z, n (cells/cell.h). ForwardDirection in persistent_forward.h has the shapes of all
+// arguments.
 //
 // Who owns what. A block owns all gates of one unit tile (16 or 8 units) for the sequences of one
 // group (16, or a few times 16), from the first step to the last. Its rows of W_hh stay in
@@ -12,16 +14,17 @@
 // never wait for each other.
 //
 // What orders the steps. Nothing but the data: there is no barrier between blocks, no counter and
-// no second launch. h_prev [rows, H] is kEmpty everywhere but for the initial states. The owner of
-// a unit publishes h(t) into the row where step t+1 reads h(t-1); a reader polls the words it needs
-// until none is kEmpty (handoff.h). Each word is written once in a launch, so there is no old value
-// that could be read by mistake.
+// no second launch. Before the launch, prepare_direction() fills h_prev [rows, H] with kEmpty, a
+// NaN that no arithmetic gives, everywhere but for the initial states. The owner of a unit
+// publishes h(t) into the row where step t+1 reads h(t-1); a reader polls the words it needs until
+// none is kEmpty (handoff.h). After the fill each word is written once, by one thread, so there is
+// no old value that could be read by mistake.
 //
 // If a block is late, the blocks of its group poll in the next step until its states are there;
-// they can be at most one step ahead of it. It finds everything as it was, since every step has
-// rows of its own. A block cannot be late for ever: all blocks of the launch are resident at once
-// (launch_together(), sized by max_resident_blocks_forward()), so none waits for a place on the
-// GPU.
+// they can be at most one step ahead of it. It still finds all its inputs, since no step's rows are
+// ever overwritten. A block cannot be late for ever: all blocks of the launch are resident at once
+// (launch_persistent(), sized by max_resident_blocks_forward()), so none waits for a place on the
+// GPU. There is no time limit: a block that never published would hang the launch.
 //
 // One step of a block, for each tile of 16 rows of its group:
 // (1) each thread loads what its unit needs besides the states: W_ih x, c(t-1);
@@ -46,91 +49,97 @@ struct PersistentForward {
 
 template <class Cell, class Config>
 __global__ void __launch_bounds__(kPersistentThreads, 1)
-    persistent_forward_kernel(const __grid_constant__ PersistentForward a) {
+    persistent_forward_kernel(const __grid_constant__ PersistentForward args) {
   using Sums = WarpSums<Cell, Config>;
   FUSED_RNN_SHARED(float, shared, Sums::kFloats);
   const Sums warp_sums{shared};
-  const BlockTile block(a.unit_tiles, a.groups, a.row_tiles, Config::kUnits);
+  const BlockTile block(args.unit_tiles, args.groups, args.row_tiles, Config::kUnits);
   const WarpLane lane;
-  const ForwardDirection& d = a.directions[block.loop];
+  const ForwardDirection& dir = args.directions[block.loop];
 
-  // Warps beyond the states have nothing to multiply: their sums stay zeros.
-  const bool multiplies = lane.warp * Config::kStates < a.hidden;
+  // A warp whose states would begin at H or beyond has nothing to multiply: its sums stay zeros.
+  const bool has_states = lane.warp * Config::kStates < args.hidden;
   ForwardWeights<Config> w;
-  load_weights<Config>(d.w_hh, a.hidden, block.first_unit, a.fours, lane, w);
+  load_weights<Config>(dir.w_hh, args.hidden, block.first_unit, args.fours, lane, w);
   warp_sums.clear();
 
-  const ForwardThread<Config> own(block, a.hidden);
+  const ForwardThread<Config> thread(block, args.hidden);
   float bias[Cell::kBlocks];
   for (int b = 0; b < Cell::kBlocks; ++b) {
-    bias[b] = d.bias != nullptr && own.has_unit ? d.bias[b * a.hidden + own.unit] : 0.0f;
+    bias[b] =
+        dir.bias != nullptr && thread.has_unit ? dir.bias[b * args.hidden + thread.unit] : 0.0f;
   }
 
   __syncthreads();
-  StepRows now = d.steps[0];
-  for (int i = 0; i < d.steps.count; ++i) {
-    const StepRows current = now, next = d.steps[i + 1];
-    now = next;
-    // Of the group's sequences, those in this step and those that have a next one, too.
-    const int rows = block.rows_of(current), going_on = min(rows, block.rows_of(next));
+  StepRows next = dir.steps[0];
+  for (int i = 0; i < dir.steps.count; ++i) {
+    const StepRows current = next;
+    next = dir.steps[i + 1];  // read ahead; behind the last step it has no rows
+    // How many of the group's sequences are in this step, and how many of them in the next one.
+    const int rows = block.rows_of(current), rows_with_next = min(rows, block.rows_of(next));
     if (rows == 0) continue;
     const int tiles = (rows + kTileRows - 1) / kTileRows;
+    // s: pre-activations, then activations, one for each gate block.
     float s[Cell::kBlocks] = {}, h = 0;
     const auto store = [&](int row) {
-      d.y[row * a.y_ld + own.unit] = h;
-      if (d.gates != nullptr) store_gates<Cell>(d.gates, a.hidden, row, own.unit, s);
+      dir.y[row * args.y_ld + thread.unit] = h;
+      if (dir.gates != nullptr) store_gates<Cell>(dir.gates, args.hidden, row, thread.unit, s);
     };
     for (int tile = 0; tile < tiles; ++tile) {
       // (1) What the unit needs besides the states.
-      const int of_group = tile * kTileRows + own.row,
-                row = current.row + own.sequence + tile * kTileRows;
-      const bool owns = own.has_unit && of_group < rows;
-      ForwardElement<Cell> e{};
-      if (owns) e = load_element<Cell>(d, a.hidden, row, own.unit);
+      const int sequence_of_group = tile * kTileRows + thread.row,
+                row = current.row + thread.sequence + tile * kTileRows;
+      const bool has_element = thread.has_unit && sequence_of_group < rows;
+      ForwardElement<Cell> element{};
+      if (has_element) element = load_element<Cell>(dir, args.hidden, row, thread.unit);
 
       // (2) This warp's eighth of h(t-1) W_hh^T.
       float sums[Config::kColumnTiles][4];
-      if (multiplies) {
+      if (has_states) {
         const float* states =
-            d.h_prev +
-            static_cast<int64_t>(current.row + block.first_row + tile * kTileRows) * a.hidden;
-        multiply_states<Config>(states, rows - tile * kTileRows, a.hidden, a.fours, lane, w, sums);
+            dir.h_prev +
+            static_cast<int64_t>(current.row + block.first_row + tile * kTileRows) * args.hidden;
+        multiply_states<Config>(states, rows - tile * kTileRows, args.hidden, args.fours, lane, w,
+                                sums);
       }
 
       // (3) The sums of all warps.
-      __syncthreads();  // the sums before have been read
-      if (multiplies) warp_sums.store(lane, sums);
+      __syncthreads();  // all threads have read the sums of the tile before
+      if (has_states) warp_sums.store(lane, sums);
       __syncthreads();
-      if (!owns) continue;
+      if (!has_element) continue;
 
-      // (4) The pre-activations: LSTM i, f, g, o; GRU q, r, z, n.
+      // (4) The products with the states, gate by gate (LSTM i, f, g, o; GRU r, z, n); then, with
+      // bias and W_ih x, the pre-activations, gate block by gate block (LSTM i, f, g, o; GRU q, r,
+      // z, n).
       float product[Cell::kGates];
 #pragma unroll
       for (int gate = 0; gate < Cell::kGates; ++gate) {
         product[gate] = 0;
 #pragma unroll
         for (int warp = 0; warp < Config::kWarps; ++warp) {
-          warp_sums.add(warp, gate, own.row, own.unit_of_tile, product[gate]);
+          warp_sums.add(warp, gate, thread.row, thread.unit_of_tile, product[gate]);
         }
       }
-      add_up<Cell>(s, bias, e.x, product, std::make_integer_sequence<int, Cell::kBlocks>{});
+      add_up<Cell>(s, bias, element.x, product, std::make_integer_sequence<int, Cell::kBlocks>{});
 
       // (5) The cell.
       float c = 0;
-      Cell::forward(s, e.h, e.c, h, c);
+      Cell::forward(s, element.h, element.c, h, c);
 
       // (6) h(t) to where step t+1 polls it, or, at a sequence's end, to hn. c(t) is read by this
       // thread alone.
-      const bool goes_on = of_group < going_on;
-      const int to = (goes_on ? next.row + own.sequence : own.sequence) + tile * kTileRows;
-      publish((goes_on ? d.h_prev : d.hn) + to * a.hidden + own.unit, h);
-      if (Cell::kHasC) (goes_on ? d.c_prev : d.cn)[to * a.hidden + own.unit] = c;
+      const bool has_next = sequence_of_group < rows_with_next;
+      const int to_row =
+          (has_next ? next.row + thread.sequence : thread.sequence) + tile * kTileRows;
+      publish((has_next ? dir.h_prev : dir.hn) + to_row * args.hidden + thread.unit, h);
+      if (Cell::kHasC) (has_next ? dir.c_prev : dir.cn)[to_row * args.hidden + thread.unit] = c;
 
-      // (7) The last tile's below, so that its h(t) is on its way first.
+      // (7) What nobody waits for; the last tile's after the loop.
       if (tile + 1 < tiles) store(row);
     }
     const int last = (tiles - 1) * kTileRows;
-    if (own.has_unit && last + own.row < rows) store(current.row + own.sequence + last);
+    if (thread.has_unit && last + thread.row < rows) store(current.row + thread.sequence + last);
   }
 }
 

@@ -3,8 +3,7 @@
 // For each layer, from the last:
 // (1) the time loop in reverse: steps_backward.cu, or persistent_backward.cu;
 // (2) the gradients of the weights, the biases and the layer's input, each as one product (or
-// column
-//     sum) over all rows. Those of the weights run beside the time loop of the layer below.
+//     column sum) over all rows. Those of the weights run beside the time loop of the layer below.
 // schedule.cpp decides how the loops are run.
 #include <memory>
 

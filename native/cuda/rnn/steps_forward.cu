@@ -2,9 +2,8 @@
 // three ways to the same numbers.
 //
 // 1. Step by step, this file. In each step cuBLAS computes h(t-1) W_hh^T, and forward_step_kernel
-// adds
-//    W_ih x and the biases and computes the cell. It works for every cell and size, and is what the
-//    other two are compared with.
+//    adds W_ih x and the biases and computes the cell. It works for every cell and size, and is
+//    what the other two are compared with.
 // 2. As a captured graph (schedule.cpp, device/graphs.h). The same kernels, recorded once and
 //    replayed by one call: saves the host's time, some microseconds a launch. On the GPU each
 //    kernel still waits for the end of the one before it, and W_hh is read from the caches in every
@@ -23,8 +22,8 @@
 // (1) cuBLAS: product [active, G*H] = h_prev [active, P] W_hh^T [P, G*H].
 // (2) forward_step_kernel: s [active, B*H] = bias + W_ih x + product, where they meet in a block;
 //     then the cell: h(t), c(t) from s, h(t-1), c(t-1);
-//     then h(t) to y, and to h_prev of the next step's rows, or at a sequence's end to hn; c(t) so,
-//     too.
+//     then h(t) to y, and to h_prev of the next step's rows, or at a sequence's end to hn; the same
+//     for c(t).
 // (3) With a projection, cuBLAS: what the kernel has as h(t) is u [active, H], and h(t) = u W_hr^T.
 #include "cells/cells.h"
 #include "cuda/rnn/handoff.h"
