@@ -73,6 +73,9 @@ if (how === 'mismatch') {
   await distributed.barrier()
 } else if (how === 'sleeps' || how === 'stops') {
   const x = tensor([1])
+  // One that works: NCCL's communicator is made before it.
+  distributed.allReduce(x)
+  await x.data()
   if (rank === last && how === 'stops') process.kill(process.pid, 'SIGSTOP')
   if (rank === last) await wait(1_800_000)
   distributed.allReduce(x)
