@@ -24,7 +24,7 @@ const ALLOWED = {
   types: [
     /^(tensor|autograd|ops\/\w+)\.ts$/,
     /^onnx\/(graph|layers|recurrent)\.ts$/,
-    /^models\/(language_model|config|generate|model_folder)\.ts$/,
+    /^models\/(language_model|config|generate|model_folder|token_choice)\.ts$/,
   ],
 }
 
