@@ -390,3 +390,47 @@ test('io.save and io.load refuse what does not come back', async (t) => {
     await rejectsWith(t, io.load(file), Error, /^\[io\.load\] .*: what is beside the tensors is /)
   }
 })
+
+test('what was read from files is no more JSON than what is written', async (t) => {
+  const path = join(folder, 'read.safetensors')
+  const state = { model: new Map([['w', ones([2])]]), epoch: 3 }
+  await io.save(state, path)
+  throwsWith(t, () => JSON.stringify(state.model.get('w')), TypeError, /toJSON/)
+  const read = await io.load(path)
+  throwsWith(t, () => JSON.stringify(read), TypeError, /JSON cannot hold the values/)
+  const { tensors } = await io.safetensors.loadWithMetadata(path)
+  throwsWith(t, () => JSON.stringify(tensors), TypeError, /JSON cannot hold the values/)
+  const bytes = await io.safetensors.serialize(new Map([['w', ones([2])]]))
+  const parsed = io.safetensors.parse(bytes).tensors
+  throwsWith(t, () => JSON.stringify(parsed), TypeError, /JSON cannot hold the values/)
+})
+
+test('a tensor is not an empty list of numbers', (t) => {
+  const x = ones([3])
+  const message = /\[Tensor\] a tensor cannot be iterated over: use await t\.data\(\)/
+  for (const read of [
+    () => Array.from(x as never),
+    () => new Float32Array(x as never),
+    () => Float32Array.from(x as never),
+    () => [...(x as unknown as Iterable<number>)],
+    () => new Set(x as never),
+  ])
+    throwsWith(t, read, TypeError, message)
+})
+
+test('what is no object of options is refused as one', (t) => {
+  const parameters = new nn.Linear(1, 1).parameters()
+  for (const options of [
+    Promise.resolve({ lr: 1 }),
+    new Map([['lr', 1]]),
+    new Set(),
+    new Date(),
+    [1],
+  ])
+    throwsWith(
+      t,
+      () => new optim.Adam(parameters, options as never),
+      TypeError,
+      /\[Adam\] options: expected an object of options, got/,
+    )
+})

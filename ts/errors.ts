@@ -134,7 +134,9 @@ export function checkIterable(fn: string, name: string, value: unknown, expected
   const iterates =
     typeof (value as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] ===
     'function'
-  if (!iterates || (ArrayBuffer.isView(value) && isDetached(value)))
+  // A tensor has an iterator, which throws.
+  const tensor = typeof value === 'object' && value !== null && 'requiresGrad' in value
+  if (!iterates || tensor || (ArrayBuffer.isView(value) && isDetached(value)))
     throw typeError(fn, name, expected, value)
 }
 
@@ -161,10 +163,18 @@ export function checkSignal(fn: string, value: unknown): AbortSignal | undefined
   return value
 }
 
+/** Not what JavaScript itself makes: a promise that was not awaited, a Map, a date have no options. */
+function holdsOptions(value: object): boolean {
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) return false
+  if (typeof (value as { then?: unknown }).then === 'function') return false
+  const kind = Object.prototype.toString.call(value).slice(8, -1)
+  return !['Map', 'Set', 'WeakMap', 'WeakSet', 'Date', 'RegExp', 'Error'].includes(kind)
+}
+
 /** Checks an options object and that it has no unknown keys (a misspelt option is an error). */
 export function checkOptions(fn: string, options: unknown, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw typeError(fn, 'options', 'an object', options)
+  if (options === null || typeof options !== 'object' || !holdsOptions(options)) {
+    throw typeError(fn, 'options', 'an object of options', options)
   }
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw typeError(fn, 'options', `one of ${known.join(', ')}`, key)

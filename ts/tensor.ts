@@ -480,6 +480,13 @@ export class Tensor {
     )
   }
 
+  /** @throws TypeError always: `Array.from(t)` and `new Float32Array(t)` would be empty */
+  [Symbol.iterator](): never {
+    throw new TypeError(
+      '[Tensor] a tensor cannot be iterated over: use await t.data() for its numbers, t.select(0, i) for a row',
+    )
+  }
+
   /** @throws TypeError always: JSON cannot hold the values */
   toJSON(): never {
     refuseJSON(

@@ -1,5 +1,5 @@
 /** Any plain state with tensors in it, as JSON beside a map of tensors. */
-import { isPlainObject } from '../copies.js'
+import { isPlainObject, withoutJSON } from '../copies.js'
 import { typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
@@ -65,12 +65,14 @@ export function unpack(json: Json, tensors: ReadonlyMap<string, Tensor>): unknow
     return tensor
   }
   if (Array.isArray(json.$map)) {
-    return new Map(
+    const map = new Map<unknown, unknown>(
       (json.$map as [Json, Json][]).map(([key, item]) => [
         unpack(key, tensors),
         unpack(item, tensors),
       ]),
     )
+    const state = [...map.values()].some((item) => item instanceof Tensor)
+    return state ? withoutJSON(map as Map<string, unknown>) : map
   }
   return Object.fromEntries(Object.entries(json).map(([key, item]) => [key, unpack(item, tensors)]))
 }

@@ -53,7 +53,7 @@ export async function load(
   path: string | URL,
   options: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
-  return withoutJSON((await loadWithMetadata(path, options)).tensors)
+  return (await loadWithMetadata(path, options)).tensors
 }
 
 /** As {@link load}, with the texts that stand beside the tensors. */
@@ -69,7 +69,7 @@ export async function loadWithMetadata(
   try {
     const file = await TensorFile.open(name, signal)
     try {
-      return { tensors: await file.tensors(device), metadata: file.metadata }
+      return { tensors: withoutJSON(await file.tensors(device)), metadata: file.metadata }
     } finally {
       await file.close()
     }
@@ -96,7 +96,7 @@ export function parse(bytes: Uint8Array, options: Pick<LoadOptions, 'device'> = 
     for (const entry of header.entries) {
       tensors.set(entry.name, decode(entry, data.subarray(entry.begin, entry.end), device))
     }
-    return { tensors, metadata: header.metadata }
+    return { tensors: withoutJSON(tensors), metadata: header.metadata }
   } catch (error) {
     throw new Error(`[safetensors.parse] ${reason(error)}`, { cause: error })
   }

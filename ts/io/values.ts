@@ -1,5 +1,4 @@
 /** Any plain value with tensors in it as one file; as `torch.save` and `torch.load`. */
-import { withoutJSON } from '../copies.js'
 import type { Tensor } from '../tensor.js'
 import { type Json, pack, unpack } from './pack.js'
 import { checkPath } from './path.js'
@@ -40,8 +39,7 @@ export async function load<T = unknown>(
   try {
     const { version, value } = JSON.parse(text) as { version: unknown; value: Json }
     if (version !== VERSION) throw new Error(`written in a version ${version} of the format`)
-    const result = unpack(value, tensors)
-    return (result instanceof Map ? withoutJSON(result) : result) as T
+    return unpack(value, tensors) as T
   } catch (error) {
     for (const tensor of tensors.values()) tensor[Symbol.dispose]()
     const reason = error instanceof SyntaxError ? 'damaged' : (error as Error).message

@@ -178,13 +178,16 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   /**
    * Clips as the options say and updates every parameter that has a gradient; as `Optimizer.step`.
    * The work is queued before the call returns. Gradients themselves stay unclipped.
-   * @param closure computes the gradients first and returns the loss; it may be asynchronous, and
-   *   the step comes after it
    * @returns a promise that settles, never before the event loop has turned, when the queue has
-   *   room again: await it once per training step. With a closure it gives what that returned
+   *   room again: await it once per training step
    * @throws (rejects) with the first failure among the operations queued so far
    */
   step(): Promise<void>
+  /**
+   * Calls the closure, then does the same.
+   * @param closure computes the gradients and returns the loss; it may be asynchronous
+   * @returns a promise of what the closure returned
+   */
   step<T>(closure: () => T | Promise<T>): Promise<T>
   step(closure?: () => unknown): Promise<unknown> {
     if (closure !== undefined) return this.#stepAfter(closure)
