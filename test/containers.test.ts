@@ -126,6 +126,24 @@ test('what has no name is refused where the module is used', (t) => {
   class Block {
     layer = linear()
   }
+  class Any {
+    constructor(readonly inner: unknown) {}
+  }
+  const layer = linear()
+  let chain: unknown = linear()
+  for (let i = 0; i < 200; i++) chain = i % 2 === 0 ? new Any(chain) : [chain]
+  const round: unknown[] = []
+  round.push(round, new Any(new Any({ round, last: nn.Parameter(ones([1])) })))
+  const registry = Object.assign(new Map([['a', 1]]), { inside: linear() })
+  const deepest = [
+    [new Block()],
+    new Map([['a', new Block()]]),
+    new Set([new Any(new Any(linear()))]),
+    { first: layer, second: [new Block()] },
+    registry,
+    chain,
+    round,
+  ]
   const deep = (n: number): object => (n === 0 ? { layer: linear() } : [deep(n - 1)])
   const wrong: [fields: object, says: RegExp][] = [
     [
@@ -152,6 +170,10 @@ test('what has no name is refused where the module is used', (t) => {
       /field 'x' is a Block that holds a module \(Linear\), which would be neither trained/,
     ],
     [{ x: [new Block()] }, /field 'x\.0' is a Block/],
+    ...deepest.map((inner): [object, RegExp] => [
+      { layer, x: new Any(inner) },
+      /field 'x' is a Any that holds a (module \(Linear\)|parameter), which/,
+    ]),
     [
       {
         x: {
@@ -184,5 +206,13 @@ test('what only refers to the model is none of its containers', (t) => {
   const model = new Holder({ layer: linear(), table: new Map([[{}, 1]]), 'a.b': 5 })
   const optimizer = new optim.SGD(model.parameters())
   Object.assign(model, { owner: new Owner(model), optimizer })
+  t.deepEqual(names(model), ['layer.weight', 'layer.bias'])
+  const others = new optim.SGD([...model.parameters(), nn.Parameter(ones([1]))])
+  const rows = Array.from({ length: 50_000 }, (_, i) => ({ row: [i] }))
+  class Run {
+    parts = [{ others, schedule: new optim.lrScheduler.StepLR(others, 1) }]
+    rows = rows
+  }
+  Object.assign(model, { others, run: new Run() })
   t.deepEqual(names(model), ['layer.weight', 'layer.bias'])
 })

@@ -272,6 +272,73 @@ test('toTransferable and back, through a port and a worker: bits, shapes, gradie
   await worker.terminate()
 })
 
+test('a view is copied without the memory around it', async (t) => {
+  const around = Float64Array.of(1, 2, 3, 4)
+  const views = {
+    buffer: Buffer.from('hi'),
+    part: around.subarray(1, 3),
+    bytes: new Uint8Array(around.buffer, 3, 5),
+    view: new DataView(around.buffer, 8, 8),
+    big: BigInt64Array.of(1n, 2n).subarray(1),
+    none: around.subarray(4),
+  }
+  class Views extends nn.Module {
+    views = views
+    forward(): void {}
+  }
+  const { value } = await utils.toTransferable(views)
+  for (const copies of [value as typeof views, new Views().clone().views]) {
+    for (const [name, view] of Object.entries(views)) {
+      const copy = copies[name as keyof typeof views]
+      t.not(copy.buffer, view.buffer, name)
+      t.is(copy.buffer.byteLength, view.byteLength, name)
+      t.deepEqual(
+        Buffer.from(copy.buffer),
+        Buffer.from(view.buffer, view.byteOffset, view.byteLength),
+      )
+      const sent = copies === value && name === 'buffer'
+      t.is(Object.getPrototypeOf(copy), sent ? Uint8Array.prototype : Object.getPrototypeOf(view))
+    }
+  }
+  const shared = new Int32Array(new SharedArrayBuffer(8))
+  const { value: same } = await utils.toTransferable(shared)
+  Atomics.store(shared, 1, 5)
+  t.is((same as Int32Array)[1], 5)
+})
+
+test('clone() refuses an optimiser and a scheduler, which would train the original', (t) => {
+  const layer = new nn.Linear(1, 1)
+  const optimizer = new optim.AdamW(layer.parameters())
+  const schedule = new optim.lrScheduler.StepLR(optimizer, 1)
+  const plateau = new optim.lrScheduler.ReduceLROnPlateau(optimizer)
+  class Run {
+    constructor(readonly inner: unknown) {}
+  }
+  class Net extends nn.Module {
+    layer = layer
+    constructor(readonly held: unknown) {
+      super()
+    }
+    forward(): void {}
+    protected override newInstance(): this {
+      return new Net(new optim.SGD(layer.parameters())) as this
+    }
+  }
+  for (const [held, says] of [
+    [
+      optimizer,
+      /^\[clone\] field 'held' of Net is a AdamW, which trains .* make a new optimizer for/,
+    ],
+    [schedule, /field 'held' of Net is a StepLR/],
+    [plateau, /field 'held' of Net is a ReduceLROnPlateau/],
+    [{ all: [optimizer] }, /field 'held\.all\.0' of Net is a AdamW/],
+    [new Map([['a', schedule]]), /field 'held\.a' of Net is a StepLR/],
+    [new Run([{ schedule }]), /field 'held' of Net is a Run, which trains/],
+  ] as const)
+    throwsWith(t, () => new Net(held).clone(), TypeError, says)
+  t.not(new Net(null).clone().layer, layer)
+})
+
 /** All numbers of a state, in order. */
 async function numbers(value: unknown): Promise<unknown> {
   if (value instanceof Tensor) return [...(await value.data())]

@@ -41,3 +41,18 @@ export function isPlainObject(value: object): boolean {
   const prototype = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
+
+const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype)
+
+/**
+ * A copy of the part of a memory that a view shows. structuredClone copies all of the memory, which
+ * for a small Buffer is a pool with the texts of others. Memory that is shared on purpose stays so.
+ */
+export function copyMemory(view: ArrayBufferView): ArrayBufferView {
+  const { buffer, byteOffset, byteLength } = view
+  if (!(buffer instanceof ArrayBuffer)) return structuredClone(view)
+  const bytes = new Uint8Array(buffer, byteOffset, byteLength).slice().buffer
+  // 'Uint8Array' for a Buffer, too; undefined for a DataView.
+  const type: unknown = Reflect.get(typedArray, Symbol.toStringTag, view)
+  return Reflect.construct(Reflect.get(globalThis, String(type ?? 'DataView')), [bytes])
+}

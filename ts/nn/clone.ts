@@ -1,16 +1,13 @@
 /** Copies of modules with weights of their own; see Module.clone. */
 import { copyValues } from '../autograd.js'
 import { binding } from '../binding.js'
-import { isPlainObject } from '../copies.js'
+import { copyMemory, isPlainObject } from '../copies.js'
 import { Tensor } from '../tensor.js'
-import { held } from './fields.js'
+import { held, isOptimizer } from './fields.js'
 import { isParameter, Parameter } from './parameter.js'
 
 /** What is copied so far: what is held twice in the original is so in the copy. */
 export type Copies = Map<object, unknown>
-
-/** How deep an object that cannot be copied is looked into. */
-const SHARED_DEPTH = 3
 
 /** Copies the fields of one module into another one of its class. */
 export class FieldCopier<M extends object> {
@@ -76,7 +73,8 @@ export class FieldCopier<M extends object> {
     if (prototype === Map.prototype) return new Map()
     if (prototype === Set.prototype) return new Set()
     if (prototype === Date.prototype) return new Date(value as Date)
-    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return structuredClone(value)
+    if (ArrayBuffer.isView(value)) return Object.setPrototypeOf(copyMemory(value), prototype)
+    if (value instanceof ArrayBuffer) return structuredClone(value)
     return isPlainObject(value) ? Object.create(prototype) : null
   }
 
@@ -107,11 +105,19 @@ export class FieldCopier<M extends object> {
     return value
   }
 
-  /** What is of a class is held by both, as long as it has no weights. */
+  /** What is of a class is held by both, as long as it has no weights and trains none. */
   #shared(name: string, value: object, there: unknown): unknown {
-    if (held(value, this.#isModule, SHARED_DEPTH) === null) return value
-    if (typeof there === 'object' && there !== null) return there
     const type = value.constructor?.name ?? 'an object'
+    const trains = (one: object): boolean => !this.#isModule(one) && isOptimizer(one)
+    // Also one that newInstance() has made: its weights are not those that the copy gets.
+    const found = trains(value) ? [value] : [...held(value, this.#isModule)]
+    if (found.length === 0) return value
+    if (found.every(trains))
+      throw this.#error(
+        name,
+        `is a ${type}, which trains the weights of the original: keep it outside of the module, or set the field to null before clone(), and make a new optimizer for the clone`,
+      )
+    if (typeof there === 'object' && there !== null) return there
     throw this.#error(
       name,
       `is a ${type} that holds modules or parameters; let it extend nn.Module, or define newInstance()`,

@@ -10,7 +10,7 @@ export interface Stray<M> {
   /** The class of what it holds. */
   type: string
   /** What is in there. */
-  found: M | Tensor
+  found: (M | Tensor)[]
 }
 
 /** What the fields of one module hold, by name. */
@@ -24,8 +24,10 @@ type IsModule<M> = (value: unknown) => value is M
 
 /** Containers in containers are searched this deep; deeper ones are refused. */
 const MOST_CONTAINERS = 64
-/** How deep an object that is no container is looked into. */
-const STRAY_DEPTH = 2
+/** So many objects that are no containers, and what is in them, are looked into, at any depth. */
+const MOST_OBJECTS = 10_000
+/** So many values are looked at in them: data sets are not searched to their end. */
+const MOST_VALUES = 1_000_000
 
 /**
  * The fields of a module.
@@ -108,9 +110,12 @@ class Search<M extends object> {
 
   /** An object of a class that is no module: it may hold what nobody would train. */
   #lookInto(name: string, value: object): void {
-    const found = held(value, this.#isModule, STRAY_DEPTH)
+    if (isOptimizer(value)) return
+    const isWeight = (one: object): one is M | Tensor =>
+      one instanceof Tensor || this.#isModule(one)
+    const found = [...held(value, this.#isModule)].filter(isWeight)
     const type = value.constructor?.name ?? 'an object'
-    if (found !== null) this.#found.strays.push({ name, type, found })
+    if (found.length > 0) this.#found.strays.push({ name, type, found })
   }
 
   #refuse(name: string, what: string): never {
@@ -125,18 +130,40 @@ function problemOf(key: unknown): string | null {
   return key.includes('.') ? `the key '${key}' has a dot, which separates names` : null
 }
 
-/** The first module or parameter in what an object's fields hold, or null. */
-export function held<M>(value: object, isModule: IsModule<M>, depth: number): M | Tensor | null {
-  if (ArrayBuffer.isView(value)) return null
-  const items = value instanceof Map || value instanceof Set ? value.values() : Object.values(value)
-  for (const item of items) {
-    if (typeof item !== 'object' || item === null) continue
-    if (isParameter(item) || isModule(item)) return item
-    if (item instanceof Tensor || depth === 1) continue
-    const found = held(item, isModule, depth - 1)
-    if (found !== null) return found
+/** Whether it is an optimiser: it refers to weights that others hold. */
+export function isOptimizer(value: object): boolean {
+  const { step, paramGroups } = value as Record<string, unknown>
+  return typeof step === 'function' && Array.isArray(paramGroups)
+}
+
+/**
+ * The modules, parameters and optimisers in what an object's fields hold, at any depth, the nearest
+ * first; not what is in those.
+ */
+export function* held<M extends object>(
+  value: object,
+  isModule: IsModule<M>,
+): Generator<object, void> {
+  if (ArrayBuffer.isView(value)) return
+  const seen = new Set([value])
+  let values = 0
+  for (const object of seen) {
+    for (const items of contentsOf(object)) {
+      for (const item of items) {
+        if (++values > MOST_VALUES) return
+        if (typeof item !== 'object' || item === null || seen.has(item)) continue
+        if (isParameter(item) || isModule(item) || isOptimizer(item)) yield item
+        else if (item instanceof Tensor || ArrayBuffer.isView(item)) continue
+        else if (seen.size < MOST_OBJECTS) seen.add(item)
+      }
+    }
   }
-  return null
+}
+
+/** The values that an object has, in its fields and as a Map or a Set. */
+function contentsOf(object: object): Iterable<unknown>[] {
+  const fields = Object.values(object)
+  return object instanceof Map || object instanceof Set ? [fields, object.values()] : [fields]
 }
 
 /**
@@ -149,8 +176,9 @@ export function checkStrays<M extends object>(
   reachable: (found: M | Tensor) => boolean,
 ): void {
   for (const { name, type, found } of strays) {
-    if (reachable(found)) continue
-    const what = found instanceof Tensor ? 'a parameter' : `a module (${found.constructor.name})`
+    const lost = found.find((one) => !reachable(one))
+    if (lost === undefined) continue
+    const what = lost instanceof Tensor ? 'a parameter' : `a module (${lost.constructor.name})`
     throw new TypeError(
       `[${owner.constructor.name}] field '${name}' is a ${type} that holds ${what}, which would be neither trained nor saved: let ${type} extend nn.Module, or, if that is meant, keep it in a private field (#${name})`,
     )

@@ -206,8 +206,8 @@ export abstract class Module {
    * plain objects, Maps and Sets in fields are copied, what is held twice once; gradients are not.
    * Functions and objects of other classes without weights, as a vocabulary, are shared.
    * @throws TypeError that names the field for a tensor with history, and for what cannot be copied:
-   *   classes with private members, which define {@link newInstance}, and functions bound to the
-   *   original
+   *   classes with private members, which define {@link newInstance}, functions bound to the
+   *   original, and optimisers and schedulers
    */
   clone(): this {
     this.namedModules() // refuses what would be left out

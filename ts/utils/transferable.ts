@@ -1,6 +1,6 @@
 /** Tensors for other threads: what postMessage can carry, and back. */
 import { binding } from '../binding.js'
-import { isPlainObject, withoutJSON } from '../copies.js'
+import { copyMemory, isPlainObject, withoutJSON } from '../copies.js'
 import { type Device, deviceNumber, deviceOption } from '../device.js'
 import { checkOptions, describe, typeError } from '../errors.js'
 import { isParameter, Parameter } from '../nn/parameter.js'
@@ -81,8 +81,8 @@ function packed(
     if (!numbers.has(value)) numbers.set(value, numbers.size)
     return { [PLACE]: numbers.get(value) }
   }
-  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Date)
-    return structuredClone(value)
+  if (ArrayBuffer.isView(value)) return copyMemory(value)
+  if (value instanceof ArrayBuffer || value instanceof Date) return structuredClone(value)
   if (path.includes(value)) refuse('data without circles')
   const deeper = [...path, value]
   const inner = (item: unknown, key: unknown): unknown =>
