@@ -1,5 +1,5 @@
 /** Going on from a checkpoint: callbacks get their own state back, logs are cut back to the step. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -102,6 +102,24 @@ test.serial('two ModelCheckpoints and two EarlyStoppings each get their own stat
   t.deepEqual([second.rising.bestScore, second.rising.waitCount], [8, 6])
   const best = JSON.parse(await readFile(join(folder, 'score', 'best', 'trainer.json'), 'utf8'))
   t.is(best.epoch, 1)
+})
+
+test.serial('two ModelCheckpoints that would replace each other are refused', async (t) => {
+  const folder = await temporary(t)
+  const loss = new ModelCheckpoint({ dirpath: join(folder, 'a'), monitor: 'valLoss' })
+  const score = { monitor: 'valScore', mode: 'max' } as const
+  await symlink(folder, join(folder, 'link'))
+  for (const dirpath of ['a', 'a/', 'b/../a', 'link/a'].map((name) => `${folder}/${name}`)) {
+    const again = new ModelCheckpoint({ dirpath, saveLast: false, ...score })
+    const refused =
+      /^\[fit\] callbacks: expected ModelCheckpoints that write into different folders, got '.*best' for callbacks\[0\] \(.*valLoss.*\) and callbacks\[1\] \(.*valScore.*\); give each a dirpath of its own$/
+    await rejectsWith(t, train([loss, again], 1), TypeError, refused)
+  }
+  await rejectsWith(t, train([loss, loss], 1), TypeError, /a dirpath of its own/)
+  t.deepEqual(await readdir(folder), ['link'])
+  const best = new ModelCheckpoint({ dirpath: join(folder, 'a'), saveLast: false, ...score })
+  await train([best, new ModelCheckpoint({ dirpath: join(folder, 'a') })], 1)
+  t.deepEqual((await readdir(join(folder, 'a'))).sort(), ['best', 'last'])
 })
 
 class Counter implements Callback {
@@ -225,6 +243,8 @@ test('a callback whose state could not be restored is refused at once', (t) => {
   )
   throwsWith(t, make({ loadStateDict: () => {} }), TypeError, /callbacks\[0\]\.stateDict/)
   throwsWith(t, make({ stateKey: 3 }), TypeError, /callbacks\[0\]\.stateKey: expected a name/)
+  // The second callback of the key 'a' has this one.
+  throwsWith(t, make({ stateKey: 'a#2' }), TypeError, /stateKey: expected a name that does not end/)
 })
 
 test.serial('a state that is no plain data is not saved', async (t) => {

@@ -48,13 +48,21 @@ export async function behindLinks(path: string): Promise<{ path: string; opened:
       if (error.code === 'ENOENT') return null
       throw error
     })
-    const folder = await realpath(dirname(at)).catch(() => dirname(at))
+    const folder = await realParent(dirname(at))
     // Linux's names of what a process has open (/dev/stdout): no links that can be followed by name.
     if (/^\/proc\/.*\/fd$/.test(folder)) return { path: join(folder, basename(at)), opened: true }
     if (!info?.isSymbolicLink()) return { path: join(folder, basename(at)), opened: false }
     at = resolve(folder, await readlink(at))
   }
   throw Object.assign(new Error('too many links, one behind the other'), { code: 'ELOOP' })
+}
+
+/** A folder's path without links, also where its last parts are still to be made. */
+async function realParent(path: string): Promise<string> {
+  const up = dirname(path)
+  return realpath(path).catch(async () =>
+    up === path ? path : join(await realParent(up), basename(path)),
+  )
 }
 
 async function targetOf(given: string): Promise<Target> {

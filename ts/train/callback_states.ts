@@ -39,6 +39,11 @@ export function checkStateful(fn: string, name: string, callback: Callback): voi
   const { stateKey, stateDict, loadStateDict } = callback
   if (stateKey !== undefined && (typeof stateKey !== 'string' || stateKey === ''))
     throw typeError(fn, `${name}.stateKey`, 'a name', stateKey)
+  if (stateKey !== undefined && kindOf(stateKey) !== stateKey) {
+    const expected =
+      "a name that does not end in '#' and a number, which tell callbacks of one name"
+    throw typeError(fn, `${name}.stateKey`, `${expected} apart`, stateKey)
+  }
   if (stateDict === undefined && loadStateDict === undefined) return
   if (typeof stateDict !== 'function')
     throw typeError(fn, `${name}.stateDict`, 'a function, as there is loadStateDict', stateDict)

@@ -10,6 +10,7 @@ import {
   typeError,
 } from '../errors.js'
 import { checkPath } from '../io/path.js'
+import { realFolder } from '../io/saved_folder.js'
 import { isBetter, monitored, stateKeyOf } from './monitor.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
@@ -153,4 +154,29 @@ export class ModelCheckpoint implements CallbackHooks {
     this.bestModelPath = state.bestModelPath
     this.bestModelScore = state.bestModelScore
   }
+}
+
+/**
+ * Where all of a trainer's callbacks write checkpoints.
+ * @throws (rejects) TypeError when two of them would replace each other's
+ */
+export async function checkpointPaths(callbacks: readonly CallbackHooks[]): Promise<string[]> {
+  const owners = new Map<string, string>()
+  const all: string[] = []
+  for (const [i, callback] of callbacks.entries()) {
+    if (!(callback instanceof ModelCheckpoint)) continue
+    const name = `callbacks[${i}] (${callback.stateKey})`
+    for (const path of callback.paths) {
+      const folder = await realFolder(path)
+      const other = owners.get(folder)
+      if (other !== undefined) {
+        throw new TypeError(
+          `[fit] callbacks: expected ModelCheckpoints that write into different folders, got '${path}' for ${other} and ${name}; give each a dirpath of its own`,
+        )
+      }
+      owners.set(folder, name)
+      all.push(path)
+    }
+  }
+  return all
 }

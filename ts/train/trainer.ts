@@ -17,7 +17,7 @@ import { evaluate } from './evaluate.js'
 import { FitStatus } from './fit_metrics.js'
 import type { History } from './history.js'
 import { FitLoop } from './loop.js'
-import { ModelCheckpoint } from './model_checkpoint.js'
+import { checkpointPaths, ModelCheckpoint } from './model_checkpoint.js'
 import { prefixed } from './monitor.js'
 import {
   checkLimit,
@@ -242,9 +242,7 @@ export class Trainer implements TrainerHandle {
     const clip = { maxGradNorm: optimizer.maxGradNorm, maxGradValue: optimizer.maxGradValue }
     let giveBack = async (): Promise<void> => {}
     try {
-      giveBack = await loop.claim(
-        this.callbacks.flatMap((one) => (one instanceof ModelCheckpoint ? one.paths : [])),
-      )
+      giveBack = await loop.claim(await checkpointPaths(this.callbacks))
       if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
       else if (this.options.seed !== null && loop.globalStep === 0) manualSeed(this.options.seed)
       restored = true
