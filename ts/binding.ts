@@ -7,6 +7,7 @@
  * be one place.
  */
 import { types } from 'node:util'
+import { isMainThread } from 'node:worker_threads'
 import { findAddon } from './addon.js'
 import { requireHere } from './here.js'
 import { collectYoung } from './minor_gc.js'
@@ -45,6 +46,10 @@ export interface EngineInfo {
   /** What the processor has of the instructions that matter here: 'avx2', … */
   features: string[]
   threads: number
+  /** The number that it began with, where that came from, and a variable that was passed over. */
+  threadsAtStart: number
+  threadsWhy: string
+  threadsWarning: string
 }
 
 /** A device's memory, as all environments of the process use it. */
@@ -171,6 +176,8 @@ export interface Binding {
   /** Why cuBLAS cannot be used, or an empty string. Opens it, driver or not. */
   cublasMissing(): string
   info(): EngineInfo
+  /** For tests: what a system whose proc/ and sys/ lie in the folder `root` lets a process use. */
+  usableProcessors(root: string, processes: number): { count: number; why: string }
 
   // pointwise
   fill(length: number, value: number, device: number): Buffer
@@ -487,6 +494,10 @@ function load(file: string): Binding {
 /** The file of the addon that is loaded. */
 export const addonFile = findAddon()
 export const binding: Binding = load(addonFile)
+
+// About a variable that is not ours alone; once a process.
+const { threadsWarning } = binding.info()
+if (threadsWarning !== '' && isMainThread) process.emitWarning(threadsWarning)
 
 binding.setYoungCollector(collectYoung)
 

@@ -154,7 +154,11 @@ export function synchronize(on?: string | Device): Promise<void> {
   return settled([deviceNumber(checkDevice('synchronize', 'on', on).toString())])
 }
 
-/** Threads that the kernels use; as `torch.set_num_threads`. Results are the same bits for the same count. */
+/**
+ * Threads that the kernels use; as `torch.set_num_threads`. At the start: FUSED_RNN_NUM_THREADS, else
+ * OMP_NUM_THREADS, else the processors that this process may use (affinity, control groups). More
+ * than those are not started, whatever is set here. Results are the same bits for the same count.
+ */
 export function setNumThreads(threads: number): void {
   binding.setThreads(checkInteger('setNumThreads', 'threads', threads, 1, 1024))
 }

@@ -33,7 +33,7 @@ int threads_of(int64_t number, int threads) {
   if (threads < 0 || threads > 1024) {
     refuse("Engine", "threads", "0 to 1024", std::to_string(threads));
   }
-  return number >= 0 ? 1 : threads == 0 ? default_threads() : threads;
+  return number >= 0 ? 1 : threads == 0 ? default_threads().threads : threads;
 }
 
 std::shared_ptr<Device> open_device(int64_t number) {

@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <fstream>
 #include <limits>
-#include <sstream>
 #include <string>
+
+#include "core/control_groups.h"
 
 namespace fused_rnn {
 namespace {
@@ -49,39 +50,14 @@ struct Group {
   }
 };
 
-// The group's limits and those of the groups around it. In a container its path may be one of the
-// host, while the files of the container's group are at the root.
-template <class Make>
-size_t least_available(std::string path, Make make) {
-  size_t least = make("").available();
-  while (path.size() > 1) {
-    least = std::min(least, make(path).available());
-    path.resize(path.find_last_of('/'));
-  }
-  return least;
-}
-
-size_t available_in_group() {
+size_t available_in_groups() {
   size_t least = kUnknown;
-  std::ifstream groups("/proc/self/cgroup");
-  // number:controllers:path
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) {
-      least = std::min(least, least_available(path, [](const std::string& path) {
-                         return Group{"/sys/fs/cgroup" + path, "/memory.max", "/memory.current",
-                                      "inactive_file", "active_file"};
-                       }));
-    } else if (("," + controllers + ",").find(",memory,") != std::string::npos) {
-      least = std::min(least, least_available(path, [](const std::string& path) {
-                         return Group{"/sys/fs/cgroup/memory" + path, "/memory.limit_in_bytes",
-                                      "/memory.usage_in_bytes", "total_inactive_file",
-                                      "total_active_file"};
-                       }));
-    }
+  for (const auto& [folder, second] : control_groups("memory")) {
+    const Group group =
+        second ? Group{folder, "/memory.max", "/memory.current", "inactive_file", "active_file"}
+               : Group{folder, "/memory.limit_in_bytes", "/memory.usage_in_bytes",
+                       "total_inactive_file", "total_active_file"};
+    least = std::min(least, group.available());
   }
   return least;
 }
@@ -90,7 +66,7 @@ size_t available_in_group() {
 
 size_t available_memory() {
   const size_t kib = number_after("/proc/meminfo", "MemAvailable:", kUnknown);
-  return std::min(kib == kUnknown ? kUnknown : 1024 * kib, available_in_group());
+  return std::min(kib == kUnknown ? kUnknown : 1024 * kib, available_in_groups());
 }
 
 }  // namespace fused_rnn

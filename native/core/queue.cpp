@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/denormals.h"
+#include "core/wait.h"
 
 namespace fused_rnn {
 namespace {
@@ -158,11 +159,8 @@ void Queue::work() {
 void Queue::wait_for_job(std::unique_lock<std::mutex>& lock, bool linger) {
   if (linger && (pool_.threads() > 1 || device_ != nullptr) && jobs_.empty() && !stopping_) {
     lock.unlock();
-    const auto until = std::chrono::steady_clock::now() + kLinger;
-    while (outstanding_.load(std::memory_order_relaxed) == 0 && !stopping_ &&
-           std::chrono::steady_clock::now() < until) {
-      pause_thread();
-    }
+    wait_a_while([&] { return outstanding_.load(std::memory_order_relaxed) > 0 || stopping_; },
+                 kLinger);
     lock.lock();
   }
   asleep_ = true;

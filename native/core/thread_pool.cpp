@@ -3,32 +3,30 @@
 #include <system_error>
 
 #include "core/denormals.h"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "core/processors.h"
+#include "core/wait.h"
 
 namespace fused_rnn {
 namespace {
 
 // Long enough to bridge the gap between two kernels, short enough not to starve other threads.
-constexpr int kSpins = 10000;
+constexpr auto kLinger = std::chrono::microseconds(150);
+
+int processors_of_process() {
+  static const int count = usable_processors().count;
+  return count;
+}
 
 }  // namespace
 
-void pause_thread() {
-#if defined(__SSE2__)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
+ThreadPool::ThreadPool(int threads, int processors)
+    : processors_(processors > 0 ? processors : processors_of_process()) {
+  start(threads);
 }
-
-ThreadPool::ThreadPool(int threads) { start(threads); }
 ThreadPool::~ThreadPool() { stop(); }
 
 void ThreadPool::resize(int threads) {
-  if (threads == threads_) return;
+  if (std::min(threads, processors_) == threads_) return;
   stop();
   start(threads);
 }
@@ -37,7 +35,7 @@ void ThreadPool::start(int threads) {
   stopping_ = false;
   const uint64_t seen = generation_.load();
   try {
-    for (int i = 1; i < threads; ++i) {
+    for (int i = 1; i < std::min(threads, processors_); ++i) {
       helpers_.emplace_back([this, i, seen] { helper(i, seen); });
     }
   } catch (const std::system_error&) {
@@ -57,6 +55,7 @@ void ThreadPool::stop() {
 }
 
 void ThreadPool::run(int tasks, Task task, void* context) {
+  bool wake;
   {
     std::lock_guard lock(mutex_);
     tasks_ = tasks;
@@ -65,15 +64,14 @@ void ThreadPool::run(int tasks, Task task, void* context) {
     error_ = nullptr;
     unfinished_.store(threads_ - 1, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
+    wake = asleep_ > 0;
   }
-  wake_.notify_all();
+  if (wake) wake_.notify_all();
   share(0);
-  for (int spins = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpins) {
-      pause_thread();
-    } else {
-      std::this_thread::yield();
-    }
+  const auto finished = [&] { return unfinished_.load(std::memory_order_acquire) == 0; };
+  if (!wait_a_while(finished, kLinger)) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, finished);
   }
   if (error_) std::rethrow_exception(error_);
 }
@@ -89,17 +87,22 @@ void ThreadPool::share(int thread) {
 
 void ThreadPool::helper(int thread, uint64_t seen) {
   const FlushDenormals flush;
+  const auto called = [&] { return generation_.load(std::memory_order_acquire) != seen; };
   for (;;) {
-    for (int i = 0; i < kSpins && generation_.load(std::memory_order_acquire) == seen; ++i)
-      pause_thread();
-    if (generation_.load(std::memory_order_acquire) == seen) {
+    if (!wait_a_while(called, kLinger)) {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || generation_.load() != seen; });
-      if (generation_.load() == seen) return;
+      asleep_ += 1;
+      wake_.wait(lock, [&] { return stopping_ || called(); });
+      asleep_ -= 1;
+      if (!called()) return;
     }
     seen = generation_.load(std::memory_order_acquire);
     share(thread);
-    unfinished_.fetch_sub(1, std::memory_order_release);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      // The caller has looked before it slept, or holds the mutex and is about to look.
+      std::lock_guard lock(mutex_);
+      done_.notify_all();
+    }
   }
 }
 

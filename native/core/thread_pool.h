@@ -15,11 +15,13 @@ namespace fused_rnn {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
+  // `processors`: 0 for those that this process may use; tests give more.
+  explicit ThreadPool(int threads, int processors = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  // As many as asked for, but no more than the processors: those would take each other's time.
   int threads() const { return threads_; }
   // Takes effect at the next parallel call. Call from the thread that runs the kernels.
   void resize(int threads);
@@ -54,12 +56,15 @@ class ThreadPool {
   void start(int threads);
   void stop();
 
+  const int processors_;
   int threads_ = 1;
   std::vector<std::thread> helpers_;
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::condition_variable done_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int> unfinished_{0};
+  int asleep_ = 0;  // helpers that wait for wake_
   bool stopping_ = false;
 
   int tasks_ = 0;
@@ -68,8 +73,5 @@ class ThreadPool {
   std::mutex error_mutex_;
   std::exception_ptr error_;
 };
-
-// A short rest inside a loop that waits for another thread.
-void pause_thread();
 
 }  // namespace fused_rnn

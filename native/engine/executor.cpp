@@ -1,18 +1,17 @@
 #include "engine/executor.h"
 
-#include <algorithm>
 #include <cstring>
 #include <exception>
-#include <thread>
 
 #include "core/allocator.h"
 #include "distributed/mpi.h"
 
 namespace fused_rnn {
 
-int default_threads() {
-  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, cores / distributed::local_processes());
+const ThreadChoice& default_threads() {
+  static const ThreadChoice choice =
+      choose_threads(usable_processors(distributed::local_processes()));
+  return choice;
 }
 
 Buffer upload(Executor& executor, const void* from, int64_t length, DType dtype) {

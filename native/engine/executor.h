@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "core/processors.h"
 #include "core/queue.h"
 #include "core/storage.h"
 #include "engine/cost.h"
@@ -40,8 +41,10 @@ struct Executor {
   }
 };
 
-// All cores; where a launcher has started several processes on this machine, a share of them.
-int default_threads();
+// As many as the processors that this process may use; where a launcher has started several on this
+// machine, a share of them. Variables say otherwise (core/processors.h), and throw if they are
+// wrong.
+const ThreadChoice& default_threads();
 
 // A copy of values of the host, where the executor's device is.
 Buffer upload(Executor& executor, const void* from, int64_t length, DType dtype);

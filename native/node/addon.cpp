@@ -9,13 +9,25 @@
 namespace fused_rnn::node {
 namespace {
 
-const Backend& chosen_backend(Napi::Env env) {
+// What variables of the environment choose, or the error about one of them.
+template <class F>
+decltype(auto) chosen(Napi::Env env, F choose) {
   try {
-    host_memory_limit();
-    return cpu_backend();
+    return choose();
   } catch (const std::exception& e) {
     throw Napi::Error::New(env, e.what());
   }
+}
+
+const Backend& chosen_backend(Napi::Env env) {
+  return chosen(env, []() -> const Backend& {
+    host_memory_limit();
+    return cpu_backend();
+  });
+}
+
+int chosen_threads(Napi::Env env) {
+  return chosen(env, [] { return default_threads().threads; });
 }
 
 void check(napi_env env, napi_status status) {
@@ -85,7 +97,7 @@ void JsMemory::collect(napi_env env) {
 }
 
 Addon::Addon(Napi::Env env, Napi::Object exports)
-    : env_(env), cpu_(chosen_backend(env), default_threads()) {
+    : env_(env), cpu_(chosen_backend(env), chosen_threads(env)) {
   wake_script_ = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "fused-rnn", 0, 1);
   wake_script_.Unref(env);

@@ -187,6 +187,21 @@ Napi::Value info(Addon& addon, Args& args) {
   result.Set("isas", strings(args.env(), cpu_instruction_sets()));
   result.Set("isa", addon.cpu().backend.name);
   result.Set("threads", addon.cpu().queue.threads());
+  const ThreadChoice& choice = default_threads();
+  result.Set("threadsAtStart", choice.threads);
+  result.Set("threadsWhy", choice.why);
+  result.Set("threadsWarning", choice.warning);
+  return result;
+}
+
+// usableProcessors(root, processes): for tests, with a folder that stands for the system's proc/
+// and sys/ → { count, why }
+Napi::Value usable_processors(Addon&, Args& args) {
+  const std::string root = args.text();
+  const auto [count, why] = fused_rnn::usable_processors(static_cast<int>(args.integer()), root);
+  auto result = Napi::Object::New(args.env());
+  result.Set("count", count);
+  result.Set("why", why);
   return result;
 }
 
@@ -209,6 +224,7 @@ void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<cuda>(env, exports, "cuda", addon);
   add_entry<cublas_missing>(env, exports, "cublasMissing", addon);
   add_entry<info>(env, exports, "info", addon);
+  add_entry<usable_processors>(env, exports, "usableProcessors", addon);
   add_entry<shut_down>(env, exports, "shutDown", addon);
 }
 

@@ -22,12 +22,12 @@ export async function doctor(): Promise<void> {
   // Not earlier: this needs the addon.
   const { addonFile, binding } = await import('../binding.js')
   const { backends, devices } = await import('../index.js')
-  const { isa, isas, features, threads } = binding.info()
+  const { isa, isas, features, threads, threadsWhy } = binding.info()
   say('addon', addonFile)
   say('features', features.join(' ') || 'none that matter here')
   const forced = process.env.FUSED_RNN_ISA ? ', by FUSED_RNN_ISA' : ''
   say('kernels', `${isa}${forced} (this processor can run ${isas.join(', ')})`)
-  say('threads', String(threads))
+  say('threads', `${threads} (${threadsWhy})`)
   const cuda = binding.cuda()
   say('CUDA', describeCuda(cuda))
   if (cuda.runtime !== '') say('cuBLAS', binding.cublasMissing() || 'found')

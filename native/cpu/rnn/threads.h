@@ -7,41 +7,15 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
-#include "core/context.h"
+#include "core/barrier.h"
 #include "cpu/rnn/workspace.h"
 #include "cpu/tile.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
 // Where the threads of a slice wait for each other.
-class Barrier {
- public:
-  void wait(int threads, const Context& context) {
-    if (threads == 1) return;
-    const int round = round_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
-      arrived_.store(0, std::memory_order_relaxed);
-      round_.store(round + 1, std::memory_order_release);
-      return;
-    }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins < 4096) {
-        pause_thread();
-      } else {
-        context.check_stop();
-        std::this_thread::yield();
-      }
-    }
-  }
-
- private:
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> round_{0};
-};
-
 using Barriers = std::vector<Barrier>;
 
 struct RnnGrid {
@@ -66,9 +40,12 @@ inline RnnGrid rnn_grid(const RnnShape& s, int gates, int pool_threads) {
   int64_t slices = bytes <= kCacheBytes ? std::min(parts, average / tile_rows(kMaxVectors)) : 1;
   while (slices > 1 && parts % slices != 0) --slices;
   slices = std::max<int64_t>(slices, 1);
+  // They meet once a step, which takes as long as some ten thousand products of one of them.
+  constexpr int64_t kWorthABarrier = int64_t{1} << 15;
+  const int64_t step = average / slices * gates * s.hidden * s.out();
   const int64_t columns = std::min(s.hidden, s.out());
-  const int64_t threads =
-      std::clamp<int64_t>(parts / slices, 1, std::max<int64_t>(columns / kLanes, 1));
+  const int64_t threads = std::clamp<int64_t>(
+      parts / slices, 1, std::max<int64_t>(std::min(columns / kLanes, step / kWorthABarrier), 1));
   RnnGrid grid{static_cast<int>(slices), static_cast<int>(threads), kMaxVectors};
   grid.vectors = best_vectors(s.hidden / threads, average / slices);
   // Panels that divide evenly among the threads.
