@@ -74,7 +74,8 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? high : (high + (sorted[middle - 1] as number)) / 2
 }
 
-function spread(values: readonly number[]): Spread {
+/** Of some values. */
+export function spread(values: readonly number[]): Spread {
   return { median: median(values), min: Math.min(...values), max: Math.max(...values) }
 }
 

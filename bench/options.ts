@@ -3,11 +3,13 @@ import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Budget, defaultBudget } from './cost.js'
 import { type EngineName, engines, peerNames } from './engines.js'
+import { type Operation, operations } from './operations.js'
 import { type ListName, lists, type Workload } from './workloads.js'
 
 export const HELP = `npm run bench -- [options]
 
-  --list NAME        training (default), deepbench, packed, norms, or all of them
+  --list NAME        training (default), deepbench, packed, norms, or all of them;
+                     ops: single operations beside PyTorch's
   --only NAME,NAME   these workloads only, of any list
   --inference        forward only, and one token at a time at batch 1, instead of training
   --peers NAME,NAME  ${peerNames.join(', ')}
@@ -25,6 +27,8 @@ const PRECISIONS = ['tf32', 'ieee', 'bf16'] as const
 export interface Options {
   /** What to run, a file of results each. */
   runs: { list: ListName; workloads: readonly Workload[] }[]
+  /** Of `--list ops`; else none. */
+  operations: readonly Operation[]
   /** Some of a list's workloads only. */
   partial: boolean
   inference: boolean
@@ -62,7 +66,7 @@ function names(flag: string, text: string): string[] {
 function runsOf(list: string | undefined, only: string | undefined): Options['runs'] {
   const all = Object.keys(lists) as ListName[]
   if (list !== undefined && list !== 'all' && !isList(list)) {
-    throw new UsageError(`--list: expected ${[...all, 'all'].join(', ')}, got '${list}'`)
+    throw new UsageError(`--list: expected ${[...all, 'ops', 'all'].join(', ')}, got '${list}'`)
   }
   if (only === undefined) {
     const wanted = list === 'all' ? all : [(list ?? 'training') as ListName]
@@ -79,6 +83,16 @@ function runsOf(list: string | undefined, only: string | undefined): Options['ru
   return searched
     .map((name) => ({ list: name, workloads: lists[name].filter((w) => wanted.includes(w.name)) }))
     .filter(({ workloads }) => workloads.length > 0)
+}
+
+/** Operations whose names begin with one of these. */
+function operationsOf(only: string | undefined): readonly Operation[] {
+  if (only === undefined) return operations
+  const wanted = names('only', only)
+  const chosen = operations.filter(({ name }) => wanted.some((text) => name.startsWith(text)))
+  if (chosen.length > 0) return chosen
+  const known = [...new Set(operations.map(({ name }) => name))].join(', ')
+  throw new UsageError(`--only: no operation '${only}'; there are ${known}`)
 }
 
 /** @throws UsageError */
@@ -121,7 +135,8 @@ export function parseOptions(args: string[]): Options {
   return {
     device: values.device,
     precision,
-    runs: runsOf(values.list, values.only),
+    runs: values.list === 'ops' ? [] : runsOf(values.list, values.only),
+    operations: values.list === 'ops' ? operationsOf(values.only) : [],
     partial: values.only !== undefined,
     inference: values.inference,
     peers: peers as EngineName[] | null,

@@ -4,12 +4,15 @@
  *
  * Absolute times on a shared machine mean little; the ratio of neighbouring rounds does.
  */
+import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { join } from 'node:path'
 import { device, devices } from 'fused-rnn'
 import { forwardFlops, overBudget, trainingFlops } from './cost.js'
 import { type EngineName, engines } from './engines.js'
 import { Limits } from './limit.js'
 import { type KeptPeers, measure, type Row, times } from './measure.js'
+import { OPERATION_HEAD, type OperationRow, operationLine, timeOperations } from './operations.js'
 import { HELP, type Options, opponents, parseOptions, UsageError } from './options.js'
 import { Peer, PeerError, stopAll } from './process.js'
 import {
@@ -65,6 +68,20 @@ async function busy(): Promise<number> {
   return 1 - (after.idle - before.idle) / Math.max(1, after.all - before.all)
 }
 
+/** What all results say of the machine and the run. */
+function machine({ threads, rounds }: Options) {
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    command: ['npm run bench', ...process.argv.slice(2)].join(' ').replace('bench ', 'bench -- '),
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    isa: devices()[0]?.description.split(',')[0] ?? 'unknown',
+    node: process.version,
+    threads,
+    rounds,
+  }
+}
+
 /** Runs a list on every number of threads. */
 async function run(
   list: ListName,
@@ -77,20 +94,13 @@ async function run(
   const kept: KeptPeers | null = options.device === 'cpu' ? null : new Map()
   const limits = new Map(threads.map((n) => [n, new Limits(n)]))
   const report: Report = {
-    date: new Date().toISOString().slice(0, 10),
-    command: ['npm run bench', ...process.argv.slice(2)].join(' ').replace('bench ', 'bench -- '),
-    cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    cores: cpus().length,
-    isa: devices()[0]?.description.split(',')[0] ?? 'unknown',
+    ...machine(options),
     ...(options.device !== 'cpu' && {
       gpu: devices().find(({ name }) => name === device(options.device).toString())?.description,
       precision: options.precision,
     }),
-    node: process.version,
     list,
     inference,
-    threads,
-    rounds,
     busyBefore: Math.round(100 * (await busy())) / 100,
     engines: Object.fromEntries(versions),
     geometricMeans: {},
@@ -144,12 +154,33 @@ async function run(
   }
 }
 
+/** Single operations, all threads; the results go to a file, too. */
+async function runOperations(options: Options): Promise<void> {
+  const versions = await installed(['fused-rnn', 'pytorch'])
+  if (versions.size < 2) return
+  const rows: OperationRow[] = []
+  const setting = { ...machine(options), busyBefore: Math.round(100 * (await busy())) / 100 }
+  console.log(OPERATION_HEAD)
+  for (const threads of options.threads) {
+    await timeOperations(options.operations, threads, options.rounds, (row) => {
+      rows.push(row)
+      console.log(operationLine(row))
+    })
+  }
+  const file = `cpu-ops${options.partial ? '-partial' : ''}.json`
+  const path = join(import.meta.dirname, '../bench/results', file)
+  const report = { ...setting, engines: Object.fromEntries(versions), rows }
+  writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`)
+  console.log(`\nbench/results/${file}`)
+}
+
 async function main(options: Options): Promise<void> {
   if (options.help) return console.log(HELP.trimEnd())
   if (options.report) return console.log(allMarkdown())
   // The peers' programs read these.
   process.env.FUSED_RNN_BENCH_DEVICE = options.device
   process.env.FUSED_RNN_BENCH_PRECISION = options.precision
+  if (options.operations.length > 0) return runOperations(options)
   for (const { list, workloads } of options.runs) {
     const report = await run(list, workloads, options)
     if (report.rows.length > 0) console.log(`\n${write(report, options.partial).join('\n')}\n`)

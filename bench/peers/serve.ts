@@ -12,9 +12,14 @@ export interface Requests {
   train(steps: number): Promise<{ seconds: number; loss?: number }>
   /** Computes the batch this many times, without gradients. */
   infer?(batches: number): Promise<{ seconds: number }>
+  /** Makes this many calls of a single operation. */
+  call?(count: number): Promise<{ seconds: number }>
   /** Generates this many tokens, one at a time, at batch 1. */
   generate?(tokens: number): Promise<{ microseconds: number[] }>
 }
+
+/** A peer need not know all of them. */
+type Answers = Pick<Requests, 'threads'> & Partial<Requests>
 
 /** What a set-up throws for a workload that its framework cannot do. */
 export class Unable extends Error {}
@@ -24,11 +29,11 @@ const print = (answer: object): void => console.log(JSON.stringify(answer))
 /** Answers the runner, until the end of its input. */
 export async function serve(
   ready: string,
-  setUp: (w: Workload, threads: number, mode: string) => Requests | Promise<Requests>,
+  setUp: (w: Workload, threads: number, mode: string) => Answers | Promise<Answers>,
 ): Promise<void> {
   const [workload = '--version', threads = '1', mode = ''] = process.argv.slice(2)
   if (workload === '--version') return print({ ready })
-  let requests: Requests | null = null
+  let requests: Answers | null = null
   const prepare = async (w: Workload): Promise<object> => {
     try {
       requests = await setUp(w, Number(threads), mode)
@@ -46,7 +51,7 @@ export async function serve(
       continue
     }
     const request = name as Exclude<keyof Requests, 'threads'>
-    const answer = await (requests as Requests | null)?.[request]?.(what as number)
+    const answer = await (requests as Answers | null)?.[request]?.(what as number)
     print(answer ?? { unable: `no ${name} here` })
   }
 }

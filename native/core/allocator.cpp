@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
@@ -40,10 +41,11 @@ SizeClass size_class(size_t bytes) {
 
 constexpr size_t kClasses = 64 * 8;
 
+constexpr size_t kHugePage = size_t{2} << 20;
+
 // Large blocks lie in huge pages where the system has them: products walk through many rows at
 // once, and would need more small pages than the processor keeps track of.
 void* system_allocate(size_t bytes) {
-  constexpr size_t kHugePage = size_t{2} << 20;
   if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);
   void* block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
 #if defined(__linux__)
@@ -135,6 +137,15 @@ void host_check_room(size_t bytes) {
   if (live > limit || limit - live < bytes || (bytes >= kCheckEvery && !available(bytes))) {
     out_of_memory(bytes, live);
   }
+}
+
+void host_expect_use([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  const auto begin = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (begin + bytes) / kHugePage * kHugePage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
 }
 
 void* host_allocate(size_t bytes) {

@@ -1,48 +1,104 @@
 // Rows by index, and adding rows back: embedding, packing, permuting states.
+#include <cstring>
+
 #include "core/failure.h"
 #include "cpu/isa.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
-void gather_rows(const GatherRowsArgs& args, Context& context) {
+namespace {
+
+void check_index(const GatherRowsArgs& args) {
   const int32_t lowest = args.fill_absent ? -1 : 0;
+  int32_t least = 0, most = -1;
+  for (int64_t i = 0; i < args.n; ++i) {
+    const int32_t index = args.index[i];
+    least = index < least ? index : least;
+    most = index > most ? index : most;
+  }
+  if (least >= lowest && most < args.rows) return;
   for (int64_t i = 0; i < args.n; ++i) {
     const int32_t index = args.index[i];
     if (index < lowest || index >= args.rows) fail_index(args.op, "index", i, index, args.rows);
   }
-  const int64_t width = args.width;
+}
+
+void copy_elements(uint32_t* to, const uint32_t* from, int64_t n) {
+  if (n >= 16) {
+    std::memcpy(to, from, static_cast<size_t>(n) * 4);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+}
+
+// Rows x[index[0..n)] to y.
+void gather_some(const uint32_t* x, const int32_t* index, int64_t n, int64_t width, uint32_t* y,
+                 bool absent, uint32_t fill) {
+  if (width == 1 && !absent) {
+    for (int64_t i = 0; i < n; ++i) y[i] = x[index[i]];
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    if (index[i] < 0) {
+      for (int64_t c = 0; c < width; ++c) y[i * width + c] = fill;
+    } else {
+      copy_elements(y + i * width, x + index[i] * width, width);
+    }
+  }
+}
+
+}  // namespace
+
+void gather_rows(const GatherRowsArgs& args, Context& context) {
+  check_index(args);
+  const int64_t n = args.n, width = args.width;
   const int64_t grain = (1 << 15) / (width + 1) + 1;
-  context.pool.parallel_for(args.outer * args.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t index = args.index[r % args.n];
-      uint32_t* y = args.y + r * width;
-      if (index < 0) {
-        for (int64_t c = 0; c < width; ++c) y[c] = args.fill;
-      } else {
-        const uint32_t* x = args.x + (r / args.n * args.rows + index) * width;
-        for (int64_t c = 0; c < width; ++c) y[c] = x[c];
-      }
+  context.pool.parallel_for(args.outer * n, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end;) {
+      const int64_t o = r / n, i = r % n, count = n - i < end - r ? n - i : end - r;
+      gather_some(args.x + o * args.rows * width, args.index + i, count, width, args.y + r * width,
+                  args.fill_absent, args.fill);
+      r += count;
     }
   });
 }
 
-// Threads share the columns, so that every sum has one order whatever their number.
-void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {
+namespace {
+
+// Columns [begin, end) of dx, of one matrix.
+void scatter_columns(const ScatterAddRowsArgs& args, int64_t o, int64_t begin, int64_t end) {
   const int64_t width = args.width;
-  const int64_t column = args.outer * (args.rows + args.n) + 1;
-  context.pool.parallel_for(width, (1 << 15) / column + 8, [&](int64_t begin, int64_t end) {
-    for (int64_t o = 0; o < args.outer; ++o) {
-      float* dx = args.dx + o * args.rows * width;
-      const float* dy = args.dy + o * args.n * width;
-      for (int64_t r = 0; r < args.rows; ++r) {
-        for (int64_t c = begin; c < end; ++c) dx[r * width + c] = 0;
-      }
-      for (int64_t i = 0; i < args.n; ++i) {
-        const int64_t r = args.index[i];
-        if (r < 0 || r == args.skip) continue;
-        for (int64_t c = begin; c < end; ++c) dx[r * width + c] += dy[i * width + c];
-      }
+  float* dx = args.dx + o * args.rows * width;
+  const float* dy = args.dy + o * args.n * width;
+  if (end - begin == width) {
+    for (int64_t i = 0; i < args.rows * width; ++i) dx[i] = 0;
+  } else {
+    for (int64_t r = 0; r < args.rows; ++r) {
+      for (int64_t c = begin; c < end; ++c) dx[r * width + c] = 0;
     }
+  }
+  for (int64_t i = 0; i < args.n; ++i) {
+    const int64_t r = args.index[i];
+    if (r < 0 || r == args.skip) continue;
+    for (int64_t c = begin; c < end; ++c) dx[r * width + c] += dy[i * width + c];
+  }
+}
+
+}  // namespace
+
+// Threads share the matrices or their columns, so that every sum has one order whatever their
+// number.
+void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {
+  const int64_t size = (args.rows + args.n) * args.width + 1;
+  if (args.outer >= context.pool.threads()) {
+    context.pool.parallel_for(args.outer, (1 << 15) / size + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o) scatter_columns(args, o, 0, args.width);
+    });
+    return;
+  }
+  const int64_t column = args.outer * (args.rows + args.n) + 1;
+  context.pool.parallel_for(args.width, (1 << 15) / column + 8, [&](int64_t begin, int64_t end) {
+    for (int64_t o = 0; o < args.outer; ++o) scatter_columns(args, o, begin, end);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "cpu/gemm.h"
 
+#include "cpu/reduce.h"
 #include "cpu/tile.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -30,6 +31,52 @@ void pack_a(const Gemm& g, int64_t row, int64_t m, int64_t k0, int64_t k, int64_
   }
 }
 
+// c = start + a[k] B[k, n]. B is read once, several of its rows at a time, and not packed.
+void row_times_matrix(int64_t n, int64_t k, const float* a, const float* b, int64_t ldb, float* c,
+                      const float* start) {
+  constexpr int64_t kColumns = 2048, kRows = 8;  // of c, which stay in the nearest cache; of B
+  for (int64_t j0 = 0; j0 < n; j0 += kColumns) {
+    const int64_t columns = std::min(kColumns, n - j0);
+    float* to = c + j0;
+    for (int64_t j = 0; j < columns; ++j) to[j] = start != nullptr ? start[j0 + j] : 0.0f;
+    int64_t i = 0;
+    for (; i + kRows <= k; i += kRows) {
+      const float* rows = b + i * ldb + j0;
+      each_lanes(columns, [=](auto at) {
+        Vec even = at(to), odd{};
+        for (int64_t r = 0; r < kRows; r += 2) {
+          even += a[i + r] * at(rows + r * ldb);
+          odd += a[i + r + 1] * at(rows + (r + 1) * ldb);
+        }
+        at(to, even + odd);
+      });
+    }
+    for (; i < k; ++i) {
+      const float* row = b + i * ldb + j0;
+      for (int64_t j = 0; j < columns; ++j) to[j] += a[i] * row[j];
+    }
+  }
+}
+
+// A column of C as a row: C^T = B^T A^T, where all that makes it lies side by side.
+Gemm column_as_row(const Gemm& g) {
+  const bool column = g.n == 1 && g.m > 1 && g.ldc == 1 &&
+                      (g.trans_b == Trans::yes || g.ldb == 1) &&
+                      (g.start == nullptr || g.start_ld == 1);
+  if (!column) return g;
+  Gemm row = g;
+  row.trans_a = Trans::no;
+  row.trans_b = g.trans_a == Trans::yes ? Trans::no : Trans::yes;
+  row.m = 1;
+  row.n = g.m;
+  row.a = g.b;
+  row.lda = g.k;
+  row.b = g.a;
+  row.ldb = g.lda;
+  row.ldc = g.m;
+  return row;
+}
+
 // The part of C with rows [m0, m1) and columns [n0, n1).
 void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   const int64_t m = m1 - m0, n = n1 - n0;
@@ -39,6 +86,10 @@ void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
                   g.c + m0 * g.ldc + n0, g.ldc, g.start ? g.start + m0 * g.start_ld + n0 : nullptr,
                   g.start_ld);
     return;
+  }
+  if (g.trans_a == Trans::no && g.trans_b == Trans::no && g.m == 1) {
+    return row_times_matrix(n, g.k, g.a, g.b + n0, g.ldb, g.c + n0,
+                            g.start ? g.start + n0 : nullptr);
   }
   const int vectors = best_vectors(n, m);
   const int64_t width = vectors * kLanes, group = tile_rows(vectors);
@@ -86,7 +137,8 @@ void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
 
 }  // namespace
 
-void gemm(const Gemm& g) {
+void gemm(const Gemm& given) {
+  const Gemm g = column_as_row(given);
   if (g.k > 0) return gemm_part(g, 0, g.m, 0, g.n);
   for (int64_t i = 0; i < g.m; ++i) {
     for (int64_t j = 0; j < g.n; ++j) {
@@ -95,7 +147,8 @@ void gemm(const Gemm& g) {
   }
 }
 
-void gemm(const Gemm& g, Context& context) {
+void gemm(const Gemm& given, Context& context) {
+  const Gemm g = column_as_row(given);
   // Below this a thread costs more than it brings.
   constexpr double kWorthAThread = 1 << 19;
   context.check_stop();

@@ -1,4 +1,6 @@
 // Elementwise operations with broadcasting.
+#include <cstring>
+
 #include "cpu/isa.h"
 
 FUSED_RNN_KERNELS_BEGIN
@@ -11,7 +13,7 @@ void fill(const FillArgs& args, Context& context) {
 
 void copy(const CopyArgs& args, Context& context) {
   context.pool.parallel_for(args.n, 1 << 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) args.out[i] = args.in[i];
+    std::memmove(args.out + begin, args.in + begin, static_cast<size_t>(end - begin) * 4);
   });
 }
 
@@ -90,17 +92,26 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   const int64_t sb = args.dims == 0 ? 0 : args.b_strides[last];
   const auto* second = static_cast<const T*>(args.b != nullptr ? args.b : &args.number);
   if (width == 0) return;
+  // Elements [from, to) of the rows [begin, end), counted through all dimensions but the last.
   auto part = [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
+    int64_t index[kMaxDims] = {}, a = from * sa, b = from * sb, rest = begin;
+    for (int d = last - 1; d >= 0; --d) {
+      index[d] = rest % args.shape[d];
+      rest /= args.shape[d];
+      a += index[d] * args.a_strides[d];
+      b += index[d] * args.b_strides[d];
+    }
     for (int64_t r = begin; r < end; ++r) {
-      int64_t a = from * sa, b = from * sb, rest = r;
-      for (int d = last - 1; d >= 0; --d) {
-        const int64_t index = rest % args.shape[d];
-        rest /= args.shape[d];
-        a += index * args.a_strides[d];
-        b += index * args.b_strides[d];
-      }
       row(static_cast<T*>(args.out) + r * width + from, static_cast<const T*>(args.a) + a,
           second + b, to - from, sa, sb, f);
+      for (int d = last - 1; d >= 0; --d) {
+        a += args.a_strides[d];
+        b += args.b_strides[d];
+        if (++index[d] < args.shape[d]) break;
+        a -= args.shape[d] * args.a_strides[d];
+        b -= args.shape[d] * args.b_strides[d];
+        index[d] = 0;
+      }
     }
   };
   constexpr int64_t kGrain = 1 << 15;

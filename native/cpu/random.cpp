@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include <cstring>
+
 #include "cells/math.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
@@ -11,13 +13,13 @@ FUSED_RNN_KERNELS_BEGIN
 namespace {
 
 constexpr int64_t kGrain = 1 << 13;
+constexpr int64_t kGroup = 16;          // blocks that are drawn together
+constexpr int64_t kWidth = 4 * kGroup;  // and their numbers
 
 // Calls f(i, bits) for every element; four elements share a generator block. Blocks are drawn in
 // groups, so that the rounds vectorise.
 template <class F>
 void each_random(Context& context, int64_t n, uint64_t seed, uint64_t counter, F f) {
-  constexpr int64_t kGroup = 16;  // blocks
-  constexpr int64_t kWidth = 4 * kGroup;
   const int64_t groups = (n + kWidth - 1) / kWidth;
   context.pool.parallel_for(groups, kGrain / kWidth, [&](int64_t begin, int64_t end) {
     uint32_t bits[kWidth];
@@ -33,6 +35,63 @@ void each_random(Context& context, int64_t n, uint64_t seed, uint64_t counter, F
   });
 }
 
+double bits_as_double(uint64_t bits) {
+  double x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// Box and Muller: two uniform numbers give two normal ones. In doubles, rounded where libm's floats
+// were, so that every instruction set gives the same.
+void normal_numbers(const uint32_t* bits, float mean, float deviation, float* out) {
+  constexpr int64_t kPairs = kWidth / 2;
+  constexpr double kRound = 0x1.8p52;  // adding it rounds to a whole number
+  float radius[kPairs], cosine[kPairs], sine[kPairs];
+  for (int64_t i = 0; i < kPairs; ++i) {
+    // u = m * 2^n in (0, 1], m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh(s)
+    const auto u = static_cast<double>(static_cast<int32_t>(bits[2 * i] >> 8) + 1);
+    uint64_t b;
+    std::memcpy(&b, &u, sizeof b);
+    const uint64_t high = b - 0x3fe6a09e667f3bcd + 0x3ff0000000000000;
+    const double n = bits_as_double((high >> 52) | 0x4330000000000000) - (0x1p52 + 1023 + 24);
+    const double m = bits_as_double(b - (high & 0xfff0000000000000) + 0x3ff0000000000000);
+    const double s = (m - 1) / (m + 1), z = s * s;
+    double q = z * (1.0 / 15) + 1.0 / 13;
+    q = q * z + 1.0 / 11;
+    q = q * z + 1.0 / 9;
+    q = q * z + 1.0 / 7;
+    q = q * z + 1.0 / 5;
+    q = q * z + 1.0 / 3;
+    const double log = n * 0.69314718055994531 + 2 * (s + s * z * q);
+    radius[i] = deviation * sqrtf(-2 * static_cast<float>(log));
+  }
+  for (int64_t i = 0; i < kPairs; ++i) {
+    // angle = quarters * pi / 2 + r, |r| <= pi / 4
+    const auto angle = static_cast<double>(6.28318530718f * uniform(bits[2 * i + 1]));
+    const double quarters = angle * 0.63661977236758134 + kRound;
+    const double r = angle - (quarters - kRound) * 1.5707963267948966, z = r * r;
+    double s = z * 2.7557319223985893e-6 - 1.9841269841269841e-4;
+    s = s * z + 8.3333333333333333e-3;
+    s = s * z - 0.16666666666666667;
+    s = s * z * r + r;
+    double c = z * -2.7557319223985888e-7 + 2.4801587301587302e-5;
+    c = c * z - 1.3888888888888889e-3;
+    c = c * z + 4.1666666666666667e-2;
+    c = c * z - 0.5;
+    c = c * z + 1;
+    uint64_t k;
+    std::memcpy(&k, &quarters, sizeof k);
+    const bool across = (k & 1) != 0;
+    const double x = across ? s : c, y = across ? c : s;
+    cosine[i] = static_cast<float>(((k + 1) & 2) != 0 ? -x : x);
+    sine[i] = static_cast<float>((k & 2) != 0 ? -y : y);
+  }
+  for (int64_t i = 0; i < kPairs; ++i) {
+    out[2 * i] = mean + radius[i] * cosine[i];
+    out[2 * i + 1] = mean + radius[i] * sine[i];
+  }
+}
+
 }  // namespace
 
 void random(const RandomArgs& args, Context& context) {
@@ -45,16 +104,11 @@ void random(const RandomArgs& args, Context& context) {
                 });
     return;
   }
-  // Box and Muller: two uniform numbers give two normal ones.
   each_random(context, args.n, args.seed, args.counter,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
-                for (int64_t i = 0; i < count; i += 2) {
-                  const float open = (static_cast<float>(bits[i] >> 8) + 1) / 16777216.0f;
-                  const float radius = args.b * sqrtf(-2 * logf(open));
-                  const float angle = 6.28318530718f * uniform(bits[i + 1]);
-                  args.out[from + i] = args.a + radius * cosf(angle);
-                  if (i + 1 < count) args.out[from + i + 1] = args.a + radius * sinf(angle);
-                }
+                float values[kWidth];
+                normal_numbers(bits, args.a, args.b, values);
+                for (int64_t i = 0; i < count; ++i) args.out[from + i] = values[i];
               });
 }
 

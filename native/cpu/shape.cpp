@@ -1,12 +1,15 @@
 // Copies between layouts.
+#include <cstring>
+
 #include "cpu/isa.h"
+#include "cpu/transpose.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;
-constexpr int64_t kTile = 16;  // elements: one cache line on a side
+constexpr int64_t kTile = 16;  // elements: a cache line
 
 // Size-one dimensions are dropped, and neighbours that one stride can walk become one.
 int collapse(const CopyStridedArgs& args, int64_t* shape, int64_t* strides) {
@@ -32,23 +35,39 @@ int collapse(const CopyStridedArgs& args, int64_t* shape, int64_t* strides) {
 
 void copy_row(uint32_t* out, const uint32_t* in, int64_t n, int64_t stride) {
   if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) out[i] = in[i];
+    if (n >= kTile) {
+      std::memcpy(out, in, static_cast<size_t>(n) * 4);
+    } else {
+      for (int64_t i = 0; i < n; ++i) out[i] = in[i];
+    }
+  } else if (stride == -1) {
+    const uint32_t* first = in - (n - 1);
+    for (int64_t i = 0; i < n; ++i) out[i] = first[n - 1 - i];
+  } else if (stride == 0) {
+    const uint32_t value = *in;
+    for (int64_t i = 0; i < n; ++i) out[i] = value;
   } else {
     for (int64_t i = 0; i < n; ++i) out[i] = in[i * stride];
   }
 }
 
-// out[i * out_stride + j] = in[i * in_i + j * in_j] for i in [begin, end), tile by tile: in_i is
-// short where in_j is long.
-void transpose_rows(uint32_t* out, const uint32_t* in, int64_t begin, int64_t end, int64_t columns,
-                    int64_t out_stride, int64_t in_i, int64_t in_j) {
-  for (int64_t i0 = begin; i0 < end; i0 += kTile) {
-    const int64_t i1 = i0 + kTile < end ? i0 + kTile : end;
-    for (int64_t j0 = 0; j0 < columns; j0 += kTile) {
-      const int64_t j1 = j0 + kTile < columns ? j0 + kTile : columns;
-      for (int64_t i = i0; i < i1; ++i) {
-        for (int64_t j = j0; j < j1; ++j) out[i * out_stride + j] = in[i * in_i + j * in_j];
-      }
+// Rows [begin, end) of `width` elements, counted through all dimensions but the last.
+void copy_rows(const CopyStridedArgs& args, const int64_t* shape, const int64_t* strides, int last,
+               int64_t begin, int64_t end) {
+  const int64_t width = shape[last];
+  int64_t index[kMaxDims] = {}, at = 0, rest = begin;
+  for (int d = last - 1; d >= 0; --d) {
+    index[d] = rest % shape[d];
+    rest /= shape[d];
+    at += index[d] * strides[d];
+  }
+  for (int64_t r = begin; r < end; ++r) {
+    copy_row(args.out + r * width, args.in + at, width, strides[last]);
+    for (int d = last - 1; d >= 0; --d) {
+      at += strides[d];
+      if (++index[d] < shape[d]) break;
+      at -= shape[d] * strides[d];
+      index[d] = 0;
     }
   }
 }
@@ -64,8 +83,8 @@ void copy_strided(const CopyStridedArgs& args, Context& context) {
   out_strides[dims - 1] = 1;
   for (int d = dims - 1; d > 0; --d) out_strides[d - 1] = out_strides[d] * shape[d];
   const int last = dims - 1;
-  // The dimension that is contiguous in the input, when it is not the last: tiles of it and the
-  // last are read and written a cache line at a time.
+  // The dimension that is contiguous in the input, when it is not the last: with the last it makes
+  // matrices to be transposed.
   int inner = last;
   for (int d = 0; d < last; ++d) {
     if (strides[d] == 1 && strides[last] != 1 && strides[last] != 0) inner = d;
@@ -73,21 +92,14 @@ void copy_strided(const CopyStridedArgs& args, Context& context) {
   const int64_t width = shape[last];
   if (inner == last) {
     const int64_t rows = out_strides[0] * shape[0] / width;
-    auto part = [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
-      for (int64_t r = begin; r < end; ++r) {
-        int64_t offset = from * strides[last], rest = r;
-        for (int d = last - 1; d >= 0; --d) {
-          offset += rest % shape[d] * strides[d];
-          rest /= shape[d];
-        }
-        copy_row(args.out + r * width + from, args.in + offset, to - from, strides[last]);
-      }
-    };
     if (rows == 1) {
-      context.pool.parallel_for(width, kGrain, [&](int64_t b, int64_t e) { part(0, 1, b, e); });
+      context.pool.parallel_for(width, kGrain, [&](int64_t b, int64_t e) {
+        copy_row(args.out + b, args.in + b * strides[last], e - b, strides[last]);
+      });
     } else {
-      context.pool.parallel_for(rows, kGrain / width + 1,
-                                [&](int64_t b, int64_t e) { part(b, e, 0, width); });
+      context.pool.parallel_for(rows, kGrain / width + 1, [&](int64_t b, int64_t e) {
+        copy_rows(args, shape, strides, last, b, e);
+      });
     }
     return;
   }
@@ -96,7 +108,9 @@ void copy_strided(const CopyStridedArgs& args, Context& context) {
   const int64_t blocks = (shape[inner] + kTile - 1) / kTile;
   context.pool.parallel_for(
       matrices * blocks, kGrain / (kTile * width) + 1, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
+        for (int64_t task = begin; task < end;) {
+          const int64_t first = task % blocks;
+          const int64_t count = blocks - first < end - task ? blocks - first : end - task;
           int64_t in = 0, out = 0, rest = task / blocks;
           for (int d = last - 1; d >= 0; --d) {
             if (d == inner) continue;
@@ -104,10 +118,14 @@ void copy_strided(const CopyStridedArgs& args, Context& context) {
             out += rest % shape[d] * out_strides[d];
             rest /= shape[d];
           }
-          const int64_t from = task % blocks * kTile;
-          const int64_t to = from + kTile < shape[inner] ? from + kTile : shape[inner];
-          transpose_rows(args.out + out, args.in + in, from, to, width, out_strides[inner],
-                         strides[inner], strides[last]);
+          const int64_t from = first * kTile;
+          const int64_t to = first + count < blocks ? (first + count) * kTile : shape[inner];
+          // What the elements are does not matter to a transpose.
+          transpose(reinterpret_cast<const float*>(args.in + in + from), width, to - from,
+                    strides[last],
+                    reinterpret_cast<float*>(args.out + out + from * out_strides[inner]),
+                    out_strides[inner]);
+          task += count;
         }
       });
 }
@@ -120,21 +138,20 @@ void concat(const ConcatArgs& args, Context& context) {
   for (int64_t i = 0; i < args.count; ++i) {
     const uint32_t* in = args.ins[i];
     const int64_t width = args.widths[i];
-    auto part = [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
-      for (int64_t r = begin; r < end; ++r) {
-        uint32_t* out = args.out + r * total + column;
-        if (in == nullptr) {
-          for (int64_t c = from; c < to; ++c) out[c] = 0;
-        } else {
-          for (int64_t c = from; c < to; ++c) out[c] = in[r * width + c];
-        }
-      }
+    const auto zeros_or_copy = [&](uint32_t* out, int64_t from, int64_t n) {
+      if (in != nullptr) return copy_row(out, in + from, n, 1);
+      for (int64_t c = 0; c < n; ++c) out[c] = 0;
     };
     if (args.outer == 1) {
-      context.pool.parallel_for(width, kGrain, [&](int64_t b, int64_t e) { part(0, 1, b, e); });
+      context.pool.parallel_for(width, kGrain, [&](int64_t b, int64_t e) {
+        zeros_or_copy(args.out + column + b, b, e - b);
+      });
     } else {
-      context.pool.parallel_for(args.outer, kGrain / (width + 1) + 1,
-                                [&](int64_t b, int64_t e) { part(b, e, 0, width); });
+      context.pool.parallel_for(args.outer, kGrain / (width + 1) + 1, [&](int64_t b, int64_t e) {
+        for (int64_t r = b; r < e; ++r) {
+          zeros_or_copy(args.out + r * total + column, r * width, width);
+        }
+      });
     }
     column += width;
   }

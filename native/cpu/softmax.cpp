@@ -14,14 +14,18 @@ constexpr int64_t kColumns = 64;  // done together where the dimension is not th
 void softmax_row(const float* x, float* y, int64_t n, bool log) {
   const float max = max_of(x, n);
   if (log) {
-    const double sum = sum_of(x, n, [max](float value) { return exp_(value - max); });
+    const double sum = sum_over(n, [=](auto at) { return exp_(at(x) - max); });
     const auto log_sum = static_cast<float>(::log(sum));
-    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - max) - log_sum;
+    each_lanes(n, [=](auto at) { at(y, (at(x) - max) - log_sum); });
     return;
   }
-  for (int64_t i = 0; i < n; ++i) y[i] = exp_(x[i] - max);
-  const auto scale = static_cast<float>(1 / sum_of(y, n, [](float value) { return value; }));
-  for (int64_t i = 0; i < n; ++i) y[i] *= scale;
+  const double sum = sum_over(n, [=](auto at) {
+    const Vec value = exp_(at(x) - max);
+    at(y, value);
+    return value;
+  });
+  const auto scale = static_cast<float>(1 / sum);
+  each_lanes(n, [=](auto at) { at(y, at(y) * scale); });
 }
 
 // The same for `columns` columns at once.
@@ -53,12 +57,12 @@ void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int64_
 
 void backward_row(const float* dy, const float* y, float* dx, int64_t n, bool log) {
   if (log) {
-    const auto sum = static_cast<float>(sum_of(dy, n, [](float value) { return value; }));
-    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] - exp_(y[i]) * sum;
+    const auto sum = static_cast<float>(sum_of(dy, n));
+    each_lanes(n, [=](auto at) { at(dx, at(dy) - exp_(at(y)) * sum); });
     return;
   }
-  const auto dot = static_cast<float>(sum_over(n, [=](int64_t i) { return dy[i] * y[i]; }));
-  for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - dot);
+  const auto dot = static_cast<float>(sum_over(n, [=](auto at) { return at(dy) * at(y); }));
+  each_lanes(n, [=](auto at) { at(dx, at(y) * (at(dy) - dot)); });
 }
 
 void backward_columns(const float* dy, const float* y, float* dx, int64_t n, int64_t stride,

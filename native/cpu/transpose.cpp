@@ -67,16 +67,21 @@ int64_t transpose_columns(const float* in, int64_t from, int64_t to, int64_t fir
 
 void transpose(const float* in, int64_t rows, int64_t columns, int64_t in_ld, float* out,
                int64_t out_ld) {
-  constexpr int64_t kLine = 16;  // rows that fill a cache line of `out`
-  for (int64_t begin = 0; begin < rows; begin += kLine) {
-    const int64_t end = std::min(begin + kLine, rows);
-    int64_t i = 0;
-    if (end - begin >= kLanes) {
-      i = transpose_columns<kLanes>(in, begin, end, i, columns, in_ld, out, out_ld);
-    }
-    i = transpose_columns<4>(in, begin, end, i, columns, in_ld, out, out_ld);
-    for (; i < columns; ++i) {
-      for (int64_t j = begin; j < end; ++j) out[i * out_ld + j] = in[j * in_ld + i];
+  // Strips of as many rows of `out` as the columns that fill its cache lines: those rows are
+  // written from the left to the right.
+  constexpr int64_t kLine = 16;
+  for (int64_t first = 0; first < columns; first += kLine) {
+    const int64_t last = std::min(first + kLine, columns);
+    for (int64_t begin = 0; begin < rows; begin += kLine) {
+      const int64_t end = std::min(begin + kLine, rows);
+      int64_t i = first;
+      if (end - begin >= kLanes) {
+        i = transpose_columns<kLanes>(in, begin, end, i, last, in_ld, out, out_ld);
+      }
+      i = transpose_columns<4>(in, begin, end, i, last, in_ld, out, out_ld);
+      for (; i < last; ++i) {
+        for (int64_t j = begin; j < end; ++j) out[i * out_ld + j] = in[j * in_ld + i];
+      }
     }
   }
 }

@@ -83,6 +83,21 @@ inline float max_lanes(Vec v) {
   return fold_lanes<kLanes>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
+// What comparing two vectors gives: a lane has all bits or none.
+typedef int32_t LaneMask __attribute__((vector_size(kLanes * sizeof(int32_t))));
+inline bool any_lane(LaneMask mask) {
+#if defined(__AVX512F__)
+  const auto bits = reinterpret_cast<__m512i>(mask);
+  return _mm512_test_epi32_mask(bits, bits) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) != 0;
+#else
+  int32_t any = 0;
+  for (int j = 0; j < kLanes; ++j) any |= mask[j];
+  return any != 0;
+#endif
+}
+
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // ---- Loops over floats

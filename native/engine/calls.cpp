@@ -118,7 +118,7 @@ Buffer sample(Executor& executor, const Buffer& logits, int64_t n, int64_t class
 void random_into(Executor& executor, const Buffer& out, RandomKind kind, float a, float b,
                  const RandomStream& stream) {
   const int64_t cost =
-      kind == RandomKind::normal ? cost::scalar_functions(out.length) : cost::draws(out.length);
+      kind == RandomKind::normal ? cost::normal_draws(out.length) : cost::draws(out.length);
   executor.enqueue("random", cost, {}, {out}, [=](const Backend& backend, Context& context) {
     backend.random({kind, out.f32(), out.length, a, b, stream.seed, stream.counter}, context);
   });

@@ -10,8 +10,11 @@ namespace fused_rnn::cost {
 inline int64_t elements(int64_t n) { return 16 * n; }
 // The same with an exponential, a tangent, a comparison of neighbours …
 inline int64_t functions(int64_t n) { return 64 * n; }
-// Random numbers.
+// The same in doubles: a power.
+inline int64_t double_functions(int64_t n) { return 128 * n; }
+// Random numbers, even or normal.
 inline int64_t draws(int64_t n) { return 128 * n; }
+inline int64_t normal_draws(int64_t n) { return 256 * n; }
 // Functions that are computed one element after the other.
 inline int64_t scalar_functions(int64_t n) { return 1024 * n; }
 

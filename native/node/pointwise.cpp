@@ -109,7 +109,7 @@ Napi::Value binary_number(Addon& addon, Args& args) {
 }
 
 int64_t cost_of(UnaryOp op, int64_t n) {
-  return op == UnaryOp::pow ? cost::scalar_functions(n) : cost::functions(n);
+  return op == UnaryOp::pow ? cost::double_functions(n) : cost::functions(n);
 }
 
 // unary(op, x, p, q) → buffer like x

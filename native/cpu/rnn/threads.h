@@ -40,7 +40,8 @@ inline RnnGrid rnn_grid(const RnnShape& s, int gates, int pool_threads) {
   int64_t slices = bytes <= kCacheBytes ? std::min(parts, average / tile_rows(kMaxVectors)) : 1;
   while (slices > 1 && parts % slices != 0) --slices;
   slices = std::max<int64_t>(slices, 1);
-  // They meet once a step, which takes as long as some ten thousand products of one of them.
+  // The threads of a slice meet once a step, which takes as long as some ten thousand
+  // products of one of them.
   constexpr int64_t kWorthABarrier = int64_t{1} << 15;
   const int64_t step = average / slices * gates * s.hidden * s.out();
   const int64_t columns = std::min(s.hidden, s.out());

@@ -30,7 +30,8 @@ enum class Precision { ieee, tf32, bf16 };
 // A handle; copies are the same engine. It lives as long as the last handle or tensor of it.
 class FUSED_RNN_API Engine {
  public:
-  // `device`: "cpu", "cuda" or "cuda:1"; `threads`: for the CPU's kernels, 0 takes all cores.
+  // `device`: "cpu", "cuda" or "cuda:1"; `threads`: for the CPU's kernels, 0 takes all
+  // processors that the process may use, or what FUSED_RNN_NUM_THREADS or OMP_NUM_THREADS says.
   // Results are the same bits for the same number of threads.
   explicit Engine(const std::string& device = "cpu", int threads = 0);
 

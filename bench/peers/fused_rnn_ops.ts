@@ -1,0 +1,92 @@
+/** Our side of `--list ops`; bench/peers/protocol.md says what a peer is. */
+import {
+  cat,
+  manualSeed,
+  noGrad,
+  rand,
+  randn,
+  setNumThreads,
+  synchronize,
+  Tensor,
+  tensor,
+} from 'fused-rnn'
+import type { Operation, OperationName } from '../operations.js'
+import { seconds, serve, version } from './serve.js'
+
+type Call = () => Tensor | Promise<unknown>
+
+/** The operation's calls, one for each name in operations.ts. */
+function calls(n: number, x: Tensor): Record<OperationName, Call> {
+  const y = randn([n, n])
+  const row = randn([n])
+  const column = randn([n, 1])
+  const index = tensor(Int32Array.from({ length: n }, (_, i) => (i * 7919 + 13) % n))
+  return {
+    add: () => x.add(y),
+    'add row': () => x.add(row),
+    'add column': () => x.add(column),
+    'mul number': () => x.mul(1.5),
+    pow: () => x.pow(2.5),
+    exp: () => x.exp(),
+    tanh: () => x.tanh(),
+    sigmoid: () => x.sigmoid(),
+    sum: () => x.sum(),
+    'sum rows': () => x.sum(-1),
+    'sum columns': () => x.sum(0),
+    mean: () => x.mean(),
+    'max rows': () => {
+      const [values, indices] = x.max(-1)
+      indices[Symbol.dispose]()
+      return values
+    },
+    'argmax rows': () => x.argmax(-1),
+    'argmax columns': () => x.argmax(0),
+    'softmax rows': () => x.softmax(-1),
+    'softmax columns': () => x.softmax(0),
+    'logSoftmax rows': () => x.logSoftmax(-1),
+    matvec: () => x.matmul(row),
+    transpose: () => x.t(),
+    'flip rows': () => x.flip(-1),
+    'flip columns': () => x.flip(0),
+    'slice rows': () => x.slice(1, 1, n - 3),
+    'cat rows': () => cat([x, y], 1),
+    'indexSelect 0': () => x.indexSelect(0, index),
+    'indexSelect 1': () => x.indexSelect(1, index),
+    clone: () => x.clone(),
+    data: () => x.data(),
+    rand: () => rand([n, n]),
+    randn: () => randn([n, n]),
+  }
+}
+
+await serve(`fused-rnn ${version('fused-rnn')}`, async (w, threads) => {
+  const { name, size, backward } = w as unknown as Operation
+  setNumThreads(threads)
+  manualSeed(0)
+  const x = name === 'pow' ? rand([size, size]) : randn([size, size])
+  x.requiresGrad = backward
+  const call = calls(size, x)[name]
+  const first = await call()
+  const gradient = first instanceof Tensor && backward ? randn(first.shape) : null
+  await synchronize()
+  const once = async (): Promise<void> => {
+    const y = call()
+    if (!(y instanceof Tensor)) return void (await y)
+    if (gradient === null) return y[Symbol.dispose]()
+    y.backward(gradient)
+    y[Symbol.dispose]()
+    x.grad?.[Symbol.dispose]()
+    x.grad = null
+  }
+  return {
+    threads,
+    call: (count: number) =>
+      seconds(async () => {
+        for (let i = 0; i < count; i++) {
+          const y = backward || name === 'data' ? once() : noGrad(() => void once())
+          if (name === 'data') await y
+        }
+        await synchronize()
+      }),
+  }
+})
