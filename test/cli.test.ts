@@ -151,6 +151,31 @@ test('one-hot input, no validation, adamw, exponential', async (t) => {
   t.is(await names(cwd), 'model text.txt')
 })
 
+test('another command in a folder that is being trained changes nothing there', async (t) => {
+  const cwd = await workplace(t)
+  const settings = () => readFile(join(cwd, 'm/settings.json'), 'utf8')
+  const others: Promise<void>[] = []
+  const { code, stderr } = await run(`train text.txt ${TINY} --epochs 100000 --out m`, {
+    cwd,
+    watch: (stdout, kill) => {
+      if (others.length > 0 || !stdout.includes('epoch 2/')) return
+      const tryOthers = async (): Promise<void> => {
+        const before = await settings()
+        for (const line of ['--resume m --epochs 99', `text.txt ${TINY} --out m --overwrite`]) {
+          const other = await run(`train ${line}`, { cwd })
+          t.is(other.code, 1)
+          t.regex(other.stderr, /^fused-rnn: cannot write to the output folder 'm': [^\n]*process/)
+          t.is(await settings(), before)
+        }
+      }
+      others.push(tryOthers().finally(() => kill('SIGINT')))
+    },
+  })
+  await Promise.all(others)
+  t.is(code, 130, stderr)
+  t.is((await readdir(join(cwd, 'm'))).filter((name) => name.endsWith('.lock')).length, 0)
+})
+
 test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t) => {
   const cwd = await workplace(t)
   const long = `train text.txt ${TINY} --hidden 32 --epochs 60 --dropout 0.2 --sample-length 5`

@@ -55,7 +55,6 @@ export async function train(
   if (settings.resume !== undefined) await checkVocabulary(corpus, settings)
   // Others may still be reading what is there.
   if (size > 1) await distributed.barrier()
-  if (first) await prepareFolder(settings)
 
   manualSeed(settings.seed)
   const model = makeModel(corpus.vocabulary, settings)
@@ -64,7 +63,6 @@ export async function train(
   const { out } = settings
   const bar = new ProgressBar({ stream: process.stdout })
   const interrupt = onInterrupt(() => bar.stop(), first)
-  if (first) print(header(corpus, model, settings, optimizer.lr, batches.length, size))
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
     ...clipping(settings),
@@ -82,7 +80,12 @@ export async function train(
   })
   const start = performance.now()
   let result: Awaited<ReturnType<typeof trainer.fit>>
+  let giveBack = async (): Promise<void> => {}
   try {
+    if (first) {
+      giveBack = await prepareFolder(settings, trainer)
+      print(header(corpus, model, settings, optimizer.lr, batches.length, size))
+    }
     result = await trainer.fit(model, batches, validation, {
       optimizer,
       ...(scheduler && { scheduler }),
@@ -90,6 +93,7 @@ export async function train(
     })
   } finally {
     interrupt.release()
+    await giveBack()
   }
   if (first && trainer.stepsThisFit > 0) await writeHistory(trainer, out)
   if (result.stopped === 'aborted') {
@@ -209,34 +213,44 @@ async function writeHistory({ history }: Trainer, out: string): Promise<void> {
   await history.writeSVG(join(out, PICTURE))
 }
 
-/** Makes the output folder, or makes sure that it may be replaced. @throws UserError */
-async function prepareFolder(settings: Settings): Promise<void> {
+/**
+ * Makes the output folder, or makes sure that it may be replaced.
+ * @param trainer whose the folder is from now on
+ * @returns gives it back
+ * @throws UserError when there is a model, or another training is still at work
+ */
+async function prepareFolder(settings: Settings, trainer: Trainer): Promise<() => Promise<void>> {
   const { out, overwrite, resume } = settings
   const settingsFile = join(out, SETTINGS_FILE)
+  const given: (() => Promise<void>)[] = []
+  const giveBack = async (): Promise<void> => {
+    for (const give of given) await give()
+  }
   try {
-    if (resume === undefined && (await exists(settingsFile))) {
+    const replaces = resume === undefined && (await exists(settingsFile))
+    if (replaces && !overwrite) {
       const models = await Promise.all(
         [LAST, BEST].map(async (name) => isCheckpoint(await checkpointFolder(join(out, name)))),
       )
-      if (!overwrite && models.includes(true)) {
+      if (models.includes(true)) {
         throw new UserError(
           `'${out}' already has a model; choose another --out, or give --overwrite to replace it, or --resume ${shellQuote(out)} to go on with it`,
         )
       }
-      // Not under a training that is still at work.
-      const claims = [BEST, LAST].map((name) => claim(join(out, name), 'the training', settings))
-      const given = (await Promise.allSettled(claims)).map((claimed) => {
-        if (claimed.status === 'rejected') throw claimed.reason
-        return claimed.value
-      })
-      for (const name of [BEST, LAST]) await removeCheckpoint(join(out, name))
-      for (const name of [HISTORY, PICTURE]) await rm(join(out, name), { force: true })
-      for (const give of given) await give()
     }
     await makeFolders(out)
+    // Nothing is changed under a training that is still at work.
+    for (const name of [LAST, BEST])
+      given.push(await claim(join(out, name), 'the training', trainer))
+    if (replaces) {
+      for (const name of [BEST, LAST]) await removeCheckpoint(join(out, name))
+      for (const name of [HISTORY, PICTURE]) await rm(join(out, name), { force: true })
+    }
     const { resume: _, out: __, overwrite: ___, ...kept } = settings
     await writeWhole(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
+    return giveBack
   } catch (error) {
+    await giveBack()
     if (error instanceof UserError) throw error
     throw new UserError(`cannot write to the output folder '${out}': ${reason(error)}`, {
       cause: error,
