@@ -1,5 +1,5 @@
 /** Keeps the last and the best state of training in a folder. */
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import {
   checkBoolean,
   checkInteger,
@@ -167,7 +167,8 @@ export async function checkpointPaths(callbacks: readonly CallbackHooks[]): Prom
     if (!(callback instanceof ModelCheckpoint)) continue
     const name = `callbacks[${i}] (${callback.stateKey})`
     for (const path of callback.paths) {
-      const folder = await realFolder(path)
+      // What cannot be written to is refused by name when it is claimed.
+      const folder = await realFolder(path).catch(() => resolve(path))
       const other = owners.get(folder)
       if (other !== undefined) {
         throw new TypeError(
