@@ -355,7 +355,7 @@ native(title('files of tensors: JSON and layout are read strictly'), async (t) =
     t.true(line.startsWith('error: [load_safetensors] '), `${reason} in place of: ${line}`)
     t.regex(line, reason)
   }
-  t.regex(lines[0] ?? '', /files: not a regular file$/)
+  t.regex(lines[0] ?? '', /files: it is a folder, not a regular file$/)
   t.regex(lines[1] ?? '', /none: no such file or folder$/)
   // The same files are refused by TypeScript, but for what it can read besides.
   for (const [i, [bytes, reason]] of bad.entries()) {
