@@ -139,15 +139,6 @@ void host_check_room(size_t bytes) {
   }
 }
 
-void host_expect_use([[maybe_unused]] void* data, [[maybe_unused]] size_t bytes) {
-#if defined(__linux__)
-  const auto begin = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t last = (begin + bytes) / kHugePage * kHugePage;
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-}
-
 void* host_allocate(size_t bytes) {
   const auto [size, index] = size_class(bytes);
   Cache& c = cache();

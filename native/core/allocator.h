@@ -26,9 +26,6 @@ size_t host_memory_limit();
 // Throws as host_allocate would for memory that somebody else is about to allocate; `op` is whose
 // failure it is.
 void host_check_available(const char* op, size_t bytes);
-// Of somebody else's new memory that will be written from end to end: in huge pages, where there
-// are any, the system makes it much sooner.
-void host_expect_use(void* data, size_t bytes);
 
 // The same for what is about to be read from a file, which FUSED_RNN_MEMORY_LIMIT counts as it
 // counts tensors, however small it is.

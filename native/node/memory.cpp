@@ -122,34 +122,14 @@ Napi::Value check_room(Addon&, Args& args) {
   return args.env().Undefined();
 }
 
-template <class Array>
-Napi::TypedArray typed_array(Napi::Env env, size_t length) {
-  // V8 writes zeros to a new array; Node's buffers come as they are. For a few pages it is all one.
-  constexpr size_t kLarge = size_t{1} << 14;
-  const size_t bytes = 4 * length;
-  if (bytes >= kLarge) {
-    void* data;
-    napi_value value;
-    if (napi_create_buffer(env, bytes, &data, &value) != napi_ok) throw Napi::Error::New(env);
-    const Napi::Uint8Array buffer(env, value);
-    Napi::ArrayBuffer memory = buffer.ArrayBuffer();
-    // Not where buffers share one memory.
-    if (memory.ByteLength() == bytes) {
-      host_expect_use(data, bytes);
-      return Array::New(env, length, memory, 0);
-    }
-  }
-  return Array::New(env, length);
-}
-
 // read(buffer): a new typed array, or a promise of one.
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
   const auto length = static_cast<size_t>(buffer.length);
   host_check_available("data", length * 4);
   Napi::TypedArray array = buffer.dtype == DType::int32
-                               ? typed_array<Napi::Int32Array>(args.env(), length)
-                               : typed_array<Napi::Float32Array>(args.env(), length);
+                               ? Napi::TypedArray(Napi::Int32Array::New(args.env(), length))
+                               : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);
