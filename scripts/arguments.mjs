@@ -18,7 +18,7 @@ const dist = resolve(
 /** What is called with arguments that are not its user's. */
 const PROTOCOL = /^(toJSON|finalize|on[A-Z]\w*)$/
 /** Classes whose methods are known by their names alone, as in the other messages. */
-const BARE = new Set(['Tensor', 'Module'])
+const BARE = /^(Tensor|Module|\w+Methods)$/
 
 /** file → what is in it */
 const files = new Map()
@@ -114,7 +114,8 @@ function guardClass(module, node, known) {
     if (type !== 'MethodDefinition' || computed || key.type !== 'Identifier') continue
     if (kind === 'get' || kind === 'set' || PROTOCOL.test(key.name)) continue
     if (module.hidden.has(key.name) || isInternal(module, start)) continue
-    const own = kind === 'constructor' ? known : BARE.has(known) ? key.name : `${known}.${key.name}`
+    const own =
+      kind === 'constructor' ? known : BARE.test(known) ? key.name : `${known}.${key.name}`
     count(module, value, own)
   }
 }

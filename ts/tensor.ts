@@ -12,17 +12,10 @@ import {
   typeError,
 } from './errors.js'
 import { Memory } from './memory.js'
-import type { AlphaOptions } from './ops/arithmetic.js'
-import * as arithmetic from './ops/arithmetic.js'
-import { indexSelect } from './ops/gather.js'
-import { matmul } from './ops/matmul.js'
-import type { Dims, ReduceOptions } from './ops/reduce.js'
-import * as reduce from './ops/reduce.js'
-import * as shapes from './ops/shape.js'
-import { logSoftmax, softmax } from './ops/softmax.js'
 import { to } from './ops/transfer.js'
 import * as unary from './ops/unary.js'
 import { numelOf, type Shape } from './shape.js'
+import { IndexingMethods } from './tensor/indexing.js'
 
 export { checkShape, numelOf, type Shape } from './shape.js'
 
@@ -45,7 +38,7 @@ export interface TensorOptions {
  * An n-dimensional array on a device, row-major. Make one with {@link tensor}, {@link zeros},
  * {@link ones} or {@link randn}.
  */
-export class Tensor {
+export class Tensor extends IndexingMethods {
   readonly shape: Shape
   readonly dtype: DType
   /** 'cpu' or 'cuda:N'. */
@@ -66,6 +59,7 @@ export class Tensor {
   holders = 0
 
   private constructor(memory: Memory, shape: Shape, device: string, dtype: DType, numel: number) {
+    super()
     this.#memory = memory
     this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
     this.dtype = dtype
@@ -274,193 +268,6 @@ export class Tensor {
     return unary.int(this)
   }
 
-  /**
-   * Elementwise, with NumPy broadcasting; as `torch.add`. int32 with int32 stays int32 (wrapping
-   * around); with float32 it becomes float32. The same holds for sub and mul.
-   * @param options `alpha`: what `other` is multiplied by first. Default 1
-   * @throws RangeError when the shapes do not broadcast
-   */
-  add(other: Tensor | number, options?: AlphaOptions): Tensor {
-    return arithmetic.add(this, other, options)
-  }
-
-  /** As `torch.sub`; see {@link add}. */
-  sub(other: Tensor | number, options?: AlphaOptions): Tensor {
-    return arithmetic.sub(this, other, options)
-  }
-
-  /** As `torch.mul`; see {@link add}. */
-  mul(other: Tensor | number): Tensor {
-    return arithmetic.mul(this, other)
-  }
-
-  /** As `torch.div`; see {@link add}. The result is always float32. */
-  div(other: Tensor | number): Tensor {
-    return arithmetic.div(this, other)
-  }
-
-  /** −x */
-  neg(): Tensor {
-    return unary.neg(this)
-  }
-
-  /** |x|; the gradient at 0 is 0. */
-  abs(): Tensor {
-    return unary.abs(this)
-  }
-
-  /** e to the power of every element; as `torch.exp`. */
-  exp(): Tensor {
-    return unary.exp(this)
-  }
-
-  /** The natural logarithm. */
-  log(): Tensor {
-    return unary.log(this)
-  }
-
-  /** Square root of every element, NaN below 0; as `torch.sqrt`. */
-  sqrt(): Tensor {
-    return unary.sqrt(this)
-  }
-
-  /** x to the power of a number; float32 only. As `torch.pow`. */
-  pow(exponent: number): Tensor {
-    return unary.pow(this, exponent)
-  }
-
-  /** Into [min, max]; null leaves a side open. As `torch.clamp`. */
-  clamp(min: number | null = null, max: number | null = null): Tensor {
-    return unary.clamp(this, min, max)
-  }
-
-  /** Hyperbolic tangent of every element; as `torch.tanh`. */
-  tanh(): Tensor {
-    return unary.tanh(this)
-  }
-
-  /** 1 / (1 + exp(−x)) */
-  sigmoid(): Tensor {
-    return unary.sigmoid(this)
-  }
-
-  /** max(x, 0); the gradient at 0 is 0. */
-  relu(): Tensor {
-    return unary.relu(this)
-  }
-
-  /** The sum over one dimension, several, or all; as `torch.sum`, but int32 stays int32. */
-  sum(dim?: Dims, options?: ReduceOptions): Tensor {
-    return reduce.sum(this, dim, options)
-  }
-
-  /** The mean over one dimension, several, or all; float32 only. As `torch.mean`. */
-  mean(dim?: Dims, options?: ReduceOptions): Tensor {
-    return reduce.mean(this, dim, options)
-  }
-
-  /**
-   * The largest value of all, or `[values, indices]` along a dimension (int32 indices, the first of
-   * equal ones); as `torch.max`.
-   */
-  max(): Tensor
-  max(dim: number, options?: ReduceOptions): [values: Tensor, indices: Tensor]
-  max(dim?: number, options?: ReduceOptions): Tensor | [Tensor, Tensor] {
-    return dim === undefined ? reduce.maxAll(this) : reduce.max(this, dim, options)
-  }
-
-  /**
-   * Where the largest value is, int32, the first of equal ones: along a dimension, or in the
-   * flattened tensor. As `torch.argmax`.
-   */
-  argmax(dim?: number | null, options?: ReduceOptions): Tensor {
-    return reduce.argmax(this, dim, options)
-  }
-
-  /** exp(x) / Σ exp(x) along a dimension; as `torch.softmax`. */
-  softmax(dim: number): Tensor {
-    return softmax(this, dim)
-  }
-
-  /** The logarithm of {@link softmax}, without its loss of precision; as `torch.log_softmax`. */
-  logSoftmax(dim: number): Tensor {
-    return logSoftmax(this, dim)
-  }
-
-  /**
-   * The matrix product; as `torch.matmul`: a vector is a row on the left and a column on the right,
-   * dimensions before the last two are a batch and broadcast.
-   * @throws TypeError unless both are float32; RangeError when the shapes do not fit
-   */
-  matmul(other: Tensor): Tensor {
-    return matmul(this, other)
-  }
-
-  /**
-   * The same elements under another shape, sharing the memory; one size may be -1. As
-   * `torch.reshape`.
-   */
-  reshape(shape: Shape): Tensor {
-    return shapes.reshape(this, shape)
-  }
-
-  /** With a new dimension of size 1; as `torch.unsqueeze`. */
-  unsqueeze(dim: number): Tensor {
-    return shapes.unsqueeze(this, dim)
-  }
-
-  /** Without the dimension `dim` if its size is 1, or without all of size 1; as `torch.squeeze`. */
-  squeeze(dim?: number): Tensor {
-    return shapes.squeeze(this, dim)
-  }
-
-  /** Repeated along dimensions of size 1 and new leading ones (a copy); as `torch.Tensor.expand`. */
-  expand(shape: Shape): Tensor {
-    return shapes.expand(this, shape)
-  }
-
-  /** Two dimensions exchanged; as `torch.transpose`. */
-  transpose(a: number, b: number): Tensor {
-    return shapes.transpose(this, a, b)
-  }
-
-  /** The dimensions in another order; as `torch.permute`. */
-  permute(dims: readonly number[]): Tensor {
-    return shapes.permute(this, dims)
-  }
-
-  /** A matrix transposed; vectors and numbers as they are. As `torch.t`. */
-  t(): Tensor {
-    return shapes.t(this)
-  }
-
-  /** Dimensions walked backwards; as `torch.flip`. */
-  flip(dims: number | readonly number[]): Tensor {
-    return shapes.flip(this, dims)
-  }
-
-  /**
-   * The elements [start, end) along a dimension; as Python's `x[start:end]`: negative numbers count
-   * from the end, and what lies beyond the ends is cut off. Along the first dimension the memory is
-   * shared. With a `step` above 1 only every step-th of them, copied: `x[start:end:step]`.
-   */
-  slice(dim: number, start = 0, end = Infinity, step = 1): Tensor {
-    return shapes.slice(this, dim, start, end, step)
-  }
-
-  /** One index along a dimension, which goes away; as `torch.select`. */
-  select(dim: number, index: number): Tensor {
-    return shapes.select(this, dim, index)
-  }
-
-  /**
-   * The slices along `dim` that the int32 vector `index` names; as `torch.index_select`. A wrong
-   * index is found when the queue gets there, and rejects the next promise.
-   */
-  indexSelect(dim: number, index: Tensor): Tensor {
-    return indexSelect(this, dim, index)
-  }
-
   /** Frees the memory now (as soon as the queue is done with it). Disposing twice is fine. */
   [Symbol.dispose](): void {
     this.#memory?.[Symbol.dispose]()
@@ -468,7 +275,7 @@ export class Tensor {
   }
 
   /** Shape, dtype and device; the values are behind `data()`. */
-  toString(): string {
+  override toString(): string {
     return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.device === 'cpu' ? '' : `, device=${this.device}`}${this.requiresGrad ? ', requiresGrad' : ''})`
   }
 

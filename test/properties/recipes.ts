@@ -36,6 +36,12 @@ const NOT_CALLED = [
   /^nn\.parallel\.DistributedDataParallel\.(noSync|forward)$/,
 ]
 
+/** The classes of ts/tensor, over which a tensor's methods are spread. */
+function basesOf(prototype: object): object[] {
+  const base: object = Object.getPrototypeOf(prototype)
+  return base === Object.prototype ? [] : [base, ...basesOf(base)]
+}
+
 /** The exported functions, constructors and methods that have no recipe. */
 export function forgotten(): string[] {
   const names: string[] = []
@@ -44,6 +50,7 @@ export function forgotten(): string[] {
       names.push(name)
       const own = [value, value.prototype].filter(Boolean)
       if (!/^class/.test(Function.prototype.toString.call(value))) return
+      if (value === library.Tensor) own.push(...basesOf(value.prototype))
       for (const object of own)
         for (const [key, { value: member }] of Object.entries(
           Object.getOwnPropertyDescriptors(object),

@@ -1,0 +1,51 @@
+/** Methods of a tensor: the same elements under another shape or in another order. */
+import * as shapes from '../ops/shape.js'
+import type { Shape } from '../shape.js'
+import type { Tensor } from '../tensor.js'
+import { ProductMethods } from './product.js'
+
+/** A part of {@link Tensor}. */
+export abstract class ShapingMethods extends ProductMethods {
+  /**
+   * The same elements under another shape, sharing the memory; one size may be -1. As
+   * `torch.reshape`.
+   */
+  reshape(this: Tensor, shape: Shape): Tensor {
+    return shapes.reshape(this, shape)
+  }
+
+  /** With a new dimension of size 1; as `torch.unsqueeze`. */
+  unsqueeze(this: Tensor, dim: number): Tensor {
+    return shapes.unsqueeze(this, dim)
+  }
+
+  /** Without the dimension `dim` if its size is 1, or without all of size 1; as `torch.squeeze`. */
+  squeeze(this: Tensor, dim?: number): Tensor {
+    return shapes.squeeze(this, dim)
+  }
+
+  /** Repeated along dimensions of size 1 and new leading ones (a copy); as `torch.Tensor.expand`. */
+  expand(this: Tensor, shape: Shape): Tensor {
+    return shapes.expand(this, shape)
+  }
+
+  /** Two dimensions exchanged; as `torch.transpose`. */
+  transpose(this: Tensor, a: number, b: number): Tensor {
+    return shapes.transpose(this, a, b)
+  }
+
+  /** The dimensions in another order; as `torch.permute`. */
+  permute(this: Tensor, dims: readonly number[]): Tensor {
+    return shapes.permute(this, dims)
+  }
+
+  /** A matrix transposed; vectors and numbers as they are. As `torch.t`. */
+  t(this: Tensor): Tensor {
+    return shapes.t(this)
+  }
+
+  /** Dimensions walked backwards; as `torch.flip`. */
+  flip(this: Tensor, dims: number | readonly number[]): Tensor {
+    return shapes.flip(this, dims)
+  }
+}
