@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Compiles native/cuda with nvcc for every architecture and links it, as the addon is linked: with
-# the static runtime, without cuBLAS and without the driver. Prints registers, spills, stack and
-# shared memory of each kernel, the most of any architecture; a kernel that spills registers is a
-# failure. Of the persistent kernels (docs/persistent.md) also how many blocks a multiprocessor of
-# each architecture holds; one that holds none is a failure. Needs no GPU. Objects are kept in
-# build/check-cuda and made again when a source changed.
+# Compiles native/cuda with nvcc and links it, as the addon is linked: with the static runtime, without
+# cuBLAS and without the driver. Prints registers, spills, stack and shared memory of each kernel, the
+# most of any architecture; a kernel that spills registers is a failure. Of the persistent kernels
+# (docs/persistent.md) also how many blocks a multiprocessor of each architecture holds; one that holds
+# none is a failure. Needs no GPU. Objects are kept in build/check-cuda and made again when a source
+# changed.
 #
-#   scripts/check-cuda.sh
+#   scripts/check-cuda.sh [ARCHITECTURE…]
 #
+# ARCHITECTURE: 80, 89, 90 or 100; without any, all four.
 # FUSED_RNN_CUBLAS: the folder of libcublas.so.13. If ../include has its headers, blas_api.h is
 # compared with both. Python's package nvidia-cublas is found by itself.
 # FUSED_RNN_NCCL: the same for libnccl.so.2, nccl_api.h and the package nvidia-nccl-cu13.
@@ -24,12 +25,16 @@ fi
 
 build=build/check-cuda
 mkdir -p "$build"
-architectures=(
-  '-gencode=arch=compute_80,code=sm_80'
-  '-gencode=arch=compute_89,code=sm_89'
-  '-gencode=arch=compute_90,code=sm_90'
-  '-gencode=arch=compute_100,code=[sm_100,compute_100]'
-)
+chosen=("$@")
+[ $# -gt 0 ] || chosen=(80 89 90 100)
+architectures=()
+for architecture in "${chosen[@]}"; do
+  case $architecture in
+    80 | 89 | 90) architectures+=("-gencode=arch=compute_$architecture,code=sm_$architecture") ;;
+    100) architectures+=('-gencode=arch=compute_100,code=[sm_100,compute_100]') ;;
+    *) fail "architecture: expected 80, 89, 90 or 100, got $architecture" ;;
+  esac
+done
 flags=(-std=c++20 -I native -I native/include '-Xcompiler=-fPIC,-Wall,-Wextra'
   -Xcompiler=-fvisibility=hidden)
 
@@ -138,13 +143,20 @@ compare NCCL "${FUSED_RNN_NCCL:-}" nccl.h libnccl.so.2 nccl_api nvidia-nccl-cu13
   for source in "${kernels[@]}"; do
     cat "$build/${source//\//-}.o.log"
   done | c++filt
-} | awk '
+} | awk -v chosen="${chosen[*]}" '
+  # Shared memory of a multiprocessor, of a block, and threads (the CUDA programming guide).
+  function knows(number, multiprocessor, block, threads) {
+    if (!index(" " chosen " ", " " number " ")) return
+    architecture[++architectures] = "sm_" number
+    of_multiprocessor[architectures] = multiprocessor
+    of_block[architectures] = block
+    most_threads[architectures] = threads
+  }
   BEGIN {
-    # Shared memory of a multiprocessor, of a block, and threads (the CUDA programming guide).
-    architectures = split("sm_80 sm_89 sm_90 sm_100", architecture)
-    split("164 100 228 228", of_multiprocessor)
-    split("163 99 227 227", of_block)
-    split("2048 1536 2048 2048", most_threads)
+    knows(80, 164, 163, 2048)
+    knows(89, 100, 99, 1536)
+    knows(90, 228, 227, 2048)
+    knows(100, 228, 227, 2048)
   }
   { gsub(/fused_rnn::|cuda::|\(anonymous namespace\)::|detail::/, "") }
   # What persistent_configs has printed.
