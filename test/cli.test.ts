@@ -131,6 +131,19 @@ for (const cell of ['rnn', 'gru']) {
   })
 }
 
+test('a text in Latin-1', async (t) => {
+  const cwd = await workplace(t)
+  await writeFile(join(cwd, 'text.txt'), Buffer.from('ein kühles Bad\n'.repeat(100), 'latin1'))
+  const { code, stdout, stderr } = await run(
+    trainTiny('--encoding latin1 --epochs 1 --sample-length 0 --out m'),
+    { cwd },
+  )
+  t.is(code, 0, stderr)
+  t.regex(stdout, /vocabulary 14\n/)
+  const evaluated = await run('evaluate m text.txt --encoding latin1', { cwd })
+  t.regex(evaluated.stdout, /^tokens {6}1,500\n/, evaluated.stderr)
+})
+
 test('the suggested beginning has known words only', async (t) => {
   const cwd = await workplace(t)
   const text = await readFile(join(cwd, 'text.txt'), 'utf8')
@@ -315,6 +328,16 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
   ['missing text', 'train missing.txt', /missing\.txt.*no such file/],
   ['text is a folder', 'train folder', /folder.*it is a folder/],
   ['empty text', 'train empty.txt', /empty/],
+  [
+    'text in Latin-1',
+    'train latin.txt',
+    /0xE9 at line 1, byte offset 3\); .*give --encoding latin1$/m,
+  ],
+  [
+    'unknown encoding',
+    'train latin.txt --encoding x',
+    /--encoding <name>' argument 'x' is invalid/,
+  ],
   ['binary text', 'train binary.txt', /not a text file/],
   ['one distinct character', 'train same.txt', /at least two different characters/],
   [
@@ -372,6 +395,7 @@ for (const [name, line, message] of mistakes) {
     await mkdir(join(cwd, 'folder'))
     await writeFile(join(cwd, 'empty.txt'), '')
     await writeFile(join(cwd, 'binary.txt'), Uint8Array.of(1, 0, 255, 254, 3))
+    await writeFile(join(cwd, 'latin.txt'), Buffer.from('café\n'.repeat(200), 'latin1'))
     await writeFile(join(cwd, 'one.txt'), 'a')
     await writeFile(join(cwd, 'same.txt'), 'a'.repeat(1000))
     const before = await names(cwd)

@@ -162,9 +162,65 @@ test('loadText: a text, and what is none', async (t) => {
     t,
     data.loadText(await file(Uint8Array.of(65, 0xff, 66))),
     TypeError,
-    /not valid UTF-8/,
+    /not valid UTF-8 \(0xFF at line 1, byte offset 1\); if it is Latin-1, read it with \{ encoding: 'latin1' \}$/,
   )
   await rejectsWith(t, data.loadText(5 as unknown as string), TypeError, /path/)
+})
+
+test('loadText: encodings, marks, and the place of what is no text', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-data-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const load = async (bytes: Uint8Array, encoding?: string): Promise<string> => {
+    const path = join(folder, 'text')
+    await writeFile(path, bytes)
+    return data.loadText(path, encoding === undefined ? {} : { encoding })
+  }
+  const text = 'hallo\nGrüße 😀\n'
+  const little = Buffer.from(text, 'utf16le')
+  const big = Buffer.from(little).swap16()
+  const mark = (bytes: Uint8Array, ...before: number[]) => Buffer.from([...before, ...bytes])
+  const latin = Buffer.from('hallo\nGrüße\n', 'latin1')
+  for (const [bytes, encoding] of [
+    [mark(Buffer.from(text), 0xef, 0xbb, 0xbf), undefined],
+    [mark(little, 0xff, 0xfe), undefined],
+    [mark(big, 0xfe, 0xff), undefined],
+    [mark(big, 0xfe, 0xff), 'utf-16'],
+    [little, 'utf16le'],
+    [little, 'UTF-16LE'],
+    [big, 'utf-16be'],
+  ] as const)
+    t.is(await load(bytes, encoding), text)
+  for (const name of ['latin1', 'ISO-8859-1', 'windows-1252'])
+    t.is(await load(latin, name), 'hallo\nGrüße\n')
+  const high = Uint8Array.of(0x80, 0x93, 0x9f)
+  t.is(await load(high, 'windows-1252'), '€“Ÿ')
+  t.is(await load(high, 'latin1'), '\x80\x93\x9f')
+  t.is(await load(Uint8Array.of(0x93, 0x41), 'shift_jis'), '鄭')
+
+  const wrong: [bytes: Uint8Array, encoding: string | undefined, message: RegExp][] = [
+    [latin, undefined, /0xFC at line 2, byte offset 8\); if it is Latin-1/],
+    [Buffer.concat([latin, high]), undefined, /; if it is Windows-1252, .*'windows-1252' \}$/],
+    [Buffer.from('a\ncafé', 'latin1'), undefined, /ends within a character .*line 2.*Latin-1/],
+    [little, undefined, /value 0 \(at line 1, byte offset 1\); if it is UTF-16LE/],
+    [big, undefined, /; if it is UTF-16BE, read it with \{ encoding: 'utf-16be' \}$/],
+    [mark(little, 0xff, 0xfe, 0, 0), undefined, /UTF-32; convert it: iconv/],
+    [mark(little, 0xff, 0xfe), 'latin1', /mark \(BOM\) of UTF-16LE, and encoding 'latin1'/],
+    [Uint8Array.of(65, 0, 0, 0xd8, 66, 0), 'utf-16le', /UTF-16LE \(0x00 at line 1, byte offset 2/],
+    [Uint8Array.of(65, 0, 66), 'utf-16le', /ends within a character/],
+    [Uint8Array.of(65, 10, 0x93, 10, 65), 'shift_jis', /SHIFT_JIS \(0x\w\w at line 2/],
+    [Uint8Array.of(65), 'no-such', /encoding: expected the name of an encoding .*'latin1'/],
+    [Uint8Array.of(65), 5 as unknown as string, /encoding: expected a string, got 5/],
+    // Over the end of a piece, and in lines that end as those of old Macs.
+    [
+      Buffer.concat([Buffer.alloc(2 ** 19 - 1, 'é\n'), Buffer.from('x')]),
+      undefined,
+      /line 174763, byte offset 524286/,
+    ],
+    [Buffer.from('a\rb\r\xff', 'latin1'), undefined, /at line 3/],
+  ]
+  for (const [bytes, encoding, message] of wrong)
+    await rejectsWith(t, load(bytes, encoding), TypeError, message)
+  await rejectsWith(t, load(Uint8Array.of(0xef, 0xbb, 0xbf)), RangeError, /is empty/)
 })
 
 test('split: first and last part of the same memory', (t) => {

@@ -223,14 +223,19 @@ function withoutHashes(input: Uint8Array): Uint8Array {
 /** A text file is the text that its bytes are. */
 const texts: Target = {
   async seeds() {
-    return ['a', 'größe 日本 😀\n', '\ufeffa'].map((text) => Buffer.from(text))
+    const texts = ['a', 'größe 日本 😀\n', '\ufeffa']
+    const utf16 = Buffer.from(`${texts[2]}${texts[1]}`, 'utf16le')
+    return [...texts.map((text) => Buffer.from(text)), utf16, Buffer.from(utf16).swap16()]
   },
   async run(input, folder) {
     const path = join(folder, 'text')
     writeFileSync(path, input)
     try {
       const found = await data.loadText(path)
-      if (found !== new TextDecoder('utf-8', { fatal: true }).decode(input))
+      const [a, b] = input
+      const [little, big] = [a === 0xff && b === 0xfe, a === 0xfe && b === 0xff]
+      const encoding = little ? 'utf-16le' : big ? 'utf-16be' : 'utf-8'
+      if (found !== new TextDecoder(encoding, { fatal: true }).decode(input))
         throw new Error('another text')
     } catch (error) {
       expectClear(error, /^\[loadText\] /)

@@ -1,4 +1,5 @@
 /** Reading what to learn: texts, vocabulary, batches. */
+import { wholeText } from '../data/text.js'
 import { data } from '../index.js'
 import { sonnets } from './demo.js'
 import { UserError } from './errors.js'
@@ -13,9 +14,16 @@ export interface Corpus {
   valid: Int32Array | null
 }
 
+/** A text file. @throws as data.loadText, with the advice of the command line */
+export function readText(file: string, encoding?: string): Promise<string> {
+  const advice = (name: string): string => `give --encoding ${name}`
+  return wholeText({ fn: 'train', name: `'${file}'`, advice }, file, { encoding })
+}
+
 /** @throws UserError, or what data.* throws, for a text that cannot be learned from */
 export async function loadCorpus(settings: Settings): Promise<Corpus> {
-  const text = settings.text === null ? sonnets() : await data.loadText(settings.text)
+  const { encoding } = settings
+  const text = settings.text === null ? sonnets() : await readText(settings.text, encoding)
   const name = settings.text ?? "Shakespeare's sonnets"
   const tokenizer = new data.Tokenizer({
     level: settings.level,
@@ -34,7 +42,7 @@ export async function loadCorpus(settings: Settings): Promise<Corpus> {
   }
   const tokens = vocabulary.encode(text)
   if (settings.valid !== undefined) {
-    const valid = vocabulary.encode(await data.loadText(settings.valid))
+    const valid = vocabulary.encode(await readText(settings.valid, encoding))
     return { name, vocabulary, train: tokens, valid }
   }
   if (settings.validRatio === 0) return { name, vocabulary, train: tokens, valid: null }

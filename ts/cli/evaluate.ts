@@ -1,6 +1,6 @@
 /** `fused-rnn evaluate`. */
-import { data, Trainer } from '../index.js'
-import { readingBatches } from './corpus.js'
+import { type data, Trainer } from '../index.js'
+import { readingBatches, readText } from './corpus.js'
 import { UserError } from './errors.js'
 import { count, duration, formatPerplexity } from './format.js'
 import { loadModel, useMachine, vocabularyOf } from './model.js'
@@ -14,7 +14,7 @@ export async function evaluate(
   useMachine(options)
   const model = await loadModel(folder)
   const vocabulary = vocabularyOf(model, folder)
-  const text = await data.loadText(file)
+  const text = await readText(file, options.encoding)
   const { unknown, total } = countUnknown(vocabulary, text)
   if (unknown === total) {
     throw new UserError(`nothing in '${file}' is in the model's vocabulary`)

@@ -1,5 +1,6 @@
 /** The options of the commands: how their values are read, and what they are when not given. */
 import { InvalidArgumentError } from 'commander'
+import { checkEncoding } from '../data/encoding.js'
 
 /** What `train` understands; the names are those of the options. */
 export interface TrainOptions {
@@ -11,6 +12,8 @@ export interface TrainOptions {
   dropout: number
   tie?: boolean
 
+  /** Of the text files; none: what their first bytes say, else UTF-8. */
+  encoding?: string
   level: 'char' | 'word'
   clean?: boolean
   keepCr?: boolean
@@ -63,10 +66,22 @@ export interface GenerateOptions {
 }
 
 export interface EvaluateOptions {
+  encoding?: string
   batchSize: number
   steps: number
   threads?: number
   device: string
+}
+
+/** Reads the name of an encoding. */
+export function encoding(text: string): string {
+  try {
+    return checkEncoding('encoding', text)
+  } catch {
+    throw new InvalidArgumentError(
+      'Expected utf-8, latin1, windows-1252, utf-16le, utf-16be or another that TextDecoder knows.',
+    )
+  }
 }
 
 /** Reads a whole number in [min, max] from an option's text. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import {
   type EvaluateOptions,
+  encoding,
   type GenerateOptions,
   number,
   type TrainOptions,
@@ -58,7 +59,7 @@ function trainCommand(): Command {
   return shortErrors(new Command('train'))
     .summary('learn to write like a text')
     .description(
-      'Trains a language model on a text file (UTF-8): it reads the text token by token and learns ' +
+      'Trains a language model on a text file: it reads the text token by token and learns ' +
         'to say which token comes next. Prints the perplexity of every epoch (1: always certain; ' +
         'as large as the vocabulary: knows nothing) and a sample of what the model writes. The ' +
         'output folder gets the model, a checkpoint to go on from, history.csv and loss.svg.',
@@ -92,6 +93,11 @@ function trainCommand(): Command {
       option('--level <kind>', 'what a token is: a character or a word', (o) =>
         o.choices(['char', 'word']).default('char'),
       ),
+    )
+    .option(
+      '--encoding <name>',
+      'of the text files: latin1, windows-1252, utf-16le, … (default: UTF-8, or UTF-16 with its mark)',
+      encoding,
     )
     .option('--clean', 'lower case, and one space for whatever is not a letter a-z')
     .option('--keep-cr', 'keep CR LF and CR as they are (default: each becomes a newline)')
@@ -255,7 +261,12 @@ function evaluateCommand(): Command {
         'the mean loss (cross entropy in nats per token) and the perplexity (e to the loss).',
     )
     .argument('<model folder>', 'the output folder of a training')
-    .argument('<text file>', 'the text to predict (UTF-8)')
+    .argument('<text file>', 'the text to predict')
+    .option(
+      '--encoding <name>',
+      'of the text files: latin1, windows-1252, utf-16le, … (default: UTF-8, or UTF-16 with its mark)',
+      encoding,
+    )
     .option(
       '--batch-size <n>',
       'pieces of the text read side by side, each without memory of the one before',

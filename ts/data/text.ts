@@ -2,58 +2,72 @@
 import { checkNumber, checkOptions, checkSignal, rangeError, typeError } from '../errors.js'
 import { piecesOf } from '../io/open_file.js'
 import { checkPath } from '../io/path.js'
+import { Decoding, type TextOrigin } from './decoding.js'
 
-/** Longest string that V8 makes, about; a longer file cannot become one text. */
+/** Longest string that V8 makes, about; more bytes may not become one text. */
 const MAX_BYTES = 512 * 2 ** 20 - 64
 
 /** What {@link loadText} takes. */
 export interface LoadTextOptions {
+  /**
+   * What the bytes of the file mean: 'utf-8', 'latin1' (ISO 8859-1), 'windows-1252', 'utf-16le',
+   * 'utf-16be', or any other name that TextDecoder knows. Default: UTF-8, or UTF-16 where the file
+   * begins with its mark (BOM). A mark is no part of the text.
+   */
+  encoding?: string
   /** Ends reading: the promise rejects with the signal's reason. */
   signal?: AbortSignal
 }
 
 /**
- * Reads a UTF-8 text file, in pieces.
+ * Reads a text file, in pieces.
  * @throws (rejects) Error with a one-line message when the file is missing, unreadable, a folder, a
- *   pipe or a device, empty, too large for one string or for the memory there is, or not a text
+ *   pipe or a device, empty, too large for one string or for the memory there is; TypeError for
+ *   what is no text in this encoding, with the line and the byte
  */
 export async function loadText(path: string | URL, options: LoadTextOptions = {}): Promise<string> {
   const fn = 'loadText'
   const file = checkPath(fn, 'path', path, 'the path of a file')
-  checkOptions(fn, options, ['signal'])
+  checkOptions(fn, options, ['encoding', 'signal'])
   const signal = checkSignal(fn, options.signal)
-  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const advice = (encoding: string): string => `read it with { encoding: '${encoding}' }`
+  return wholeText({ fn, name: `'${file}'`, advice }, file, { ...options, signal })
+}
+
+/** A file's text; `origin` says how an encoding is named. @throws (rejects) as {@link loadText} */
+export async function wholeText(
+  origin: TextOrigin,
+  file: string,
+  { encoding, signal }: { encoding?: string | undefined; signal?: AbortSignal | undefined },
+): Promise<string> {
+  const decoding = new Decoding(origin, encoding)
   let text = ''
-  const decode = (bytes?: Uint8Array): void => {
-    try {
-      text += decoder.decode(bytes, { stream: bytes !== undefined })
-    } catch (error) {
-      throw new TypeError(`[${fn}] '${file}' is not a text file: it is not valid UTF-8`, {
-        cause: error,
-      })
-    }
-  }
-  let empty = true
   const pieces = piecesOf(file, { limit: MAX_BYTES, signal })
+  for await (const piece of textOf(origin, decoding, pieces, signal)) text += piece
+  if (text === '') throw new RangeError(`[${origin.fn}] ${origin.name} is empty`)
+  return text
+}
+
+/** The texts of pieces of bytes. @throws (rejects) as {@link loadText} */
+export async function* textOf(
+  { fn, name }: TextOrigin,
+  decoding: Decoding,
+  pieces: AsyncGenerator<Uint8Array, void>,
+  signal?: AbortSignal,
+): AsyncGenerator<string, void> {
   try {
     for (;;) {
       const next = await pieces.next().catch((error) => {
         signal?.throwIfAborted()
-        const message = `[${fn}] cannot read '${file}': ${readableReason(error)}`
-        throw new Error(message, { cause: error })
+        throw new Error(`[${fn}] cannot read ${name}: ${readableReason(error)}`, { cause: error })
       })
       if (next.done) break
-      empty = false
-      if (next.value.includes(0))
-        throw new TypeError(`[${fn}] '${file}' is not a text file: it has bytes of value 0`)
-      decode(next.value)
+      yield decoding.push(next.value)
     }
-    decode()
+    yield decoding.end()
   } finally {
     await pieces.return()
   }
-  if (empty) throw new RangeError(`[${fn}] '${file}' is empty`)
-  return text
 }
 
 function readableReason(error: unknown): string {

@@ -98,7 +98,7 @@ export const texts: Record<string, Recipe> = {
     () => [['a', 'b']],
   ),
   'data.Tokenizer.toJSON': method(() => new data.Tokenizer(), 'toJSON'),
-  'data.loadText': call(data.loadText, () => ['text.txt']),
+  'data.loadText': call(data.loadText, () => ['text.txt', { encoding: 'latin1' }]),
   'data.split': call(data.split, () => [tokens(20), 0.2]),
   'data.SequentialBatches': () => [
     (...args) => [...Reflect.construct(data.SequentialBatches, args)].length,
