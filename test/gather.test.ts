@@ -1,5 +1,5 @@
 import test from 'ava'
-import { synchronize, type Tensor, tensor, zeros } from 'fused-rnn'
+import { nn, optim, synchronize, type Tensor, Trainer, tensor, zeros } from 'fused-rnn'
 import { gatherRows } from '../dist/ops/gather.js'
 import { cases } from './cases.js'
 import { closeTo, rejectsWith, throwsWith } from './helpers.js'
@@ -45,6 +45,33 @@ test('gather: a wrong index rejects the next promise with the operation and the 
   await rejectsWith(t, synchronize(), Error, /got 9/)
   await rejectsWith(t, unread.data(), Error, /got 9/)
   await closeTo(t, rows(x, int([2])), [0, 0], 0)
+})
+
+test('an index that an embedding does not have: its sizes, in a Trainer also its name', async (t) => {
+  const layer = new nn.Embedding(4, 2)
+  const message = /^\[nn\.Embedding\(4, 2\)\] index\[4\]: .*below 4, got 4$/
+  const indices = tensor(Int32Array.of(0, 1, 2, 3, 4, 0), { shape: [3, 2] })
+  await rejectsWith(t, layer.forward(indices).data(), Error, message)
+
+  class Net extends nn.Module {
+    readonly words = new nn.Embedding(4, 2)
+    readonly tags = new nn.Embedding(3, 2)
+    override forward(x: Tensor): Tensor {
+      return this.words.forward(x).add(this.tags.forward(x)).sum()
+    }
+    trainingStep(x: Tensor): Tensor {
+      return this.forward(x)
+    }
+  }
+  const net = new Net()
+  const trainer = new Trainer({ maxEpochs: 1, progressBar: false })
+  const optimizer = new optim.SGD(net.parameters(), { lr: 0.1 })
+  await rejectsWith(
+    t,
+    trainer.fit(net, [int([0, 3])], null, { optimizer }),
+    RangeError,
+    /^\[Trainer\] tags, nn\.Embedding\(3, 2\): index\[1\]: .*below 3, got 3$/,
+  )
 })
 
 test('gather: errors', (t) => {

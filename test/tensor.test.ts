@@ -27,12 +27,77 @@ test('tensor: nested arrays, typed arrays, shape and dtype', async (t) => {
   t.deepEqual(await ones([0, 2]).data(), new Float32Array(0))
 })
 
+test('tensor: rows of typed arrays', async (t) => {
+  const floats = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4), [5, 6]])
+  t.deepEqual([floats.dtype, [...floats.shape]], ['float32', [3, 2]])
+  t.deepEqual(await floats.data(), Float32Array.of(1, 2, 3, 4, 5, 6))
+  const whole = tensor([[Int32Array.of(1, 2)], [Int32Array.of(3, 2 ** 31 - 1)]])
+  t.deepEqual([whole.dtype, [...whole.shape]], ['int32', [2, 1, 2]])
+  t.deepEqual(await whole.data(), Int32Array.of(1, 2, 3, 2 ** 31 - 1))
+  t.is(tensor([Int32Array.of(1), [2]]).dtype, 'float32')
+  t.is(tensor([Int32Array.of(1)], { dtype: 'float32' }).dtype, 'float32')
+  t.is(tensor([Float64Array.of(1), Uint8Array.of(2)], { dtype: 'int32' }).dtype, 'int32')
+  t.deepEqual([...tensor([new Float32Array(0), []]).shape], [2, 0])
+  t.deepEqual([...tensor([]).shape], [0])
+})
+
+test('tensor: an error of numbers names row and column', (t) => {
+  const cases: [values: unknown, kind: 'TypeError' | 'RangeError', message: RegExp, int?: true][] =
+    [
+      [
+        [
+          [1, 2],
+          [3, 'x'],
+        ],
+        'TypeError',
+        /values\[1\]\[1\]: expected a number, got 'x'/,
+      ],
+      [
+        [[1, 2], [3]],
+        'TypeError',
+        /values\[1\]: expected rows of one shape \(2,\), got shape \(1,\)/,
+      ],
+      [
+        [
+          [[1], [2]],
+          [[3], 4],
+        ],
+        'TypeError',
+        /values\[1\]\[1\]: expected rows of one shape \(1,\), got a number/,
+      ],
+      [[[1, 2], null], 'TypeError', /values\[1\]: expected an array of numbers, got null/],
+      [[1, undefined, 3], 'TypeError', /values\[1\]: expected a number, got undefined/],
+      [[Float32Array.of(1), Float32Array.of(1, 2)], 'TypeError', /values\[1\]: .*got shape \(2,\)/],
+      [[[1], BigInt64Array.of(1n)], 'TypeError', /values\[1\]: expected a number, nested arrays/],
+      [[BigInt64Array.of(1n)], 'TypeError', /values\[0\]: expected a number, nested arrays/],
+      [
+        [[Float32Array.of(1)], Float32Array.of(1)],
+        'TypeError',
+        /values\[1\]: .*\(1, 1\), got shape \(1,\)/,
+      ],
+      [
+        [
+          [1, 2],
+          [3, 4.5],
+        ],
+        'RangeError',
+        /values\[1\]\[1\]: expected a whole number .*got 4\.5/,
+        true,
+      ],
+      ['x', 'TypeError', /values: expected a number, nested arrays .* got 'x'/],
+    ]
+  for (const [values, kind, message, int] of cases) {
+    const make = () => tensor(values as number[], int ? { dtype: 'int32' } : {})
+    throwsWith(t, make, kind === 'TypeError' ? TypeError : RangeError, message)
+  }
+})
+
 test('tensor: bad values', (t) => {
   throwsWith(
     t,
     () => tensor([[1, 2], [3]]),
     TypeError,
-    /\[tensor\] values: expected rows of one shape \(2,\), got shape \(1,\)/,
+    /\[tensor\] values\[1\]: expected rows of one shape \(2,\), got shape \(1,\)/,
   )
   throwsWith(t, () => tensor(['a'] as unknown as number[]), TypeError, /\[tensor\] values/)
   throwsWith(

@@ -7,13 +7,13 @@ import {
   checkOneOf,
   checkOptions,
   formatShape,
-  isDetached,
   rangeError,
   typeError,
 } from './errors.js'
+import { checkNumbers, Nested, type NumberArray } from './nested.js'
 import { expandValues } from './ops/common.js'
 import { nextRandom } from './random.js'
-import { checkShape, MAX_DIMS, numelOf, type Shape } from './shape.js'
+import { checkShape, numelOf, type Shape } from './shape.js'
 import { type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
 
 const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
@@ -58,104 +58,52 @@ function uploaded(
 
 /**
  * A tensor with the given values; as `torch.tensor`. The values are copied.
- * @param values a number, nested arrays, or a typed array (with `shape`)
- * @throws TypeError for ragged arrays or non-numbers; RangeError when the shape does not fit
+ * @param values a number, nested arrays (of numbers or, innermost, typed arrays), or a typed array
+ *   (with `shape`). Int32Arrays give int32, anything else float32
+ * @throws TypeError for ragged arrays or non-numbers, with the place: `values[3][5]`; RangeError when
+ *   the shape does not fit
  */
 export function tensor(
   values: NestedNumbers | ArrayBufferView,
   options: TensorOptions = {},
 ): Tensor {
   const device = checkTensorOptions('tensor', options)
-  let flat: ArrayLike<number>
-  let shape: Shape
-  let dtype = options.dtype
-  if (ArrayBuffer.isView(values)) {
-    if (
-      values instanceof DataView ||
-      values instanceof BigInt64Array ||
-      values instanceof BigUint64Array
-    ) {
-      throw typeError(
-        'tensor',
-        'values',
-        'a number, nested arrays of numbers or a typed array of numbers',
-        values,
-      )
-    }
-    flat = values as unknown as ArrayLike<number>
-    if (isDetached(values))
-      throw typeError('tensor', 'values', 'an array that has its memory', values)
-    shape = options.shape ?? [flat.length]
-    dtype ??= values instanceof Int32Array ? 'int32' : 'float32'
-  } else {
-    const collected: number[] = []
-    const nested = flatten(values, collected)
-    flat = collected
-    shape = options.shape ?? nested
-    dtype ??= 'float32'
-  }
+  const given = ArrayBuffer.isView(values)
+    ? checkNumbers('tensor', 'values', values)
+    : new Nested('tensor', values)
+  const shape = options.shape ?? (given instanceof Nested ? given.shape : [given.length])
   checkShape('tensor', shape)
-  if (numelOf(shape) !== flat.length) {
-    throw rangeError('tensor', 'shape', `a shape of ${flat.length} elements`, formatShape(shape))
+  if (numelOf(shape) !== given.length) {
+    throw rangeError('tensor', 'shape', `a shape of ${given.length} elements`, formatShape(shape))
   }
-  if (dtype === 'int32') {
-    for (let i = 0; i < flat.length; i++) {
-      const value = flat[i] as number
-      if ((value | 0) !== value)
-        throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
-    }
-    return finish(
-      'tensor',
-      flat instanceof Int32Array ? unshared(flat) : Int32Array.from(flat),
-      shape,
-      device,
-      options,
-    )
+  const integer = given instanceof Nested ? given.integer : given instanceof Int32Array
+  const flat =
+    (options.dtype ?? (integer ? 'int32' : 'float32')) === 'int32'
+      ? int32sOf(given)
+      : float32sOf(given)
+  return finish('tensor', flat, shape, device, options)
+}
+
+function float32sOf(given: NumberArray | Nested): Float32Array {
+  if (given instanceof Nested) return given.floats()
+  return given instanceof Float32Array ? unshared(given) : Float32Array.from(given)
+}
+
+/** @throws RangeError for an element that int32 cannot hold */
+function int32sOf(given: NumberArray | Nested): Int32Array {
+  if (given instanceof Nested) return given.integers()
+  if (given instanceof Int32Array) return unshared(given)
+  for (let i = 0; i < given.length; i++) {
+    const value = given[i] as number
+    if ((value | 0) !== value)
+      throw rangeError('tensor', `values[${i}]`, 'a whole number that fits int32', String(value))
   }
-  return finish(
-    'tensor',
-    flat instanceof Float32Array ? unshared(flat) : Float32Array.from(flat),
-    shape,
-    device,
-    options,
-  )
+  return Int32Array.from(given)
 }
 
 /** N-API does not take an array over shared memory; a copy it does. */
 function unshared<T extends Float32Array | Int32Array>(values: T): T {
   return values.buffer instanceof ArrayBuffer ? values : (values.slice() as T)
-}
-
-/** Appends the numbers of nested arrays to `into`; returns their shape. */
-function flatten(values: unknown, into: number[], depth = 0): number[] {
-  if (typeof values === 'number') {
-    into.push(values)
-    return []
-  }
-  if (!Array.isArray(values)) {
-    throw typeError(
-      'tensor',
-      'values',
-      'a number, nested arrays of numbers or a typed array of numbers',
-      values,
-    )
-  }
-  if (depth >= MAX_DIMS)
-    throw rangeError('tensor', 'values', `at most ${MAX_DIMS} dimensions`, 'deeper nesting')
-  let inner: number[] | null = null
-  for (const value of values) {
-    const shape = flatten(value, into, depth + 1)
-    if (
-      inner !== null &&
-      (shape.length !== inner.length || shape.some((size, d) => size !== inner?.[d]))
-    ) {
-      throw new TypeError(
-        `[tensor] values: expected rows of one shape ${formatShape(inner)}, got ${shape.length === 0 ? 'a number' : `shape ${formatShape(shape)}`}`,
-      )
-    }
-    inner = shape
-  }
-  return [values.length, ...(inner ?? [])]
 }
 
 /** A tensor full of one value; as `torch.full`. */

@@ -22,7 +22,10 @@ export { checkShape, numelOf, type Shape } from './shape.js'
 /** Types of elements. */
 export type DType = 'float32' | 'int32'
 /** A number, or arrays of arrays of numbers of equal lengths. */
-export type NestedNumbers = number | readonly NestedNumbers[]
+export type NestedNumbers =
+  | number
+  | Exclude<NodeJS.TypedArray, BigInt64Array | BigUint64Array>
+  | readonly NestedNumbers[]
 
 /** What the functions that make tensors take. */
 export interface TensorOptions {

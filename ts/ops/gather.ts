@@ -11,6 +11,8 @@ export interface GatherOptions {
   fill?: number
   /** A row that gets no gradient; -1 (default): none. */
   paddingIdx?: number
+  /** What a wrong index is said to be of. Default: the function. */
+  owner?: string
 }
 
 /**
@@ -84,7 +86,7 @@ function gathered(
   const skip = options.paddingIdx ?? -1
   const out = Tensor.wrap(
     binding.gatherRows(
-      fn,
+      options.owner ?? fn,
       x.buffer,
       index.buffer,
       outer,

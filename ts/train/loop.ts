@@ -6,6 +6,7 @@ import { dropped, handOver } from './carried.js'
 import { claimCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { stepScheduler, validationDue } from './due.js'
 import { checkResult, countOf, evaluate, skippedAlone } from './evaluate.js'
+import { explainIndex } from './explain.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
 import { FitMetrics, FitStatus } from './fit_metrics.js'
 import { allOrNothing, cutLogs, restoreShared, sharedState } from './fit_state.js'
@@ -282,7 +283,7 @@ export class FitLoop<B> {
 
   /** The error to tell a user. */
   explain(error: unknown): unknown {
-    return this.#finite?.explain(error) ?? error
+    return explainIndex(this.#finite?.explain(error) ?? error, this.parts.model as Module)
   }
 
   #stepScheduler(schedule: SchedulerConfig): void {
