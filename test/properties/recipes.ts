@@ -2,6 +2,7 @@
 import * as library from 'fused-rnn'
 import { processes } from './recipes/distributed.js'
 import { layers, modules, sequences } from './recipes/layers.js'
+import { allMetrics } from './recipes/metrics.js'
 import { context, factories, tensors } from './recipes/tensors.js'
 import { exchange, texts, wholeModels } from './recipes/texts.js'
 import type { Recipe } from './recipes/tools.js'
@@ -21,13 +22,14 @@ export const recipes: Record<string, Recipe> = {
   ...texts,
   ...training,
   ...wholeModels,
+  ...allMetrics,
 }
 
 /** What is exported and needs no recipe: what only subclasses and the trainer call, and bases. */
 const NOT_CALLED = [
-  /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
+  /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches)|metrics\.Metric|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
-  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|writeFiles)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|writeFiles)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,

@@ -1,0 +1,37 @@
+/** What the pages of docs/tasks show works as it is written: each page's TypeScript is one program. */
+import { execFile } from 'node:child_process'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { codeBlocks, compile } from './document.js'
+import { onCpu } from './helpers.js'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+
+/** What a page's program prints. */
+const PRINTS: Record<string, RegExp> = {
+  'metrics.md':
+    /^1 1\.29.*\n0\.6\n0\.66.*\n0\.66.*\n\[ \[ 1, 1 \], \[ 0, 1 \] \]\n1\n0\.5\n0\.5\n$/,
+}
+
+// The programs choose no device.
+const once = onCpu ? test : test.skip
+
+once('every page has a program that says what it should', async (t) => {
+  t.deepEqual((await readdir(join(root, 'docs/tasks'))).sort(), Object.keys(PRINTS).sort())
+})
+
+for (const [page, expected] of Object.entries(PRINTS))
+  once(page, async (t) => {
+    const blocks = await codeBlocks(`docs/tasks/${page}`, 'ts')
+    const name = page.replace('.md', '')
+    const program = await compile(`task-${name}`, name, blocks.join('\n'))
+    if (program === null) return t.pass()
+    const cwd = await mkdtemp(join(tmpdir(), 'fused-rnn-task-'))
+    t.teardown(() => rm(cwd, { recursive: true, force: true }))
+    const { stdout } = await promisify(execFile)(process.execPath, [program], { cwd })
+    t.regex(stdout, expected)
+  })
