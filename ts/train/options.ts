@@ -73,7 +73,12 @@ export interface TrainerOptionsOf<C extends CallbackHooks> {
    * Default: what init has been given, or 30 minutes.
    */
   timeout?: number
-  /** Calls manualSeed at the beginning of fit (not when it goes on from a checkpoint). */
+  /**
+   * Of a generator of its own, from which everything draws that fit calls (dropout, callbacks, data),
+   * as if there were no other training in the process; others' random numbers stay as they are. It
+   * starts at the beginning of fit, and goes on where fit goes on. Default: the numbers that
+   * manualSeed sets.
+   */
   seed?: number
 }
 

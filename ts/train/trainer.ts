@@ -10,7 +10,7 @@ import {
 import { checkPath } from '../io/path.js'
 import { Module } from '../nn/module.js'
 import { LRScheduler, type Scheduler } from '../optim/lr_scheduler.js'
-import { manualSeed } from '../random.js'
+import { manualSeed, type RandomState, withRandom } from '../random.js'
 import { deviceOf } from './batch.js'
 import { checkStateful } from './callback_states.js'
 import { evaluate } from './evaluate.js'
@@ -67,6 +67,8 @@ export class Trainer implements TrainerHandle {
   #running = false
   /** The latest fit that has ended without an error, with which the next goes on. */
   #ended: FitLoop<unknown> | null = null
+  /** The random numbers of a training with a seed; null: the shared ones. */
+  readonly #random: RandomState | null
   /** What `options` shows. */
   readonly #settings: TrainerSettings
 
@@ -75,6 +77,8 @@ export class Trainer implements TrainerHandle {
     const fn = 'Trainer'
     this.#settings = checkTrainerOptions(options)
     this.options = this.#settings
+    const { seed } = this.options
+    this.#random = seed === null ? null : { seed, counter: 0 }
     const callbacks = options.callbacks ?? []
     if (!Array.isArray(callbacks))
       throw typeError(fn, 'callbacks', 'an array of callbacks', callbacks)
@@ -224,12 +228,19 @@ export class Trainer implements TrainerHandle {
     const parts = this.#prepare(model, trainData, validData ?? null, options)
     this.#running = true
     try {
-      const strategy = await createStrategy(this.options, deviceOf(model))
-      const own = await strategy.divide(parts, this.options)
-      return await this.#run(new FitLoop<B>(this, own, strategy), options, strategy)
+      return await this.#withRandom(async () => {
+        const strategy = await createStrategy(this.options, deviceOf(model))
+        const own = await strategy.divide(parts, this.options)
+        return this.#run(new FitLoop<B>(this, own, strategy), options, strategy)
+      })
     } finally {
       this.#running = false
     }
+  }
+
+  /** Does some of this training, with its random numbers. */
+  #withRandom<R>(work: () => Promise<R>): Promise<R> {
+    return this.#random === null ? work() : withRandom(this.#random, work)
   }
 
   async #run<B>(loop: FitLoop<B>, options: FitOptions, strategy: Strategy): Promise<FitResult> {
@@ -364,7 +375,8 @@ export class Trainer implements TrainerHandle {
     const folder = checkPath('saveCheckpoint', 'path', path, 'the path of a folder')
     if (this.#loop === null)
       throw new TypeError('[saveCheckpoint] there is nothing to save: fit has not been called')
-    await this.#loop.save(folder)
+    const loop = this.#loop
+    await this.#withRandom(() => loop.save(folder))
   }
 }
 
