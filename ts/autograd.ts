@@ -6,6 +6,7 @@ import { BinaryOp, binding } from './binding.js'
 import { checkSameDevice, deviceNumber } from './device.js'
 import { formatShape, rangeError, typeError } from './errors.js'
 import { isGradEnabled } from './grad_mode.js'
+import { type Change, changesSoFar } from './memory.js'
 import { sameShape } from './shape.js'
 import { Tensor } from './tensor.js'
 
@@ -16,9 +17,15 @@ import { Tensor } from './tensor.js'
  */
 export type Backward = (gradients: readonly (Tensor | null)[], node: Node) => (Tensor | null)[]
 
-/** Something that a node keeps for backward and gives up after it. */
-interface Saved {
+/** Something that a node keeps for backward and gives up after it: a share of memory, a tensor. */
+interface Saved extends Watched {
   [Symbol.dispose](): void
+}
+
+/** Something that must not be changed in place before backward. */
+interface Watched {
+  readonly changedAt: number
+  readonly lastChange: Change
 }
 
 /**
@@ -54,6 +61,10 @@ export class Node {
   readonly #use: GradientUse
   #backward: Backward | null
   #saved: readonly Saved[]
+  /** What backward reads besides: see record(). */
+  #watched: readonly (Watched | null)[]
+  /** What was saved holds unless it was changed in place since. */
+  readonly #since = changesSoFar()
 
   constructor(
     name: string,
@@ -62,6 +73,7 @@ export class Node {
     backward: Backward,
     saved: readonly Saved[],
     use: GradientUse,
+    watched: readonly (Watched | null)[],
   ) {
     this.name = name
     this.edges = inputs.map((input) => (input?.requiresGrad ? input.edge : null))
@@ -69,6 +81,7 @@ export class Node {
     this.#backward = backward
     this.#saved = saved
     this.#use = use
+    this.#watched = watched
   }
 
   /** Whether input i wants a gradient. */
@@ -95,10 +108,18 @@ export class Node {
         `[backward] the graph of '${this.name}' was already used and its saved values freed. What goes from one step to the next, as a recurrent state, has to lose its history: state = state.detach(). Only to go through one graph twice on purpose, call backward(gradient, { retainGraph: true }) the first time`,
       )
     }
+    for (const saved of this.#saved) if (saved.changedAt > this.#since) this.#refuse(saved)
+    for (const one of this.#watched) if (one && one.changedAt > this.#since) this.#refuse(one)
     this.keep = keep
     const result = this.#backward(gradients, this)
     if (!keep) this.release()
     return result
+  }
+
+  #refuse({ lastChange: { by, shape } }: Watched): never {
+    throw new Error(
+      `[backward] '${this.name}' needs the values of a tensor of shape ${formatShape(shape)} as they were in the forward pass, and ${by} has changed them in place since. Call backward() before that; or give '${this.name}' a clone() of the tensor`,
+    )
   }
 
   /** Frees what was saved for backward. */
@@ -106,10 +127,11 @@ export class Node {
     this.#backward = null
     for (const saved of this.#saved) saved[Symbol.dispose]()
     this.#saved = NOTHING
+    this.#watched = NOTHING
   }
 }
 
-const NOTHING: readonly Saved[] = []
+const NOTHING: readonly never[] = []
 
 /** Whether an operation on these inputs will be recorded. */
 export function willRecord(inputs: readonly (Tensor | null | undefined)[]): boolean {
@@ -120,7 +142,9 @@ export function willRecord(inputs: readonly (Tensor | null | undefined)[]): bool
 /**
  * Records an operation: makes `outputs` remember how to send gradients to `inputs`. Does nothing
  * but free `saved` when no input wants a gradient.
- * @param saved what only backward needs (workspaces, shares of tensors); disposed after it
+ * @param saved what only backward needs (workspaces, shares of tensors); disposed after it. A share
+ *   that was changed in place before backward is an error of backward
+ * @param watched tensors that backward reads from where they are, as parameters: the same error
  */
 export function record(
   name: string,
@@ -129,12 +153,13 @@ export function record(
   backward: Backward,
   saved: readonly Saved[] = NOTHING,
   use: GradientUse = 'values',
+  watched: readonly (Tensor | null)[] = NOTHING,
 ): void {
   if (!willRecord(inputs)) {
     for (const one of saved) one[Symbol.dispose]()
     return
   }
-  const node = new Node(name, inputs, outputs.length, backward, saved, use)
+  const node = new Node(name, inputs, outputs.length, backward, saved, use, watched)
   outputs.forEach((output, i) => {
     output.attach(node, i)
   })
@@ -172,6 +197,7 @@ class Gradients {
     if (before !== null) {
       // The tensor may be in the user's hands: it is added to in place, as in PyTorch.
       binding.addInto([before.buffer], [gradient.buffer])
+      before.changed('backward')
       this.drop(gradient)
       return
     }

@@ -11,7 +11,7 @@ import {
   setTensorTest,
   typeError,
 } from './errors.js'
-import { Memory } from './memory.js'
+import { type Change, Memory } from './memory.js'
 import { to } from './ops/transfer.js'
 import * as unary from './ops/unary.js'
 import { numelOf, type Shape } from './shape.js'
@@ -94,6 +94,21 @@ export class Tensor extends IndexingMethods {
         '[Tensor] this is a copy of a tensor without its values, which only clone() copies',
       )
     return this.#own.buffer
+  }
+
+  /** The version of the memory: see Memory.changedAt. @internal */
+  get changedAt(): number {
+    return this.#own.changedAt
+  }
+
+  /** See Memory.lastChange. @internal */
+  get lastChange(): Change {
+    return this.#own.lastChange
+  }
+
+  /** To be called after the values were changed in place. @param by the public function @internal */
+  changed(by: string): void {
+    this.#own.changed(by, this.shape)
   }
 
   /** A share of the memory, which lasts when the tensor is disposed; for backward. @internal */
@@ -195,7 +210,9 @@ export class Tensor extends IndexingMethods {
   viewAs(shape: Shape, offset = 0): Tensor {
     const numel = numelOf(shape)
     const memory =
-      numel === this.numel ? this.share() : new Memory(binding.view(this.buffer, offset, numel))
+      numel === this.numel
+        ? this.share()
+        : new Memory(binding.view(this.buffer, offset, numel), this.#own)
     const out = new Tensor(memory, shape, this.device, this.dtype, numel)
     this.aliased = true
     out.aliased = true
@@ -256,6 +273,7 @@ export class Tensor extends IndexingMethods {
     const memory = new Memory(binding.toDevice(this.buffer, deviceNumber(device)))
     this.#memory?.[Symbol.dispose]()
     this.#memory = memory
+    memory.changed('to', this.shape)
     ;(this as { device: string }).device = device
     this.aliased = false
     this.#grad?.moveTo(device)

@@ -144,6 +144,7 @@ export class GradientAverage implements GradientListener {
       const { ticket, flat } = bucket.sent
       bucket.sent = null
       binding.endAverage(ticket, flat, gradientsOf(bucket))
+      for (const { ownGrad } of bucket.leaves) ownGrad?.changed(this.#fn)
       binding.release(flat)
     }
   }

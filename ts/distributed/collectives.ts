@@ -8,6 +8,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { copyInto } from '../ops/in_place.js'
 import { Tensor } from '../tensor.js'
 import { attempt, member } from './group.js'
 
@@ -36,6 +37,7 @@ export function allReduce(tensor: Tensor, options: AllReduceOptions = {}): void 
   member('allReduce')
   const mean = op === 'avg'
   attempt('allReduce', () => binding.allReduce(tensor.buffer, Reduce[mean ? 'sum' : op], mean))
+  tensor.changed('allReduce')
 }
 
 /**
@@ -49,6 +51,7 @@ export function broadcast(tensor: Tensor, src: number): void {
   const [, size] = member('broadcast')
   if (src >= size) throw rangeError('broadcast', 'src', `a rank below ${size}`, String(src))
   attempt('broadcast', () => binding.broadcast(tensor.buffer, src))
+  tensor.changed('broadcast')
 }
 
 /**
@@ -81,7 +84,7 @@ export function allGather(tensorList: readonly Tensor[], tensor: Tensor): void {
   const all = attempt(fn, () => binding.allGather(tensor.buffer))
   tensorList.forEach((one, i) => {
     const part = binding.view(all, i * tensor.numel, tensor.numel)
-    binding.copyInto(one.buffer, part)
+    copyInto('allGather', one, part)
     binding.release(part)
   })
   binding.release(all)

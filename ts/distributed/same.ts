@@ -18,6 +18,7 @@ export function shareParameters(fn: string, module: Module): void {
 /** Gives a tensor the values of rank 0. */
 export function shareValues(fn: string, tensor: Tensor): void {
   attempt(fn, () => binding.broadcast(tensor.buffer, 0))
+  tensor.changed(fn)
 }
 
 /** Fails, in the queue and in every process, when the lines are not the same everywhere. */

@@ -26,8 +26,10 @@ export function clipGradNorm(
   const normType = checkNumber('clipGradNorm', 'normType', options.normType ?? 2)
   if (normType !== 2 && normType !== Infinity)
     throw rangeError('clipGradNorm', 'normType', '2 or Infinity', String(normType))
-  const norm = binding.gradNorm(grads, normType === Infinity)
-  binding.clipGrads(grads, norm, maxNorm, Infinity)
+  const buffers = grads.map((grad) => grad.buffer)
+  const norm = binding.gradNorm(buffers, normType === Infinity)
+  binding.clipGrads(buffers, norm, maxNorm, Infinity)
+  for (const grad of grads) grad.changed('clipGradNorm')
   return Tensor.wrap(norm, [], device)
 }
 
@@ -39,7 +41,9 @@ export function clipGradNorm(
 export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: number): void {
   const { grads } = gradients('clipGradValue', parameters)
   checkNumber('clipGradValue', 'clipValue', clipValue, 0)
-  binding.clipGrads(grads, null, 0, clipValue)
+  const buffers = grads.map((grad) => grad.buffer)
+  binding.clipGrads(buffers, null, 0, clipValue)
+  for (const grad of grads) grad.changed('clipGradValue')
 }
 
 function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {
@@ -53,5 +57,5 @@ function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {
   const grads = new Set(list.map((parameter) => parameter.ownGrad).filter((grad) => grad !== null))
   const device = [...grads][0]?.device ?? 'cpu'
   for (const grad of grads) checkSameDevice(fn, 'gradients', grad, device)
-  return { grads: [...grads].map((grad) => grad.buffer), device }
+  return { grads: [...grads], device }
 }

@@ -1,7 +1,7 @@
 /** Copies of modules with weights of their own; see Module.clone. */
 import { copyValues } from '../autograd.js'
-import { binding } from '../binding.js'
 import { copyMemory, isPlainObject } from '../copies.js'
+import { copyInto } from '../ops/in_place.js'
 import { Tensor } from '../tensor.js'
 import { held, isOptimizer } from './fields.js'
 import { isParameter, Parameter } from './parameter.js'
@@ -84,7 +84,7 @@ export class FieldCopier<M extends object> {
     let copy: Tensor
     // Parameters that lie in one block stay so.
     if (there instanceof Tensor && fits(there, value)) {
-      binding.copyInto(there.buffer, value.buffer)
+      copyInto('clone', there, value.buffer)
       copy = there
     } else copy = copyValues(value)
     const { requiresGrad } = value

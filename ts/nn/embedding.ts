@@ -3,6 +3,7 @@ import { type Device, deviceNumber, deviceOption } from '../device.js'
 import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
 import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
+import { fillInto, randomInto } from '../ops/in_place.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
 import { Module } from './module.js'
@@ -108,11 +109,10 @@ export class Embedding extends Module {
 
   /** Draws the table anew. */
   resetParameters(): void {
-    const { seed, counter } = nextRandom()
-    binding.randomInto(this.weight.buffer, RandomKind.normal, 0, 1, seed, counter)
+    randomInto('resetParameters', this.weight, RandomKind.normal, 0, 1, nextRandom())
     if (this.paddingIdx !== null) {
       const row = this.weight.viewAs([this.embeddingDim], this.paddingIdx * this.embeddingDim)
-      binding.fillInto(row.buffer, 0)
+      fillInto('resetParameters', row, 0)
       row[Symbol.dispose]()
     }
   }

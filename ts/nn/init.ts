@@ -13,13 +13,13 @@ import {
   rangeError,
 } from '../errors.js'
 import { checkFloat } from '../ops/common.js'
+import { fillInto, randomInto } from '../ops/in_place.js'
 import { nextRandom } from '../random.js'
 import { numelOf, type Shape, Tensor } from '../tensor.js'
 import { Parameter } from './parameter.js'
 
-function draw(tensor: Tensor, kind: number, a: number, b: number): Tensor {
-  const { seed, counter } = nextRandom()
-  binding.randomInto(tensor.buffer, kind, a, b, seed, counter)
+function draw(fn: string, tensor: Tensor, kind: number, a: number, b: number): Tensor {
+  randomInto(fn, tensor, kind, a, b, nextRandom())
   return tensor
 }
 
@@ -27,14 +27,14 @@ function draw(tensor: Tensor, kind: number, a: number, b: number): Tensor {
 export function uniform(tensor: Tensor, a = 0, b = 1): Tensor {
   checkFloat('uniform', 'tensor', tensor)
   checkNumber('uniform', 'a', a)
-  return draw(tensor, RandomKind.uniform, a, checkNumber('uniform', 'b', b, a))
+  return draw('uniform', tensor, RandomKind.uniform, a, checkNumber('uniform', 'b', b, a))
 }
 
 /** Normal; as `init.normal_`. */
 export function normal(tensor: Tensor, mean = 0, std = 1): Tensor {
   checkFloat('normal', 'tensor', tensor)
   checkNumber('normal', 'mean', mean)
-  return draw(tensor, RandomKind.normal, mean, checkNumber('normal', 'std', std, 0))
+  return draw('normal', tensor, RandomKind.normal, mean, checkNumber('normal', 'std', std, 0))
 }
 
 /** One value everywhere; as `init.constant_`. */
@@ -42,7 +42,7 @@ export function constant(tensor: Tensor, value: number): Tensor {
   checkFloat('constant', 'tensor', tensor)
   if (typeof value !== 'number')
     throw new TypeError(`[constant] value: expected a number, got ${describe(value)}`)
-  binding.fillInto(tensor.buffer, value)
+  fillInto('constant', tensor, value)
   return tensor
 }
 
@@ -71,14 +71,14 @@ export function xavierUniform(tensor: Tensor, gain = 1): Tensor {
   const { fanIn, fanOut } = fans('xavierUniform', tensor)
   checkNumber('xavierUniform', 'gain', gain, 0)
   const bound = gain * Math.sqrt(6 / (fanIn + fanOut))
-  return draw(tensor, RandomKind.uniform, -bound, bound)
+  return draw('xavierUniform', tensor, RandomKind.uniform, -bound, bound)
 }
 
 /** Normal with variance 2 gain² / (fan in + fan out); as `init.xavier_normal_`. */
 export function xavierNormal(tensor: Tensor, gain = 1): Tensor {
   const { fanIn, fanOut } = fans('xavierNormal', tensor)
   checkNumber('xavierNormal', 'gain', gain, 0)
-  return draw(tensor, RandomKind.normal, 0, gain * Math.sqrt(2 / (fanIn + fanOut)))
+  return draw('xavierNormal', tensor, RandomKind.normal, 0, gain * Math.sqrt(2 / (fanIn + fanOut)))
 }
 
 /** What the functions of He et al. 2015 take. */
@@ -121,12 +121,18 @@ function kaimingStd(fn: string, tensor: Tensor, options: KaimingOptions): number
 /** Uniform with variance gain² / fan; as `init.kaiming_uniform_`. */
 export function kaimingUniform(tensor: Tensor, options: KaimingOptions = {}): Tensor {
   const bound = Math.sqrt(3) * kaimingStd('kaimingUniform', tensor, options)
-  return draw(tensor, RandomKind.uniform, -bound, bound)
+  return draw('kaimingUniform', tensor, RandomKind.uniform, -bound, bound)
 }
 
 /** Normal with variance gain² / fan; as `init.kaiming_normal_`. */
 export function kaimingNormal(tensor: Tensor, options: KaimingOptions = {}): Tensor {
-  return draw(tensor, RandomKind.normal, 0, kaimingStd('kaimingNormal', tensor, options))
+  return draw(
+    'kaimingNormal',
+    tensor,
+    RandomKind.normal,
+    0,
+    kaimingStd('kaimingNormal', tensor, options),
+  )
 }
 
 /** Internal: a new parameter, uniform in [-bound, bound). */

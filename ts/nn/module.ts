@@ -1,8 +1,8 @@
 /** Modules: parameters and other modules held in fields, found by name as PyTorch finds them. */
-import { binding } from '../binding.js'
 import { MODULE_MARK, refuseJSON, withoutJSON } from '../copies.js'
 import { checkDevice, type Device } from '../device.js'
 import { checkBoolean, checkOptions, formatShape, typeError } from '../errors.js'
+import { copyInto } from '../ops/in_place.js'
 import { movedValues } from '../ops/transfer.js'
 import { type ZeroGradOptions, zeroGradients } from '../optim/zero_grad.js'
 import { randomState, setRandomState } from '../random.js'
@@ -159,10 +159,10 @@ export abstract class Module {
     }
     for (const [parameter, value] of copies) {
       if (value.device === parameter.device) {
-        binding.copyInto(parameter.buffer, value.buffer)
+        copyInto('loadStateDict', parameter, value.buffer)
       } else {
         using moved = movedValues(value, parameter.device)
-        binding.copyInto(parameter.buffer, moved.buffer)
+        copyInto('loadStateDict', parameter, moved.buffer)
       }
     }
     return { missingKeys, unexpectedKeys }

@@ -147,6 +147,8 @@ export function runRecurrent(
       )
     },
     [workspace, input],
+    'values',
+    call.weights,
   )
   return { y, hn, cn }
 }

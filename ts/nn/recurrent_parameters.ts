@@ -2,6 +2,7 @@
 import { binding, RandomKind } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { formatShape, rangeError, typeError } from '../errors.js'
+import { fillInto, randomInto } from '../ops/in_place.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -42,11 +43,10 @@ export function drawParameters(
   const bound = 1 / Math.sqrt(hiddenSize)
   for (const [name, parameter] of parameters) {
     if (norms && !name.startsWith('weight')) {
-      binding.fillInto(parameter.buffer, name.startsWith('gain') ? 1 : 0)
+      fillInto('resetParameters', parameter, name.startsWith('gain') ? 1 : 0)
       continue
     }
-    const { seed, counter } = nextRandom()
-    binding.randomInto(parameter.buffer, RandomKind.uniform, -bound, bound, seed, counter)
+    randomInto('resetParameters', parameter, RandomKind.uniform, -bound, bound, nextRandom())
   }
 }
 

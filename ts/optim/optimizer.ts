@@ -63,6 +63,8 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   /** What the optimiser remembers of each parameter. */
   protected readonly state = new Map<Tensor, ParamState>()
   readonly #name: string
+  /** For the errors of a backward that needed the parameters as they were. */
+  readonly #stepName: string
   readonly #defaults: G
   readonly #checks: Record<keyof G & string, Check>
   /** Options of groups as they were checked last. */
@@ -82,6 +84,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     checks: Record<keyof G & string, Check>,
   ) {
     this.#name = name
+    this.#stepName = `${name}.step`
     this.#checks = checks
     checkOptions(name, options, [...Object.keys(checks), 'maxGradNorm', 'maxGradValue'])
     const { maxGradNorm, maxGradValue, ...own } = given(options)
@@ -206,6 +209,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     }
     if (maxNorm >= 0 && updates.length > 1) this.#updateWithOneNorm(updates)
     else for (const update of updates) this.update(update)
+    for (const { params } of updates) for (const param of params) param.changed(this.#stepName)
     return room()
   }
 

@@ -1,6 +1,6 @@
 /** What `zeroGrad` of optimisers and modules share. */
-import { binding } from '../binding.js'
 import { checkBoolean, checkOptions } from '../errors.js'
+import { fillInto } from '../ops/in_place.js'
 import type { Tensor } from '../tensor.js'
 
 /** What `zeroGrad` takes. */
@@ -16,5 +16,5 @@ export function zeroGradients(params: Iterable<Tensor>, options: ZeroGradOptions
     for (const param of params) param.dropGrad()
     return
   }
-  for (const { ownGrad } of params) if (ownGrad !== null) binding.fillInto(ownGrad.buffer, 0)
+  for (const { ownGrad } of params) if (ownGrad !== null) fillInto('zeroGrad', ownGrad, 0)
 }
