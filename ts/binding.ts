@@ -36,6 +36,20 @@ export const Reduction = { none: 0, mean: 1, sum: 2 } as const
 export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
 /** What allReduce makes of the processes' values. */
 export const Reduce = { sum: 0, min: 1, max: 2, product: 3 } as const
+/** The steps of native/ops/update_rules.h. */
+export const UpdateRule = {
+  rmsprop: 0,
+  rmspropMomentum: 1,
+  rmspropCentered: 2,
+  rmspropCenteredMomentum: 3,
+  adagrad: 4,
+  adadelta: 5,
+  adamax: 6,
+  nadam: 7,
+  radam: 8,
+  asgd: 9,
+  rprop: 10,
+} as const
 export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
 
 export interface EngineInfo {
@@ -422,6 +436,30 @@ export interface Binding {
     shrink: number,
     maximize: boolean,
     amsgrad: boolean,
+    count: number,
+    ...rest: (Buffer | number)[]
+  ): void
+  /**
+   * A step of any other optimiser. @param rule of UpdateRule
+   * @param states how many tensors of state there are for a parameter
+   * @param numbers how many numbers there are for a parameter
+   * @param rest the parameters, their gradients, list by list the state and the numbers
+   */
+  optimizerStep(
+    norm: Buffer | null,
+    maxNorm: number,
+    maxValue: number,
+    rule: number,
+    weightDecay: number,
+    shrink: number,
+    maximize: boolean,
+    option0: number,
+    option1: number,
+    option2: number,
+    option3: number,
+    option4: number,
+    states: number,
+    numbers: number,
     count: number,
     ...rest: (Buffer | number)[]
   ): void

@@ -5,6 +5,7 @@
 #include "core/empty_mean.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
+#include "ops/update_rules.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
@@ -240,6 +241,48 @@ void adam(const AdamArgs& args, Context& context) {
     const AdamTensor& t = args.tensors[k];
     if (t.v_max == nullptr) return adam_part<false>(args, clip, t, begin, end);
     adam_part<true>(args, clip, t, begin, end);
+  });
+}
+
+namespace {
+
+// Elements [begin, end) of one tensor.
+template <class Rule>
+void rule_part(const UpdateArgs& args, Clipper clip, const UpdateTensor& t, int64_t begin,
+               int64_t end) {
+  constexpr int kStates = Rule::kStates;
+  const Rule rule(args.options, t.numbers);
+  const float sign = args.maximize ? -1 : 1;
+  const float weight_decay = args.weight_decay, shrink = args.shrink;
+  float* __restrict param = t.param;
+  const float* __restrict grad = t.grad;
+  float* __restrict first = t.state[0];
+  float* __restrict second = t.state[1];
+  float* __restrict third = t.state[2];
+  for (int64_t i = begin; i < end; ++i) {
+    float s[kMostUpdateStates] = {first[i], kStates > 1 ? second[i] : 0,
+                                  kStates > 2 ? third[i] : 0};
+    float p = param[i];
+    const float g = sign * clip(grad[i]) + weight_decay * p;
+    p *= shrink;
+    rule(p, g, s);
+    param[i] = p;
+    first[i] = s[0];
+    if constexpr (kStates > 1) second[i] = s[1];
+    if constexpr (kStates > 2) third[i] = s[2];
+  }
+}
+
+}  // namespace
+
+void optimizer_step(const UpdateArgs& args, Context& context) {
+  const auto size = [&](int64_t k) { return args.tensors[k].n; };
+  const Clipper clip(args.clip, context, args.count, size,
+                     [&](int64_t k) { return args.tensors[k].grad; });
+  with_rule(args.rule, [&]<class Rule>() {
+    each_part(context, args.count, size, [&](int64_t k, int64_t begin, int64_t end) {
+      rule_part<Rule>(args, clip, args.tensors[k], begin, end);
+    });
   });
 }
 

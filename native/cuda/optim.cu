@@ -5,6 +5,7 @@
 #include "cuda/many_tensors.h"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
+#include "ops/update_rules.h"
 
 namespace fused_rnn::cuda {
 namespace {
@@ -255,6 +256,65 @@ struct AdamUpdate {
   }
 };
 
+template <int kStates>
+struct RuleDevice {
+  int64_t n;
+  float* param;
+  const float* grad;
+  float* state[kStates];
+  float numbers[kMostUpdateNumbers];
+  __device__ RuleDevice from(int64_t i) const {
+    RuleDevice t = *this;
+    t.n -= i;
+    t.param += i;
+    t.grad += i;
+    for (int j = 0; j < kStates; ++j) t.state[j] += i;
+    return t;
+  }
+  __device__ bool aligned() const {
+    bool all = four_at(param) && four_at(grad);
+    for (int j = 0; j < kStates; ++j) all = all && four_at(state[j]);
+    return all;
+  }
+};
+template <class Rule>
+struct RuleUpdate {
+  float options[kUpdateOptions];
+  float weight_decay, shrink, sign;
+  template <class V>
+  __device__ void apply(const RuleDevice<Rule::kStates>& t, const Clipper& clip, int64_t i) const {
+    const Rule rule(options, t.numbers);
+    auto p = Lanes<V>::load(t.param, i);
+    const auto grad = Lanes<V>::load(t.grad, i);
+    Lanes<V> state[Rule::kStates];
+    for (int j = 0; j < Rule::kStates; ++j) state[j] = Lanes<V>::load(t.state[j], i);
+    for (int k = 0; k < Lanes<V>::kCount; ++k) {
+      float s[Rule::kStates];
+      for (int j = 0; j < Rule::kStates; ++j) s[j] = state[j].x[k];
+      const float g = sign * clip(grad.x[k]) + weight_decay * p.x[k];
+      p.x[k] *= shrink;
+      rule(p.x[k], g, s);
+      for (int j = 0; j < Rule::kStates; ++j) state[j].x[k] = s[j];
+    }
+    for (int j = 0; j < Rule::kStates; ++j) state[j].store(t.state[j], i);
+    p.store(t.param, i);
+  }
+};
+
+template <class Rule>
+void update_by(const UpdateArgs& args, CudaDevice& device, const DeviceClip& clip) {
+  RuleUpdate<Rule> update{{}, args.weight_decay, args.shrink, args.maximize ? -1.f : 1.f};
+  memcpy(update.options, args.options, sizeof update.options);
+  const auto tensor = [&](int64_t k) {
+    const UpdateTensor& t = args.tensors[k];
+    RuleDevice<Rule::kStates> on_device{t.n, t.param, t.grad, {}, {}};
+    memcpy(on_device.state, t.state, sizeof on_device.state);
+    memcpy(on_device.numbers, t.numbers, sizeof on_device.numbers);
+    return on_device;
+  };
+  update_all<RuleDevice<Rule::kStates>>(device, args.count, tensor, update, clip);
+}
+
 }  // namespace
 
 void grad_norm(const GradNormArgs& args, Context& context) {
@@ -302,6 +362,14 @@ void adam(const AdamArgs& args, Context& context) {
     return AdamDevice{t.n, t.param, t.grad, t.m, t.v, t.v_max, t.step_size, t.v_scale};
   };
   update_all<AdamDevice>(device, args.count, tensor, update, clip);
+}
+
+void optimizer_step(const UpdateArgs& args, Context& context) {
+  CudaDevice& device = device_of(context);
+  DeviceScratch own(device, 1);
+  const auto grad = [&](int64_t k) { return Grad{args.tensors[k].n, args.tensors[k].grad}; };
+  const DeviceClip clip = make_clip(device, args.clip, args.count, grad, own.data());
+  with_rule(args.rule, [&]<class Rule>() { update_by<Rule>(args, device, clip); });
 }
 
 }  // namespace fused_rnn::cuda

@@ -204,6 +204,46 @@ Napi::Value adam(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
+// optimizerStep(norm, maxNorm, maxValue, rule, weightDecay, shrink, maximize, …options,
+//               states, numbers, count, …params, …grads, …state of each kind, …numbers of each kind)
+Napi::Value optimizer_step(Addon& addon, Args& args) {
+  UpdateCall update;
+  update.clip = read_clip(args);
+  UpdateArgs call{};
+  const int64_t rule = args.size();
+  if (rule >= kUpdateRuleCount)
+    throw Napi::RangeError::New(args.env(), "internal: no such optimiser");
+  call.rule = static_cast<UpdateRule>(rule);
+  call.weight_decay = static_cast<float>(args.number());
+  call.shrink = static_cast<float>(args.number());
+  call.maximize = args.boolean();
+  for (float& option : call.options) option = static_cast<float>(args.number());
+  const auto states = static_cast<size_t>(args.size());
+  const auto numbers = static_cast<size_t>(args.size());
+  if (states != static_cast<size_t>(states_of(call.rule)) || numbers > kMostUpdateNumbers)
+    throw Napi::RangeError::New(args.env(), "internal: wrong number of lists");
+  update.read_tensors(args, 2 + states);
+  call.count = static_cast<int64_t>(update.count);
+  const std::vector<double> by_tensor = args.numbers(numbers * update.count);
+  addon.enqueue(kUpdateRules[rule].name, update.cost(), update.reads(), {},
+                [=](const Backend& backend, Context& context) mutable {
+                  std::vector<UpdateTensor> tensors(update.count);
+                  for (size_t i = 0; i < tensors.size(); ++i) {
+                    UpdateTensor& t = tensors[i];
+                    t.n = update.at(0, i).length;
+                    t.param = update.at(0, i).f32();
+                    t.grad = update.at(1, i).f32();
+                    for (size_t j = 0; j < states; ++j) t.state[j] = update.at(2 + j, i).f32();
+                    for (size_t j = 0; j < numbers; ++j)
+                      t.numbers[j] = static_cast<float>(by_tensor[j * update.count + i]);
+                  }
+                  call.tensors = tensors.data();
+                  call.clip = update.clip.with_own_norm();
+                  backend.optimizer_step(call, context);
+                });
+  return args.env().Undefined();
+}
+
 }  // namespace
 
 void register_optim(Napi::Env env, Napi::Object exports, Addon* addon) {
@@ -212,6 +252,7 @@ void register_optim(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<clip_grads>(env, exports, "clipGrads", addon);
   add_entry<sgd>(env, exports, "sgd", addon);
   add_entry<adam>(env, exports, "adam", addon);
+  add_entry<optimizer_step>(env, exports, "optimizerStep", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -185,4 +185,49 @@ struct AdamArgs {
   bool maximize;
 };
 
+// The other optimisers; update_rules.h has their formulas.
+enum class UpdateRule : int32_t {
+  rmsprop,
+  rmsprop_momentum,
+  rmsprop_centered,
+  rmsprop_centered_momentum,
+  adagrad,
+  adadelta,
+  adamax,
+  nadam,
+  radam,
+  asgd,
+  rprop
+};
+struct UpdateRuleInfo {
+  const char* name;
+  int states;  // numbers that it keeps of each element
+};
+constexpr UpdateRuleInfo kUpdateRules[] = {
+    {"RMSprop", 1}, {"RMSprop", 2}, {"RMSprop", 2}, {"RMSprop", 3}, {"Adagrad", 1}, {"Adadelta", 2},
+    {"Adamax", 2},  {"NAdam", 2},   {"RAdam", 2},   {"ASGD", 1},    {"Rprop", 2}};
+constexpr int kUpdateRuleCount = sizeof kUpdateRules / sizeof *kUpdateRules;
+constexpr int states_of(UpdateRule rule) { return kUpdateRules[static_cast<int>(rule)].states; }
+constexpr int kMostUpdateStates = 3;
+constexpr int kMostUpdateNumbers = 3;
+constexpr int kUpdateOptions = 5;
+
+struct UpdateTensor {
+  int64_t n;
+  float* param;                       // [n]
+  const float* grad;                  // [n]
+  float* state[kMostUpdateStates];    // [n] each, null beyond those of the rule
+  float numbers[kMostUpdateNumbers];  // a rule's t: what depends on the number of steps
+};
+struct UpdateArgs {
+  int64_t count;
+  const UpdateTensor* tensors;  // [count]
+  Clip clip;
+  UpdateRule rule;
+  float options[kUpdateOptions];  // a rule's c
+  float weight_decay;             // added to the gradient
+  float shrink;                   // the parameter is first multiplied by this
+  bool maximize;
+};
+
 }  // namespace fused_rnn

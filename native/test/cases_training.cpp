@@ -261,6 +261,32 @@ void add_optimisers(Cases& cases) {
               s.context);
         });
       }
+      for (int k = 0; k < kUpdateRuleCount; ++k) {
+        const auto rule = static_cast<UpdateRule>(k);
+        cases.add(kUpdateRules[k].name + (" rule " + std::to_string(k) + how), [=](Side& s) {
+          std::vector<UpdateTensor> all;
+          for (const int64_t n : sizes) {
+            UpdateTensor t{n, s.expect("param", s.floats(n), n), s.floats(n), {}, {}};
+            for (int j = 0; j < states_of(rule); ++j) {
+              // Squares above the means of gradients, as they are in fact.
+              const bool square = j == 0 && k <= static_cast<int>(UpdateRule::adadelta);
+              float* state = square ? s.floats(n, 1, 2) : s.floats(n, 0.1f, 0.9f);
+              t.state[j] = s.expect("state", state, n);
+            }
+            t.numbers[0] = 0.1f, t.numbers[1] = 0.9f, t.numbers[2] = 0.5f;
+            all.push_back(t);
+          }
+          s.backend.optimizer_step({count,
+                                    all.data(),
+                                    clip(s),
+                                    rule,
+                                    {0.75f, 0.9f, 0.25f, 0.5f, 0.1f},
+                                    0.02f,
+                                    0.99f,
+                                    k % 2 == 1},
+                                   s.context);
+        });
+      }
     }
   }
 }

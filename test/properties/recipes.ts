@@ -31,6 +31,7 @@ const NOT_CALLED = [
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
   /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|writeFiles)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
+  /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,
   // What the tape calls.

@@ -1,8 +1,8 @@
 import { type Buffer, binding } from '../binding.js'
-import { checkBoolean, checkNumber, rangeError, typeError } from '../errors.js'
+import { checkBoolean } from '../errors.js'
 import type { Tensor } from '../tensor.js'
+import { atLeastZero, checkBetas } from './checks.js'
 import {
-  type Check,
   Optimizer,
   type OptimizerOptions,
   type Params,
@@ -26,17 +26,6 @@ export interface AdamGroup {
 }
 
 export type AdamOptions = Partial<AdamGroup> & OptimizerOptions
-
-const atLeastZero: Check = (fn, name, value) => checkNumber(fn, name, value, 0)
-
-const checkBetas: Check = (fn, name, value) => {
-  if (!Array.isArray(value) || value.length !== 2)
-    throw typeError(fn, name, 'two numbers [beta1, beta2]', value)
-  value.forEach((beta, i) => {
-    checkNumber(fn, `${name}[${i}]`, beta, 0, 1)
-    if (beta === 1) throw rangeError(fn, `${name}[${i}]`, 'a number below 1', '1')
-  })
-}
 
 /** What Adam and AdamW share. */
 abstract class AdamBase extends Optimizer<AdamGroup> {

@@ -1,8 +1,8 @@
 import { type Buffer, binding } from '../binding.js'
 import { checkBoolean, checkNumber, rangeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
+import { atLeastZero } from './checks.js'
 import {
-  type Check,
   Optimizer,
   type OptimizerOptions,
   type Params,
@@ -25,8 +25,6 @@ export interface SGDGroup {
 
 /** What {@link SGD} takes. */
 export type SGDOptions = Partial<SGDGroup> & OptimizerOptions
-
-const atLeastZero: Check = (fn, name, value) => checkNumber(fn, name, value, 0)
 
 /**
  * Stochastic gradient descent; as `torch.optim.SGD`, with its formulas and defaults:

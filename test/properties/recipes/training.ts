@@ -61,6 +61,18 @@ export const loggers: Record<string, Recipe> = {
   TensorBoardLogger: make(library.TensorBoardLogger, ...logged),
 }
 
+const adamLike = { betas: [0.9, 0.99], eps: 1e-8, weightDecay: 0.1 }
+const optimiserOptions = {
+  RMSprop: { alpha: 0.9, eps: 1e-8, weightDecay: 0.1, momentum: 0.5, centered: true },
+  Adagrad: { lrDecay: 0.1, weightDecay: 0.1, initialAccumulatorValue: 0.1, eps: 1e-8 },
+  Adadelta: { rho: 0.9, eps: 1e-6, weightDecay: 0.1 },
+  Adamax: adamLike,
+  NAdam: { ...adamLike, momentumDecay: 0.01, decoupledWeightDecay: true },
+  RAdam: { ...adamLike, decoupledWeightDecay: true },
+  ASGD: { lambd: 1e-4, alpha: 0.75, t0: 10, weightDecay: 0.1 },
+  Rprop: { etas: [0.5, 1.2], stepSizes: [1e-6, 50] },
+}
+
 export const optimisers: Record<string, Recipe> = {
   'optim.SGD': () => [(...args) => stepped(optim.SGD, args), [trained(), { ...sgdOptions }]],
   'optim.Adam': () => [
@@ -71,6 +83,15 @@ export const optimisers: Record<string, Recipe> = {
     (...args) => stepped(optim.AdamW, args),
     [[{ params: trained(), lr: 0.1 }], structuredClone(adamOptions)],
   ],
+  ...Object.fromEntries(
+    Object.entries(optimiserOptions).map(([name, options]): [string, Recipe] => [
+      `optim.${name}`,
+      () => [
+        (...args) => stepped(optim[name as keyof typeof optimiserOptions], args),
+        [trained(), { lr: 0.1, maximize: false, maxGradNorm: 1, ...structuredClone(options) }],
+      ],
+    ]),
+  ),
   'optim.Optimizer.lr=': assign(sgd, 'lr', () => 0.1),
   'optim.Optimizer.maxGradNorm=': assign(sgd, 'maxGradNorm', () => 1),
   'optim.Optimizer.maxGradValue=': assign(sgd, 'maxGradValue', () => 1),
