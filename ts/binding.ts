@@ -9,6 +9,7 @@
 import { types } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
 import { findAddon } from './addon.js'
+import type { Values } from './dtype.js'
 import { requireHere } from './here.js'
 import { collectYoung } from './minor_gc.js'
 
@@ -137,11 +138,11 @@ export type RecurrentShared = readonly [
 export interface Binding {
   // memory
   /** Throws when there are not `length` values, whatever the array says of itself. */
-  upload(values: Float32Array | Int32Array, device: number, length: number): Buffer
+  upload(values: Values, device: number, length: number): Buffer
   /** Memory of the host whose values {@link fillPart} brings; until then they are anything. */
-  allocate(length: number, isInteger: boolean): Buffer
+  allocate(length: number, dtype: number): Buffer
   /** Copies values to a place in a buffer of {@link allocate} that nothing has used yet. */
-  fillPart(buffer: Buffer, offset: number, values: Float32Array | Int32Array): void
+  fillPart(buffer: Buffer, offset: number, values: Values): void
   /** The same values on another device. */
   toDevice(buffer: Buffer, device: number): Buffer
   view(buffer: Buffer, offset: number, length: number): Buffer
@@ -151,7 +152,7 @@ export interface Binding {
   /** Copies values (same length and type) into an existing buffer. */
   copyInto(to: Buffer, from: Buffer): void
   /** The values, or a promise of them while the queue is busy. Throws, or rejects, as `data()`. */
-  read(buffer: Buffer): Float32Array | Int32Array | Promise<Float32Array | Int32Array>
+  read(buffer: Buffer): Values | Promise<Values>
   /** A share of the memory, or a promise of it while the queue is busy. Throws, or rejects, as `read`. */
   toDlpack(
     buffer: Buffer,
@@ -161,7 +162,7 @@ export interface Binding {
   /** The device; null of a capsule that has been emptied; undefined of anything else. */
   dlpackDevice(value: unknown): number | null | undefined
   /** Empties a full capsule. @throws RangeError when it is no contiguous array of a known type */
-  fromDlpack(capsule: DlpackCapsule): [buffer: Buffer, shape: number[], integer: boolean]
+  fromDlpack(capsule: DlpackCapsule): [buffer: Buffer, shape: number[], dtype: number]
   /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
   synchronize(device: number): void | Promise<void>
   /** A promise for room in the queues, or null when there is room now. */
@@ -207,8 +208,8 @@ export interface Binding {
   ): Buffer
   /** a (op) value */
   binaryNumber(op: number, a: Buffer, value: number): Buffer
-  /** int32 from float32 or the other way round. */
-  cast(x: Buffer, toInteger: boolean): Buffer
+  /** The values as another type; in the numbers of DTypeCode, as in all calls. */
+  cast(x: Buffer, dtype: number): Buffer
   unary(op: number, x: Buffer, p: number, q: number): Buffer
   unaryBackward(op: number, dy: Buffer, saved: Buffer, p: number, q: number): Buffer
 
@@ -507,9 +508,10 @@ export interface Binding {
  */
 function inThisRealm(addon: Binding): Binding {
   if (Object.getPrototypeOf(addon.cells()) === Array.prototype) return addon
-  const own = (values: Float32Array | Int32Array): Float32Array | Int32Array => {
+  const own = (values: Values): Values => {
     const { buffer, byteOffset, length } = values
-    const Own = types.isInt32Array(values) ? Int32Array : Float32Array
+    const Integers = types.isInt32Array(values) ? Int32Array : Uint8Array
+    const Own = types.isFloat32Array(values) ? Float32Array : Integers
     return new Own(buffer as ArrayBuffer, byteOffset, length)
   }
   const read: Binding['read'] = (buffer) => {

@@ -1,6 +1,7 @@
 /** Functions that make tensors. */
 import { type Buffer, binding, RandomKind } from './binding.js'
 import { deviceNumber, deviceOption } from './device.js'
+import { dtypeOf, isDType, type Values } from './dtype.js'
 import {
   checkBoolean,
   checkNumber,
@@ -21,8 +22,8 @@ const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
 /** Checks what every factory shares. @returns the device's name */
 function checkTensorOptions(fn: string, options: TensorOptions): string {
   checkOptions(fn, options, TENSOR_OPTIONS)
-  if (options.dtype !== undefined && options.dtype !== 'float32' && options.dtype !== 'int32') {
-    throw typeError(fn, 'dtype', "'float32' or 'int32'", options.dtype)
+  if (options.dtype !== undefined && !isDType(options.dtype)) {
+    throw typeError(fn, 'dtype', "'float32', 'int32' or 'bool'", options.dtype)
   }
   if (options.requiresGrad !== undefined) checkBoolean(fn, 'requiresGrad', options.requiresGrad)
   return deviceOption(fn, options.device)
@@ -30,25 +31,19 @@ function checkTensorOptions(fn: string, options: TensorOptions): string {
 
 function finish(
   fn: string,
-  values: Float32Array | Int32Array,
+  values: Values,
   shape: Shape,
   device: string,
   options: TensorOptions,
 ): Tensor {
-  const dtype = values instanceof Int32Array ? 'int32' : 'float32'
   checkShape(fn, shape)
   const buffer = uploaded(fn, values, device, numelOf(shape))
-  const result = Tensor.wrap(buffer, shape, device, dtype)
+  const result = Tensor.wrap(buffer, shape, device, dtypeOf(values))
   if (options.requiresGrad) result.requiresGrad = true
   return result
 }
 
-function uploaded(
-  fn: string,
-  values: Float32Array | Int32Array,
-  device: string,
-  length: number,
-): Buffer {
+function uploaded(fn: string, values: Values, device: string, length: number): Buffer {
   try {
     return binding.upload(values, deviceNumber(device), length)
   } catch (cause) {
@@ -77,16 +72,23 @@ export function tensor(
     throw rangeError('tensor', 'shape', `a shape of ${given.length} elements`, formatShape(shape))
   }
   const integer = given instanceof Nested ? given.integer : given instanceof Int32Array
-  const flat =
-    (options.dtype ?? (integer ? 'int32' : 'float32')) === 'int32'
-      ? int32sOf(given)
-      : float32sOf(given)
+  const booleans = given instanceof Nested && given.boolean
+  const dtype = options.dtype ?? (booleans ? 'bool' : integer ? 'int32' : 'float32')
+  const flat = ARRAYS[dtype](given)
   return finish('tensor', flat, shape, device, options)
 }
 
 function float32sOf(given: NumberArray | Nested): Float32Array {
   if (given instanceof Nested) return given.floats()
   return given instanceof Float32Array ? unshared(given) : Float32Array.from(given)
+}
+
+/** Whether each is not 0; NaN is not, as in PyTorch. */
+function bytesOf(given: NumberArray | Nested): Uint8Array {
+  if (given instanceof Nested) return given.booleans()
+  const bytes = new Uint8Array(given.length)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = given[i] === 0 ? 0 : 1
+  return bytes
 }
 
 /** @throws RangeError for an element that int32 cannot hold */
@@ -102,17 +104,22 @@ function int32sOf(given: NumberArray | Nested): Int32Array {
 }
 
 /** N-API does not take an array over shared memory; a copy it does. */
-function unshared<T extends Float32Array | Int32Array>(values: T): T {
+function unshared<T extends Values>(values: T): T {
   return values.buffer instanceof ArrayBuffer ? values : (values.slice() as T)
 }
 
-/** A tensor full of one value; as `torch.full`. */
+/** What an array becomes, by the type of the tensor. */
+const ARRAYS = { float32: float32sOf, int32: int32sOf, bool: bytesOf } as const
+
+/** A tensor full of one value; as `torch.full`. A boolean gives 'bool'. */
 export function full(
   shape: Shape,
-  value: number,
+  value: number | boolean,
   options: Omit<TensorOptions, 'shape'> = {},
 ): Tensor {
-  return filled('full', shape, value, options)
+  if (typeof value === 'boolean' && options.dtype === undefined)
+    return filled('full', shape, Number(value), { ...options, dtype: 'bool' })
+  return filled('full', shape, typeof value === 'boolean' ? Number(value) : value, options)
 }
 
 /** As `torch.zeros`. */
@@ -129,6 +136,10 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   checkShape(fn, shape)
   const device = checkTensorOptions(fn, options)
   if (typeof value !== 'number') throw typeError(fn, 'value', 'a number', value)
+  if (options.dtype === 'bool') {
+    using one = finish(fn, Uint8Array.of(value === 0 ? 0 : 1), [], device, options)
+    return expandValues(one, shape)
+  }
   if (options.dtype === 'int32') {
     if ((value | 0) !== value)
       throw rangeError(fn, 'value', 'a whole number that fits int32', String(value))

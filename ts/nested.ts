@@ -25,6 +25,8 @@ export class Nested {
   readonly shape: readonly number[]
   /** Whether all rows are of type Int32Array. */
   readonly integer: boolean
+  /** Whether all elements are booleans, and there are any. */
+  readonly boolean: boolean
   readonly #fn: string
   readonly #values: unknown
 
@@ -45,11 +47,14 @@ export class Nested {
     }
     this.shape = shape
     let [rows, int32] = [0, 0]
+    let booleans = typeof row === 'boolean'
     this.#rows((row) => {
       rows++
       if (row instanceof Int32Array) int32++
+      booleans &&= Array.isArray(row) && row.every((value) => typeof value === 'boolean')
     })
     this.integer = rows > 0 && int32 === rows
+    this.boolean = booleans
   }
 
   get length(): number {
@@ -74,15 +79,22 @@ export class Nested {
     return out
   }
 
+  /** Whether each is not 0; NaN is not. @throws TypeError */
+  booleans(): Uint8Array {
+    const out = new Uint8Array(this.length)
+    this.#fill(out, (value) => (value === 0 ? 0 : 1))
+    return out
+  }
+
   #fill(
-    out: Float32Array | Int32Array,
+    out: Float32Array | Int32Array | Uint8Array,
     check: (value: number, place: () => string) => number,
   ): void {
     let at = 0
     const put = (value: unknown, place: () => string): void => {
-      if (typeof value !== 'number')
+      if (typeof value !== 'number' && typeof value !== 'boolean')
         throw typeError(this.#fn, place(), this.shape.length === 0 ? EXPECTED : 'a number', value)
-      out[at++] = check(value, place)
+      out[at++] = check(Number(value), place)
     }
     if (this.shape.length === 0) {
       put(this.#values, () => 'values')
@@ -120,7 +132,7 @@ export class Nested {
   #ragged(path: readonly number[], depth: number, value: unknown): TypeError {
     const place = placeOf(path)
     const isRow = Array.isArray(value) || ArrayBuffer.isView(value)
-    if (!isRow && typeof value !== 'number')
+    if (!isRow && typeof value !== 'number' && typeof value !== 'boolean')
       return typeError(this.#fn, place, 'an array of numbers', value)
     const got = isRow ? `shape ${formatShape(shapeOf(value))}` : 'a number'
     const one = formatShape(this.shape.slice(depth))

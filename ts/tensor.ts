@@ -3,6 +3,7 @@ import { type BackwardOptions, type Edge, type Node, record, runBackward } from 
 import { type Buffer, binding } from './binding.js'
 import { refuseJSON, TENSOR_MARK } from './copies.js'
 import { checkDevice, checkSameDevice, type Device, deviceNumber } from './device.js'
+import { type DType, isDType } from './dtype.js'
 import {
   checkBoolean,
   checkOptions,
@@ -17,13 +18,13 @@ import * as unary from './ops/unary.js'
 import { numelOf, type Shape } from './shape.js'
 import { IndexingMethods } from './tensor/indexing.js'
 
+export type { DType } from './dtype.js'
 export { checkShape, numelOf, type Shape } from './shape.js'
 
-/** Types of elements. */
-export type DType = 'float32' | 'int32'
-/** A number, or arrays of arrays of numbers of equal lengths. */
+/** A number or boolean, or arrays of arrays of them of equal lengths. */
 export type NestedNumbers =
   | number
+  | boolean
   | Exclude<NodeJS.TypedArray, BigInt64Array | BigUint64Array>
   | readonly NestedNumbers[]
 
@@ -31,7 +32,7 @@ export type NestedNumbers =
 export interface TensorOptions {
   /** Needed with a TypedArray that is not one-dimensional. */
   shape?: Shape
-  /** Default: 'float32', or 'int32' for an Int32Array. */
+  /** Default: 'float32'; 'int32' for an Int32Array; 'bool' for booleans. */
   dtype?: DType
   device?: string | Device
   requiresGrad?: boolean
@@ -220,19 +221,25 @@ export class Tensor extends IndexingMethods {
   }
 
   /**
-   * The values, row-major, as a new typed array.
+   * The values, row-major, as a new typed array: a Float32Array or Int32Array; for 'bool' a
+   * Uint8Array of 0 and 1: `await mask.data<Uint8Array>()`.
    * @throws (rejects) with the first failure among the operations queued so far.
    */
-  async data(): Promise<Float32Array | Int32Array> {
-    return binding.read(this.buffer)
+  async data<
+    T extends Float32Array | Int32Array | Uint8Array = Float32Array | Int32Array,
+  >(): Promise<T> {
+    return binding.read(this.buffer) as Promise<T>
   }
 
-  /** The number in a one-element tensor. @throws RangeError when it has more or fewer elements. */
-  item(): Promise<number> {
+  /**
+   * The number in a one-element tensor; of 'bool' a boolean: `await mask.item<boolean>()`.
+   * @throws RangeError when it has more or fewer elements
+   */
+  item<T extends number | boolean = number>(): Promise<T> {
     if (this.numel !== 1) {
       throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
     }
-    return firstOf(this.buffer)
+    return firstOf(this.buffer, this.dtype) as Promise<T>
   }
 
   /**
@@ -258,11 +265,12 @@ export class Tensor extends IndexingMethods {
   }
 
   /**
-   * This tensor on a device, with its history; itself when it is there already. As
-   * `torch.Tensor.to`.
+   * This tensor on a device, or with elements of another type ('float32', 'int32', 'bool'), with its
+   * history; itself when it is so already. As `torch.Tensor.to`.
    * @throws TypeError for an unknown device; RangeError when this build or machine does not have it
    */
   to(on: string | Device): Tensor {
+    if (isDType(on)) return unary.cast(this, on)
     const device = checkDevice('to', 'on', on).toString()
     return device === this.device ? this : to(this, device)
   }
@@ -279,14 +287,19 @@ export class Tensor extends IndexingMethods {
     this.#grad?.moveTo(device)
   }
 
-  /** int32 values as float32; itself when it is float32. As `torch.Tensor.float`. */
+  /** As float32; itself when it is float32. As `torch.Tensor.float`. */
   float(): Tensor {
     return unary.float(this)
   }
 
-  /** float32 values as int32, cut towards zero; itself when it is int32. As `torch.Tensor.int`. */
+  /** As int32, cut towards zero; itself when it is int32. As `torch.Tensor.int`. */
   int(): Tensor {
     return unary.int(this)
+  }
+
+  /** Whether each element is not 0 (NaN is not); itself when it is bool. As `torch.Tensor.bool`. */
+  bool(): Tensor {
+    return unary.cast(this, 'bool')
   }
 
   /** Frees the memory now (as soon as the queue is done with it). Disposing twice is fine. */
@@ -330,6 +343,7 @@ export class Tensor extends IndexingMethods {
 
 setTensorTest((value) => value instanceof Tensor)
 
-async function firstOf(buffer: Buffer): Promise<number> {
-  return (await binding.read(buffer))[0] as number
+async function firstOf(buffer: Buffer, dtype: DType): Promise<number | boolean> {
+  const first = (await binding.read(buffer))[0] as number
+  return dtype === 'bool' ? first !== 0 : first
 }

@@ -37,10 +37,11 @@ int64_t elements_of(const std::string& function, const Shape& shape) {
 
 void check_tensor(const std::string& function, const std::string& name, const Tensor& tensor,
                   const Engine& engine, DType dtype) {
+  constexpr const char* kNames[] = {"float32", "int32", "bool"};
   const char* type = dtype == DType::int32 ? "an int32 tensor" : "a float32 tensor";
   if (!tensor) refuse(function, name, type, "none");
   if (tensor.dtype() != dtype) {
-    refuse(function, name, type, dtype == DType::int32 ? "float32" : "int32");
+    refuse(function, name, type, kNames[static_cast<int>(tensor.dtype())]);
   }
   if (tensor.impl().engine.get() != &engine.impl()) {
     refuse(function, name, "a tensor of this engine", "one of another engine");

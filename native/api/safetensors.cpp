@@ -49,8 +49,10 @@ Entry entry_of(const std::string& name, const Json& json, size_t data_bytes) {
   if (type == nullptr) fail(quoted + " has no dtype");
   if (*type == "I32") {
     entry.dtype = DType::int32;
+  } else if (*type == "BOOL") {
+    entry.dtype = DType::boolean;
   } else if (*type != "F32") {
-    fail(quoted + " has the dtype '" + *type + "'; known here are F32, I32");
+    fail(quoted + " has the dtype '" + *type + "'; known here are F32, I32, BOOL");
   }
   const Json* shape = json.find("shape");
   const auto* sizes = shape == nullptr ? nullptr : shape->as<Json::Array>();
@@ -70,7 +72,7 @@ Entry entry_of(const std::string& name, const Json& json, size_t data_bytes) {
     fail(quoted + " lies at bytes " + std::to_string(entry.begin) + " to " +
          std::to_string(entry.end) + " of " + std::to_string(data_bytes) + " bytes of data");
   }
-  const auto bytes = static_cast<size_t>(elements_of(quoted, entry.shape)) * 4;
+  const auto bytes = static_cast<size_t>(elements_of(quoted, entry.shape) * size_of(entry.dtype));
   if (bytes != entry.end - entry.begin) {
     fail(quoted + " of shape " + text_of(entry.shape) + " needs " + std::to_string(bytes) +
          " bytes, and has " + std::to_string(entry.end - entry.begin));
@@ -166,15 +168,18 @@ std::string serialize(const SafetensorsFile& file) {
   }
   for (const auto& [name, tensor] : file.tensors) {
     const Buffer buffer = tensor.impl().buffer;
-    const size_t begin = data.size(), end = begin + static_cast<size_t>(buffer.length) * 4;
+    const size_t begin = data.size(), end = begin + buffer.bytes();
     data.resize(end);
     tensor.impl().engine->wait({buffer}, [&] { copy_out(buffer, data.data() + begin); });
     std::string sizes;
     for (int64_t size : tensor.shape()) sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
     comma();
     header += json_string(name) + ":{\"dtype\":\"" +
-              (buffer.dtype == DType::int32 ? "I32" : "F32") + "\",\"shape\":[" + sizes +
-              "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]}";
+              (buffer.dtype == DType::boolean ? "BOOL"
+               : buffer.dtype == DType::int32 ? "I32"
+                                              : "F32") +
+              "\",\"shape\":[" + sizes + "],\"data_offsets\":[" + std::to_string(begin) + "," +
+              std::to_string(end) + "]}";
   }
   header += "}";
   header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the data are aligned

@@ -74,8 +74,7 @@ class Storage {
   std::unique_ptr<std::string> poison_;
 };
 
-// A contiguous window of a storage: every element type has 4 bytes; offset and length count
-// elements.
+// A contiguous window of a storage; offset and length count elements.
 struct Buffer {
   std::shared_ptr<Storage> storage;
   int64_t offset = 0;
@@ -84,7 +83,7 @@ struct Buffer {
 
   static Buffer make(int64_t length, DType dtype = DType::float32,
                      std::shared_ptr<Device> device = nullptr) {
-    const auto bytes = static_cast<size_t>(length) * 4;
+    const auto bytes = static_cast<size_t>(length * size_of(dtype));
     return {std::make_shared<Storage>(bytes, std::move(device)), 0, length, dtype};
   }
   // A new one where this one lies.
@@ -96,15 +95,18 @@ struct Buffer {
   // What the whole storage holds, if this is all of it, it is deferred and of kind D; else null.
   template <class D>
   const D* deferred() const {
-    const bool whole =
-        storage && offset == 0 && length * 4 == static_cast<int64_t>(storage->bytes());
+    const bool whole = storage && offset == 0 && bytes() == storage->bytes();
     return whole ? dynamic_cast<const D*>(storage->deferred()) : nullptr;
   }
 
+  size_t bytes() const { return static_cast<size_t>(length * size_of(dtype)); }
   // Null for an absent buffer.
   float* f32() const { return static_cast<float*>(raw()); }
   int32_t* i32() const { return static_cast<int32_t*>(raw()); }
-  void* raw() const { return storage ? static_cast<char*>(storage->data()) + offset * 4 : nullptr; }
+  uint8_t* u8() const { return static_cast<uint8_t*>(raw()); }
+  void* raw() const {
+    return storage ? static_cast<char*>(storage->data()) + offset * size_of(dtype) : nullptr;
+  }
 };
 
 }  // namespace fused_rnn

@@ -23,17 +23,19 @@ void check_index(const GatherRowsArgs& args) {
   }
 }
 
-void copy_elements(uint32_t* to, const uint32_t* from, int64_t n) {
+template <class T>
+void copy_elements(T* to, const T* from, int64_t n) {
   if (n >= 16) {
-    std::memcpy(to, from, static_cast<size_t>(n) * 4);
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
   } else {
     for (int64_t i = 0; i < n; ++i) to[i] = from[i];
   }
 }
 
 // Rows x[index[0..n)] to y.
-void gather_some(const uint32_t* x, const int32_t* index, int64_t n, int64_t width, uint32_t* y,
-                 bool absent, uint32_t fill) {
+template <class T>
+void gather_some(const T* x, const int32_t* index, int64_t n, int64_t width, T* y, bool absent,
+                 T fill) {
   if (width == 1 && !absent) {
     for (int64_t i = 0; i < n; ++i) y[i] = x[index[i]];
     return;
@@ -47,20 +49,29 @@ void gather_some(const uint32_t* x, const int32_t* index, int64_t n, int64_t wid
   }
 }
 
-}  // namespace
-
-void gather_rows(const GatherRowsArgs& args, Context& context) {
-  check_index(args);
+template <class T>
+void gather_as(const GatherRowsArgs& args, Context& context) {
+  const auto* x = static_cast<const T*>(args.x);
+  auto* y = static_cast<T*>(args.y);
+  const auto fill = static_cast<T>(args.fill);
   const int64_t n = args.n, width = args.width;
   const int64_t grain = (1 << 15) / (width + 1) + 1;
   context.pool.parallel_for(args.outer * n, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end;) {
       const int64_t o = r / n, i = r % n, count = n - i < end - r ? n - i : end - r;
-      gather_some(args.x + o * args.rows * width, args.index + i, count, width, args.y + r * width,
-                  args.fill_absent, args.fill);
+      gather_some(x + o * args.rows * width, args.index + i, count, width, y + r * width,
+                  args.fill_absent, fill);
       r += count;
     }
   });
+}
+
+}  // namespace
+
+void gather_rows(const GatherRowsArgs& args, Context& context) {
+  check_index(args);
+  if (args.bytes) return gather_as<uint8_t>(args, context);
+  gather_as<uint32_t>(args, context);
 }
 
 namespace {

@@ -12,8 +12,10 @@ void fill(const FillArgs& args, Context& context) {
 }
 
 void copy(const CopyArgs& args, Context& context) {
-  context.pool.parallel_for(args.n, 1 << 16, [&](int64_t begin, int64_t end) {
-    std::memmove(args.out + begin, args.in + begin, static_cast<size_t>(end - begin) * 4);
+  auto* out = static_cast<char*>(args.out);
+  const auto* in = static_cast<const char*>(args.in);
+  context.pool.parallel_for(args.bytes, 1 << 18, [&](int64_t begin, int64_t end) {
+    std::memmove(out + begin, in + begin, static_cast<size_t>(end - begin));
   });
 }
 
@@ -23,23 +25,42 @@ void add_into(const AddIntoArgs& args, Context& context) {
   });
 }
 
-void cast(const CastArgs& args, Context& context) {
+namespace {
+
+int32_t to_integer(float x) {
+  constexpr float kLargest = 2147483520.0f;  // the largest float below 2^31
+  x = x < -2147483648.0f ? -2147483648.0f : x;
+  x = x > kLargest ? kLargest : x;
+  return static_cast<int32_t>(x == x ? x : 0.0f);
+}
+
+template <class To, class From, class F>
+void convert(const CastArgs& args, Context& context, F f) {
+  const auto* in = static_cast<const From*>(args.in);
+  auto* out = static_cast<To*>(args.out);
   context.pool.parallel_for(args.n, 1 << 15, [&](int64_t begin, int64_t end) {
-    if (!args.to_integer) {
-      const auto* in = static_cast<const int32_t*>(args.in);
-      auto* out = static_cast<float*>(args.out);
-      for (int64_t i = begin; i < end; ++i) out[i] = static_cast<float>(in[i]);
-      return;
-    }
-    const auto* in = static_cast<const float*>(args.in);
-    auto* out = static_cast<int32_t*>(args.out);
-    for (int64_t i = begin; i < end; ++i) {
-      constexpr float kLargest = 2147483520.0f;  // the largest float below 2^31
-      float x = in[i] < -2147483648.0f ? -2147483648.0f : in[i];
-      x = x > kLargest ? kLargest : x;
-      out[i] = static_cast<int32_t>(x == x ? x : 0.0f);
-    }
+    for (int64_t i = begin; i < end; ++i) out[i] = f(in[i]);
   });
+}
+
+}  // namespace
+
+void cast(const CastArgs& args, Context& context) {
+  using Byte = uint8_t;
+  const auto same = [](auto x) { return x; };
+  const auto truth = [](auto x) { return static_cast<Byte>(x != 0); };
+  const auto number = [](Byte x) { return x != 0; };
+  switch (args.from) {
+    case DType::float32:
+      if (args.to == DType::int32) return convert<int32_t, float>(args, context, to_integer);
+      return convert<Byte, float>(args, context, truth);
+    case DType::int32:
+      if (args.to == DType::float32) return convert<float, int32_t>(args, context, same);
+      return convert<Byte, int32_t>(args, context, truth);
+    case DType::boolean:
+      if (args.to == DType::float32) return convert<float, Byte>(args, context, number);
+      return convert<int32_t, Byte>(args, context, number);
+  }
 }
 
 namespace {

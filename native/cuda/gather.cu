@@ -159,33 +159,29 @@ void scatter(CudaDevice& device, const ScatterAddRowsArgs& args, const Scatter& 
   }
 }
 
+// T: an element, or four at a time; `four` says how many.
+template <class T>
+void gather(CudaDevice& device, const GatherRowsArgs& args, int four, T fill) {
+  const IndexRange range{args.index, args.n, args.fill_absent ? -1 : 0, args.rows};
+  const FaultSite site = device.index_site(args.op, "index");
+  const int64_t width = args.width / four, count = args.outer * args.n * width;
+  each_checked(device, count,
+               GatherRows<T>{static_cast<const T*>(args.x), args.index, static_cast<T*>(args.y),
+                             args.rows, width, args.n, fill, small_numbers(count)},
+               range, site);
+}
+
 }  // namespace
 
 void gather_rows(const GatherRowsArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
   if (args.n == 0) return;
-  const IndexRange range{args.index, args.n, args.fill_absent ? -1 : 0, args.rows};
-  const FaultSite site = device.index_site(args.op, "index");
-  const int64_t count = args.outer * args.n * args.width;
-  const bool small = small_numbers(count);
+  if (args.bytes) return gather(device, args, 1, static_cast<uint8_t>(args.fill));
   if (args.width % 4 == 0 && aligned16(args.x) && aligned16(args.y)) {
-    using V = Four<uint32_t>;
-    each_checked(device, count / 4,
-                 GatherRows<V>{reinterpret_cast<const V*>(args.x),
-                               args.index,
-                               reinterpret_cast<V*>(args.y),
-                               args.rows,
-                               args.width / 4,
-                               args.n,
-                               {{args.fill, args.fill, args.fill, args.fill}},
-                               small},
-                 range, site);
-  } else {
-    each_checked(device, count,
-                 GatherRows<uint32_t>{args.x, args.index, args.y, args.rows, args.width, args.n,
-                                      args.fill, small},
-                 range, site);
+    const uint32_t fill = args.fill;
+    return gather(device, args, 4, Four<uint32_t>{{fill, fill, fill, fill}});
   }
+  gather(device, args, 1, args.fill);
 }
 
 void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {

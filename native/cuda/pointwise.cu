@@ -18,10 +18,18 @@ struct Same {
   __device__ T operator()(T x) const { return x; }
 };
 
+struct Truth {
+  template <class T>
+  __device__ uint8_t operator()(T x) const {
+    return x != 0;
+  }
+};
+
 // Where the copy has to leave its target alone once there is a fault.
+template <class T>
 struct CopyUnlessFault {
-  uint32_t* out;
-  const uint32_t* in;
+  T* out;
+  const T* in;
   const unsigned* fault;
   __device__ void operator()(int64_t i) const {
     if (*fault == 0) out[i] = in[i];
@@ -30,10 +38,12 @@ struct CopyUnlessFault {
 
 struct ToFloat {
   __device__ float operator()(int32_t x) const { return static_cast<float>(x); }
+  __device__ float operator()(uint8_t x) const { return x != 0; }
 };
 
 // Towards zero; beyond the range the nearest, NaN gives 0.
 struct ToInteger {
+  __device__ int32_t operator()(uint8_t x) const { return x != 0; }
   __device__ int32_t operator()(float in) const {
     constexpr float kLargest = 2147483520.0f;  // the largest float below 2^31
     float x = in < -2147483648.0f ? -2147483648.0f : in;
@@ -188,12 +198,30 @@ void fill(const FillArgs& args, Context& context) {
   each(device_of(context), args.n, Fill{args.out, args.value});
 }
 
+namespace {
+
+template <class T>
+void copy_as(const CopyArgs& args, CudaDevice& device) {
+  const int64_t n = args.bytes / static_cast<int64_t>(sizeof(T));
+  auto* out = static_cast<T*>(args.out);
+  const auto* in = static_cast<const T*>(args.in);
+  if (!args.keep_on_fault) return map(device, n, Same<T>{}, out, in);
+  each(device, n, CopyUnlessFault<T>{out, in, device.fault_flag()});
+}
+
+template <class To, class From, class F>
+void convert(const CastArgs& args, CudaDevice& device, F f) {
+  map(device, args.n, f, static_cast<To*>(args.out), static_cast<const From*>(args.in));
+}
+
+}  // namespace
+
 void copy(const CopyArgs& args, Context& context) {
-  CudaDevice& device = device_of(context);
-  if (args.keep_on_fault) {
-    return each(device, args.n, CopyUnlessFault{args.out, args.in, device.fault_flag()});
+  const auto places = reinterpret_cast<uintptr_t>(args.out) | reinterpret_cast<uintptr_t>(args.in);
+  if ((places | static_cast<uintptr_t>(args.bytes)) % 4 == 0) {
+    return copy_as<uint32_t>(args, device_of(context));
   }
-  map(device, args.n, Same<uint32_t>{}, args.out, args.in);
+  copy_as<uint8_t>(args, device_of(context));
 }
 
 void add_into(const AddIntoArgs& args, Context& context) {
@@ -202,12 +230,17 @@ void add_into(const AddIntoArgs& args, Context& context) {
 
 void cast(const CastArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
-  if (args.to_integer) {
-    return map(device, args.n, ToInteger{}, static_cast<int32_t*>(args.out),
-               static_cast<const float*>(args.in));
+  switch (args.from) {
+    case DType::float32:
+      if (args.to == DType::int32) return convert<int32_t, float>(args, device, ToInteger{});
+      return convert<uint8_t, float>(args, device, Truth{});
+    case DType::int32:
+      if (args.to == DType::float32) return convert<float, int32_t>(args, device, ToFloat{});
+      return convert<uint8_t, int32_t>(args, device, Truth{});
+    case DType::boolean:
+      if (args.to == DType::float32) return convert<float, uint8_t>(args, device, ToFloat{});
+      return convert<int32_t, uint8_t>(args, device, ToInteger{});
   }
-  map(device, args.n, ToFloat{}, static_cast<float*>(args.out),
-      static_cast<const int32_t*>(args.in));
 }
 
 void binary(const BinaryArgs& args, Context& context) {

@@ -33,14 +33,16 @@ Walk collapse(const CopyStridedArgs& args) {
   return walk;
 }
 
+template <class T>
 struct Same {
-  __device__ uint32_t operator()(uint32_t x) const { return x; }
+  __device__ T operator()(T x) const { return x; }
 };
 
+template <class T>
 struct CopyElement {
   Walk walk;
-  uint32_t* out;
-  const uint32_t* in;
+  T* out;
+  const T* in;
   __device__ void operator()(int64_t i) const {
     int64_t rest = i, from = 0;
 #pragma unroll
@@ -133,19 +135,21 @@ void transpose(CudaDevice& device, const Walk& walk, int inner, uint32_t* out, c
 }
 
 // A few inputs side by side, as a launch can take them.
+template <class T>
 struct Pieces {
   static constexpr int kMost = 128;
   int32_t count;
   bool small;
   int64_t width;  // of all of these
   int64_t total;  // of the output
-  const uint32_t* in[kMost];
+  const T* in[kMost];
   int64_t begin[kMost];  // column of the first element, counted from these pieces' first
 };
 
+template <class T>
 struct CopyPieces {
-  Pieces pieces;
-  uint32_t* out;  // these pieces' first column
+  Pieces<T> pieces;
+  T* out;  // these pieces' first column
   __device__ void operator()(int64_t i) const {
     const Divided at = divide(i, pieces.width, pieces.small);
     int low = 0, high = pieces.count;  // the last piece that begins at or before the column
@@ -155,50 +159,64 @@ struct CopyPieces {
     }
     const int64_t end = low + 1 < pieces.count ? pieces.begin[low + 1] : pieces.width;
     const int64_t begin = pieces.begin[low];
-    const uint32_t* in = pieces.in[low];
+    const T* in = pieces.in[low];
     out[at.quotient * pieces.total + at.rest] =
         in == nullptr ? 0 : in[at.quotient * (end - begin) + at.rest - begin];
   }
 };
 
-}  // namespace
-
-void copy_strided(const CopyStridedArgs& args, Context& context) {
+template <class T>
+void copy_strided_as(const CopyStridedArgs& args, Context& context) {
+  auto* out = static_cast<T*>(args.out);
+  const auto* in = static_cast<const T*>(args.in);
   CudaDevice& device = device_of(context);
   const Walk walk = collapse(args);
   if (walk.n == 0) return;
   const int last = walk.dims - 1;
   if (walk.dims == 0 || (walk.dims == 1 && walk.strides[0] == 1)) {
-    return map(device, walk.n, Same{}, args.out, args.in);
+    return map(device, walk.n, Same<T>{}, out, in);
   }
-  if (walk.strides[last] != 1 && walk.strides[last] != 0) {
-    for (int d = 0; d < last; ++d) {
-      if (walk.strides[d] == 1) return transpose(device, walk, d, args.out, args.in);
+  if constexpr (sizeof(T) == 4) {
+    for (int d = 0; d < last && walk.strides[last] != 1 && walk.strides[last] != 0; ++d) {
+      if (walk.strides[d] == 1) return transpose(device, walk, d, out, in);
     }
   }
-  each(device, walk.n, CopyElement{walk, args.out, args.in});
+  each(device, walk.n, CopyElement<T>{walk, out, in});
 }
 
-void concat(const ConcatArgs& args, Context& context) {
+template <class T>
+void concat_as(const ConcatArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
   int64_t total = 0;
   for (int64_t i = 0; i < args.count; ++i) total += args.widths[i];
   int64_t column = 0;
   for (int64_t i = 0; i < args.count;) {
-    Pieces pieces{};
+    Pieces<T> pieces{};
     pieces.total = total;
-    for (; i < args.count && pieces.count < Pieces::kMost; ++i) {
+    for (; i < args.count && pieces.count < Pieces<T>::kMost; ++i) {
       if (args.widths[i] == 0) continue;
-      pieces.in[pieces.count] = args.ins[i];
+      pieces.in[pieces.count] = static_cast<const T*>(args.ins[i]);
       pieces.begin[pieces.count] = pieces.width;
       pieces.width += args.widths[i];
       pieces.count += 1;
     }
     const int64_t n = args.outer * pieces.width;
     pieces.small = small_numbers(n);
-    each(device, n, CopyPieces{pieces, args.out + column});
+    each(device, n, CopyPieces<T>{pieces, static_cast<T*>(args.out) + column});
     column += pieces.width;
   }
+}
+
+}  // namespace
+
+void copy_strided(const CopyStridedArgs& args, Context& context) {
+  if (args.bytes) return copy_strided_as<uint8_t>(args, context);
+  copy_strided_as<uint32_t>(args, context);
+}
+
+void concat(const ConcatArgs& args, Context& context) {
+  if (args.bytes) return concat_as<uint8_t>(args, context);
+  concat_as<uint32_t>(args, context);
 }
 
 }  // namespace fused_rnn::cuda

@@ -74,10 +74,10 @@ Buffer gather_rows(Executor& executor, std::string op, const Buffer& x, const Bu
   const Buffer y = x.beside(shape.outer * n * shape.width, x.dtype);
   executor.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
                    [=, op = std::move(op)](const Backend& backend, Context& context) {
-                     backend.gather_rows({op.c_str(), static_cast<const uint32_t*>(x.raw()),
-                                          index.i32(), static_cast<uint32_t*>(y.raw()), shape.outer,
-                                          shape.rows, shape.width, n, fill_absent, fill},
-                                         context);
+                     backend.gather_rows(
+                         {op.c_str(), x.raw(), index.i32(), y.raw(), shape.outer, shape.rows,
+                          shape.width, n, fill_absent, fill, x.dtype == DType::boolean},
+                         context);
                    });
   return y;
 }
@@ -131,9 +131,7 @@ Buffer one_hot(Executor& executor, const Buffer& indices, int64_t classes) {
       "oneHot", cost::elements(n), {indices}, {out}, [=](const Backend& backend, Context& context) {
         backend.one_hot({nullptr, indices.i32(), n, classes}, context);
         const Buffer index = indices.beside(n, DType::int32);
-        backend.copy({reinterpret_cast<uint32_t*>(index.i32()),
-                      reinterpret_cast<const uint32_t*>(indices.i32()), n},
-                     context);
+        backend.copy({index.raw(), indices.raw(), static_cast<int64_t>(index.bytes())}, context);
         out.storage->defer(std::make_shared<DeferredOneHot>(backend, context, index, classes));
       });
   return out;

@@ -55,7 +55,7 @@ class Turn {
   static Buffer on_host(const Buffer& buffer, const Context& context) {
     if (buffer.storage->device() == nullptr) return buffer;
     const Buffer host = Buffer::make(buffer.length, buffer.dtype);
-    context.device->download(host.raw(), buffer.raw(), static_cast<size_t>(buffer.length) * 4);
+    context.device->download(host.raw(), buffer.raw(), buffer.bytes());
     return host;
   }
 
@@ -69,7 +69,7 @@ void receive(bool nccl, uint64_t number, const Buffer& buffer, const Context& co
   if (nccl) return nccl_finish(*context.device, number);
   const Call call = ProcessGroup::instance().wait(number, context.stopping);
   if (buffer.storage->device() == nullptr) return;
-  context.device->upload(buffer.raw(), call.data, static_cast<size_t>(buffer.length) * 4);
+  context.device->upload(buffer.raw(), call.data, buffer.bytes());
 }
 void receive(const Turn& turn, const Buffer& buffer, const Context& context) {
   receive(turn.nccl(), turn.number(), buffer, context);
@@ -188,9 +188,7 @@ void all_gather(Executor& executor, const Buffer& x, const Buffer& out) {
   const Buffer own = part(out, ProcessGroup::instance().rank() * x.length, x.length);
   const Backend& backend = executor.backend;
   push(executor, "allGather", {x}, {out}, [=, &backend](Context& context) {
-    backend.copy(
-        {static_cast<uint32_t*>(own.raw()), static_cast<const uint32_t*>(x.raw()), x.length},
-        context);
+    backend.copy({own.raw(), x.raw(), static_cast<int64_t>(own.bytes())}, context);
     turn->submit({.kind = Kind::all_gather, .count = x.length}, out, context);
     receive(*turn, out, context);
   });

@@ -22,9 +22,10 @@ DType dtype_of(const DLDataType& type) {
     if (type.code == kDLFloat) return DType::float32;
     if (type.code == kDLInt) return DType::int32;
   }
-  refuse("float32 or int32", "type code " + std::to_string(type.code) + " of " +
-                                 std::to_string(type.bits) + " bits and " +
-                                 std::to_string(type.lanes) + " lanes");
+  if (type.code == kDLBool && type.bits == 8 && type.lanes == 1) return DType::boolean;
+  refuse("float32, int32 or bool", "type code " + std::to_string(type.code) + " of " +
+                                       std::to_string(type.bits) + " bits and " +
+                                       std::to_string(type.lanes) + " lanes");
 }
 
 // How many elements; as many as JavaScript can count.
@@ -68,7 +69,10 @@ DLManagedTensor* export_dlpack(const Buffer& buffer, const std::vector<int64_t>&
       static_cast<decltype(tensor.device.device_type)>(device < 0 ? kDLCPU : kDLCUDA);
   tensor.device.device_id = device < 0 ? 0 : static_cast<int32_t>(device);
   tensor.ndim = static_cast<int32_t>(shape.size());
-  tensor.dtype = {static_cast<uint8_t>(buffer.dtype == DType::int32 ? kDLInt : kDLFloat), 32, 1};
+  const auto code = buffer.dtype == DType::boolean ? kDLBool
+                    : buffer.dtype == DType::int32 ? kDLInt
+                                                   : kDLFloat;
+  tensor.dtype = {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * size_of(buffer.dtype)), 1};
   tensor.shape = exported->shape.data();
   tensor.strides = exported->strides.data();
   tensor.byte_offset = 0;
@@ -100,13 +104,13 @@ Imported import_dlpack(DLManagedTensor* managed, const Executor& executor) {
   if (length > 0) check_contiguous(tensor);
   char* data = static_cast<char*>(tensor.data) + tensor.byte_offset;
   if (length > 0 && tensor.data == nullptr) refuse("a pointer to the values", "none");
-  if (reinterpret_cast<uintptr_t>(data) % 4 != 0)
+  if (reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(size_of(dtype)) != 0)
     refuse("values at a multiple of 4 bytes", "others");
 
   std::shared_ptr<void> owner(
       managed, [](void* self) { fused_rnn_delete(static_cast<DLManagedTensor*>(self)); });
   if (length == 0) return {Buffer::make(0, dtype, executor.device), shape};
-  const auto bytes = static_cast<size_t>(length) * 4;
+  const auto bytes = static_cast<size_t>(length * size_of(dtype));
   auto storage = std::make_shared<Storage>(std::move(owner), data, bytes, executor.device);
   return {Buffer{std::move(storage), 0, length, dtype}, shape};
 }

@@ -42,7 +42,7 @@ std::string report(Queue& queue, Buffers reads, const std::function<void()>& wor
 }
 
 void copy_out(const Buffer& buffer, void* to) {
-  const size_t bytes = static_cast<size_t>(buffer.length) * 4;
+  const size_t bytes = buffer.bytes();
   if (bytes == 0) return;
   const void* from = buffer.raw();
   // The receiver's pages are taken only now, as they are written.

@@ -91,6 +91,12 @@ class Args {
     return value.As<Napi::Number>().DoubleValue();
   }
   int64_t integer() { return whole(number()); }
+  // By its number: float32, int32, boolean.
+  DType dtype() {
+    const int64_t number = size();
+    if (number > static_cast<int64_t>(DType::boolean)) fail("a type of elements");
+    return static_cast<DType>(number);
+  }
   bool boolean() {
     Napi::Value value = next();
     if (!value.IsBoolean()) fail("a boolean");
@@ -121,6 +127,13 @@ class Args {
                                             std::to_string(buffer.length) + " elements, expected " +
                                             std::to_string(length) +
                                             (buffer.dtype != dtype ? " of another type" : ""));
+    }
+  }
+
+  // Throws unless its elements are float32 or int32.
+  void expect_number(const Buffer& buffer) const {
+    if (buffer.dtype == DType::boolean) {
+      throw Napi::TypeError::New(env(), "internal: an argument buffer of booleans");
     }
   }
 

@@ -54,9 +54,7 @@ void push_copy_to_host(Addon& addon, const Buffer& from, const Buffer& host,
     return addon.enqueue(
         "to", cost::elements(from.length), {from}, {host},
         [from, host, opener = std::move(opener)](const Backend& backend, Context& context) {
-          backend.copy({static_cast<uint32_t*>(host.raw()),
-                        static_cast<const uint32_t*>(from.raw()), host.length},
-                       context);
+          backend.copy({host.raw(), from.raw(), static_cast<int64_t>(host.bytes())}, context);
         });
   }
   Job job;

@@ -93,9 +93,18 @@ Napi::Value traffic(Addon&, Args& args) {
   return result;
 }
 
+// MPI and NCCL are told of elements of four bytes.
+Buffer read_values(Args& args) {
+  Buffer x = args.buffer();
+  if (x.dtype == DType::boolean) {
+    throw Napi::TypeError::New(args.env(), "internal: a collective of booleans");
+  }
+  return x;
+}
+
 // allReduce(x, op, mean)
 Napi::Value all_reduce(Addon& addon, Args& args) {
-  const Buffer x = args.buffer();
+  const Buffer x = read_values(args);
   const auto op = static_cast<Reduce>(args.size());
   const bool mean = args.boolean();
   fused_rnn::all_reduce(addon.executor_of({x}, {}), x, op, mean);
@@ -104,14 +113,14 @@ Napi::Value all_reduce(Addon& addon, Args& args) {
 
 // broadcast(x, root)
 Napi::Value broadcast(Addon& addon, Args& args) {
-  const Buffer x = args.buffer();
+  const Buffer x = read_values(args);
   fused_rnn::broadcast(addon.executor_of({x}, {}), x, static_cast<int>(args.size()));
   return args.env().Undefined();
 }
 
 // allGather(x) → buffer [processes, x.length]
 Napi::Value all_gather(Addon& addon, Args& args) {
-  const Buffer x = args.buffer();
+  const Buffer x = read_values(args);
   const Buffer out = x.beside(ProcessGroup::instance().size() * x.length, x.dtype);
   fused_rnn::all_gather(addon.executor_of({x}, {}), x, out);
   return addon.wrap(out);

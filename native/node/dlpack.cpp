@@ -60,7 +60,7 @@ Napi::Value dlpack_device(Addon&, Args& args) {
   return Napi::Number::New(args.env(), static_cast<double>(number));
 }
 
-// fromDlpack(capsule) → [buffer, shape, whether int32]; takes the tensor out of a capsule that has
+// fromDlpack(capsule) → [buffer, shape, dtype]; takes the tensor out of a capsule that has
 // one.
 Napi::Value from_dlpack(Addon& addon, Args& args) {
   FusedRnnCapsule* capsule = capsule_in(args.value());
@@ -75,7 +75,7 @@ Napi::Value from_dlpack(Addon& addon, Args& args) {
   auto result = Napi::Array::New(args.env(), 3);
   result.Set(0U, addon.wrap(imported.buffer));
   result.Set(1U, shape);
-  result.Set(2U, Napi::Boolean::New(args.env(), imported.buffer.dtype == DType::int32));
+  result.Set(2U, Napi::Number::New(args.env(), static_cast<int>(imported.buffer.dtype)));
   return result;
 }
 

@@ -20,7 +20,7 @@ Napi::Value gather_rows(Addon& addon, Args& args) {
   args.expect(x, outer * rows * width, x.dtype);
   args.expect(index, n, DType::int32);
   uint32_t fill;
-  if (x.dtype == DType::int32) {
+  if (x.dtype != DType::float32) {
     fill = static_cast<uint32_t>(static_cast<int64_t>(fill_value));
   } else {
     const auto value = static_cast<float>(fill_value);

@@ -15,6 +15,8 @@ Napi::Value matmul(Addon& addon, Args& args) {
   call.trans_a = args.boolean();
   call.trans_b = args.boolean();
   call.m = args.size(), call.n = args.size(), call.k = args.size();
+  args.expect(a, a.length);
+  args.expect(b, b.length);
   const auto shape = args.integers();
   const auto a_strides = args.integers();
   const auto b_strides = args.integers();

@@ -7,14 +7,30 @@
 namespace fused_rnn::node {
 namespace {
 
+struct Values {
+  DType dtype;
+  const void* data;
+};
+
+// What a typed array holds. Not through array.ArrayBuffer(), which refuses shared memory.
+Values values_of(Args& args, Napi::TypedArray array) {
+  switch (array.TypedArrayType()) {
+    case napi_float32_array:
+      return {DType::float32, array.As<Napi::Float32Array>().Data()};
+    case napi_int32_array:
+      return {DType::int32, array.As<Napi::Int32Array>().Data()};
+    case napi_uint8_array:
+      return {DType::boolean, array.As<Napi::Uint8Array>().Data()};
+    default:
+      throw Napi::TypeError::New(args.env(), "internal: a typed array of another type");
+  }
+}
+
 // upload(typedArray, device, length): copies now, so that the caller may change the array
 // afterwards.
 Napi::Value upload(Addon& addon, Args& args) {
   auto array = args.value().As<Napi::TypedArray>();
-  const bool is_int = array.TypedArrayType() == napi_int32_array;
-  if (!is_int && array.TypedArrayType() != napi_float32_array) {
-    throw Napi::TypeError::New(args.env(), "internal: upload takes a Float32Array or Int32Array");
-  }
+  const auto [dtype, from] = values_of(args, array);
   Executor& executor = addon.executor(args.integer());
   const auto length = static_cast<int64_t>(array.ElementLength());
   const int64_t expected = args.size();
@@ -22,18 +38,14 @@ Napi::Value upload(Addon& addon, Args& args) {
     throw std::runtime_error("values: expected " + std::to_string(expected) +
                              " numbers, got an array of " + std::to_string(length));
   }
-  // Not through array.ArrayBuffer(), which refuses shared memory.
-  const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
-                            : static_cast<void*>(array.As<Napi::Float32Array>().Data());
-  const DType dtype = is_int ? DType::int32 : DType::float32;
   return addon.wrap(fused_rnn::upload(executor, from, length, dtype));
 }
 
-// allocate(length, isInteger): host memory for values that fillPart brings; until then they are
+// allocate(length, dtype): host memory for values that fillPart brings; until then they are
 // anything.
 Napi::Value allocate(Addon& addon, Args& args) {
   const int64_t length = args.size();
-  const DType dtype = args.boolean() ? DType::int32 : DType::float32;
+  const DType dtype = args.dtype();
   return addon.wrap(Buffer::make(length, dtype));
 }
 
@@ -43,15 +55,13 @@ Napi::Value fill_part(Addon&, Args& args) {
   const int64_t offset = args.size();
   auto array = args.value().As<Napi::TypedArray>();
   const auto length = static_cast<int64_t>(array.ElementLength());
-  const bool is_int = array.TypedArrayType() == napi_int32_array;
-  if ((!is_int && array.TypedArrayType() != napi_float32_array) || offset + length > to.length ||
-      (to.dtype == DType::int32) != is_int || to.storage->device() != nullptr) {
+  const auto [dtype, from] = values_of(args, array);
+  if (offset + length > to.length || to.dtype != dtype || to.storage->device() != nullptr) {
     throw Napi::TypeError::New(args.env(), "internal: fillPart of something else");
   }
-  const void* from = is_int ? static_cast<void*>(array.As<Napi::Int32Array>().Data())
-                            : static_cast<void*>(array.As<Napi::Float32Array>().Data());
   if (length > 0) {
-    std::memcpy(static_cast<char*>(to.raw()) + offset * 4, from, static_cast<size_t>(length) * 4);
+    std::memcpy(static_cast<char*>(to.raw()) + offset * size_of(dtype), from,
+                static_cast<size_t>(length * size_of(dtype)));
   }
   return args.env().Undefined();
 }
@@ -62,9 +72,7 @@ Napi::Value clone(Addon& addon, Args& args) {
   Buffer to = from.beside(from.length, from.dtype);
   addon.enqueue("clone", cost::elements(to.length), {from}, {to},
                 [=](const Backend& backend, Context& context) {
-                  backend.copy({static_cast<uint32_t*>(to.raw()),
-                                static_cast<const uint32_t*>(from.raw()), to.length},
-                               context);
+                  backend.copy({to.raw(), from.raw(), static_cast<int64_t>(to.bytes())}, context);
                 });
   return addon.wrap(to);
 }
@@ -89,8 +97,7 @@ Napi::Value copy_into(Addon& addon, Args& args) {
   args.expect(from, to.length, to.dtype);
   addon.enqueue("copyInto", cost::elements(to.length), {from}, {},
                 [=](const Backend& backend, Context& context) {
-                  backend.copy({static_cast<uint32_t*>(to.raw()),
-                                static_cast<const uint32_t*>(from.raw()), to.length, true},
+                  backend.copy({to.raw(), from.raw(), static_cast<int64_t>(to.bytes()), true},
                                context);
                 });
   return args.env().Undefined();
@@ -122,14 +129,18 @@ Napi::Value check_room(Addon&, Args& args) {
   return args.env().Undefined();
 }
 
+Napi::TypedArray new_array(Napi::Env env, DType dtype, size_t length) {
+  if (dtype == DType::boolean) return Napi::Uint8Array::New(env, length);
+  if (dtype == DType::int32) return Napi::Int32Array::New(env, length);
+  return Napi::Float32Array::New(env, length);
+}
+
 // read(buffer): a new typed array, or a promise of one.
 Napi::Value read(Addon& addon, Args& args) {
   Buffer buffer = args.buffer();
   const auto length = static_cast<size_t>(buffer.length);
-  host_check_available("data", length * 4);
-  Napi::TypedArray array = buffer.dtype == DType::int32
-                               ? Napi::TypedArray(Napi::Int32Array::New(args.env(), length))
-                               : Napi::TypedArray(Napi::Float32Array::New(args.env(), length));
+  host_check_available("data", buffer.bytes());
+  Napi::TypedArray array = new_array(args.env(), buffer.dtype, length);
   // The pending promise holds the array, so its memory stays where it is.
   void* to = array.ArrayBuffer().Data();
   const int64_t cost = cost::elements(buffer.length);

@@ -41,15 +41,15 @@ Napi::Value add_into(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
-// cast(x, toInteger) → buffer of the other type
+// cast(x, dtype) → buffer of that type, which is another than x's
 Napi::Value cast(Addon& addon, Args& args) {
   Buffer x = args.buffer();
-  const bool to_integer = args.boolean();
-  args.expect(x, x.length, to_integer ? DType::float32 : DType::int32);
-  Buffer out = x.beside(x.length, to_integer ? DType::int32 : DType::float32);
+  const DType to = args.dtype();
+  if (x.dtype == to) throw Napi::TypeError::New(args.env(), "internal: cast to the same type");
+  Buffer out = x.beside(x.length, to);
   addon.enqueue("cast", cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
-                  backend.cast({out.raw(), x.raw(), x.length, to_integer}, context);
+                  backend.cast({out.raw(), x.raw(), x.length, x.dtype, to}, context);
                 });
   return addon.wrap(out);
 }
@@ -66,6 +66,7 @@ Napi::Value binary(Addon& addon, Args& args) {
   args.expect_reach(a, shape, a_strides);
   args.expect_reach(b, shape, b_strides);
   args.expect(b, b.length, a.dtype);
+  args.expect_number(a);
   call.integer = a.dtype == DType::int32;
   call.dims = static_cast<int32_t>(shape.size());
   int64_t n = 1;
@@ -92,6 +93,7 @@ Napi::Value binary_number(Addon& addon, Args& args) {
   call.op = static_cast<BinaryOp>(args.size());
   Buffer a = args.buffer();
   const double value = args.number();
+  args.expect_number(a);
   call.integer = a.dtype == DType::int32;
   call.dims = 1;
   call.shape[0] = a.length;
@@ -117,6 +119,7 @@ Napi::Value unary(Addon& addon, Args& args) {
   const auto op = static_cast<UnaryOp>(args.size());
   Buffer x = args.buffer();
   const double p = args.number(), q = args.number();
+  args.expect_number(x);
   const bool integer = x.dtype == DType::int32;
   Buffer out = x.beside(x.length, x.dtype);
   addon.enqueue("unary", cost_of(op, x.length), {x}, {out},

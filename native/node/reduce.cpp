@@ -11,6 +11,7 @@ Napi::Value sum(Addon& addon, Args& args) {
   const auto scale = static_cast<float>(args.number());
   const bool integer = x.dtype == DType::int32;
   args.expect(x, outer * n * inner, x.dtype);
+  args.expect_number(x);
   Buffer out = x.beside(outer * inner, x.dtype);
   addon.enqueue("sum", cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
@@ -25,6 +26,7 @@ Napi::Value max(Addon& addon, Args& args) {
   const int64_t outer = args.size(), n = args.size(), inner = args.size();
   const bool values = args.boolean(), integer = x.dtype == DType::int32;
   args.expect(x, outer * n * inner, x.dtype);
+  args.expect_number(x);
   if (n == 0 && outer * inner > 0) {
     throw Napi::RangeError::New(args.env(), "internal: the maximum of nothing");
   }

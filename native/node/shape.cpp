@@ -13,6 +13,7 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
   args.expect_reach(x, shape, strides, offset);
   CopyStridedArgs call{};
   call.dims = static_cast<int32_t>(shape.size());
+  call.bytes = x.dtype == DType::boolean;
   int64_t n = 1;
   for (size_t d = 0; d < shape.size(); ++d) {
     call.shape[d] = shape[d];
@@ -22,8 +23,8 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
   Buffer out = x.beside(n, x.dtype);
   addon.enqueue("copy", cost::functions(n), {x}, {out},
                 [=](const Backend& backend, Context& context) mutable {
-                  call.out = static_cast<uint32_t*>(out.raw());
-                  call.in = static_cast<const uint32_t*>(x.raw()) + offset;
+                  call.out = out.raw();
+                  call.in = static_cast<const char*>(x.raw()) + offset * size_of(x.dtype);
                   backend.copy_strided(call, context);
                 });
   return addon.wrap(out);
@@ -52,13 +53,12 @@ Napi::Value concat(Addon& addon, Args& args) {
   Buffer out = first.beside(outer * total, dtype);
   addon.enqueue("cat", cost::elements(out.length), inputs, {out},
                 [=](const Backend& backend, Context& context) {
-                  std::vector<const uint32_t*> pointers;
-                  for (const Buffer& input : inputs) {
-                    pointers.push_back(static_cast<const uint32_t*>(input.raw()));
-                  }
-                  backend.concat({static_cast<uint32_t*>(out.raw()), pointers.data(), widths.data(),
-                                  static_cast<int64_t>(inputs.size()), outer},
-                                 context);
+                  std::vector<const void*> pointers;
+                  for (const Buffer& input : inputs) pointers.push_back(input.raw());
+                  backend.concat(
+                      {out.raw(), pointers.data(), widths.data(),
+                       static_cast<int64_t>(inputs.size()), outer, dtype == DType::boolean},
+                      context);
                 });
   return addon.wrap(out);
 }

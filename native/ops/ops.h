@@ -50,12 +50,13 @@ struct LinearCrossEntropyBackwardArgs {
 // any type. Any other index outside [0, rows) is an error that names `op`.
 struct GatherRowsArgs {
   const char* op;
-  const uint32_t* x;     // [outer, rows, width]
+  const void* x;         // [outer, rows, width]
   const int32_t* index;  // [n]
-  uint32_t* y;           // [outer, n, width]
+  void* y;               // [outer, n, width]
   int64_t outer, rows, width, n;
   bool fill_absent;
-  uint32_t fill;
+  uint32_t fill;       // its bits
+  bool bytes = false;  // elements of one byte, not four
 };
 
 // dx[o, r, :] = sum of dy[o, i, :] over index[i] = r, in the order of i; 0 for r = skip.

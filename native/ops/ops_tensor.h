@@ -1,8 +1,11 @@
 // Arguments of operations on whole tensors: elementwise, reductions, shapes, products. The
-// conventions of ops.h hold; `integer` says that values are int32_t instead of float.
+// conventions of ops.h hold; `integer` says that values are int32_t instead of float; `bytes`, that
+// elements are of one byte (booleans) instead of four.
 #pragma once
 
 #include <cstdint>
+
+#include "fused_rnn/dtype.h"
 
 namespace fused_rnn {
 
@@ -18,9 +21,9 @@ struct FillArgs {
 
 // Elements of any type; out may be in itself, but not overlap it otherwise.
 struct CopyArgs {
-  uint32_t* out;       // [n]
-  const uint32_t* in;  // [n]
-  int64_t n;
+  void* out;
+  const void* in;
+  int64_t bytes;
   // out has values that must last when `in` could not be computed: on a device, nothing is copied
   // once there is a fault.
   bool keep_on_fault = false;
@@ -33,12 +36,13 @@ struct AddIntoArgs {
   int64_t n;
 };
 
-// float32 to int32 (towards zero; beyond its range the nearest, NaN gives 0), or back.
+// float32 to int32: towards zero; beyond its range the nearest, NaN gives 0. To boolean: whether it
+// is not 0, as NaN is.
 struct CastArgs {
-  void* out;       // [n]
-  const void* in;  // [n]
+  void* out;       // [n], of type `to`
+  const void* in;  // [n], of type `from`, which is another
   int64_t n;
-  bool to_integer;
+  DType from, to;
 };
 
 // out = a (op) b, with broadcasting expressed as strides of 0. Integers wrap around; there is no
@@ -136,19 +140,21 @@ struct SoftmaxBackwardArgs {
 
 // out[i] = in[sum of i[d] * strides[d]]; strides may be 0 or negative. Elements of any type.
 struct CopyStridedArgs {
-  uint32_t* out;  // shape, contiguous
-  const uint32_t* in;
+  void* out;  // shape, contiguous
+  const void* in;
   int32_t dims;
+  bool bytes;
   int64_t shape[kMaxDims];
   int64_t strides[kMaxDims];
 };
 
 // The inputs side by side; a null input gives zeros. Elements of any type.
 struct ConcatArgs {
-  uint32_t* out;               // [outer, sum of widths]
-  const uint32_t* const* ins;  // [count], each [outer, widths[i]]
-  const int64_t* widths;       // [count]
+  void* out;               // [outer, sum of widths]
+  const void* const* ins;  // [count], each [outer, widths[i]]
+  const int64_t* widths;   // [count]
   int64_t count, outer;
+  bool bytes;
 };
 
 // ---- Matrix products --------------------------------------------------------------------------

@@ -94,8 +94,7 @@ std::string check_faults(Context& gpu) {
   };
   const auto copy = [&](float* to) {
     const float* from = side.values(std::vector<float>{0, 1, 2});
-    cuda_backend().copy(
-        {reinterpret_cast<uint32_t*>(to), reinterpret_cast<const uint32_t*>(from), 3, true}, gpu);
+    cuda_backend().copy({to, from, 12, true}, gpu);
   };
   float* updated = side.expect("updated", side.values(before), 3);
   float* copied = side.expect("copied", side.values(before), 3);

@@ -17,7 +17,7 @@
 
 namespace fused_rnn::test {
 
-// What a case has had written: floats, or integers, which have to be equal.
+// What a case has had written: floats, or integers or booleans, which have to be equal.
 struct Written {
   std::string name;
   bool integer;
@@ -44,11 +44,13 @@ class Side {
   int32_t* integers(int64_t n, int32_t low, int32_t high);
   float* values(const std::vector<float>& values);
   int32_t* values(const std::vector<int32_t>& values);
+  uint8_t* booleans(int64_t n);
 
   // To be written and then compared; NaN, or a large integer, before. The arrays that an operation
   // changes in place are those of expect().
   float* output(const char* name, int64_t n, double tolerance = kTolerance);
   int32_t* integer_output(const char* name, int64_t n);
+  uint8_t* boolean_output(const char* name, int64_t n);
   float* expect(const char* name, float* array, int64_t n, double tolerance = kTolerance);
 
   static constexpr double kTolerance = 2e-5;
@@ -63,13 +65,13 @@ class Side {
   };
   struct Expected {
     std::string name;
-    bool integer;
+    DType dtype;
     double tolerance;
     void* data;
     int64_t n;
   };
 
-  void* allocate(const void* contents, int64_t n);
+  void* allocate(const void* contents, int64_t n, DType dtype = DType::float32);
   void copy_out(void* to, const void* from, size_t bytes);
   uint64_t draw();
 

@@ -85,10 +85,15 @@ void add_rows(Cases& cases) {
       const int32_t lowest = absent ? -1 : 0, limit = static_cast<int32_t>(rows);
       cases.add("gather_rows" + name, [=](Side& s) {
         const int32_t* index = s.integers(n, lowest, limit);
-        const auto* x = reinterpret_cast<const uint32_t*>(s.floats(outer * rows * width));
-        auto* y = reinterpret_cast<uint32_t*>(s.output("y", outer * n * width));
+        const float* x = s.floats(outer * rows * width);
+        float* y = s.output("y", outer * n * width);
         s.backend.gather_rows({"embedding", x, index, y, outer, rows, width, n, absent, 0x3f800000},
                               s.context);
+        const uint8_t* mask = s.booleans(outer * rows * width);
+        s.backend.gather_rows(
+            {"indexSelect", mask, index, s.boolean_output("booleans", outer * n * width), outer,
+             rows, width, n, absent, 1, true},
+            s.context);
       });
       cases.add("scatter_add_rows" + name, [=](Side& s) {
         const int32_t* index = s.integers(n, lowest, limit);
@@ -102,8 +107,8 @@ void add_rows(Cases& cases) {
   const auto bad = [](std::vector<int32_t> index, bool absent) {
     return [=](Side& s) {
       const auto n = static_cast<int64_t>(index.size());
-      const auto* x = reinterpret_cast<const uint32_t*>(s.floats(40));
-      auto* y = reinterpret_cast<uint32_t*>(s.output("y", n * 4));
+      const float* x = s.floats(40);
+      float* y = s.output("y", n * 4);
       s.backend.gather_rows({"embedding", x, s.values(index), y, 1, 10, 4, n, absent, 0},
                             s.context);
     };

@@ -22,10 +22,7 @@ std::vector<float> corners() {
   return values;
 }
 
-template <class T>
-uint32_t* bits(T* x) {
-  return reinterpret_cast<uint32_t*>(x);
-}
+constexpr DType kFloat = DType::float32, kInteger = DType::int32, kBoolean = DType::boolean;
 
 std::string text(const std::vector<int64_t>& shape) {
   std::string all = "[";
@@ -41,21 +38,33 @@ void add_elementwise(Cases& cases) {
     cases.add("fill" + size,
               [=](Side& s) { s.backend.fill({s.output("out", n), n, 2.5f}, s.context); });
     cases.add("copy" + size, [=](Side& s) {
-      s.backend.copy({bits(s.output("out", n)), bits(s.floats(n)), n}, s.context);
-      s.backend.copy({bits(s.output("kept", n)), bits(s.floats(n)), n, true}, s.context);
+      s.backend.copy({s.output("out", n), s.floats(n), 4 * n}, s.context);
+      s.backend.copy({s.output("kept", n), s.floats(n), 4 * n, true}, s.context);
+      s.backend.copy({s.boolean_output("booleans", n), s.booleans(n), n}, s.context);
+      s.backend.copy({s.boolean_output("booleans kept", n), s.booleans(n), n, true}, s.context);
     });
     cases.add("add_into" + size, [=](Side& s) {
       s.backend.add_into({s.expect("dst", s.floats(n), n), s.floats(n), n}, s.context);
     });
     cases.add("cast" + size, [=](Side& s) {
-      s.backend.cast({s.integer_output("integers", n), s.floats(n, -100, 100), n, true}, s.context);
-      s.backend.cast({s.output("floats", n), s.integers(n, -1000, 1000), n, false}, s.context);
+      s.backend.cast({s.integer_output("integers", n), s.floats(n, -100, 100), n, kFloat, kInteger},
+                     s.context);
+      s.backend.cast({s.output("floats", n), s.integers(n, -1000, 1000), n, kInteger, kFloat},
+                     s.context);
+      s.backend.cast(
+          {s.boolean_output("of integers", n), s.integers(n, -1, 2), n, kInteger, kBoolean},
+          s.context);
+      s.backend.cast({s.output("of booleans", n), s.booleans(n), n, kBoolean, kFloat}, s.context);
+      s.backend.cast({s.integer_output("of booleans too", n), s.booleans(n), n, kBoolean, kInteger},
+                     s.context);
     });
   }
   cases.add("cast of corners", [](Side& s) {
     const auto values = corners();
     const auto n = static_cast<int64_t>(values.size());
-    s.backend.cast({s.integer_output("out", n), s.values(values), n, true}, s.context);
+    s.backend.cast({s.integer_output("out", n), s.values(values), n, kFloat, kInteger}, s.context);
+    s.backend.cast({s.boolean_output("booleans", n), s.values(values), n, kFloat, kBoolean},
+                   s.context);
   });
 }
 
@@ -256,25 +265,34 @@ void add_shapes(Cases& cases) {
         args.strides[d] = one.strides[d];
         n *= one.shape[d];
       }
-      args.in = bits(s.floats(one.size) + one.offset);
-      args.out = bits(s.output("out", n));
+      args.in = s.floats(one.size) + one.offset;
+      args.out = s.output("out", n);
+      s.backend.copy_strided(args, s.context);
+      args.bytes = true;
+      args.in = s.booleans(one.size) + one.offset;
+      args.out = s.boolean_output("booleans", n);
       s.backend.copy_strided(args, s.context);
     });
   }
   for (const int64_t outer : {0, 1, 5, 300}) {
     for (const size_t count : {1, 3, 300}) {
       cases.add("concat of " + std::to_string(count) + " x " + std::to_string(outer), [=](Side& s) {
-        std::vector<const uint32_t*> ins;
+        std::vector<const void*> ins, masks;
         std::vector<int64_t> widths;
         int64_t total = 0;
         for (size_t i = 0; i < count; ++i) {
           widths.push_back(static_cast<int64_t>(i * 7 % 5));
           if (count == 1) widths.back() = 12;
-          ins.push_back(i % 4 == 2 ? nullptr : bits(s.floats(outer * widths.back())));
+          ins.push_back(i % 4 == 2 ? nullptr : s.floats(outer * widths.back()));
+          masks.push_back(i % 4 == 2 ? nullptr : s.booleans(outer * widths.back()));
           total += widths.back();
         }
-        s.backend.concat({bits(s.output("out", outer * total)), ins.data(), widths.data(),
-                          static_cast<int64_t>(count), outer},
+        const auto number = static_cast<int64_t>(count);
+        s.backend.concat(
+            {s.output("out", outer * total), ins.data(), widths.data(), number, outer, false},
+            s.context);
+        s.backend.concat({s.boolean_output("booleans", outer * total), masks.data(), widths.data(),
+                          number, outer, true},
                          s.context);
       });
     }

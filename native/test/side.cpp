@@ -20,9 +20,9 @@ Side::~Side() {
 
 // Exactly as large as asked for (but for the shift), so that a checker of memory sees what goes
 // beyond.
-void* Side::allocate(const void* contents, int64_t n) {
-  const size_t shift = static_cast<size_t>(shift_) * 4;
-  const size_t size = static_cast<size_t>(n) * 4, bytes = size + shift;
+void* Side::allocate(const void* contents, int64_t n, DType dtype) {
+  const size_t shift = static_cast<size_t>(shift_ * size_of(dtype));
+  const size_t size = static_cast<size_t>(n * size_of(dtype)), bytes = size + shift;
   if (context.device == nullptr) {
     arrays_.push_back({new char[bytes], bytes});
     char* data = arrays_.back().block + shift;
@@ -74,26 +74,42 @@ int32_t* Side::values(const std::vector<int32_t>& values) {
   return static_cast<int32_t*>(allocate(values.data(), static_cast<int64_t>(values.size())));
 }
 
+uint8_t* Side::booleans(int64_t n) {
+  std::vector<uint8_t> values(static_cast<size_t>(n));
+  for (uint8_t& x : values) x = draw() & 1;
+  return static_cast<uint8_t*>(allocate(values.data(), n, DType::boolean));
+}
+
 float* Side::output(const char* name, int64_t n, double tolerance) {
   const std::vector<float> nothing(static_cast<size_t>(n), std::numeric_limits<float>::quiet_NaN());
   return expect(name, values(nothing), n, tolerance);
 }
 int32_t* Side::integer_output(const char* name, int64_t n) {
   int32_t* array = values(std::vector<int32_t>(static_cast<size_t>(n), 0x6badf00d));
-  expected_.push_back({name, true, 0, array, n});
+  expected_.push_back({name, DType::int32, 0, array, n});
+  return array;
+}
+uint8_t* Side::boolean_output(const char* name, int64_t n) {
+  const std::vector<uint8_t> nothing(static_cast<size_t>(n), 7);
+  auto* array = static_cast<uint8_t*>(allocate(nothing.data(), n, DType::boolean));
+  expected_.push_back({name, DType::boolean, 0, array, n});
   return array;
 }
 float* Side::expect(const char* name, float* array, int64_t n, double tolerance) {
-  expected_.push_back({name, false, tolerance, array, n});
+  expected_.push_back({name, DType::float32, tolerance, array, n});
   return array;
 }
 
 std::vector<Written> Side::written() {
   std::vector<Written> all;
   for (const Expected& e : expected_) {
-    Written w{e.name, e.integer, e.tolerance, {}, {}};
-    const size_t bytes = static_cast<size_t>(e.n) * 4;
-    if (e.integer) {
+    Written w{e.name, e.dtype != DType::float32, e.tolerance, {}, {}};
+    const auto bytes = static_cast<size_t>(e.n * size_of(e.dtype));
+    if (e.dtype == DType::boolean) {
+      std::vector<uint8_t> values(bytes);
+      copy_out(values.data(), e.data, bytes);
+      w.integers.assign(values.begin(), values.end());
+    } else if (w.integer) {
       w.integers.resize(static_cast<size_t>(e.n));
       copy_out(w.integers.data(), e.data, bytes);
     } else {

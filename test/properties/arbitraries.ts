@@ -66,7 +66,7 @@ export const values = (shape: readonly number[]): fc.Arbitrary<Values> =>
 
 export function toTensor({ shape, dtype, data }: Values, requiresGrad = false): Tensor {
   const array = dtype === 'int32' ? Int32Array.from(data) : Float32Array.from(data)
-  return tensor(array, { shape, requiresGrad })
+  return tensor(array, { shape, dtype, requiresGrad })
 }
 
 export async function fromTensor(x: Tensor): Promise<Values> {

@@ -1,8 +1,10 @@
 /** Tensor operations on plain arrays, in double precision: what the library's are compared with. */
 
+import type { DType } from 'fused-rnn'
+
 export interface Values {
   readonly shape: readonly number[]
-  readonly dtype: 'float32' | 'int32'
+  readonly dtype: DType
   /** Row-major. */
   readonly data: readonly number[]
 }

@@ -29,7 +29,7 @@ const OPS = ['sum', 'avg', 'min', 'max', 'product'] as const
  * @throws TypeError, RangeError; also without a group
  */
 export function allReduce(tensor: Tensor, options: AllReduceOptions = {}): void {
-  checkTensor('allReduce', 'tensor', tensor)
+  checkNumeric('allReduce', 'tensor', tensor)
   checkOptions('allReduce', options, ['op'])
   const op = checkOneOf('allReduce', 'op', options.op ?? 'sum', OPS)
   if (op === 'avg' && tensor.dtype !== 'float32')
@@ -46,7 +46,7 @@ export function allReduce(tensor: Tensor, options: AllReduceOptions = {}): void 
  * @throws TypeError, RangeError; also without a group
  */
 export function broadcast(tensor: Tensor, src: number): void {
-  checkTensor('broadcast', 'tensor', tensor)
+  checkNumeric('broadcast', 'tensor', tensor)
   checkInteger('broadcast', 'src', src, 0)
   const [, size] = member('broadcast')
   if (src >= size) throw rangeError('broadcast', 'src', `a rank below ${size}`, String(src))
@@ -65,7 +65,7 @@ export function allGather(tensorList: readonly Tensor[], tensor: Tensor): void {
   const fn = 'allGather'
   if (!Array.isArray(tensorList))
     throw typeError(fn, 'tensorList', 'an array of tensors', tensorList)
-  checkTensor(fn, 'tensor', tensor)
+  checkNumeric(fn, 'tensor', tensor)
   const kind = (x: Tensor): string => `${x.dtype} of shape ${formatShape(x.shape)} on ${x.device}`
   for (let i = 0; i < tensorList.length; i++) {
     checkTensor(fn, `tensorList[${i}]`, tensorList[i])
@@ -104,6 +104,12 @@ export function barrier(): Promise<void> {
 
 async function passed(): Promise<void> {
   await binding.synchronize(-1)
+}
+
+/** Not of booleans, which the collectives do not have. */
+function checkNumeric(fn: string, name: string, value: unknown): asserts value is Tensor {
+  checkTensor(fn, name, value)
+  if (value.dtype === 'bool') throw typeError(fn, name, 'a float32 or int32 tensor', 'bool')
 }
 
 function checkTensor(fn: string, name: string, value: unknown): asserts value is Tensor {

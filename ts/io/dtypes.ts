@@ -1,4 +1,5 @@
 /** The element types of safetensors files, and what they become here. */
+import type { DType, Values } from '../dtype.js'
 
 export type FileDType =
   | 'F64'
@@ -18,14 +19,14 @@ export type FileDType =
 interface FileType {
   /** Per element. */
   bytes: number
-  /** Whether values become int32; else float32. */
-  integer: boolean
+  /** The type of the tensor. */
+  becomes: DType
   /**
    * Values of little-endian bytes, at any alignment; perhaps a view of them.
    * @param first the number of the first one in its tensor
    * @throws Error that names the tensor
    */
-  decode(bytes: Uint8Array, name: string, first?: number): Float32Array | Int32Array
+  decode(bytes: Uint8Array, name: string, first?: number): Values
 }
 
 function view(bytes: Uint8Array): DataView {
@@ -40,7 +41,7 @@ function aligned(bytes: Uint8Array): Uint8Array {
 function floats(width: number, at: (data: DataView, offset: number) => number): FileType {
   return {
     bytes: width,
-    integer: false,
+    becomes: 'float32',
     decode(bytes) {
       const data = view(bytes)
       const out = new Float32Array(bytes.byteLength / width)
@@ -56,7 +57,7 @@ function integers(
 ): FileType {
   return {
     bytes: width,
-    integer: true,
+    becomes: 'int32',
     decode(bytes, name, first = 0) {
       const data = view(bytes)
       const out = new Int32Array(bytes.byteLength / width)
@@ -95,7 +96,7 @@ export const DTYPES: Record<FileDType, FileType> = {
   F64: floats(8, (data, i) => data.getFloat64(i, true)),
   F32: {
     bytes: 4,
-    integer: false,
+    becomes: 'float32',
     decode(bytes) {
       const { buffer, byteOffset, byteLength } = aligned(bytes)
       return new Float32Array(buffer, byteOffset, byteLength / 4)
@@ -106,7 +107,7 @@ export const DTYPES: Record<FileDType, FileType> = {
   I64: integers(8, (data, i) => data.getBigInt64(i, true)),
   I32: {
     bytes: 4,
-    integer: true,
+    becomes: 'int32',
     decode(bytes) {
       const { buffer, byteOffset, byteLength } = aligned(bytes)
       return new Int32Array(buffer, byteOffset, byteLength / 4)
@@ -118,5 +119,16 @@ export const DTYPES: Record<FileDType, FileType> = {
   U32: integers(4, (data, i) => data.getUint32(i, true)),
   U16: integers(2, (data, i) => data.getUint16(i, true)),
   U8: integers(1, (data, i) => data.getUint8(i)),
-  BOOL: integers(1, (data, i) => data.getUint8(i)),
+  BOOL: {
+    bytes: 1,
+    becomes: 'bool',
+    decode(bytes) {
+      const out = new Uint8Array(bytes.length)
+      for (let i = 0; i < out.length; i++) out[i] = bytes[i] === 0 ? 0 : 1
+      return out
+    },
+  },
 }
+
+/** What tensors are written as. */
+export const FILE_DTYPES: Record<DType, FileDType> = { float32: 'F32', int32: 'I32', bool: 'BOOL' }

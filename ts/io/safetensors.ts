@@ -6,9 +6,10 @@
 import { binding } from '../binding.js'
 import { withoutJSON } from '../copies.js'
 import { checkDevice, type Device, deviceNumber } from '../device.js'
+import { dtypeOf, widthOf } from '../dtype.js'
 import { checkOptions, checkSignal, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
-import { DTYPES } from './dtypes.js'
+import { DTYPES, FILE_DTYPES } from './dtypes.js'
 import { checkPath } from './path.js'
 import { atOnce } from './pieces.js'
 import {
@@ -43,8 +44,8 @@ export interface Contents {
 }
 
 /**
- * Reads all tensors of a file. F32 and I32 as they are; F16, BF16 and F64 as float32, I8, U8, I16,
- * U16 and BOOL as int32, I64, U32 and U64 as int32 when every value fits.
+ * Reads all tensors of a file. F32, I32 and BOOL as they are; F16, BF16 and F64 as float32, I8, U8,
+ * I16 and U16 as int32, I64, U32 and U64 as int32 when every value fits.
  * @throws (rejects) Error that names the file and what is wrong: missing, no regular file, damaged,
  *   cut short, another dtype, more than there is memory for. Sizes are checked before anything is
  *   read; the event loop stays free.
@@ -138,9 +139,8 @@ export async function serialize(
 
 function decode(entry: Entry, bytes: Uint8Array, device: string): Tensor {
   const values = DTYPES[entry.dtype].decode(bytes, entry.name)
-  const dtype = values instanceof Int32Array ? 'int32' : 'float32'
   const buffer = binding.upload(values, deviceNumber(device), values.length)
-  return Tensor.wrap(buffer, entry.shape, device, dtype)
+  return Tensor.wrap(buffer, entry.shape, device, dtypeOf(values))
 }
 
 // ---- Writing ---------------------------------------------------------------------------------------
@@ -168,10 +168,9 @@ function plan(
     }
     if (!(tensor instanceof Tensor)) throw typeError(fn, `'${name}'`, 'a tensor', tensor)
     tensor.buffer // disposed: an error before anything is written
-    const dtype = tensor.dtype === 'int32' ? 'I32' : 'F32'
-    const end = at + tensor.numel * 4
+    const end = at + tensor.numel * widthOf(tensor.dtype)
     members.push(
-      `${JSON.stringify(name)}:{"dtype":"${dtype}","shape":[${tensor.shape.join(',')}],"data_offsets":[${at},${end}]}`,
+      `${JSON.stringify(name)}:{"dtype":"${FILE_DTYPES[tensor.dtype]}","shape":[${tensor.shape.join(',')}],"data_offsets":[${at},${end}]}`,
     )
     at = end
   }

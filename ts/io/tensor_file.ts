@@ -2,6 +2,7 @@
 import type { Stats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { binding, type Buffer as NativeBuffer } from '../binding.js'
+import { type DType, DTypeCode, widthOf } from '../dtype.js'
 import { Tensor } from '../tensor.js'
 import { DTYPES } from './dtypes.js'
 import { digestOfFile, openRegular, PIECE } from './open_file.js'
@@ -77,9 +78,11 @@ export class TensorFile {
     const tensors = new Map<string, Tensor>()
     try {
       // All of them, before anything is read.
-      binding.checkRoom(this.#entries.reduce((sum, entry) => sum + 4 * lengthOf(entry), 0))
+      binding.checkRoom(
+        this.#entries.reduce((sum, entry) => sum + widthOf(dtypeOf(entry)) * lengthOf(entry), 0),
+      )
       for (const entry of this.#entries) {
-        const buffer = binding.allocate(lengthOf(entry), DTYPES[entry.dtype].integer)
+        const buffer = binding.allocate(lengthOf(entry), DTypeCode[dtypeOf(entry)])
         made.push({ entry, buffer })
         const due = turns.due()
         if (due !== null) await due
@@ -156,9 +159,13 @@ function lengthOf({ dtype, begin, end }: Entry): number {
   return (end - begin) / DTYPES[dtype].bytes
 }
 
+/** What its values become. */
+function dtypeOf({ dtype }: Entry): DType {
+  return DTYPES[dtype].becomes
+}
+
 function wrap(entry: Entry, buffer: NativeBuffer, device: string): Tensor {
-  const dtype = DTYPES[entry.dtype].integer ? 'int32' : 'float32'
-  const tensor = Tensor.wrap(buffer, entry.shape, 'cpu', dtype)
+  const tensor = Tensor.wrap(buffer, entry.shape, 'cpu', dtypeOf(entry))
   if (device === 'cpu') return tensor
   const moved = tensor.to(device)
   tensor[Symbol.dispose]()

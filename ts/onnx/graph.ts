@@ -1,5 +1,6 @@
 /** What an ONNX model is built with: inputs, operators, weights, outputs. */
 
+import type { Values } from '../dtype.js'
 import { checkInteger, checkOneOf, rangeError, typeError } from '../errors.js'
 import { noGrad } from '../grad_mode.js'
 import type { Message } from '../io/protobuf.js'
@@ -187,7 +188,7 @@ export class Graph {
       )
     const arrays = await Promise.all(this.#initializers.map(({ data }) => data))
     const weights = this.#initializers.map(({ name, dtype, shape }, i) =>
-      tensorProto(name, dtype, shape, bytesOf(arrays[i] as Float32Array | Int32Array)),
+      tensorProto(name, dtype, shape, bytesOf(arrays[i] as Values)),
     )
     return modelProto(name, version, {
       nodes: this.#nodes,

@@ -6,7 +6,7 @@ const OPSET = 17
 const IR_VERSION = 8
 
 /** TensorProto.DataType */
-export const DataType = { float32: 1, int32: 6, int64: 7 } as const
+export const DataType = { float32: 1, int32: 6, int64: 7, bool: 9 } as const
 /** Types of elements, by ONNX’s names. */
 export type OnnxDType = keyof typeof DataType
 

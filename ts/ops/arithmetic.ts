@@ -2,10 +2,12 @@
 import { record, willRecord } from '../autograd.js'
 import { BinaryOp, binding, UnaryOp } from '../binding.js'
 import { checkSameDevice } from '../device.js'
+import { promoted } from '../dtype.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { broadcastShapes, broadcastStrides, castValues, sumTemporaryTo, sumTo } from './common.js'
+import { cast } from './unary.js'
 
 type OpName = keyof typeof BinaryOp
 
@@ -47,9 +49,9 @@ function negated(x: Tensor): Tensor {
 /** With a number: no second tensor is made. */
 function withNumber(op: OpName, a: Tensor, value: number): Tensor {
   const whole = op !== 'div' && (value | 0) === value
-  if (a.dtype === 'int32' && !whole) {
-    using real = castValues(a)
-    return numberValues(op, real, value)
+  if (a.dtype !== 'float32' && (a.dtype === 'bool' || !whole)) {
+    using number = castValues(a, whole ? 'int32' : 'float32')
+    return numberValues(op, number, value)
   }
   const out = numberValues(op, a, value)
   record(op, [a], [out], ([g]) => {
@@ -60,22 +62,32 @@ function withNumber(op: OpName, a: Tensor, value: number): Tensor {
 }
 
 /**
- * int32 with int32 stays int32 (wrapping around), except for div; otherwise the int32 side becomes
- * float32.
+ * Of two types the stronger one: bool gives way to int32, and that to float32; div is always
+ * float32. int32 wraps around; add and mul of bool are "or" and "and", as in PyTorch.
  */
 function withTensor(op: OpName, a: Tensor, b: Tensor): Tensor {
   checkSameDevice(op, 'other', b, a.device)
-  if (a.dtype === 'int32' || b.dtype === 'int32') {
-    if (op !== 'div' && a.dtype === b.dtype) return binaryValues(op, a, b)
-    broadcastShapes(op, a.shape, b.shape)
-    const x = a.dtype === 'int32' ? castValues(a) : a
-    const y = b.dtype === 'int32' ? castValues(b) : b
-    const out = floats(op, x, y)
-    if (x !== a) x[Symbol.dispose]()
-    if (y !== b) y[Symbol.dispose]()
-    return out
-  }
-  return floats(op, a, b)
+  if (a.dtype === 'float32' && b.dtype === 'float32') return floats(op, a, b)
+  const dtype = op === 'div' ? 'float32' : promoted(a.dtype, b.dtype)
+  if (dtype === 'int32' && a.dtype === b.dtype) return binaryValues(op, a, b)
+  if (dtype === 'bool') return booleans(op, a, b)
+  broadcastShapes(op, a.shape, b.shape)
+  const x = cast(a, dtype)
+  const y = cast(b, dtype)
+  const out = dtype === 'int32' ? binaryValues(op, x, y) : floats(op, x, y)
+  if (x !== a) x[Symbol.dispose]()
+  if (y !== b) y[Symbol.dispose]()
+  return out
+}
+
+function booleans(op: OpName, a: Tensor, b: Tensor): Tensor {
+  if (op === 'sub')
+    throw typeError(op, 'tensors', 'float32 or int32 (of bool use logicalXor)', 'two of bool')
+  broadcastShapes(op, a.shape, b.shape)
+  using x = castValues(a, 'int32')
+  using y = castValues(b, 'int32')
+  using out = binaryValues(op, x, y)
+  return castValues(out, 'bool')
 }
 
 function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
@@ -143,8 +155,8 @@ function scaled(op: 'add' | 'sub', a: Tensor, other: Tensor | number, options: A
   if (alpha === 1) return binary(op, a, other)
   if (typeof other === 'number') return binary(op, a, other * alpha)
   if (!(other instanceof Tensor)) throw typeError(op, 'other', 'a tensor or a number', other)
-  if (a.dtype === 'int32' && other.dtype === 'int32' && !Number.isInteger(alpha))
-    throw rangeError(op, 'alpha', 'a whole number for int32 tensors', String(alpha))
+  if (promoted(a.dtype, other.dtype) !== 'float32' && !Number.isInteger(alpha))
+    throw rangeError(op, 'alpha', 'a whole number unless a tensor is float32', String(alpha))
   using product = withNumber('mul', other, alpha)
   return binary(op, a, product)
 }

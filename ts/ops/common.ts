@@ -1,5 +1,6 @@
 /** Shapes, strides and checks that the operations share. */
 import { binding } from '../binding.js'
+import { type DType, DTypeCode } from '../dtype.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -15,6 +16,13 @@ export function checkFloat(fn: string, name: string, value: unknown): Tensor {
   if (!(value instanceof Tensor)) throw typeError(fn, name, 'a tensor', value)
   if (value.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', value.dtype)
   return value
+}
+
+/** Checks a tensor of numbers, not booleans. @throws TypeError */
+export function checkNumeric(fn: string, name: string, value: unknown): Tensor {
+  const x = checkTensor(fn, name, value)
+  if (x.dtype === 'bool') throw typeError(fn, name, 'a float32 or int32 tensor', x.dtype)
+  return x
 }
 
 /**
@@ -141,9 +149,7 @@ export function expandValues(x: Tensor, shape: Shape): Tensor {
   return Tensor.wrap(binding.copyStrided(x.buffer, shape, strides, 0), shape, x.device, x.dtype)
 }
 
-/** float32 values of an int32 tensor, or the other way round; a new tensor. */
-export function castValues(x: Tensor): Tensor {
-  const toInteger = x.dtype === 'float32'
-  const dtype = toInteger ? 'int32' : 'float32'
-  return Tensor.wrap(binding.cast(x.buffer, toInteger), x.shape, x.device, dtype)
+/** The values as another type; a new tensor. */
+export function castValues(x: Tensor, dtype: DType): Tensor {
+  return Tensor.wrap(binding.cast(x.buffer, DTypeCode[dtype]), x.shape, x.device, dtype)
 }

@@ -81,6 +81,8 @@ function gathered(
 ): Tensor {
   checkSameDevice(fn, 'index', index, x.device)
   const fill = checkNumber(fn, 'paddingValue', options.fill ?? 0)
+  if (x.dtype === 'bool' && fill !== 0 && fill !== 1)
+    throw rangeError(fn, 'paddingValue', '0 or 1 for bool', String(fill))
   if (x.dtype === 'int32' && (fill | 0) !== fill)
     throw rangeError(fn, 'paddingValue', 'a whole number that fits int32', String(fill))
   const skip = options.paddingIdx ?? -1

@@ -4,7 +4,15 @@ import { BinaryOp, binding } from '../binding.js'
 import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import { numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import { checkDim, expandValues, relabel, splitAt, sumValues } from './common.js'
+import {
+  castValues,
+  checkDim,
+  checkNumeric,
+  expandValues,
+  relabel,
+  splitAt,
+  sumValues,
+} from './common.js'
 
 /** What sums, means and extremes over dimensions take. */
 export interface ReduceOptions {
@@ -35,6 +43,10 @@ function checkDims(fn: string, dim: Dims, rank: number): boolean[] {
 }
 
 function total(fn: string, x: Tensor, dim: Dims, options: ReduceOptions, mean: boolean): Tensor {
+  if (x.dtype === 'bool') {
+    using ones = castValues(x, 'int32')
+    return total(fn, ones, dim, options, mean)
+  }
   const keepdim = checkKeepdim(fn, options)
   const reduced = checkDims(fn, dim, x.shape.length)
   const kept = x.shape.map((size, d) => (reduced[d] ? 1 : size))
@@ -78,6 +90,7 @@ function checkSearched(fn: string, n: number): void {
 
 /** The sizes around the dimension to search (null: everything as one), and the result's shape. */
 function searchLayout(fn: string, x: Tensor, dim: number | null | undefined, keepdim: boolean) {
+  checkNumeric(fn, 'tensor', x)
   if (dim === null || dim === undefined) {
     if (x.numel === 0) throw rangeError(fn, 'tensor', 'at least one element', formatShape(x.shape))
     checkSearched(fn, x.numel)

@@ -1,6 +1,7 @@
 /** Functions of one element. */
 import { record, willRecord } from '../autograd.js'
 import { binding, UnaryOp } from '../binding.js'
+import type { DType } from '../dtype.js'
 import { checkNumber, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 import { castValues } from './common.js'
@@ -14,11 +15,12 @@ const FROM_OUTPUT: readonly OpName[] = ['exp', 'sqrt', 'tanh', 'sigmoid', 'relu'
 
 function unary(op: OpName, x: Tensor, p = 0, q = 0): Tensor {
   const code = UnaryOp[op]
-  if (x.dtype === 'int32') {
+  if (x.dtype !== 'float32') {
     if (INTEGER_OPS.includes(op)) {
+      if (x.dtype === 'bool') throw typeError(op, 'tensor', 'a float32 or int32 tensor', 'bool')
       return Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape, x.device, 'int32')
     }
-    using real = castValues(x)
+    using real = castValues(x, 'float32')
     return Tensor.wrap(binding.unary(code, real.buffer, p, q), x.shape, x.device)
   }
   const out = Tensor.wrap(binding.unary(code, x.buffer, p, q), x.shape, x.device)
@@ -63,7 +65,7 @@ export function clamp(x: Tensor, min: number | null, max: number | null): Tensor
   const high = max === null ? Infinity : checkNumber('clamp', 'max', max)
   const whole = [low, high].every((bound) => Number.isInteger(bound) || !Number.isFinite(bound))
   if (x.dtype === 'int32' && !whole) {
-    using real = castValues(x)
+    using real = castValues(x, 'float32')
     return unary('clamp', real, low, high)
   }
   return unary('clamp', x, low, high)
@@ -71,10 +73,15 @@ export function clamp(x: Tensor, min: number | null, max: number | null): Tensor
 
 /** float32 values of the same tensor; itself when it is float32. */
 export function float(x: Tensor): Tensor {
-  return x.dtype === 'float32' ? x : castValues(x)
+  return cast(x, 'float32')
 }
 
 /** int32 values, cut towards zero; itself when it is int32. */
 export function int(x: Tensor): Tensor {
-  return x.dtype === 'int32' ? x : castValues(x)
+  return cast(x, 'int32')
+}
+
+/** Values of another type; itself when it has it. Only float32 has gradients. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  return x.dtype === dtype ? x : castValues(x, dtype)
 }

@@ -1,6 +1,7 @@
 /** Tensors shared with other libraries without a copy; as `torch.utils.dlpack`. */
 import { binding, type DlpackCapsule } from '../binding.js'
 import { checkDevice, deviceNumber } from '../device.js'
+import { dtypeOfCode } from '../dtype.js'
 import { typeError } from '../errors.js'
 import { checkTensor } from '../ops/common.js'
 import { Tensor } from '../tensor.js'
@@ -15,7 +16,7 @@ export type { DlpackCapsule } from '../binding.js'
  *
  * Writing there changes the tensor, and operations that are queued meanwhile see the one or
  * the other.
- * @param tensor float32 or int32, on any device, without gradient: `tensor.detach()`
+ * @param tensor float32, int32 or bool, on any device, without gradient: `tensor.detach()`
  * @throws (rejects) TypeError for anything else and for a disposed tensor, or with the first failure
  *   among the operations queued so far
  */
@@ -35,7 +36,7 @@ export async function toDlpack(tensor: Tensor): Promise<DlpackCapsule> {
  * A tensor over the memory in a capsule, which is empty afterwards; as
  * `torch.utils.dlpack.from_dlpack`. The values have to be there: the code that fills the memory on a
  * stream of a GPU waits for it first.
- * @param capsule from {@link toDlpack} or another addon: contiguous float32 or int32 on the CPU or a
+ * @param capsule from {@link toDlpack} or another addon: contiguous float32, int32 or bool on the CPU or a
  *   GPU
  * @throws TypeError for anything else and for a capsule that somebody has emptied; RangeError for
  *   another type, layout or device, which leaves the capsule full
@@ -48,8 +49,8 @@ export function fromDlpack(capsule: DlpackCapsule): Tensor {
     throw new TypeError(`[${fn}] capsule: expected a full one, got one that somebody has emptied`)
   }
   const device = checkDevice(fn, 'capsule', number < 0 ? 'cpu' : `cuda:${number}`).toString()
-  const [buffer, shape, integer] = binding.fromDlpack(capsule)
-  const tensor = Tensor.wrap(buffer, shape, device, integer ? 'int32' : 'float32')
+  const [buffer, shape, dtype] = binding.fromDlpack(capsule)
+  const tensor = Tensor.wrap(buffer, shape, device, dtypeOfCode(dtype))
   tensor.aliased = true
   return tensor
 }

@@ -2,13 +2,15 @@
 import { binding } from '../binding.js'
 import { copyMemory, isPlainObject, withoutJSON } from '../copies.js'
 import { type Device, deviceNumber, deviceOption } from '../device.js'
+import { type DType, isDType, widthOf } from '../dtype.js'
 import { checkOptions, describe, typeError } from '../errors.js'
 import { isParameter, Parameter } from '../nn/parameter.js'
-import { checkShape, type DType, numelOf, Tensor } from '../tensor.js'
+import { checkShape, numelOf, Tensor } from '../tensor.js'
 
 /** Stands where a tensor was. No object of a user may have this key. */
 const PLACE = '__fusedRnnTensor'
 const FORMAT = 'fused-rnn tensors'
+const ARRAYS = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
 
 /** What {@link toTransferable} gives: plain data. */
 export interface TransferableTensors {
@@ -119,7 +121,7 @@ export function fromTransferable<T = unknown>(
     checkEntry(fn, `message.tensors[${i}]`, entry)
   })
   const made = tensors.map(({ dtype, shape, requiresGrad, parameter, values }): Tensor => {
-    const array = dtype === 'int32' ? new Int32Array(values) : new Float32Array(values)
+    const array = new ARRAYS[dtype](values)
     const buffer = binding.upload(array, deviceNumber(device), array.length)
     const tensor = Tensor.wrap(buffer, shape, device, dtype)
     if (parameter) return Parameter(tensor, requiresGrad)
@@ -133,21 +135,20 @@ function checkEntry(fn: string, name: string, entry: unknown): void {
   const { dtype, shape, requiresGrad, parameter, values } = Object(
     entry,
   ) as Partial<TransferableTensor>
-  if (dtype !== 'float32' && dtype !== 'int32')
-    throw typeError(fn, `${name}.dtype`, "'float32' or 'int32'", dtype)
+  if (!isDType(dtype)) throw typeError(fn, `${name}.dtype`, "'float32', 'int32' or 'bool'", dtype)
   if (!(values instanceof ArrayBuffer))
     throw typeError(fn, `${name}.values`, 'an ArrayBuffer', values)
   if (isGone(values))
     throw new TypeError(
       `[${fn}] ${name}.values: expected memory, got one that was sent to another thread: this is the sender's side`,
     )
-  const bytes = numelOf(checkShape(fn, shape)) * 4
+  const bytes = numelOf(checkShape(fn, shape)) * widthOf(dtype)
   if (values.byteLength !== bytes)
     throw typeError(fn, `${name}.values`, `${bytes} bytes`, values.byteLength)
   if (typeof requiresGrad !== 'boolean' || typeof parameter !== 'boolean')
     throw typeError(fn, `${name}.requiresGrad`, 'a boolean', requiresGrad)
-  if (dtype === 'int32' && requiresGrad)
-    throw typeError(fn, `${name}.requiresGrad`, 'false for int32', requiresGrad)
+  if (dtype !== 'float32' && requiresGrad)
+    throw typeError(fn, `${name}.requiresGrad`, `false for ${dtype}`, requiresGrad)
 }
 
 /** Memory that is gone cannot be looked at. */

@@ -18,7 +18,7 @@ extern "C" {
 /* Of device types; others are not fused-rnn's. */
 enum { kDLCPU = 1, kDLCUDA = 2 };
 /* Of type codes. */
-enum { kDLInt = 0, kDLUInt = 1, kDLFloat = 2 };
+enum { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBool = 6 };
 
 typedef struct {
   int32_t device_type;
