@@ -32,6 +32,7 @@ const NOT_CALLED = [
   /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|writeFiles)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
+  /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,
   /^models\.LanguageModel\.toOnnx$/,
   /^nn\.init\.uniformParameter$/,
   // What the tape calls.

@@ -138,6 +138,70 @@ export const optimisers: Record<string, Recipe> = {
     minLr: 0.1,
     eps: 0.1,
   }),
+  'optim.lrScheduler.MultiplicativeLR': () => [
+    (...args) => Reflect.construct(lrScheduler.MultiplicativeLR, args),
+    [sgd(), [(epoch: number) => 1 / (epoch + 1)]],
+  ],
+  'optim.lrScheduler.ConstantLR': scheduler(lrScheduler.ConstantLR, { factor: 0.1, totalIters: 2 }),
+  'optim.lrScheduler.LinearLR': scheduler(lrScheduler.LinearLR, {
+    startFactor: 0.1,
+    endFactor: 0.9,
+    totalIters: 2,
+  }),
+  'optim.lrScheduler.PolynomialLR': scheduler(lrScheduler.PolynomialLR, {
+    totalIters: 2,
+    power: 2,
+  }),
+  'optim.lrScheduler.CosineAnnealingWarmRestarts': scheduler(
+    lrScheduler.CosineAnnealingWarmRestarts,
+    3,
+    { tMult: 2, etaMin: 0.01 },
+  ),
+  'optim.lrScheduler.CosineAnnealingWarmRestarts.stateDict': method(restarts, 'stateDict'),
+  'optim.lrScheduler.CosineAnnealingWarmRestarts.loadStateDict': method(
+    restarts,
+    'loadStateDict',
+    () => [{ baseLrs: [1], lastEpoch: 3, lastLr: [1], tCur: 1, tI: 2 }],
+  ),
+  'optim.lrScheduler.CyclicLR': () => [
+    (...args) => Reflect.construct(lrScheduler.CyclicLR, args),
+    [
+      sgd(),
+      0.1,
+      1,
+      {
+        stepSizeUp: 2,
+        stepSizeDown: 3,
+        mode: 'triangular2',
+        gamma: 0.9,
+        scaleFn: (x: number) => 1 / x,
+        scaleMode: 'cycle',
+        cycleMomentum: true,
+        baseMomentum: 0.5,
+        maxMomentum: 0.9,
+      },
+    ],
+  ],
+  'optim.lrScheduler.OneCycleLR': scheduler(lrScheduler.OneCycleLR, 1, {
+    totalSteps: 20,
+    pctStart: 0.3,
+    annealStrategy: 'linear',
+    cycleMomentum: true,
+    baseMomentum: 0.5,
+    maxMomentum: 0.9,
+    divFactor: 10,
+    finalDivFactor: 10,
+    threePhase: true,
+  }),
+  'optim.lrScheduler.SequentialLR': () => {
+    const optimizer = sgd()
+    const both = [1, 2].map((size) => new lrScheduler.StepLR(optimizer, size))
+    return [(...args) => Reflect.construct(lrScheduler.SequentialLR, args), [optimizer, both, [3]]]
+  },
+  'optim.lrScheduler.ChainedScheduler': () => [
+    (...args) => Reflect.construct(lrScheduler.ChainedScheduler, args),
+    [[new lrScheduler.StepLR(sgd(), 1)]],
+  ],
   'optim.lrScheduler.LRScheduler.step': method(() => new lrScheduler.StepLR(sgd(), 1), 'step'),
   'optim.lrScheduler.LRScheduler.getLastLr': method(
     () => new lrScheduler.StepLR(sgd(), 1),
@@ -170,6 +234,10 @@ export const optimisers: Record<string, Recipe> = {
     'loadStateDict',
     () => [{ best: null, numBadEpochs: 0, cooldownCounter: 0, lastEpoch: 1, lastLr: [1] }],
   ),
+}
+
+function restarts(): optim.lrScheduler.CosineAnnealingWarmRestarts {
+  return new lrScheduler.CosineAnnealingWarmRestarts(sgd(), 2)
 }
 
 /** An optimiser, and a step of it. */
