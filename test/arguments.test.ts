@@ -11,12 +11,19 @@ const PROTECTED =
   /\.(newInstance|moveTensors|checkTogether|stateKeys|update|write|cut|next|inOrder|checkPlace|arrangement)$|Recurrent\w+\.(step|run)$|LRScheduler\.apply$/
 /** What is no part of the public surface. */
 const INTERNAL = /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init\.uniformParameter$/
+/** What the tape calls. */
+const OF_THE_TAPE = /^Tensor\.(changed|over)$/
+/** Any number of tensors; classes that users extend. */
+const FUNCTIONS =
+  /^autograd\.(Function|FunctionContext)(\.(forward|backward|apply|saveForBackward|markNonDifferentiable))?$/
 /** Any number of arguments: modules one after the other; what the model in it takes. */
 const ANY_NUMBER = /^nn\.(Sequential|parallel\.DistributedDataParallel\.forward)$/
 
 const sourceOf = (f: unknown): string => Function.prototype.toString.call(f)
 const left = (name: string): boolean =>
-  [PROTOCOL, PROTECTED, INTERNAL, ANY_NUMBER].some((rule) => rule.test(name))
+  [PROTOCOL, PROTECTED, INTERNAL, OF_THE_TAPE, FUNCTIONS, ANY_NUMBER].some((rule) =>
+    rule.test(name),
+  )
 
 /** The text of a class's own constructor, or null. */
 function constructorOf(source: string): string | null {

@@ -20,9 +20,9 @@ const once = onCpu ? test : test.skip
  * take it, called by its methods.
  */
 const ALLOWED = {
-  values: [/^(tensor|tensor\/\w+|autograd|ops\/\w+)\.ts$/],
+  values: [/^(tensor|tensor\/\w+|autograd|autograd\/\w+|ops\/\w+)\.ts$/],
   types: [
-    /^(tensor|tensor\/\w+|autograd|ops\/\w+)\.ts$/,
+    /^(tensor|tensor\/\w+|autograd|autograd\/\w+|ops\/\w+)\.ts$/,
     /^onnx\/(graph|layers|recurrent)\.ts$/,
     /^models\/(language_model|config|generate|model_folder|token_choice)\.ts$/,
   ],

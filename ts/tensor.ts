@@ -1,4 +1,12 @@
 /** Tensors: a shape, an element type and a share of a native buffer. */
+
+import {
+  addHook,
+  type GradientHook,
+  type RemovableHandle,
+  retain,
+  retains,
+} from './autograd/hooks.js'
 import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { refuseJSON, TENSOR_MARK } from './copies.js'
@@ -78,6 +86,13 @@ export class Tensor extends IndexingMethods {
    */
   static wrap(buffer: Buffer, shape: Shape, device: string, dtype: DType = 'float32'): Tensor {
     return new Tensor(new Memory(buffer), shape, device, dtype, numelOf(shape))
+  }
+
+  /** A tensor over a share of float32 memory, which becomes its own. @internal */
+  static over(memory: Memory, shape: Shape, device: string): Tensor {
+    const tensor = new Tensor(memory, shape, device, 'float32', numelOf(shape))
+    tensor.aliased = true
+    return tensor
   }
 
   get #own(): Memory {
@@ -248,8 +263,32 @@ export class Tensor extends IndexingMethods {
    * @param gradient this tensor's own gradient, of its shape; may be left out for one element
    */
   backward(gradient?: Tensor, options?: BackwardOptions): void {
-    if (options !== undefined) checkOptions('backward', options, ['retainGraph'])
+    if (options !== undefined)
+      checkOptions('backward', options, ['retainGraph', 'createGraph', 'inputs'])
     runBackward(this, gradient, options)
+  }
+
+  /**
+   * Has `hook` called with the whole gradient of this tensor in every backward that comes to it; what
+   * it returns takes the gradient's place. As `torch.Tensor.register_hook`.
+   * @throws TypeError when the tensor requires no gradient
+   */
+  registerHook(hook: GradientHook): RemovableHandle {
+    return addHook(this, hook)
+  }
+
+  /**
+   * Has backward keep the gradient of a computed tensor in `.grad`, too; as
+   * `torch.Tensor.retain_grad`. Nothing for a leaf, which has it anyway.
+   * @throws TypeError when the tensor requires no gradient
+   */
+  retainGrad(): void {
+    retain(this)
+  }
+
+  /** Whether this is a computed tensor that {@link retainGrad} was called for. */
+  get retainsGrad(): boolean {
+    return retains(this)
   }
 
   /** The same memory without history; as `torch.Tensor.detach`. */

@@ -1,5 +1,6 @@
 /** A right call of every function that the package exports, to be made wrong; see arguments.ts. */
 import * as library from 'fused-rnn'
+import { gradients } from './recipes/autograd.js'
 import { processes } from './recipes/distributed.js'
 import { layers, modules, sequences } from './recipes/layers.js'
 import { allMetrics } from './recipes/metrics.js'
@@ -12,6 +13,7 @@ export const recipes: Record<string, Recipe> = {
   ...factories,
   ...context,
   ...tensors,
+  ...gradients,
   ...layers,
   ...modules,
   ...sequences,
@@ -37,6 +39,8 @@ const NOT_CALLED = [
   /^nn\.init\.uniformParameter$/,
   // What the tape calls.
   /^Tensor\.(changed|over)$/,
+  // What users define, and what any number of tensors go into.
+  /^autograd\.(Function|FunctionContext)(\.(forward|backward|saveForBackward|markNonDifferentiable))?$/,
   // They need a group, which test/distributed.test.ts makes.
   /^distributed\.init(ProcessGroup)?$/,
   /^nn\.parallel\.DistributedDataParallel\.(noSync|forward)$/,

@@ -4,6 +4,7 @@ import { copyMemory, isPlainObject } from '../copies.js'
 import { copyInto } from '../ops/in_place.js'
 import { Tensor } from '../tensor.js'
 import { held, isOptimizer } from './fields.js'
+import { isStandIn } from './hooks.js'
 import { isParameter, Parameter } from './parameter.js'
 
 /** What is copied so far: what is held twice in the original is so in the copy. */
@@ -33,6 +34,7 @@ export class FieldCopier<M extends object> {
       if (!Object.hasOwn(from, key)) Reflect.deleteProperty(to, key)
     for (const key of Reflect.ownKeys(from)) {
       const own = Object.getOwnPropertyDescriptor(from, key) as PropertyDescriptor
+      if (isStandIn(own.value)) continue
       if ('value' in own) {
         const there = Object.getOwnPropertyDescriptor(to, key)?.value
         own.value = this.#copy(String(key), own.value, there)

@@ -1,4 +1,5 @@
 /** Modules: parameters and other modules held in fields, found by name as PyTorch finds them. */
+import type { Hooks, RemovableHandle } from '../autograd/hooks.js'
 import { MODULE_MARK, refuseJSON, withoutJSON } from '../copies.js'
 import { checkDevice, type Device } from '../device.js'
 import { checkBoolean, checkOptions, formatShape, typeError } from '../errors.js'
@@ -9,6 +10,14 @@ import { randomState, setRandomState } from '../random.js'
 import { Tensor } from '../tensor.js'
 import { type Copies, checkNoPrivates, FieldCopier } from './clone.js'
 import { checkStrays, type Fields, fieldsOf } from './fields.js'
+import {
+  type BackwardHook,
+  type ForwardHook,
+  type ForwardPreHook,
+  handleOf,
+  ModuleHooks,
+  standIn,
+} from './hooks.js'
 
 /** What {@link Module.loadStateDict} takes. */
 export interface LoadStateDictOptions {
@@ -39,6 +48,7 @@ export abstract class Module {
   training = true
   /** Has structuredClone and postMessage throw, which would lose the values. @internal */
   readonly uncloneable = MODULE_MARK
+  #hooks: ModuleHooks | null = null
 
   /** What the module computes; a subclass defines it. */
   abstract forward(...inputs: never[]): unknown
@@ -243,7 +253,40 @@ export abstract class Module {
       return own
     }
     new FieldCopier(module.constructor.name, copies, isModule, copyModule).copyFields(module, copy)
+    if (module.#hooks !== null && module.#hooks.size > 0) {
+      copy.#hooks = module.#hooks.copy()
+      standIn(copy, copy.#hooks)
+    }
     return copy
+  }
+
+  /**
+   * Has `hook` called before every call of this module's forward; as
+   * `Module.register_forward_pre_hook`.
+   */
+  registerForwardPreHook(hook: ForwardPreHook<this>): RemovableHandle {
+    return this.#register('registerForwardPreHook', hook as ForwardPreHook, (all) => all.before)
+  }
+
+  /** Has `hook` called after every call of forward; as `Module.register_forward_hook`. */
+  registerForwardHook(hook: ForwardHook<this>): RemovableHandle {
+    return this.#register('registerForwardHook', hook as ForwardHook, (all) => all.after)
+  }
+
+  /**
+   * Has `hook` called whenever backward has come to the gradients of forward's arguments, among which
+   * a tensor must require one; as `Module.register_full_backward_hook`. Seen are tensors among the
+   * arguments and results themselves, not in arrays in them.
+   */
+  registerFullBackwardHook(hook: BackwardHook<this>): RemovableHandle {
+    return this.#register('registerFullBackwardHook', hook as BackwardHook, (all) => all.back)
+  }
+
+  #register<F>(fn: string, hook: F, which: (all: ModuleHooks) => Hooks<F>): RemovableHandle {
+    if (typeof hook !== 'function') throw typeError(fn, 'hook', 'a function', hook)
+    this.#hooks ??= new ModuleHooks()
+    standIn(this, this.#hooks)
+    return handleOf(this, this.#hooks, which(this.#hooks).add(hook))
   }
 
   /** Freezes (false) or unfreezes all parameters; as `Module.requires_grad_`. */

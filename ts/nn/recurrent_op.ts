@@ -148,6 +148,7 @@ export function runRecurrent(
     },
     [workspace, input],
     'values',
+    null,
     call.weights,
   )
   return { y, hn, cn }
