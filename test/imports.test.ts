@@ -24,7 +24,7 @@ const ALLOWED = {
   types: [
     /^(tensor|tensor\/\w+|autograd|autograd\/\w+|ops\/\w+)\.ts$/,
     /^onnx\/(graph|layers|recurrent)\.ts$/,
-    /^models\/(language_model|config|generate|model_folder|token_choice)\.ts$/,
+    /^models\/(language_model|config|generate|token_choice)\.ts$/,
   ],
 }
 

@@ -13,6 +13,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 
 /** What a page's program prints. */
 const PRINTS: Record<string, RegExp> = {
+  'forecast.md': /^error \d\.\d+ naive \d\.\d+\n2026-01-01 [\d.]+ [\d.]+ [\d.]+\n$/,
   'metrics.md':
     /^1 1\.29.*\n0\.6\n0\.66.*\n0\.66.*\n\[ \[ 1, 1 \], \[ 0, 1 \] \]\n1\n0\.5\n0\.5\n$/,
 }

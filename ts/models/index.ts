@@ -1,8 +1,17 @@
 /** Whole models. */
+export type { BacktestOptions, BacktestResult, ForecastMetrics } from './backtest.js'
 export type { CellName, LanguageModelConfig } from './config.js'
+export { Forecast } from './forecast.js'
+export type { ForecastPlotOptions } from './forecast_plot.js'
+export { ForecastStream, type StreamRow } from './forecast_stream.js'
+export { Forecaster, type ForecasterFitOptions } from './forecaster.js'
+export type { ForecasterConfig, ForecasterOptions, ForecasterState } from './forecaster_config.js'
+export type { PredictOptions } from './forecaster_predict.js'
 export type { GenerateOptions } from './generate.js'
 export {
   LanguageModel,
   type LanguageModelOptions,
   type LanguageModelState,
 } from './language_model.js'
+export type { FitModelOptions } from './task_fit.js'
+export { type LoadModelOptions, TaskModel } from './task_model.js'

@@ -3,7 +3,7 @@ import type { Batch } from '../data/batches.js'
 import { TextBatches } from '../data/batches.js'
 import { BucketBatches } from '../data/buckets.js'
 import { DistributedBatches } from '../data/distributed.js'
-import type { Vocabulary } from '../data/vocabulary.js'
+import { Vocabulary } from '../data/vocabulary.js'
 import { type Device, deviceOption } from '../device.js'
 import {
   checkInteger,
@@ -30,7 +30,12 @@ import { Tensor } from '../tensor.js'
 import type { DataSource, StepContext, StepResult, TrainingModule } from '../train/types.js'
 import { checkConfig, checkSizes, type LanguageModelConfig } from './config.js'
 import { type GenerateOptions, generate } from './generate.js'
-import { readModelFolder, writeModelFiles, writeModelFolder } from './model_folder.js'
+import {
+  readModelFolder,
+  type SavedModel,
+  writeModelFiles,
+  writeModelFolder,
+} from './model_folder.js'
 
 /** What {@link LanguageModel} takes. */
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
@@ -247,12 +252,12 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
    * that was there before or this one, never parts of both.
    */
   async save(folder: string | URL): Promise<void> {
-    await writeModelFolder(folder, this)
+    await writeModelFolder(folder, savedOf(this))
   }
 
   /** Writes the same into an existing folder; for checkpoints. */
   async writeFiles(folder: string): Promise<void> {
-    await writeModelFiles(folder, this)
+    await writeModelFiles(folder, savedOf(this))
   }
 
   /**
@@ -270,7 +275,11 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     checkOptions(fn, options, ['device', 'signal'])
     const device = deviceOption(fn, options.device)
     const signal = checkSignal(fn, options.signal)
-    const { config, vocabulary, weights, mixed } = await readModelFolder(folder, signal)
+    const { config, vocabulary, weights, mixed } = await readModelFolder(folder, {
+      kind: 'LanguageModel',
+      vocabularyOf: (json) => Vocabulary.fromJSON(json),
+      signal,
+    })
     try {
       const options = loadable(config)
       checkSizes(checkConfig({ ...options, ...(vocabulary && { vocabulary }) }), weights)
@@ -307,6 +316,11 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   override extraRepr(): string {
     return this.config.tieWeights ? 'tieWeights=true' : ''
   }
+}
+
+function savedOf(model: LanguageModel): SavedModel {
+  const { config, vocabulary } = model
+  return { kind: 'LanguageModel', config, vocabulary, stateDict: () => model.stateDict() }
 }
 
 /** nn.functional.oneHot in ONNX: whether a token is this one. */

@@ -1,5 +1,5 @@
 /**
- * A language model as files in a folder: model.safetensors, config.json and, where the model has
+ * A model as files in a folder: model.safetensors, config.json and, where the model has
  * one, vocabulary.json. How they replace older ones is in io/saved_folder.ts.
  *
  * The file of weights is the head: it has an id, a hash of configuration and vocabulary. A reader
@@ -10,7 +10,6 @@ import type { BigIntStats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Vocabulary } from '../data/vocabulary.js'
 import { checkpointFolder, isCheckpoint } from '../io/checkpoint_folder.js'
 import { exists } from '../io/folders.js'
 import { readJson } from '../io/open_file.js'
@@ -20,18 +19,29 @@ import { placesOf, type Saving, saveFolder } from '../io/saved_folder.js'
 import { TensorFile } from '../io/tensor_file.js'
 import { reason, writeWhole } from '../io/whole_file.js'
 import type { Tensor } from '../tensor.js'
-import type { LanguageModel } from './language_model.js'
 
 const WEIGHTS = 'model.safetensors'
 const CONFIG = 'config.json'
 const VOCABULARY = 'vocabulary.json'
-const FORMAT = 'fused-rnn LanguageModel'
+/** Before the name of the model's class. */
+const FORMAT = 'fused-rnn '
 const VERSION = 1
 /** Under which the id stands, in both files. */
 const ID = 'id'
 /** Longer ones are not ours. */
 const LIMITS = { [CONFIG]: 2 ** 20, [VOCABULARY]: 2 ** 29 } as const
 type Json = Record<string, unknown>
+
+/** What is written of a model. */
+export interface SavedModel {
+  /** The name of its class. */
+  kind: string
+  /** Plain data. */
+  config: object
+  /** Tokens, which may be many; null: none. */
+  vocabulary: object | null
+  stateDict(): ReadonlyMap<string, Tensor>
+}
 
 function idOf(description: object, vocabulary: unknown): string {
   return createHash('sha256')
@@ -41,9 +51,9 @@ function idOf(description: object, vocabulary: unknown): string {
 }
 
 /** Writes the files into a folder that exists. */
-export async function writeModelFiles(folder: string, model: LanguageModel): Promise<void> {
-  const { vocabulary, config } = model
-  const description = { format: FORMAT, version: VERSION, ...config }
+export async function writeModelFiles(folder: string, model: SavedModel): Promise<void> {
+  const { kind, vocabulary, config } = model
+  const description = { format: FORMAT + kind, version: VERSION, ...config }
   const id = idOf(description, vocabulary)
   const write = (name: string, value: unknown): Promise<void> =>
     writeWhole(join(folder, name), `${JSON.stringify(value, null, 1)}\n`)
@@ -62,7 +72,7 @@ async function checkOwn(folder: string, names: readonly string[]): Promise<reado
   if (await isCheckpoint(folder))
     throw new Error('it is a checkpoint, which would lose its weights; choose another folder')
   const config = await json(join(folder, CONFIG), CONFIG).catch(() => null)
-  const own = config?.format === FORMAT || (await hasId(join(folder, WEIGHTS)))
+  const own = isOurs(config?.format) || (await hasId(join(folder, WEIGHTS)))
   const strange = own ? undefined : [CONFIG, WEIGHTS].find((name) => names.includes(name))
   if (strange !== undefined) throw new Error(`its ${strange} is not a model's of fused-rnn`)
   if (!own && names.includes(VOCABULARY)) {
@@ -72,6 +82,9 @@ async function checkOwn(folder: string, names: readonly string[]): Promise<reado
   }
   return [WEIGHTS, CONFIG, VOCABULARY]
 }
+
+const isOurs = (format: unknown): boolean =>
+  typeof format === 'string' && /^fused-rnn [A-Z]/.test(format)
 
 async function hasId(path: string): Promise<boolean> {
   try {
@@ -84,8 +97,9 @@ async function hasId(path: string): Promise<boolean> {
 }
 
 /** Makes the folder and writes the files. @throws (rejects) Error with a one-line message */
-export async function writeModelFolder(path: string | URL, model: LanguageModel): Promise<void> {
-  const folder = checkPath('LanguageModel.save', 'folder', path, 'the path of a folder')
+export async function writeModelFolder(path: string | URL, model: SavedModel): Promise<void> {
+  const fn = `${model.kind}.save`
+  const folder = checkPath(fn, 'folder', path, 'the path of a folder')
   const saving: Saving = {
     what: 'a saving',
     head: WEIGHTS,
@@ -95,16 +109,16 @@ export async function writeModelFolder(path: string | URL, model: LanguageModel)
   try {
     await saveFolder(folder, saving)
   } catch (error) {
-    throw new Error(`[LanguageModel.save] cannot write '${folder}': ${(error as Error).message}`, {
+    throw new Error(`[${fn}] cannot write '${folder}': ${(error as Error).message}`, {
       cause: error,
     })
   }
 }
 
 /** What is in a model's folder. */
-export interface ModelFolder {
+export interface ModelFolder<V> {
   config: Json
-  vocabulary: Vocabulary | null
+  vocabulary: V | null
   weights: Map<string, Tensor>
   /** Why the files do not belong together; null: they do, as far as they say. */
   mixed: string | null
@@ -115,15 +129,23 @@ const ATTEMPTS = 200
 /** Between two looks at files that do not fit and may be about to change. */
 const PAUSE_MS = 25
 
-/**
- * @param signal ends reading
- * @throws (rejects) Error with a one-line message; the signal's reason
- */
-export async function readModelFolder(
+/** Which model is to be read. */
+export interface Reading<V> {
+  /** The name of its class. */
+  kind: string
+  /** What a vocabulary's JSON describes. */
+  vocabularyOf: (json: unknown) => V
+  /** Ends reading. */
+  signal?: AbortSignal | undefined
+}
+
+/** @throws (rejects) Error with a one-line message; the signal's reason */
+export async function readModelFolder<V>(
   from: string | URL,
-  signal?: AbortSignal,
-): Promise<ModelFolder> {
-  const path = checkPath('LanguageModel.load', 'folder', from, 'the path of a folder')
+  reading: Reading<V>,
+): Promise<ModelFolder<V>> {
+  const { kind, signal } = reading
+  const path = checkPath(`${kind}.load`, 'folder', from, 'the path of a folder')
   try {
     const folder = await checkpointFolder(path)
     if (!(await exists(folder))) throw new Error('there is no such folder')
@@ -131,7 +153,7 @@ export async function readModelFolder(
     for (let attempt = 1; ; attempt++) {
       const seen = await signature(folder)
       const last = seen === before || attempt === ATTEMPTS
-      const found = await attemptToRead(folder, last, signal)
+      const found = await attemptToRead(folder, last, reading)
       if (found !== null) return found
       before = seen
       await sleep(PAUSE_MS)
@@ -139,7 +161,7 @@ export async function readModelFolder(
   } catch (error) {
     signal?.throwIfAborted()
     const what = `'${path}' does not hold a model: ${(error as Error).message}`
-    throw new Error(`[LanguageModel.load] ${what}`, { cause: error })
+    throw new Error(`[${kind}.load] ${what}`, { cause: error })
   }
 }
 
@@ -155,11 +177,11 @@ async function signature(folder: string): Promise<string> {
  * @param last files that do not fit are to be told, or read as far as they can be
  * @returns null: they do not fit, and may have been replaced in the meantime
  */
-async function attemptToRead(
+async function attemptToRead<V>(
   folder: string,
   last: boolean,
-  signal: AbortSignal | undefined,
-): Promise<ModelFolder | null> {
+  { kind, vocabularyOf, signal }: Reading<V>,
+): Promise<ModelFolder<V> | null> {
   let file: TensorFile | null = null
   try {
     file = await openWeights(folder, signal)
@@ -173,12 +195,17 @@ async function attemptToRead(
     if (texts === null && !last) return null
     const { config: described, vocabulary: list } = texts ?? (await plainTexts(folder))
     const { format, version, [ID]: of, vocabulary: wanted, ...config } = described
-    if (format !== FORMAT || version !== VERSION)
-      throw new Error(`${CONFIG} does not describe a LanguageModel of version ${VERSION}`)
+    if (format !== FORMAT + kind || version !== VERSION) {
+      const other = isOurs(format) && version === VERSION ? `, but a ${kindOf(format)}` : ''
+      const article = /^[AEIOU]/.test(kind) ? 'an' : 'a'
+      throw new Error(
+        `${CONFIG} does not describe ${article} ${kind} of version ${VERSION}${other}`,
+      )
+    }
     if (wanted === true && list === null) throw missing(VOCABULARY)
     return {
       config,
-      vocabulary: list === null ? null : vocabularyOf(list),
+      vocabulary: list === null ? null : checkedVocabulary(list, vocabularyOf),
       weights: await readWeights(file),
       mixed: texts === null ? mixture(id, of, described, wanted) : null,
     }
@@ -190,6 +217,15 @@ async function attemptToRead(
   } finally {
     await file?.close()
   }
+}
+
+const kindOf = (format: unknown): string => String(format).slice(FORMAT.length)
+
+/** The class of the model in a folder; null: there is none. */
+export async function kindOfModel(path: string | URL): Promise<string | null> {
+  const folder = await checkpointFolder(checkPath('load', 'folder', path, 'the path of a folder'))
+  const config = await json(join(folder, CONFIG), CONFIG).catch(() => null)
+  return isOurs(config?.format) ? kindOf(config?.format) : null
 }
 
 const missing = (name: string): Error => new Error(`${name} is missing`)
@@ -225,9 +261,9 @@ async function readWeights(file: TensorFile): Promise<Map<string, Tensor>> {
   }
 }
 
-function vocabularyOf(list: unknown): Vocabulary {
+function checkedVocabulary<V>(list: unknown, vocabularyOf: (json: unknown) => V): V {
   try {
-    return Vocabulary.fromJSON(list)
+    return vocabularyOf(list)
   } catch (error) {
     throw new Error(`${VOCABULARY}: ${(error as Error).message}`, { cause: error })
   }

@@ -4,6 +4,7 @@ import { TextBatches } from '../../data/batches.js'
 import { BucketBatches } from '../../data/buckets.js'
 import { DistributedBatches } from '../../data/distributed.js'
 import { columnsOf } from '../../data/epochs.js'
+import { IndexedBatches } from '../../data/indexed_batches.js'
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../../distributed/average.js'
 import {
   allGatherConcat,
@@ -69,6 +70,13 @@ export class DdpStrategy implements Strategy {
 
   async #partOf<B>(name: string, data: DataSource<B>): Promise<DataSource<B>> {
     const whole: unknown = data
+    if (whole instanceof IndexedBatches) {
+      if (name === 'validData' && whole.batchSize < this.#size) return data
+      const part = whole.ofPart({ rank: this.#rank, size: this.#size })
+      const { seed } = await broadcastJson(FN, whole.state(), this.#rank)
+      part.restore({ ...whole.state(), seed })
+      return part as unknown as DataSource<B>
+    }
     if (!(whole instanceof TextBatches) && !(whole instanceof BucketBatches)) return data
     // Validation of a short text: every process reads all of it.
     if (name === 'validData' && whole.batchSize < this.#size) return data

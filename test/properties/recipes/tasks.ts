@@ -1,0 +1,152 @@
+/** Series, their windows, examples, and the models of tasks. */
+import { data, manualSeed, models } from 'fused-rnn'
+import { testDevice } from '../../helpers.js'
+import { call, make, method, type Recipe } from './tools.js'
+
+const numbers = Array.from({ length: 30 }, (_, i) => Math.sin(i))
+const series = () => new data.Series({ x: [1, 2, 4] }, { time: [0, 1000, 2000], id: 'a' })
+const windowOptions = {
+  inputSize: 3,
+  horizon: 2,
+  stride: 2,
+  batchSize: 4,
+  shuffle: true,
+  seed: 1,
+  scaler: 'window',
+  missing: 'mask',
+  calendar: false,
+} as const
+const windows = () => new data.SeriesWindows(numbers, windowOptions)
+const examples = () => [
+  { input: [1, 2, 3], target: 1 },
+  { input: [4, 2], target: 0 },
+]
+const small = { horizon: 2, inputSize: 4, hiddenSize: 3 }
+manualSeed(1)
+const forecaster = new models.Forecaster(small)
+await forecaster.fit(numbers, { maxEpochs: 1, progressBar: false })
+const forecast = await forecaster.predict(numbers)
+const batch = () => [...forecaster.windows(numbers, { batchSize: 4 }).batches(0)][0]
+
+export const tasks: Record<string, Recipe> = {
+  'data.Series': make(
+    data.Series,
+    { x: [1, null, 3], y: [1, 2, 3] },
+    { time: ['2026-01-01', '2026-01-02', '2026-01-03'], id: 'a' },
+  ),
+  'data.Series.column': method(series, 'column', () => ['x']),
+  'data.Series.slice': method(series, 'slice', () => [0, 2]),
+  'data.Series.timeAt': method(series, 'timeAt', () => [1]),
+  'data.Series.rowName': method(series, 'rowName', () => [1]),
+  'data.loadCSV': call(data.loadCSV, () => [
+    'nothing.csv',
+    { time: 'date', id: 'shop', columns: ['x'], separator: ';' },
+  ]),
+  'data.SeriesWindows': () => [
+    (...args) => [...Reflect.construct(data.SeriesWindows, args)].length,
+    [[...numbers], { ...windowOptions, targets: ['value'], histExog: [], futrExog: [] }],
+  ],
+  'data.IndexedBatches.batches': method(windows, 'batches', () => [0, 1]),
+  'data.ExampleBatches': () => [
+    (...args) => [...Reflect.construct(data.ExampleBatches, args)].length,
+    [
+      examples(),
+      { batchSize: 1, sortWithin: 2, paddingIdx: 0, ignoreIndex: -1, shuffle: true, seed: 1 },
+    ],
+  ],
+  'models.Forecaster': make(models.Forecaster, {
+    ...small,
+    seasonLength: 3,
+    targets: ['x'],
+    histExog: ['y'],
+    futrExog: ['z'],
+    calendar: true,
+    cell: 'gru',
+    numLayers: 2,
+    dropout: 0.1,
+    quantiles: [0.1, 0.5, 0.9],
+    scaler: 'robust',
+    missing: 'interpolate',
+    device: testDevice,
+  }),
+  'models.Forecaster.forward': method(
+    () => forecaster,
+    'forward',
+    () => [batch()?.input],
+  ),
+  'models.Forecaster.trainingStep': method(
+    () => forecaster,
+    'trainingStep',
+    () => [batch()],
+  ),
+  'models.TaskModel.validationStep': method(
+    () => forecaster,
+    'validationStep',
+    () => [batch()],
+  ),
+  'models.TaskModel.configureOptimizers': method(() => forecaster, 'configureOptimizers'),
+  'models.TaskModel.save': method(
+    () => forecaster,
+    'save',
+    () => ['forecaster'],
+  ),
+  'models.Forecaster.load': call(models.Forecaster.load, () => ['nothing', { device: testDevice }]),
+  'models.Forecaster.checkData': method(
+    () => forecaster,
+    'checkData',
+    () => [forecaster.windows(numbers)],
+  ),
+  'models.Forecaster.windows': method(
+    () => forecaster,
+    'windows',
+    () => [[...numbers], { batchSize: 3, stride: 2, seed: 1, shuffle: true }],
+  ),
+  'models.Forecaster.predict': method(
+    () => forecaster,
+    'predict',
+    () => [[...numbers], { level: [80, 50], horizon: 2, recursive: false }],
+  ),
+  'models.Forecaster.stream': method(
+    () => forecaster,
+    'stream',
+    () => [[1, 2, 3]],
+  ),
+  'models.Forecaster.extraRepr': method(() => forecaster, 'extraRepr'),
+  'models.ForecastStream.push': method(
+    () => forecaster.stream(numbers),
+    'push',
+    () => [[1]],
+  ),
+  'models.ForecastStream.state': method(() => forecaster.stream(numbers), 'state'),
+  'models.Forecast.column': method(
+    () => forecast,
+    'column',
+    () => ['value'],
+  ),
+  'models.Forecast.lower': method(
+    () => forecast,
+    'lower',
+    () => [50],
+  ),
+  'models.Forecast.upper': method(
+    () => forecast,
+    'upper',
+    () => [50],
+  ),
+  'models.Forecast.quantile': method(
+    () => forecast,
+    'quantile',
+    () => [0.3],
+  ),
+  'models.Forecast.toCSV': method(() => forecast, 'toCSV'),
+  'models.Forecast.toSVG': method(
+    () => forecast,
+    'toSVG',
+    () => [{ title: 'x', width: 400, height: 300, actual: [1, 2] }],
+  ),
+  'models.Forecast.writeSVG': method(
+    () => forecast,
+    'writeSVG',
+    () => ['forecast.svg', { title: 'x' }],
+  ),
+}

@@ -1,0 +1,181 @@
+/** What the models of tasks share: a configuration, what they have learnt beside weights, their folder. */
+import { type Device, deviceOption } from '../device.js'
+import { checkOptions, checkSignal, formatShape, rangeError } from '../errors.js'
+import { Module } from '../nn/module.js'
+import { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { RecurrentLayer } from '../nn/recurrent_layer.js'
+import { Adam } from '../optim/adam.js'
+import type { Tensor } from '../tensor.js'
+import type { StepContext, StepResult, TrainingModule } from '../train/types.js'
+import type { CellName } from './config.js'
+import {
+  readModelFolder,
+  type SavedModel,
+  writeModelFiles,
+  writeModelFolder,
+} from './model_folder.js'
+
+/** Where to load a model. */
+export interface LoadModelOptions {
+  /** Where its parameters are. Default: the default device. */
+  device?: string | Device
+  /** Ends loading; the promise rejects with the signal's reason. */
+  signal?: AbortSignal
+}
+
+/**
+ * A model of a task: a network with what belongs around it (vocabulary, scales, thresholds), which is
+ * saved with it. Layers whose sizes depend on the data are made by the first `fit`.
+ */
+export abstract class TaskModel<B> extends Module implements TrainingModule<B> {
+  /** The mean loss of a batch. */
+  abstract trainingStep(batch: B, context?: StepContext): StepResult
+
+  /** The same in evaluation mode. */
+  validationStep(batch: B, context?: StepContext): StepResult {
+    return this.trainingStep(batch, context)
+  }
+
+  /** Adam with PyTorch's defaults. */
+  configureOptimizers(): Adam {
+    return new Adam(this.parameters())
+  }
+
+  /** What is written: the configuration, what was learnt, tokens. */
+  protected abstract saved(): Omit<SavedModel, 'kind' | 'stateDict'>
+
+  /** What is written of this model. */
+  protected savedModel(): SavedModel {
+    return { kind: this.kind(), ...this.saved(), stateDict: () => this.stateDict() }
+  }
+
+  /** The name of its class, also in a subclass of the user's. */
+  protected abstract kind(): string
+
+  /**
+   * Writes model.safetensors, config.json and, where there are tokens, vocabulary.json; makes the
+   * folder if needed. A load, now or after a crash in the middle of this, finds the model that was
+   * there before or this one. It predicts the same bits.
+   * @throws (rejects) TypeError for a model that has learnt nothing; Error when it cannot be written
+   */
+  async save(folder: string | URL): Promise<void> {
+    checkBuilt(`${this.kind()}.save`, this)
+    await writeModelFolder(folder, this.savedModel())
+  }
+
+  /** Writes the same into an existing folder; for checkpoints. */
+  async writeFiles(folder: string): Promise<void> {
+    await writeModelFiles(folder, this.savedModel())
+  }
+}
+
+/** @throws TypeError unless the model has weights */
+export function checkBuilt(fn: string, model: Module): void {
+  if (model.parameters().length > 0) return
+  throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first), got a new one`)
+}
+
+/**
+ * A model out of its folder, in evaluation mode.
+ * @param make the model of a saved configuration, without its weights
+ * @throws (rejects) Error with a one-line message
+ */
+export async function loadTask<M extends Module>(
+  kind: string,
+  folder: string | URL,
+  options: LoadModelOptions,
+  make: (
+    config: Record<string, unknown>,
+    vocabulary: unknown,
+    weights: ReadonlyMap<string, Tensor>,
+    device: string,
+  ) => M,
+): Promise<M> {
+  const fn = `${kind}.load`
+  checkOptions(fn, options, ['device', 'signal'])
+  const device = deviceOption(fn, options.device)
+  const signal = checkSignal(fn, options.signal)
+  const reading = { kind, vocabularyOf: (json: unknown) => json, signal }
+  const { config, vocabulary, weights, mixed } = await readModelFolder(folder, reading)
+  try {
+    if (mixed !== null) throw new Error(mixed)
+    const model = make(config, vocabulary, weights, device)
+    model.loadStateDict(weights)
+    return model.eval()
+  } catch (error) {
+    throw new Error(`[${fn}] '${folder}' does not hold a model: ${(error as Error).message}`, {
+      cause: error,
+    })
+  } finally {
+    for (const tensor of weights.values()) tensor[Symbol.dispose]()
+  }
+}
+
+/**
+ * Whether weights have the shape that a configuration says. Before a model is made: a damaged
+ * configuration must not ask for more memory than the file has tensors.
+ * @throws RangeError
+ */
+export function checkWeightShape(
+  weights: ReadonlyMap<string, Tensor>,
+  name: string,
+  shape: readonly (number | null)[],
+): void {
+  const found = weights.get(name)
+  if (found === undefined) throw rangeError('loadStateDict', `'${name}'`, 'a tensor', 'none')
+  const fits =
+    found.shape.length === shape.length &&
+    shape.every((size, i) => size === null || size === found.shape[i])
+  if (fits) return
+  throw rangeError(
+    'loadStateDict',
+    `'${name}'`,
+    `shape ${formatShape(shape.map((size) => size ?? '…'))}`,
+    formatShape(found.shape),
+  )
+}
+
+/** What a stack of recurrent layers needs. */
+export interface StackOptions {
+  cell: CellName
+  hiddenSize: number
+  numLayers: number
+  dropout: number
+  bidirectional?: boolean
+  device: string
+}
+
+/** Recurrent layers over (B, T, F). */
+export function recurrentStack(inputSize: number, options: StackOptions): RNN | GRU | LSTM {
+  const { cell, hiddenSize, numLayers, dropout, bidirectional = false, device } = options
+  const layer = {
+    numLayers,
+    // A single layer has no layer to drop between.
+    dropout: numLayers > 1 ? dropout : 0,
+    batchFirst: true,
+    bidirectional,
+    device,
+  }
+  if (cell === 'lstm') return new LSTM(inputSize, hiddenSize, layer)
+  return cell === 'gru'
+    ? new GRU(inputSize, hiddenSize, layer)
+    : new RNN(inputSize, hiddenSize, layer)
+}
+
+/** What the shape of the first recurrent weight has to be, for {@link checkWeightShape}. */
+export function checkStack(
+  weights: ReadonlyMap<string, Tensor>,
+  name: string,
+  inputSize: number,
+  { cell, hiddenSize, numLayers }: Pick<StackOptions, 'cell' | 'hiddenSize' | 'numLayers'>,
+): void {
+  const gates = { rnn: 1, gru: 3, lstm: 4 }[cell]
+  checkWeightShape(weights, `${name}.weight_ih_l0`, [gates * hiddenSize, inputSize])
+  checkWeightShape(weights, `${name}.weight_hh_l${numLayers - 1}`, [gates * hiddenSize, hiddenSize])
+}
+
+/** Calls a layer, and gives its output and the last state of the hidden units. */
+export function runStack<X>(rnn: RecurrentLayer, input: X): [output: X, hidden: Tensor] {
+  const [output, state] = rnn.forward(input as never)
+  return [output as X, Array.isArray(state) ? (state[0] as Tensor) : (state as Tensor)]
+}
