@@ -33,7 +33,7 @@ export const UnaryOp = {
 /** Uniform in [a, b), or normal with mean a and standard deviation b. */
 export const RandomKind = { uniform: 0, normal: 1 } as const
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
-/** What a GPU computes products of float32 in. */
+/** What products of float32 are computed in. */
 export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
 /** What allReduce makes of the processes' values. */
 export const Reduce = { sum: 0, min: 1, max: 2, product: 3 } as const
@@ -56,6 +56,8 @@ export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
 export interface EngineInfo {
   /** Instruction set of the CPU kernels: 'avx512', 'avx2' or 'base'. */
   isa: string
+  /** That of the kernels that multiply bfloat16: `isa`, or 'avx512bf16'. */
+  bf16: string
   /** Those that are built and can run on this processor, widest first. */
   isas: string[]
   /** What the processor has of the instructions that matter here: 'avx2', … */
@@ -184,8 +186,8 @@ export interface Binding {
   /** The same for what is about to be read from a file, which FUSED_RNN_MEMORY_LIMIT counts too. */
   checkRoom(bytes: number): void
   setThreads(threads: number): void
-  /** In the values of Fp32Precision. */
-  setPrecision(matmul: number, rnn: number): void
+  /** The GPUs', in the values of Fp32Precision, and whether the CPU rounds to bfloat16. */
+  setPrecision(matmul: number, rnn: number, bf16Matmul: boolean, bf16Rnn: boolean): void
   memory(device: number): MemoryInfo
   cuda(): CudaInfo
   /** Why cuBLAS cannot be used, or an empty string. Opens it, driver or not. */

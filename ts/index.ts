@@ -1,6 +1,6 @@
 export * as autograd from './autograd/index.js'
 export type { BackwardOptions } from './autograd.js'
-export * as backends from './backends.js'
+export { backends } from './backends.js'
 export * as data from './data/index.js'
 export {
   Device,

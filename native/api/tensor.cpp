@@ -97,7 +97,10 @@ void Engine::set_threads(int threads) {
   impl_->executor.queue.set_threads(threads_of(impl_->number, threads));
 }
 void Engine::set_precision(Precision matmul, Precision rnn) {
-  if (impl_->executor.device == nullptr) return;
+  if (impl_->executor.device == nullptr) {
+    impl_->executor.precision = {matmul == Precision::bf16, rnn == Precision::bf16};
+    return;
+  }
   const CudaPrecision precision{static_cast<Fp32Precision>(matmul),
                                 static_cast<Fp32Precision>(rnn)};
   impl_->executor.enqueue("setPrecision", 0, {}, {}, [=](const Backend&, Context& context) {

@@ -77,8 +77,12 @@ Gemm column_as_row(const Gemm& g) {
   return row;
 }
 
+// Whether the factors are rounded: of few rows or columns packing costs more than the product.
+bool rounds(const Gemm& g) { return g.bf16 && g.m > kFewRows && g.n > kFewRows && g.k > kFewRows; }
+
 // The part of C with rows [m0, m1) and columns [n0, n1).
 void gemm_part(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+  if (rounds(g)) return gemm_bf16(g, m0, m1, n0, n1);
   const int64_t m = m1 - m0, n = n1 - n0;
   if (m <= 0 || n <= 0) return;
   if (g.trans_a == Trans::no && g.trans_b == Trans::yes && m <= kFewRows) {

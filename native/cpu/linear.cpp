@@ -18,7 +18,8 @@ void linear(const LinearArgs& args, Context& context) {
         .ldb = in,
         .c = args.y,
         .ldc = out,
-        .start = args.b},
+        .start = args.b,
+        .bf16 = args.bf16},
        context);
 }
 
@@ -33,7 +34,8 @@ void linear_backward(const LinearBackwardArgs& args, Context& context) {
           .b = args.w,
           .ldb = in,
           .c = args.dx,
-          .ldc = in},
+          .ldc = in,
+          .bf16 = args.bf16},
          context);
   }
   if (args.dw != nullptr) {  // dw[O,I] = dy[M,O]^T * x[M,I]
@@ -46,7 +48,8 @@ void linear_backward(const LinearBackwardArgs& args, Context& context) {
           .b = args.x,
           .ldb = in,
           .c = args.dw,
-          .ldc = in},
+          .ldc = in,
+          .bf16 = args.bf16},
          context);
   }
   if (args.db != nullptr) column_sum(args.dy, 1, m, out, out, 1, args.db, context);

@@ -25,7 +25,8 @@ void matmul(const MatmulArgs& args, Context& context) {
                 .b = args.b + b * k * n,
                 .ldb = args.trans_b ? k : n,
                 .c = args.out + i * m * n,
-                .ldc = n};
+                .ldc = n,
+                .bf16 = args.bf16};
   };
   if (batch >= context.pool.threads() && batch > 1) {
     const int64_t grain = (1 << 17) / (m * n * k + 1) + 1;

@@ -11,8 +11,9 @@ Buffer linear(Executor& executor, const Buffer& x, const Buffer& w, const Buffer
               int64_t in, int64_t out) {
   const Buffer y = x.beside(m * out);
   executor.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
-                   [=](const Backend& backend, Context& context) {
-                     backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out}, context);
+                   [=, bf16 = executor.precision.matmul](const Backend& backend, Context& context) {
+                     backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out, bf16},
+                                    context);
                    });
   return y;
 }
@@ -26,15 +27,15 @@ LinearGradients linear_backward(Executor& executor, const Buffer& dy, const Buff
       ((w ? 1 : 0) + (x ? 1 : 0)) * cost::product(m, out, in) + cost::elements(m * out);
   executor.enqueue(
       "linear backward", cost, {dy, x, w}, {dx, dw, db},
-      [=](const Backend& backend, Context& context) {
+      [=, bf16 = executor.precision.matmul](const Backend& backend, Context& context) {
         const auto* gradient = dy.deferred<DeferredLogitsGradient>();
         if (gradient != nullptr && m > 0 && gradient->has_shape(m, out)) {
           return backend.linear_cross_entropy_backward(
-              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out},
+              {gradient->args(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out, bf16},
               context);
         }
         backend.linear_backward(
-            {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out}, context);
+            {dy.f32(), x.f32(), w.f32(), dx.f32(), dw.f32(), db.f32(), m, in, out, bf16}, context);
       });
   return {dx, dw, db};
 }

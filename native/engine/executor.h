@@ -15,6 +15,12 @@
 
 namespace fused_rnn {
 
+// Whether the CPU's products round their factors to bfloat16.
+struct CpuPrecision {
+  bool matmul = false;
+  bool rnn = false;
+};
+
 struct Executor {
   Executor(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
       : backend(backend), device(device), queue(threads, std::move(device)) {}
@@ -22,6 +28,7 @@ struct Executor {
   const Backend& backend;
   const std::shared_ptr<Device> device;  // null: the host
   Queue queue;
+  CpuPrecision precision;  // of the operations that are called from now on
 
   // Puts run(backend, context) on the queue, or runs it now when it is small and nothing is before
   // it; `cost` is counted as in cost.h. `reads` and `writes` are for the error rule of

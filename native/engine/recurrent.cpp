@@ -90,7 +90,7 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
   executor.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
-                   [=](const Backend& backend, Context& context) {
+                   [=, bf16 = executor.precision.rnn](const Backend& backend, Context& context) {
                      const auto weights = call.pointers();
                      backend.rnn_forward({.shape = call.shape,
                                           .weights = weights.data(),
@@ -101,7 +101,8 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
                                           .y = y.f32(),
                                           .hn = hn.f32(),
                                           .cn = cn.f32(),
-                                          .workspace = workspace.f32()},
+                                          .workspace = workspace.f32(),
+                                          .bf16 = bf16},
                                          context);
                    });
   return {y, hn, cn, workspace};
@@ -129,7 +130,7 @@ std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& 
   std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
   append(reads, call.weights);
   executor.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
-                   [=](const Backend& backend, Context& context) {
+                   [=, bf16 = executor.precision.rnn](const Backend& backend, Context& context) {
                      const auto weights = call.pointers();
                      const RnnInput x = dx ? RnnInput{call.x.f32(), nullptr} : call.input();
                      const std::vector<RnnWeightGrads> gradients = call.gradient_pointers(grads);
@@ -144,7 +145,8 @@ std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& 
                                            .dx = dx.f32(),
                                            .dh0 = dh0.f32(),
                                            .dc0 = dc0.f32(),
-                                           .grads = gradients.data()},
+                                           .grads = gradients.data(),
+                                           .bf16 = bf16},
                                           context);
                    });
   std::vector<Buffer> results = {dx, dh0, dc0};

@@ -120,11 +120,14 @@ Napi::Value set_threads(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
-// setPrecision(matmul, rnn): what a GPU computes products in, as Fp32Precision.
+// setPrecision(matmul, rnn, bf16Matmul, bf16Rnn): what a GPU computes products in, as
+// Fp32Precision, and whether the CPU rounds their factors to bfloat16.
 Napi::Value set_precision(Addon& addon, Args& args) {
   const auto matmul = static_cast<Fp32Precision>(args.size());
   const auto rnn = static_cast<Fp32Precision>(args.size());
+  const bool bf16_matmul = args.boolean(), bf16_rnn = args.boolean();
   addon.set_precision({matmul, rnn});
+  addon.cpu().precision = {bf16_matmul, bf16_rnn};
   return args.env().Undefined();
 }
 
@@ -184,6 +187,7 @@ Napi::Value info(Addon& addon, Args& args) {
   result.Set("features", strings(args.env(), cpu_features()));
   result.Set("isas", strings(args.env(), cpu_instruction_sets()));
   result.Set("isa", addon.cpu().backend.name);
+  result.Set("bf16", cpu_bf16_kernels());
   result.Set("threads", addon.cpu().queue.threads());
   const ThreadChoice& choice = default_threads();
   result.Set("threadsAtStart", choice.threads);

@@ -38,6 +38,7 @@ Napi::Value matmul(Addon& addon, Args& args) {
                 a.dtype != DType::float32 || b.dtype != DType::float32)) {
     throw Napi::RangeError::New(args.env(), "internal: matmul beyond its buffers");
   }
+  call.bf16 = addon.executor_of({a, b}, {}).precision.matmul;
   Buffer out = a.beside(n);
   const int64_t matrices = n / std::max<int64_t>(call.m * call.n, 1);
   addon.enqueue("matmul", matrices * cost::product(call.m, call.n, call.k), {a, b}, {out},

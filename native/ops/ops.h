@@ -21,6 +21,7 @@ struct LinearArgs {
   const float* b;  // [O] or null
   float* y;        // [M, O]
   int64_t m, in, out;
+  bool bf16 = false;  // on the CPU: factors rounded to bfloat16. So below
 };
 
 struct LinearBackwardArgs {
@@ -31,6 +32,7 @@ struct LinearBackwardArgs {
   float* dw;        // [O, I] or null
   float* db;        // [O] or null
   int64_t m, in, out;
+  bool bf16 = false;
 };
 
 // linear_backward of dy = the gradient of a cross entropy, which is never written down.
@@ -42,6 +44,7 @@ struct LinearCrossEntropyBackwardArgs {
   float* dw;                      // [O, I] or null
   float* db;                      // [O] or null
   int64_t m, in, out;
+  bool bf16 = false;
 };
 
 // ---- Rows by index ----------------------------------------------------------------------------
@@ -147,6 +150,7 @@ struct RnnForwardArgs {
   float* hn;         // [L*D, N, P]
   float* cn;         // [L*D, N, H] (cells with c)
   float* workspace;  // rnn_workspace_floats(shape), or null when no gradient is wanted
+  bool bf16 = false;
 };
 
 struct RnnBackwardArgs {
@@ -162,6 +166,7 @@ struct RnnBackwardArgs {
   float* dh0;                   // [L*D, N, P] or null
   float* dc0;                   // [L*D, N, H] or null
   const RnnWeightGrads* grads;  // [L*D]; null members are not computed
+  bool bf16 = false;
 };
 
 // Floats that forward saves for backward.

@@ -170,6 +170,7 @@ struct MatmulArgs {
   int64_t shape[kMaxDims];
   int64_t a_strides[kMaxDims];  // in matrices
   int64_t b_strides[kMaxDims];
+  bool bf16 = false;  // on the CPU: factors rounded to bfloat16
 };
 
 }  // namespace fused_rnn

@@ -22,11 +22,15 @@ export async function doctor(): Promise<void> {
   // Not earlier: this needs the addon.
   const { addonFile, binding } = await import('../binding.js')
   const { backends, devices } = await import('../index.js')
-  const { isa, isas, features, threads, threadsWhy } = binding.info()
+  const { isa, isas, bf16, features, threads, threadsWhy } = binding.info()
   say('addon', addonFile)
   say('features', features.join(' ') || 'none that matter here')
   const forced = process.env.FUSED_RNN_ISA ? ', by FUSED_RNN_ISA' : ''
   say('kernels', `${isa}${forced} (this processor can run ${isas.join(', ')})`)
+  const by = features.includes('avx512bf16')
+    ? 'float32 instructions, which are faster here'
+    : 'float32 instructions'
+  say('bfloat16', bf16 === 'avx512bf16' ? 'by AVX512-BF16' : `by ${bf16}'s ${by}`)
   say('threads', `${threads} (${threadsWhy})`)
   const cuda = binding.cuda()
   say('CUDA', describeCuda(cuda))

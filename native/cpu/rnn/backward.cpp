@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "cells/cells.h"
+#include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/rnn/dropout.h"
@@ -61,6 +62,7 @@ void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float*
 template <class Cell>
 struct BackwardLoop {
   const RnnShape& s;
+  const Products& products;
   const Panels& hidden;      // W_hh, its gates in the order of the gate matrix's blocks
   const Panels& projection;  // W_hr
   RnnStackSaved saved;
@@ -81,7 +83,11 @@ struct BackwardLoop {
   const StepGrads<Cell>* step_grads;  // or null
   int slice_index;
 
-  void run(const BatchSlice& slice, Context& context) const {
+  void run(const BatchSlice& slice, Context& context) {
+    const int64_t words =
+        std::max(products.words(Cell::kGates * s.hidden), products.words(s.out()));
+    Scratch rounded(products.bf16() ? (slice.end - slice.begin) * words : 1);
+    rounded_ = rounded.data();
     if (step_grads == nullptr) return walk(slice, nullptr, context);
     // The gates' gradients of two steps, for a few sequences at a time.
     const int64_t size = cut_evenly(slice.end - slice.begin, StepGrads<Cell>::kRows);
@@ -90,6 +96,8 @@ struct BackwardLoop {
       walk({n, std::min(n + size, slice.end)}, few.data(), context);
     }
   }
+
+  float* rounded_ = nullptr;  // what this thread multiplies next, rounded
 
  private:
   // The slice's part of a step: its first row in the arrays of all rows, how many there are, and
@@ -125,15 +133,19 @@ struct BackwardLoop {
     }
     if (!needs_dh0) return;
     const PanelRange share = group.share(hidden.count());
-    for (int64_t panel = share.begin; panel < share.end; ++panel) multiply(slice, before, panel);
+    const TileA dgates = rows_before(before);
+    for (int64_t panel = share.begin; panel < share.end; ++panel) {
+      multiply(slice, before, dgates, panel);
+    }
   }
 
   void step(const BatchSlice& slice, const Step& before, const Step& now, Context& context) const {
     const int64_t p = s.out();
     const PanelRange share = group.share(hidden.count());
+    const TileA dgates = rows_before(before);
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t column = panel * hidden.width(), count = hidden.columns(panel);
-      multiply(slice, before, panel);
+      multiply(slice, before, dgates, panel);
       // Sequences whose last step this is begin with the gradient of their final state.
       for (int64_t r = before.active; r < now.active; ++r) {
         const int64_t n = slice.begin + r;
@@ -157,10 +169,11 @@ struct BackwardLoop {
     }
     group.wait(context);
     const PanelRange units = group.share(projection.count());
+    const TileA dh_rows = products.rows(now.active, p, dh_total + now.row * p, p, rounded_);
     for (int64_t panel = units.begin; panel < units.end; ++panel) {
       const int64_t unit = panel * projection.width();
-      multiply_panel(projection, panel, now.active, {dh_total + now.row * p, p},
-                     du + slice.begin * s.hidden + unit, s.hidden, nullptr, 0);
+      products.multiply(projection, panel, now.active, dh_rows, du + slice.begin * s.hidden + unit,
+                        s.hidden, nullptr, 0);
       if constexpr (!Cell::kNorms) {
         cells(slice, before, now, unit, projection.columns(panel), du);
       }
@@ -168,13 +181,20 @@ struct BackwardLoop {
     if constexpr (Cell::kNorms) normed(slice, before, now, projection, du, context);
   }
 
+  // The gates' gradients that go back through W_hh.
+  TileA rows_before(const Step& before) const {
+    return products.rows(before.active, Cell::kGates * s.hidden, before.dgates,
+                         gate_row(Cell::kBlocks, s.hidden), rounded_);
+  }
+
   // dh of a panel of columns through the gates of the step before, for all sequences it had.
-  void multiply(const BatchSlice& slice, const Step& before, int64_t panel) const {
+  void multiply(const BatchSlice& slice, const Step& before, const TileA& dgates,
+                int64_t panel) const {
     if (before.active == 0) return;
-    const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
+    const int64_t p = s.out();
     float* to = dh + slice.begin * p + panel * hidden.width();
-    multiply_panel(hidden, panel, before.active, {before.dgates, width}, to, p,
-                   Cell::kDirectH ? to : nullptr, p);
+    products.multiply(hidden, panel, before.active, dgates, to, p, Cell::kDirectH ? to : nullptr,
+                      p);
   }
 
   // dc of `count` units of row r where its sequence has its last step.
@@ -223,19 +243,26 @@ struct BackwardLoop {
 template <class Cell>
 class BackwardWeights {
  public:
-  BackwardWeights(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context)
-      : packed_(Panels{Cell::kGates * s.hidden, s.out()}.floats()),
-        packed_hr_(s.proj > 0 ? Panels{s.proj, s.hidden}.floats() : 1) {
+  BackwardWeights(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid,
+                  const Products& products, Context& context)
+      : packed_(products.floats(Cell::kGates * s.hidden, s.out())),
+        packed_hr_(s.proj > 0 ? products.floats(s.proj, s.hidden) : 1) {
     const int64_t p = s.out();
-    hidden = {Cell::kGates * s.hidden, p, grid.vectors, packed_.data()};
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      pack_panel_rows(hidden, run.block * s.hidden, run.count * s.hidden,
-                      w.w_hh + run.gate * s.hidden * p, p, packed_.data(), context);
+    hidden = products.panels(Cell::kGates * s.hidden, p, grid.vectors);
+    hidden.data = packed_.data();
+    if (products.bf16()) {
+      pack_rounded(s, w, products, context);
+    } else {
+      for (const HiddenRun& run : Cell::kHiddenRuns) {
+        pack_panel_rows(hidden, run.block * s.hidden, run.count * s.hidden,
+                        w.w_hh + run.gate * s.hidden * p, p, packed_.data(), context);
+      }
     }
     if constexpr (Cell::kNorms) norms.emplace(s, w, Cell::kGates);
     if (s.proj == 0) return;
-    projection = {s.proj, s.hidden, grid.vectors, packed_hr_.data()};
-    pack_panels(projection, Trans::no, w.w_hr, s.hidden, packed_hr_.data(), context);
+    projection = products.panels(s.proj, s.hidden, grid.vectors);
+    projection.data = packed_hr_.data();
+    products.pack(projection, Trans::no, s.proj, w.w_hr, s.hidden, packed_hr_.data(), context);
   }
 
   Panels hidden;
@@ -243,6 +270,21 @@ class BackwardWeights {
   std::optional<NormWeights> norms;
 
  private:
+  // A pair of rows may have one of each of two blocks, so the rows are put in order first.
+  void pack_rounded(const RnnShape& s, const RnnWeights& w, const Products& products,
+                    Context& context) {
+    const int64_t p = s.out(), k = Cell::kGates * s.hidden;
+    const bool in_order = std::size(Cell::kHiddenRuns) == 1 && Cell::kHiddenRuns[0].gate == 0;
+    Scratch ordered(in_order ? 1 : k * p);
+    for (const HiddenRun& run : Cell::kHiddenRuns) {
+      if (in_order) break;
+      copy_floats(ordered.data() + run.block * s.hidden * p, w.w_hh + run.gate * s.hidden * p,
+                  run.count * s.hidden * p);
+    }
+    products.pack(hidden, Trans::no, k, in_order ? w.w_hh : ordered.data(), p, packed_.data(),
+                  context);
+  }
+
   Scratch packed_, packed_hr_;
 };
 
@@ -259,6 +301,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  const Products products(rounds_products(s, args.bf16));
   const int64_t norm_sums_floats = Cell::kNorms ? RowSums::kSums * grid.threads * s.batch : 0;
   const int64_t norm_floats = Cell::kNorms ? NormGrads::floats(Cell::kGates, h) : 0;
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_sums_floats, 1));
@@ -268,7 +311,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
     std::optional<BackwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
-      weights[d].emplace(s, args.weights[layer * s.directions + d], grid, context);
+      weights[d].emplace(s, args.weights[layer * s.directions + d], grid, products, context);
     }
     const int64_t inputs = s.layer_input(layer);
     const RnnInput x = layer == 0 ? args.x : RnnInput{workspace.layer_output(layer - 1), nullptr};
@@ -283,8 +326,9 @@ void backward(const RnnBackwardArgs& args, Context& context) {
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
       const int slice = task % grid.per_direction() / grid.threads;
-      const BackwardLoop<Cell> loop{
+      BackwardLoop<Cell> loop{
           .s = s,
+          .products = products,
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,
           .saved = workspace.stack(layer, d),
@@ -314,7 +358,8 @@ void backward(const RnnBackwardArgs& args, Context& context) {
         step_grads->finish();
       } else {
         weight_gradients<Cell>(s, args.grads[stack], saved, x, inputs,
-                               dh_total.data() + (projected ? d * s.rows * p : 0), context);
+                               dh_total.data() + (projected ? d * s.rows * p : 0), products.bf16(),
+                               context);
       }
       if (Cell::kNorms) {
         norm_gradients(args.grads[stack], norm_grads.data() + d * grid.slices * norm_floats,
@@ -331,7 +376,8 @@ void backward(const RnnBackwardArgs& args, Context& context) {
               .c = dx,
               .ldc = inputs,
               .start = d == 0 ? nullptr : dx,
-              .start_ld = inputs},
+              .start_ld = inputs,
+              .bf16 = products.bf16()},
              context);
       }
       if (args.dh0 != nullptr) {

@@ -51,6 +51,7 @@ template <class Cell>
 struct ForwardLoop {
   const RnnShape& s;
   const RnnWeights& w;
+  const Products& products;
   const float* bias;         // by block
   const Panels* hidden;      // W_hh^T by block of the gate matrix; no data: W_hh as it is
   const Panels& projection;  // W_hr^T
@@ -67,7 +68,9 @@ struct ForwardLoop {
   const NormWeights* norms;  // cells with norms
   float* norm_sums;          // and their RowSums's
 
-  void run(const BatchSlice& slice, Context& context) const {
+  void run(const BatchSlice& slice, Context& context) {
+    Scratch rounded(products.bf16() ? (slice.end - slice.begin) * rounded_row() : 1);
+    rounded_ = rounded.data();
     int64_t first_row = reverse ? s.rows - s.batch_sizes[s.steps - 1] : 0;
     const int64_t first = reverse ? s.steps - 1 : 0;
     start(slice, first_row, 0, slice.count(s.batch_sizes[first]));
@@ -90,7 +93,14 @@ struct ForwardLoop {
     }
   }
 
+  float* rounded_ = nullptr;  // what this thread multiplies next, rounded
+
  private:
+  int64_t rounded_row() const {
+    return std::max(products.words(s.out()) + products.words(input.inputs),
+                    products.words(s.hidden));
+  }
+
   // Initial states of the slice's sequences [from, to), which begin at the step of `first_row`.
   void start(const BatchSlice& slice, int64_t first_row, int64_t from, int64_t to) const {
     if (group.thread != 0) return;
@@ -144,9 +154,16 @@ struct ForwardLoop {
     const auto row_of = [&](int64_t r, int64_t unit = 0) {
       return cell_row_at(row + r, part.begin + r, r < going_on, next_row, unit);
     };
+    const int64_t p = s.out();
+    const TileA h = products.rows(active, p, saved.h_prev + row * p, p, rounded_);
+    TileA x{};
+    if (input.panels != nullptr) {
+      x = products.rows(active, input.inputs, input.x + row * input.inputs, input.inputs,
+                        rounded_ + active * products.words(p));
+    }
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
-      multiply(panel, row, active, unit, count);
+      multiply(panel, h, x, row, active, unit, count);
       if constexpr (!Cell::kNorms) {
         for (int64_t r = 0; r < active; ++r) {
           const CellRow at = row_of(r, unit);
@@ -166,11 +183,11 @@ struct ForwardLoop {
                int64_t next_active) const {
     const int64_t row = first_row + slice.begin, y_width = s.directions * s.out();
     const PanelRange outputs = group.share(projection.count());
+    const TileA u = products.rows(active, s.hidden, saved.u + row * s.hidden, s.hidden, rounded_);
     for (int64_t panel = outputs.begin; panel < outputs.end; ++panel) {
       const int64_t column = panel * projection.width(), count = projection.columns(panel);
       float* h = y + row * y_width + column;
-      multiply_panel(projection, panel, active, {saved.u + row * s.hidden, s.hidden}, h, y_width,
-                     nullptr, 0);
+      products.multiply(projection, panel, active, u, h, y_width, nullptr, 0);
       for (int64_t r = 0; r < active; ++r) {
         copy_floats(next_h(slice.begin + r, r < next_active, next_row) + column, h + r * y_width,
                     count);
@@ -179,15 +196,14 @@ struct ForwardLoop {
   }
 
   // The input product of `count` units, where it is not there yet.
-  void add_input(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
+  void add_input(int64_t panel, const TileA& x, int64_t row, int64_t active, int64_t unit,
+                 int64_t count) const {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int gate = 0; gate < Cell::kGates; ++gate) {
       const int64_t column = (Cell::kInputBlock + gate) * s.hidden + unit;
       float* c = saved.gates + row * width + column;
       if (input.panels != nullptr) {
-        const Panels& w_ih = input.panels[gate];
-        multiply_panel(w_ih, panel, active, {input.x + row * w_ih.k, w_ih.k}, c, width,
-                       bias + column, 0);
+        products.multiply(input.panels[gate], panel, active, x, c, width, bias + column, 0);
       } else if (input.lookup != nullptr) {
         for (int64_t r = 0; r < active; ++r) {
           input.lookup->write(input.index[row + r], gate * s.hidden + unit, count, c + r * width);
@@ -197,10 +213,10 @@ struct ForwardLoop {
   }
 
   // The gates' pre-activations of `count` units: both products and the biases.
-  void multiply(int64_t panel, int64_t row, int64_t active, int64_t unit, int64_t count) const {
+  void multiply(int64_t panel, const TileA& h, const TileA& x, int64_t row, int64_t active,
+                int64_t unit, int64_t count) const {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
-    add_input(panel, row, active, unit, count);
-    const float* h = saved.h_prev + row * p;
+    add_input(panel, x, row, active, unit, count);
     for (const HiddenRun& run : Cell::kHiddenRuns) {
       for (int i = 0; i < run.count; ++i) {
         const int block = run.block + i;
@@ -210,10 +226,11 @@ struct ForwardLoop {
         const float* from = filled ? c : bias + block * s.hidden + unit;
         const int64_t from_ld = filled ? width : 0;
         if (hidden[block].data != nullptr) {
-          multiply_panel(hidden[block], panel, active, {h, p}, c, width, from, from_ld);
+          products.multiply(hidden[block], panel, active, h, c, width, from, from_ld);
         } else {
-          multiply_rows(active, count, p, h, p, w.w_hh + ((run.gate + i) * s.hidden + unit) * p, p,
-                        c, width, from, from_ld);
+          multiply_rows(active, count, p, h.data, p,
+                        w.w_hh + ((run.gate + i) * s.hidden + unit) * p, p, c, width, from,
+                        from_ld);
         }
       }
     }
@@ -236,6 +253,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
   Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  const Products products(rounds_products(s, args.bf16));
   const int64_t norm_floats = Cell::kNorms ? RowSums::kSums * grid.threads * s.batch : 0;
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_floats, 1));
   RnnInput x = args.x;
@@ -249,15 +267,16 @@ void forward(const RnnForwardArgs& args, Context& context) {
     std::optional<ForwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], x, s.layer_input(layer), grid,
-                         workspace.stack(kept_layer, d), context);
+                         products, workspace.stack(kept_layer, d), context);
     }
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
       const int slice = task % grid.per_direction() / grid.threads;
-      const ForwardLoop<Cell> loop{
+      ForwardLoop<Cell> loop{
           .s = s,
           .w = args.weights[stack],
+          .products = products,
           .bias = weights[d]->bias(),
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "cells/cells.h"
+#include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
 #include "cpu/one_hot_rows.h"
 #include "cpu/rnn/layer_norm.h"
@@ -42,6 +43,7 @@ struct StepInput {
   // With small weights, a product in each step with W_ih^T, by gate.
   const Panels* panels = nullptr;
   const float* x = nullptr;
+  int64_t inputs = 0;
   // Otherwise one product for all steps has filled them.
 };
 
@@ -50,17 +52,20 @@ template <class Cell>
 class ForwardWeights {
  public:
   ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                 const RnnGrid& grid, const RnnStackSaved& saved, Context& context)
-      : bias_(Cell::kBlocks * s.hidden),
-        packed_(Cell::kGates * Panels{s.out(), s.hidden}.floats()),
-        packed_hr_(s.proj > 0 ? Panels{s.hidden, s.proj}.floats() : 1),
-        packed_ih_(fits(s, inputs) ? Cell::kGates * Panels{inputs, s.hidden}.floats() : 1) {
+                 const RnnGrid& grid, const Products& products, const RnnStackSaved& saved,
+                 Context& context)
+      : products_(products),
+        bias_(Cell::kBlocks * s.hidden),
+        packed_(Cell::kGates * products.floats(s.out(), s.hidden)),
+        packed_hr_(s.proj > 0 ? products.floats(s.hidden, s.proj) : 1),
+        packed_ih_(fits(s, inputs) ? Cell::kGates * products.floats(inputs, s.hidden) : 1) {
     block_biases<Cell>(s, w, bias_.data());
     at_once = rows_at_once(weight_bytes(s, s.out()));
     pack_hidden(s, w, grid, context);
     if (s.proj > 0) {
-      projection = {s.hidden, s.proj, grid.vectors, packed_hr_.data()};
-      pack_panels(projection, Trans::yes, w.w_hr, s.hidden, packed_hr_.data(), context);
+      projection = products.panels(s.hidden, s.proj, grid.vectors);
+      projection.data = packed_hr_.data();
+      products.pack(projection, Trans::yes, s.hidden, w.w_hr, s.hidden, packed_hr_.data(), context);
     }
     take_input(s, w, x, inputs, grid, saved.gates, context);
     if constexpr (Cell::kNorms) norm_input(s, w, saved, context);
@@ -91,11 +96,11 @@ class ForwardWeights {
     for (const HiddenRun& run : Cell::kHiddenRuns) {
       for (int i = 0; i < run.count; ++i) {
         Panels& panels = hidden[run.block + i];
-        panels = {s.out(), s.hidden, grid.vectors, nullptr};
+        panels = products_.panels(s.out(), s.hidden, grid.vectors);
         if (!pack) continue;
         panels.data = to;
-        pack_panels(panels, Trans::yes, w.w_hh + (run.gate + i) * s.hidden * s.out(), s.out(), to,
-                    context);
+        products_.pack(panels, Trans::yes, s.out(), w.w_hh + (run.gate + i) * s.hidden * s.out(),
+                       s.out(), to, context);
         to += panels.floats();
       }
     }
@@ -111,11 +116,13 @@ class ForwardWeights {
     } else if (fits(s, inputs)) {
       input.panels = input_panels_;
       input.x = x.values;
+      input.inputs = inputs;
       float* to = packed_ih_.data();
       for (int gate = 0; gate < Cell::kGates; ++gate) {
-        input_panels_[gate] = {inputs, s.hidden, grid.vectors, to};
-        pack_panels(input_panels_[gate], Trans::yes, w.w_ih + gate * s.hidden * inputs, inputs, to,
-                    context);
+        input_panels_[gate] = products_.panels(inputs, s.hidden, grid.vectors);
+        input_panels_[gate].data = to;
+        products_.pack(input_panels_[gate], Trans::yes, inputs, w.w_ih + gate * s.hidden * inputs,
+                       inputs, to, context);
         to += input_panels_[gate].floats();
       }
     } else {
@@ -129,7 +136,8 @@ class ForwardWeights {
             .ldb = inputs,
             .c = gates + Cell::kInputBlock * s.hidden,
             .ldc = gate_row(Cell::kBlocks, s.hidden),
-            .start = start},
+            .start = start,
+            .bf16 = products_.bf16()},
            context);
     }
   }
@@ -149,6 +157,7 @@ class ForwardWeights {
         context);
   }
 
+  const Products products_;
   Scratch bias_, packed_, packed_hr_, packed_ih_;
   Panels input_panels_[Cell::kGates];
   std::optional<OneHotProduct> lookup_;

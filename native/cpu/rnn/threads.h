@@ -66,6 +66,10 @@ inline int64_t rows_at_once(int64_t weight_bytes) {
   return weight_bytes <= (int64_t{192} << 10) ? 48 : INT64_MAX;
 }
 
+// Whether the products of a layer are rounded to bfloat16 where that is asked for: with few
+// sequences rounding and packing cost what the products save.
+inline bool rounds_products(const RnnShape& s, bool bf16) { return bf16 && s.batch > kFewRows; }
+
 struct PanelRange {
   int64_t begin, end;
 };

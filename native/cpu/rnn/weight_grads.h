@@ -19,7 +19,8 @@ FUSED_RNN_KERNELS_BEGIN
 //   dw_ih = dgates^T x   dw_hh = dgates^T h_prev   dw_hr = dh_total^T u   db = sum of dgates
 template <class Cell>
 void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
-                      const RnnInput& x, int64_t inputs, const float* dh_total, Context& context) {
+                      const RnnInput& x, int64_t inputs, const float* dh_total, bool bf16,
+                      Context& context) {
   const int64_t h = s.hidden, p = s.out(), width = gate_row(Cell::kBlocks, h);
   const float* dgates_x = saved.gates + Cell::kInputBlock * h;
   if (g.dw_ih != nullptr && x.index != nullptr) {
@@ -34,7 +35,8 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
           .b = x.values,
           .ldb = inputs,
           .c = g.dw_ih,
-          .ldc = inputs},
+          .ldc = inputs,
+          .bf16 = bf16},
          context);
   }
   if (g.dw_hh != nullptr) {
@@ -48,7 +50,8 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
             .b = saved.h_prev,
             .ldb = p,
             .c = g.dw_hh + run.gate * h * p,
-            .ldc = p},
+            .ldc = p,
+            .bf16 = bf16},
            context);
     }
   }
@@ -62,7 +65,8 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
           .b = saved.u,
           .ldb = h,
           .c = g.dw_hr,
-          .ldc = h},
+          .ldc = h,
+          .bf16 = bf16},
          context);
   }
   if (Cell::kNorms || (g.db_ih == nullptr && g.db_hh == nullptr)) return;

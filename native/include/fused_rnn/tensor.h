@@ -24,7 +24,7 @@ namespace fused_rnn {
 
 using Shape = std::vector<int64_t>;
 
-// What a GPU computes products of float32 in; sums are float32 always.
+// What products of float32 are computed in; sums are float32 always. A CPU has no tf32.
 enum class Precision { ieee, tf32, bf16 };
 
 // A handle; copies are the same engine. It lives as long as the last handle or tensor of it.
@@ -39,7 +39,8 @@ class FUSED_RNN_API Engine {
   const std::string& device() const;
   int threads() const;
   void set_threads(int threads);
-  // On a GPU, from the operations that follow on; by default ieee, and tf32 in recurrent layers.
+  // From the operations that follow on; by default ieee, and on a GPU tf32 in recurrent layers. On
+  // the CPU, bf16 rounds the factors of products, and tf32 is ieee.
   void set_precision(Precision matmul, Precision rnn);
   // Starts the random numbers (initial values, dropout) anew. The numbers are those that
   // manualSeed(seed) of the npm package gives.

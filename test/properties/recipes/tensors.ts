@@ -47,6 +47,21 @@ export const context: Record<string, Recipe> = {
     'fp32Precision',
     () => 'ieee',
   ),
+  'backends=': assign(
+    () => library.backends,
+    'fp32Precision',
+    () => 'ieee',
+  ),
+  'backends.cpu.matmul=': assign(
+    () => library.backends.cpu.matmul,
+    'fp32Precision',
+    () => 'ieee',
+  ),
+  'backends.cpu.rnn=': assign(
+    () => library.backends.cpu.rnn,
+    'fp32Precision',
+    () => 'ieee',
+  ),
   'backends.cuda.rnn=': assign(
     () => library.backends.cuda.rnn,
     'fp32Precision',
