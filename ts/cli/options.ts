@@ -41,6 +41,7 @@ export interface TrainOptions {
   seed: number
   threads?: number
   device: string
+  precision: '32-true' | 'bf16' | 'bf16-mixed'
   /** Seconds. */
   timeout: number
 

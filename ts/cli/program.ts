@@ -177,6 +177,11 @@ function trainCommand(): Command {
     .option('--seed <n>', 'the same seed and threads give the same model, bit for bit', whole(0), 1)
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
     .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
+    .addOption(
+      option('--precision <name>', 'of products: float32, or bfloat16 with float32 sums', (o) =>
+        o.choices(['32-true', 'bf16', 'bf16-mixed']).default('32-true'),
+      ),
+    )
     .option(
       '--timeout <seconds>',
       'under mpirun: how long to wait for the other processes before giving up',

@@ -66,6 +66,7 @@ export async function train(
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
     ...clipping(settings),
+    precision: settings.precision === '32-true' ? '32-true' : 'bf16-mixed',
     signal: interrupt.signal,
     progressBar: false,
     callbacks: [

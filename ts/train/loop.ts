@@ -13,6 +13,7 @@ import { allOrNothing, cutLogs, restoreShared, sharedState } from './fit_state.j
 import { History } from './history.js'
 import { Hooks } from './hooks.js'
 import type { Metering } from './meter.js'
+import { precisionOn, tellOfChange } from './precision.js'
 import { ProgressBar } from './progress_bar.js'
 import { SaveGate } from './save_gate.js'
 import { disposeBatch, iterate, lengthOf, noBatch } from './source.js'
@@ -357,6 +358,8 @@ export class FitLoop<B> {
       callbackMetrics: this.status.callbackMetrics,
       ...sharedState(this.parts, this.#trainer.callbacks),
       history: this.status.history.toJSON(),
+      // A fit that has ended has given the settings back.
+      precision: this.#trainer.options.precision ?? precisionOn(deviceOf(this.parts.model)),
     }
     await writeCheckpoint(path, this.parts.model as Module, state, this.#trainer)
   }
@@ -370,7 +373,9 @@ export class FitLoop<B> {
   async restore(path: string): Promise<void> {
     await this.#gate.step(() =>
       allOrNothing(this.parts, this.#trainer.callbacks, async () => {
-        this.#takeOver(await readCheckpoint(path, this.parts.model as Module))
+        const state = await readCheckpoint(path, this.parts.model as Module)
+        this.#takeOver(state)
+        tellOfChange(path, state.precision ?? null, deviceOf(this.parts.model))
         await cutLogs(this.loggers, this.status.history, this.globalStep)
       }),
     )

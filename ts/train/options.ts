@@ -11,6 +11,7 @@ import {
 } from '../errors.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { History } from './history.js'
+import { PRECISIONS, type TrainerPrecision } from './precision.js'
 import type {
   CallbackHooks,
   Logger,
@@ -80,6 +81,12 @@ export interface TrainerOptionsOf<C extends CallbackHooks> {
    * manualSeed sets.
    */
   seed?: number
+  /**
+   * What fit and validate compute products in; Lightning's names. 'bf16-mixed': their factors
+   * rounded to bfloat16, all else float32. '32-true': float32, or a GPU's TF32. It sets `backends`
+   * for as long as they run, for the whole process. Default, or null: what `backends` says.
+   */
+  precision?: TrainerPrecision | null
 }
 
 /** What `fit` takes besides model and data. */
@@ -122,6 +129,7 @@ const OPTIONS = [
   'findUnusedParameters',
   'timeout',
   'seed',
+  'precision',
 ]
 
 /** The options checked, with their defaults. @throws TypeError, RangeError */
@@ -173,6 +181,9 @@ export function checkTrainerOptions(options: TrainerOptionsOf<CallbackHooks>): T
     ),
     timeout: optional(options.timeout, (ms) => checkTimeout(fn, ms)),
     seed: optional(options.seed, (n) => checkInteger(fn, 'seed', n, 0)),
+    precision: optional(options.precision ?? undefined, (name) =>
+      checkOneOf(fn, 'precision', name, PRECISIONS),
+    ),
   }
 }
 

@@ -5,6 +5,7 @@ import { Tensor } from '../tensor.js'
 import { isCount, isNumbers, isObject } from './checks.js'
 import { type HistoryRecord, isRecord } from './history.js'
 import type { Totals } from './meter.js'
+import { PRECISIONS, type TrainerPrecision } from './precision.js'
 import type { Carried } from './types.js'
 
 export interface LoopState extends Record<string, unknown> {
@@ -22,6 +23,8 @@ export interface LoopState extends Record<string, unknown> {
   trainData: object | null
   callbacks: Record<string, object>
   history: HistoryRecord[]
+  /** Absent in older checkpoints. */
+  precision?: TrainerPrecision
 }
 
 function isTotals(value: unknown): value is Totals {
@@ -34,7 +37,7 @@ function isCarried(value: unknown): value is Carried {
 }
 
 /** What each entry has to be; the optimiser, the schedule and the data check their own further. */
-const CHECKS: { [K in keyof LoopState]: (value: unknown) => boolean } = {
+const CHECKS: { [K in keyof Required<LoopState>]: (value: unknown) => boolean } = {
   epoch: isCount,
   batch: isCount,
   globalStep: isCount,
@@ -50,12 +53,14 @@ const CHECKS: { [K in keyof LoopState]: (value: unknown) => boolean } = {
   callbacks: (value) =>
     isObject(value) && Object.values(value).every((state) => Object(state) === state),
   history: (value) => Array.isArray(value) && value.every(isRecord),
+  precision: (value) => value === undefined || PRECISIONS.some((name) => name === value),
 }
 
 /** @param name of the file, for messages @throws Error that names the entry that is wrong */
 export function checkState(value: unknown, name: string): LoopState {
   for (const [key, check] of Object.entries(CHECKS)) {
-    if (!isObject(value) || !Object.hasOwn(value, key)) throw new Error(`${name} has no '${key}'`)
+    const missing = key !== 'precision' && isObject(value) && !Object.hasOwn(value, key)
+    if (!isObject(value) || missing) throw new Error(`${name} has no '${key}'`)
     if (!check(value[key])) throw new Error(`${name}: '${key}' is not what it should be`)
   }
   return value as LoopState

@@ -26,6 +26,7 @@ import {
   type FitResult,
   type TrainerOptionsOf,
 } from './options.js'
+import { holdPrecision } from './precision.js'
 import { ProgressBar } from './progress_bar.js'
 import { checkSource } from './source.js'
 import { createStrategy } from './strategies/create.js'
@@ -226,6 +227,7 @@ export class Trainer implements TrainerHandle {
     options: FitOptions = {},
   ): Promise<FitResult> {
     const parts = this.#prepare(model, trainData, validData ?? null, options)
+    const giveBack = holdPrecision('fit', this.options.precision)
     this.#running = true
     try {
       return await this.#withRandom(async () => {
@@ -235,6 +237,7 @@ export class Trainer implements TrainerHandle {
       })
     } finally {
       this.#running = false
+      giveBack()
     }
   }
 
@@ -354,16 +357,21 @@ export class Trainer implements TrainerHandle {
     checkSource('validate', 'data', data)
     model.checkData?.(data)
     const { signal } = this.options
-    const means = await evaluate(
-      model,
-      data,
-      { epoch: this.currentEpoch, globalStep: this.globalStep },
-      () => signal?.aborted ?? false,
-      undefined,
-      signal,
-    )
-    signal?.throwIfAborted()
-    return prefixed('val', means ?? {})
+    const giveBack = holdPrecision('validate', this.options.precision)
+    try {
+      const means = await evaluate(
+        model,
+        data,
+        { epoch: this.currentEpoch, globalStep: this.globalStep },
+        () => signal?.aborted ?? false,
+        undefined,
+        signal,
+      )
+      signal?.throwIfAborted()
+      return prefixed('val', means ?? {})
+    } finally {
+      giveBack()
+    }
   }
 
   /**

@@ -3,6 +3,7 @@ import type { Module } from '../nn/module.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { Tensor } from '../tensor.js'
 import type { History } from './history.js'
+import type { TrainerPrecision } from './precision.js'
 
 /** Tensors that go from one batch to the next, such as the hidden state of a recurrent model. */
 export type Carried = Tensor | readonly Tensor[] | null
@@ -186,6 +187,7 @@ export interface TrainerSettings {
   findUnusedParameters: boolean
   timeout: number | null
   seed: number | null
+  precision: TrainerPrecision | null
 }
 
 /** What callbacks see of the {@link Trainer} that runs them. */
