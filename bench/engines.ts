@@ -25,6 +25,9 @@ export interface Engine {
 const python = process.env.PYTHON ?? 'python3'
 const always = (): boolean => true
 const withoutNorms = (w: Workload): boolean => !w.norms
+/** On the CPU with `--precision bf16`, both sides' bfloat16 is measured beside their float32. */
+const inBf16 = (): boolean =>
+  process.env.FUSED_RNN_BENCH_PRECISION === 'bf16' && process.env.FUSED_RNN_BENCH_DEVICE === 'cpu'
 const isPacked = (w: Workload): boolean => w.kind === 'packed'
 const isOneHot = (w: Workload): boolean =>
   w.embedding === 0 && (w.kind === 'lm' || w.kind === 'seq2seq')
@@ -57,6 +60,8 @@ const all = {
     mode: 'lookup',
     suits: isOneHot,
   },
+  'pytorch-autocast': { ...pytorch, title: 'PyTorch, autocast', mode: 'autocast', suits: inBf16 },
+  'fused-rnn-float32': { ...ours, title: 'fused-rnn, float32', mode: 'float32', suits: inBf16 },
   'fused-rnn-padded': { ...ours, title: 'fused-rnn, padded', suits: isPacked, given: padded },
   'pytorch-padded': { ...pytorch, title: 'PyTorch, padded', suits: isPacked, given: padded },
   jax: {

@@ -16,7 +16,9 @@ export const HELP = `npm run bench -- [options]
                      (default: pytorch, and pytorch-lookup where the input is one-hot)
   --threads N,N      default: as many as the machine has; several give the scaling table
   --device NAME      cpu (default), cuda or cuda:N: ours and PyTorch on that device
-  --precision NAME   of products on a GPU, alike for all: tf32 (default), ieee or bf16
+  --precision NAME   of products on a GPU, alike for all: tf32 (default), ieee or bf16;
+                     on the CPU, bf16 puts ours in bfloat16 beside ours in float32, PyTorch in
+                     float32 and PyTorch under autocast
   --rounds N         default: 5
   --budget GFLOP     leave out what costs more in a step (default: ${defaultBudget.gflop})
   --report           print the tables of docs/benchmarks.md from the last results, and measure nothing
@@ -153,6 +155,9 @@ export function parseOptions(args: string[]): Options {
 /** The engines to put beside ours for a workload. */
 export function opponents(w: Workload, peers: Options['peers']): EngineName[] {
   const wanted = new Set<EngineName>(peers ?? ['pytorch', 'pytorch-lookup'])
+  // bfloat16 is compared with float32, by the same engines.
+  wanted.add('fused-rnn-float32')
+  if (wanted.has('pytorch')) wanted.add('pytorch-autocast')
   // Packing is compared with padding, by the same engines.
   wanted.add('fused-rnn-padded')
   if (wanted.has('pytorch')) wanted.add('pytorch-padded')

