@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { io, nn, type Tensor, tensor, zeros } from 'fused-rnn'
+import { data, io, nn, type Tensor, tensor, zeros } from 'fused-rnn'
 import { rejectsWith, throwsWith } from './helpers.js'
 
 const { load, loadWithMetadata, parse, save, serialize } = io.safetensors
@@ -99,6 +99,128 @@ test('a module goes through a file; what is saved are the values of the moment',
   await saved
   layer.loadStateDict(await load(path))
   t.deepEqual(await layer.weight.data(), before)
+})
+
+test('chosen tensors, in their order', async (t) => {
+  const whole = await load(written)
+  const some = await load(written, { keys: ['i8', 'f32', 'i8'] })
+  t.deepEqual([...some.keys()], ['i8', 'f32'])
+  for (const [name, tensor] of some)
+    t.deepEqual(await tensor.data(), await (whole.get(name) as Tensor).data())
+  t.is((await load(written, { keys: [] })).size, 0)
+  await rejectsWith(
+    t,
+    load(written, { keys: ['scalr'] }),
+    Error,
+    /^\[safetensors\.load\] .*: it has no tensor 'scalr'; did you mean 'scalar'\?; it has '.*, … \(14 in all\)$/,
+  )
+  await rejectsWith(t, load(written, { keys: ['größe'] }), Error, /did you mean 'größe\/"x"/)
+  await rejectsWith(
+    t,
+    load(written, { keys: 'f32' as never }),
+    TypeError,
+    /keys: expected an array/,
+  )
+  await rejectsWith(
+    t,
+    load(written, { keys: [1] as never }),
+    TypeError,
+    /keys\[0\]: expected a string/,
+  )
+
+  const open = await io.safetensors.safeOpen(written)
+  t.is(open.keys().length, 14)
+  t.is(open.metadata().get('format'), 'pt')
+  const [f32, i8] = await Promise.all([open.getTensor('f32'), open.getTensor('i8')])
+  t.deepEqual([...f32.shape, ...(await i8.data())], [2, 3, -128, 127])
+  await rejectsWith(
+    t,
+    open.getTensor('x'),
+    Error,
+    /\[safetensors\.safeOpen\] .*no tensor 'x'; it has/,
+  )
+  await rejectsWith(t, open.getTensor(1 as never), TypeError, /\[getTensor\] name/)
+  await open.close()
+  await rejectsWith(t, open.getTensor('f32'), Error, /\[safetensors\.safeOpen\]/)
+  await rejectsWith(t, io.safetensors.safeOpen('nothing'), Error, /no such file/)
+})
+
+test.serial('a tensor of an unknown type does not keep the others', async (t) => {
+  const path = join(folder, 'f8.safetensors')
+  const header = { a: entry(0, 1, [1], 'F8_E4M3'), b: entry(1, 5), c: entry(5, 13, [1], 'C64') }
+  await writeFile(path, file(header, 13))
+  const warnings: string[] = []
+  const { emitWarning } = process
+  process.emitWarning = (text: string | Error) => {
+    warnings.push(String(text))
+  }
+  t.teardown(() => {
+    process.emitWarning = emitWarning
+  })
+  const { tensors, unsupported } = await loadWithMetadata(path)
+  t.deepEqual(
+    [[...tensors.keys()], [...unsupported]],
+    [
+      ['b'],
+      [
+        ['a', 'F8_E4M3'],
+        ['c', 'C64'],
+      ],
+    ],
+  )
+  t.deepEqual([...parse(await readFile(path)).tensors.keys()], ['b'])
+  t.is(warnings.length, 4)
+  t.regex(
+    warnings[0] as string,
+    /f8\.safetensors: left out.*'a' has the dtype 'F8_E4M3'; known are/,
+  )
+  t.deepEqual([...(await load(path, { keys: ['b'] })).keys()], ['b'])
+  t.is(warnings.length, 4)
+  await rejectsWith(t, load(path, { keys: ['b', 'a'] }), Error, /'a' has the dtype 'F8_E4M3'/)
+  const gap = { a: entry(0, 1, [1], 'F8_E4M3'), b: entry(2, 6) }
+  await writeFile(path, file(gap, 6))
+  await rejectsWith(t, load(path), Error, /bytes 1 to 2 of the data belong to no tensor/)
+})
+
+test('files of other programs are named, with what to do', async (t) => {
+  const zip = (first: string): Buffer => {
+    const head = Buffer.alloc(64)
+    head.write('PK\x03\x04', 'latin1')
+    head.writeUInt16LE(first.length, 26)
+    head.write(first, 30)
+    return head
+  }
+  const long = (text: string) => Buffer.concat([Buffer.from(text, 'latin1'), Buffer.alloc(40, 255)])
+  const cases: [name: string, bytes: Uint8Array, message: RegExp][] = [
+    [
+      'model.pt',
+      zip('archive/data.pkl'),
+      /a file of PyTorch .*torch\.load\('.*model\.pt', weights_only=True\)/,
+    ],
+    ['old.pt', long('\x80\x02\x8a'), /a pickle of Python .*torch\.load/],
+    ['w.npz', zip('arr_0.npy'), /NumPy \(\.npz\).*dict\(numpy\.load\('.*w\.npz'\)\)/],
+    ['w.npy', long('\x93NUMPY\x01'), /NumPy \(\.npy\)/],
+    ['m.keras', zip('config.json'), /a model of Keras/],
+    ['docs.zip', zip('a.txt'), /compressed with zip.*unzip/],
+    ['m.h5', long('\x89HDF\r\n\x1a\n'), /an HDF5 file/],
+    ['m.onnx', long('\x08\x09\x12\x07pytorch'), /an ONNX model; run it with onnxruntime/],
+    ['m.gz', long('\x1f\x8b\x08'), /compressed with gzip; unpack it first: gunzip .*m\.gz$/],
+    [
+      'lfs',
+      long('version https://git-lfs.github.com/spec/v1\n'),
+      /pointer of Git LFS.*git lfs pull/,
+    ],
+    ['page', long('<!DOCTYPE html>'), /a web page/],
+    ['short.gz', Buffer.from('\x1f\x8b\x08', 'latin1'), /compressed with gzip/],
+  ]
+  for (const [name, bytes, message] of cases) {
+    const path = join(folder, name)
+    await writeFile(path, bytes)
+    await rejectsWith(t, load(path), Error, message)
+    await rejectsWith(t, io.load(path), Error, new RegExp(`^\\[io\\.load\\] .*${name}: it is `))
+    throwsWith(t, () => parse(bytes), Error, /^\[safetensors\.parse\] it is /)
+    if (!/lfs|page/.test(name)) await rejectsWith(t, data.loadText(path), TypeError, message)
+  }
 })
 
 // ---- Damaged and hostile files ---------------------------------------------------------------------

@@ -1,4 +1,5 @@
 /** From the bytes of a file, as they come, to its text: with the place where it is none. */
+import { fileKind, HEAD_BYTES } from '../io/file_kind.js'
 import {
   checkEncoding,
   decodeBytes,
@@ -33,6 +34,8 @@ export class Decoding {
   #head: Uint8Array | null = new Uint8Array(0)
   /** The last bytes that were decoded. */
   #before: Uint8Array = new Uint8Array(0)
+  /** The first bytes. */
+  #first: Uint8Array = new Uint8Array(0)
   /** Bytes that were decoded. */
   #at = 0
   #newlines = 0
@@ -70,6 +73,7 @@ export class Decoding {
 
   #begin(head: Uint8Array): string {
     this.#head = null
+    this.#first = head.subarray(0, HEAD_BYTES)
     const mark = markOf(head)
     if (mark === 'utf-32')
       throw this.#error('it is UTF-32; convert it: iconv -f UTF-32 -t UTF-8', null)
@@ -131,6 +135,9 @@ export class Decoding {
   /** @param encoding one to try */
   #error(what: string, encoding: string | null, cause?: unknown): TypeError {
     const { fn, name, advice } = this.#origin
+    const kind = this.#at === 0 ? fileKind(this.#first, name.replace(/^'(.*)'$/, '$1')) : null
+    if (kind !== null)
+      return new TypeError(`[${fn}] ${name} is not a text file: ${kind}`, { cause })
     const try_ = encoding === null ? '' : `; if it is ${spoken(encoding)}, ${advice(encoding)}`
     return new TypeError(`[${fn}] ${name} is not a text file: ${what}${try_}`, { cause })
   }

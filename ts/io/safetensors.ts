@@ -5,13 +5,15 @@
  */
 import { binding } from '../binding.js'
 import { withoutJSON } from '../copies.js'
-import { checkDevice, type Device, deviceNumber } from '../device.js'
+import { checkDevice, deviceNumber } from '../device.js'
 import { dtypeOf, widthOf } from '../dtype.js'
-import { checkOptions, checkSignal, rangeError, typeError } from '../errors.js'
+import { checkOptions, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 import { DTYPES, FILE_DTYPES } from './dtypes.js'
+import { fileKind } from './file_kind.js'
 import { checkPath } from './path.js'
 import { atOnce } from './pieces.js'
+import { type Contents, type LoadOptions, leftOut, read } from './read_safetensors.js'
 import {
   type Entry,
   headerLength,
@@ -20,16 +22,10 @@ import {
   METADATA,
   parseHeader,
 } from './safetensors_header.js'
-import { TensorFile } from './tensor_file.js'
 import { bytesOf, reason, writeWhole } from './whole_file.js'
 
-/** What load takes. */
-export interface LoadOptions {
-  /** Where the tensors go. Default: 'cpu'. */
-  device?: string | Device
-  /** Ends reading: the promise rejects with the signal's reason. */
-  signal?: AbortSignal
-}
+export { type SafeOpen, type SafeOpenOptions, safeOpen } from './safe_open.js'
+export type { Contents, LoadOptions }
 
 /** What save and serialize take. */
 export interface SaveOptions {
@@ -37,18 +33,13 @@ export interface SaveOptions {
   metadata?: ReadonlyMap<string, string> | Record<string, string>
 }
 
-/** What {@link parse} and {@link loadWithMetadata} give. */
-export interface Contents {
-  tensors: Map<string, Tensor>
-  metadata: Map<string, string>
-}
-
 /**
  * Reads all tensors of a file. F32, I32 and BOOL as they are; F16, BF16 and F64 as float32, I8, U8,
- * I16 and U16 as int32, I64, U32 and U64 as int32 when every value fits.
+ * I16 and U16 as int32, I64, U32 and U64 as int32 when every value fits. A tensor of another type
+ * (F8_E4M3, C64) is left out with a warning, unless `keys` names it.
  * @throws (rejects) Error that names the file and what is wrong: missing, no regular file, damaged,
- *   cut short, another dtype, more than there is memory for. Sizes are checked before anything is
- *   read; the event loop stays free.
+ *   cut short, of another format, only of other types, more than there is memory for.
+ *   Sizes are checked before anything is read; the event loop stays free.
  */
 export async function load(
   path: string | URL,
@@ -62,22 +53,7 @@ export async function loadWithMetadata(
   path: string | URL,
   options: LoadOptions = {},
 ): Promise<Contents> {
-  const fn = 'safetensors.load'
-  checkOptions(fn, options, ['device', 'signal'])
-  const device = checkDevice(fn, 'device', options.device ?? 'cpu').toString()
-  const signal = checkSignal(fn, options.signal)
-  const name = checkPath(fn, 'path', path, 'the path of a file')
-  try {
-    const file = await TensorFile.open(name, signal)
-    try {
-      return { tensors: withoutJSON(await file.tensors(device)), metadata: file.metadata }
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw new Error(`[${fn}] ${name}: ${reason(error)}`, { cause: error })
-  }
+  return read('safetensors.load', path, options)
 }
 
 /**
@@ -97,8 +73,11 @@ export function parse(bytes: Uint8Array, options: Pick<LoadOptions, 'device'> = 
     for (const entry of header.entries) {
       tensors.set(entry.name, decode(entry, data.subarray(entry.begin, entry.end), device))
     }
-    return { tensors: withoutJSON(tensors), metadata: header.metadata }
+    const unsupported = leftOut('safetensors.parse', 'bytes', header.unsupported, undefined)
+    return { tensors: withoutJSON(tensors), metadata: header.metadata, unsupported }
   } catch (error) {
+    const kind = fileKind(bytes, 'FILE')
+    if (kind !== null) throw new Error(`[safetensors.parse] ${kind}`, { cause: error })
     throw new Error(`[safetensors.parse] ${reason(error)}`, { cause: error })
   }
 }

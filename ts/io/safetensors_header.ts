@@ -21,27 +21,45 @@ export interface Entry {
   end: number
 }
 
+/** The bytes of a tensor. */
+type Place = Pick<Entry, 'name' | 'begin' | 'end'>
+
+/** A tensor of a type that is not known here. */
+export interface Unsupported {
+  name: string
+  dtype: string
+  begin: number
+  end: number
+}
+
 export interface Header {
   entries: Entry[]
+  /** What cannot be read; the others can. */
+  unsupported: Unsupported[]
   metadata: Map<string, string>
 }
 
 /** @param head the first eight bytes @throws Error */
 export function headerLength(head: Uint8Array, fileBytes: number): number {
-  if (head.byteLength < 8) throw new Error(`a file of ${fileBytes} bytes is too short`)
+  if (head.byteLength < 8)
+    throw new Error(`no safetensors file: a file of ${fileBytes} bytes is too short`)
   const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true)
   if (length > BigInt(MAX_HEADER_BYTES)) {
-    throw new Error(`a header of ${length} bytes (at most ${MAX_HEADER_BYTES} are allowed)`)
+    throw new Error(
+      `no safetensors file: a header of ${length} bytes (at most ${MAX_HEADER_BYTES} are allowed)`,
+    )
   }
   if (length > BigInt(fileBytes - 8)) {
-    throw new Error(`a header of ${length} bytes in a file of ${fileBytes} bytes`)
+    throw new Error(
+      `no safetensors file, or cut short: a header of ${length} bytes in a file of ${fileBytes} bytes`,
+    )
   }
   return Number(length)
 }
 
 /** @throws Error unless this is how a header begins */
 export function checkOpening(bytes: Uint8Array): void {
-  if (bytes[0] !== OPENING) throw new Error('the header does not begin with {')
+  if (bytes[0] !== OPENING) throw new Error('no safetensors file: the header does not begin with {')
 }
 
 const tooMany = (): Error => new Error(`it has more than ${MAX_TENSORS} tensors`)
@@ -78,13 +96,20 @@ export function* parseHeader(bytes: Uint8Array, dataBytes: number): Generator<vo
   }
   let metadata = new Map<string, string>()
   const entries: Entry[] = []
+  const unsupported: Unsupported[] = []
   for (const [name, value] of members) {
     if (name === METADATA) metadata = parseMetadata(value)
-    else entries.push(parseEntry(name, value, dataBytes))
+    else {
+      const entry = parseEntry(name, value, dataBytes)
+      if ('shape' in entry) entries.push(entry)
+      else unsupported.push(entry)
+    }
     yield
   }
-  yield* checkCover(entries, dataBytes)
-  return { entries, metadata }
+  yield* checkCover([...entries, ...unsupported], dataBytes)
+  const [first] = unsupported
+  if (first !== undefined && entries.length === 0) throw unsupportedError(first)
+  return { entries, unsupported, metadata }
 }
 
 function parseMetadata(value: unknown): Map<string, string> {
@@ -95,7 +120,14 @@ function parseMetadata(value: unknown): Map<string, string> {
   return value as Map<string, string>
 }
 
-function parseEntry(name: string, value: unknown, dataBytes: number): Entry {
+/** What is wrong with a tensor of a type that is not known. */
+export function unsupportedError({ name, dtype }: Unsupported): Error {
+  return new Error(
+    `'${name}' has the dtype ${describe(dtype)}; known are ${Object.keys(DTYPES).join(', ')}`,
+  )
+}
+
+function parseEntry(name: string, value: unknown, dataBytes: number): Entry | Unsupported {
   if (!(value instanceof Map)) throw new Error(`'${name}' is not an object`)
   for (const key of value.keys()) {
     if (!['dtype', 'shape', 'data_offsets'].includes(key as string)) {
@@ -103,11 +135,8 @@ function parseEntry(name: string, value: unknown, dataBytes: number): Entry {
     }
   }
   const dtype = value.get('dtype')
-  if (typeof dtype !== 'string' || !Object.hasOwn(DTYPES, dtype)) {
-    throw new Error(
-      `'${name}' has the dtype ${describe(dtype)}; known are ${Object.keys(DTYPES).join(', ')}`,
-    )
-  }
+  if (typeof dtype !== 'string')
+    throw unsupportedError({ name, dtype: dtype as never, begin: 0, end: 0 })
   const shape = value.get('shape')
   if (!Array.isArray(shape) || !shape.every(isSize)) {
     throw new Error(`'${name}' has no shape of whole numbers`)
@@ -120,6 +149,7 @@ function parseEntry(name: string, value: unknown, dataBytes: number): Entry {
   if (begin > end || end > dataBytes) {
     throw new Error(`'${name}' lies at bytes ${begin} to ${end} of ${dataBytes} bytes of data`)
   }
+  if (!Object.hasOwn(DTYPES, dtype)) return { name, dtype, begin, end }
   const bytes =
     shape.reduce((product, size) => product * size, 1) * DTYPES[dtype as FileDType].bytes
   if (bytes !== end - begin) {
@@ -136,9 +166,9 @@ function isSize(value: unknown): value is number {
 }
 
 /** Every byte of the data belongs to exactly one tensor. */
-function* checkCover(entries: readonly Entry[], dataBytes: number): Generator<void, void> {
+function* checkCover(entries: readonly Place[], dataBytes: number): Generator<void, void> {
   /** Where each tensor that has bytes begins. */
-  const from = new Map<number, Entry>()
+  const from = new Map<number, Place>()
   const ends = new Set([0])
   for (const entry of entries) {
     const { begin, end } = entry
@@ -164,8 +194,8 @@ function* checkCover(entries: readonly Entry[], dataBytes: number): Generator<vo
 }
 
 /** What is wrong with tensors that do not lie side by side. */
-function uncovered(entries: readonly Entry[], dataBytes: number): Error {
-  const order = (a: Entry, b: Entry): number => a.begin - b.begin || a.end - b.end
+function uncovered(entries: readonly Place[], dataBytes: number): Error {
+  const order = (a: Place, b: Place): number => a.begin - b.begin || a.end - b.end
   let at = 0
   for (const { name, begin, end } of [...entries].sort(order)) {
     if (begin < at) return new Error(`'${name}' overlaps another tensor at byte ${begin}`)
@@ -177,7 +207,7 @@ function uncovered(entries: readonly Entry[], dataBytes: number): Error {
 }
 
 /** Where the first tensor behind a byte begins. */
-function nearest(entries: readonly Entry[], at: number): number[] {
+function nearest(entries: readonly Place[], at: number): number[] {
   let least = Infinity
   for (const { begin } of entries) if (begin > at && begin < least) least = begin
   return least === Infinity ? [] : [least]

@@ -3,8 +3,10 @@ import type { Stats } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { binding, type Buffer as NativeBuffer } from '../binding.js'
 import { type DType, DTypeCode, widthOf } from '../dtype.js'
+import { listed, suggestion } from '../suggest.js'
 import { Tensor } from '../tensor.js'
 import { DTYPES } from './dtypes.js'
+import { fileKind, HEAD_BYTES } from './file_kind.js'
 import { digestOfFile, openRegular, PIECE } from './open_file.js'
 import { inPieces, Turns } from './pieces.js'
 import {
@@ -13,10 +15,14 @@ import {
   type Header,
   headerLength,
   parseHeader,
+  type Unsupported,
+  unsupportedError,
 } from './safetensors_header.js'
 
 export class TensorFile {
   readonly metadata: Map<string, string>
+  /** What cannot be read. */
+  readonly unsupported: readonly Unsupported[]
   readonly #file: FileHandle
   readonly #info: Stats
   readonly #entries: readonly Entry[]
@@ -35,6 +41,7 @@ export class TensorFile {
     this.#info = info
     this.#entries = header.entries
     this.metadata = header.metadata
+    this.unsupported = header.unsupported
     this.#data = data
     this.#signal = signal
   }
@@ -48,18 +55,48 @@ export class TensorFile {
     signal?.throwIfAborted()
     const { file, info } = await openRegular(path)
     try {
-      const head = await read(file, 0, Math.min(9, info.size))
-      const length = headerLength(head.subarray(0, 8), info.size)
-      // What is no header need not be read to its end.
-      checkOpening(head.subarray(8))
-      binding.checkRoom(length)
-      const bytes = await read(file, 8, length)
-      const header = await inPieces(parseHeader(bytes, info.size - 8 - length), signal)
-      return new TensorFile(file, info, header, 8 + length, signal)
+      return await TensorFile.#read(file, info, signal)
     } catch (error) {
+      const head = await read(file, 0, Math.min(HEAD_BYTES, info.size)).catch(() => null)
       await file.close()
-      throw error
+      const kind = head && fileKind(head, path)
+      throw kind ? new Error(kind, { cause: error }) : error
     }
+  }
+
+  static async #read(
+    file: FileHandle,
+    info: Stats,
+    signal: AbortSignal | undefined,
+  ): Promise<TensorFile> {
+    const head = await read(file, 0, Math.min(9, info.size))
+    const length = headerLength(head.subarray(0, 8), info.size)
+    // What is no header need not be read to its end.
+    checkOpening(head.subarray(8))
+    binding.checkRoom(length)
+    const bytes = await read(file, 8, length)
+    const header = await inPieces(parseHeader(bytes, info.size - 8 - length), signal)
+    return new TensorFile(file, info, header, 8 + length, signal)
+  }
+
+  /** The names of all tensors that can be read. */
+  names(): string[] {
+    return this.#entries.map(({ name }) => name)
+  }
+
+  /** @throws Error that names what is not there, or cannot be read */
+  #chosen(keys: readonly string[]): Entry[] {
+    const byName = new Map(this.#entries.map((entry) => [entry.name, entry]))
+    return [...new Set(keys)].map((key) => {
+      const entry = byName.get(key)
+      if (entry !== undefined) return entry
+      const unsupported = this.unsupported.find(({ name }) => name === key)
+      if (unsupported !== undefined) throw unsupportedError(unsupported)
+      const names = this.names()
+      const similar = suggestion(key, names)
+      const meant = similar === null ? '' : `; did you mean '${similar}'?`
+      throw new Error(`it has no tensor '${key}'${meant}; it has ${listed(names)}`)
+    })
   }
 
   async close(): Promise<void> {
@@ -71,17 +108,24 @@ export class TensorFile {
     return digestOfFile(this.#file, this.#signal)
   }
 
-  /** @throws (rejects) Error that says what is wrong; the signal's reason */
-  async tensors(device: string): Promise<Map<string, Tensor>> {
+  /**
+   * @param keys of those that are wanted, in this order. Without them all are, and one that cannot be
+   *   read is an error
+   * @throws (rejects) Error that says what is wrong; the signal's reason
+   */
+  async tensors(device: string, keys?: readonly string[]): Promise<Map<string, Tensor>> {
+    const [unsupported] = this.unsupported
+    if (keys === undefined && unsupported !== undefined) throw unsupportedError(unsupported)
+    const entries = keys === undefined ? this.#entries : this.#chosen(keys)
     const turns = new Turns(this.#signal)
     const made: { entry: Entry; buffer: NativeBuffer | null }[] = []
     const tensors = new Map<string, Tensor>()
     try {
       // All of them, before anything is read.
       binding.checkRoom(
-        this.#entries.reduce((sum, entry) => sum + widthOf(dtypeOf(entry)) * lengthOf(entry), 0),
+        entries.reduce((sum, entry) => sum + widthOf(dtypeOf(entry)) * lengthOf(entry), 0),
       )
-      for (const entry of this.#entries) {
+      for (const entry of entries) {
         const buffer = binding.allocate(lengthOf(entry), DTypeCode[dtypeOf(entry)])
         made.push({ entry, buffer })
         const due = turns.due()

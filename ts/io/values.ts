@@ -1,7 +1,9 @@
 /** Any plain value with tensors in it as one file; as `torch.save` and `torch.load`. */
+import { checkOptions } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import { type Json, pack, unpack } from './pack.js'
 import { checkPath } from './path.js'
+import { type LoadOptions, read } from './read_safetensors.js'
 import * as safetensors from './safetensors.js'
 
 /** Under which the value stands among the file's texts. */
@@ -30,10 +32,11 @@ export async function save(value: unknown, path: string | URL): Promise<void> {
  */
 export async function load<T = unknown>(
   path: string | URL,
-  options: safetensors.LoadOptions = {},
+  options: Omit<LoadOptions, 'keys'> = {},
 ): Promise<T> {
   const file = checkPath('io.load', 'path', path, 'the path of a file')
-  const { tensors, metadata } = await safetensors.loadWithMetadata(file, options)
+  checkOptions('io.load', options, ['device', 'signal'])
+  const { tensors, metadata } = await read('io.load', file, options)
   const text = metadata.get(KEY)
   if (text === undefined) return tensors as T
   try {

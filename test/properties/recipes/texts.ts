@@ -212,7 +212,14 @@ export const wholeModels: Record<string, Recipe> = {
     Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 123, 125),
     { device: testDevice },
   ]),
-  'io.safetensors.load': call(io.safetensors.load, () => ['nothing', { device: testDevice }]),
+  'io.safetensors.load': call(io.safetensors.load, () => [
+    'nothing',
+    { device: testDevice, keys: ['a'] },
+  ]),
+  'io.safetensors.safeOpen': call(io.safetensors.safeOpen, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
   'io.safetensors.loadWithMetadata': call(io.safetensors.loadWithMetadata, () => [
     'nothing',
     { device: testDevice },
