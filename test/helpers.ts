@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import type { ExecutionContext } from 'ava'
-import { backends, devices, type nn, setDefaultDevice, Tensor, tensor } from 'fused-rnn'
+import { autograd, backends, devices, type nn, setDefaultDevice, Tensor, tensor } from 'fused-rnn'
 import { type Finished, run } from './limits.js'
 
 // ---- The device ------------------------------------------------------------------------------------
@@ -278,6 +278,41 @@ export async function gradcheck(
       return result
     })
   }
+}
+
+/**
+ * Compares the gradients of gradients (`createGraph`) with finite differences of gradients.
+ * @param f as for gradcheck
+ * @param inputs leaves; those with requiresGrad are differentiated by, twice
+ */
+export async function gradgradcheck(
+  t: ExecutionContext,
+  f: (...inputs: Tensor[]) => Tensor | Tensor[],
+  inputs: Tensor[],
+  options: Omit<GradcheckOptions, 'module'> = {},
+): Promise<void> {
+  const chosen = inputs.map((input) => input.requiresGrad)
+  const outputsOf = (given: Tensor[]): Tensor[] => {
+    const made = f(...given)
+    return Array.isArray(made) ? made : [made]
+  }
+  const vectors = outputsOf(inputs).map((output, k) =>
+    randomTensor(output.shape, 777 + k, { requiresGrad: true }),
+  )
+  const gradients = (...all: Tensor[]): Tensor[] => {
+    const given = all.slice(0, inputs.length)
+    given.forEach((input, i) => {
+      if (chosen[i]) input.requiresGrad = true
+    })
+    return autograd
+      .grad(
+        outputsOf(given),
+        given.filter((_, i) => chosen[i]),
+        { gradOutputs: all.slice(inputs.length), createGraph: true, allowUnused: true },
+      )
+      .filter((gradient) => gradient?.requiresGrad) as Tensor[]
+  }
+  await gradcheck(t, gradients, [...inputs, ...vectors], options)
 }
 
 /** Sum over all outputs of output · vector: one scalar whose gradients are the vectors. */

@@ -7,7 +7,14 @@ import {
   retain,
   retains,
 } from './autograd/hooks.js'
-import { type BackwardOptions, type Edge, type Node, record, runBackward } from './autograd.js'
+import {
+  type Backward,
+  type BackwardOptions,
+  type Edge,
+  type Node,
+  record,
+  runBackward,
+} from './autograd.js'
 import { type Buffer, binding } from './binding.js'
 import { refuseJSON, TENSOR_MARK } from './copies.js'
 import { checkDevice, checkSameDevice, type Device, deviceNumber } from './device.js'
@@ -88,9 +95,9 @@ export class Tensor extends IndexingMethods {
     return new Tensor(new Memory(buffer), shape, device, dtype, numelOf(shape))
   }
 
-  /** A tensor over a share of float32 memory, which becomes its own. @internal */
-  static over(memory: Memory, shape: Shape, device: string): Tensor {
-    const tensor = new Tensor(memory, shape, device, 'float32', numelOf(shape))
+  /** A tensor over a share of memory, which becomes its own. @internal */
+  static over(memory: Memory, shape: Shape, device: string, dtype: DType = 'float32'): Tensor {
+    const tensor = new Tensor(memory, shape, device, dtype, numelOf(shape))
     tensor.aliased = true
     return tensor
   }
@@ -299,7 +306,8 @@ export class Tensor extends IndexingMethods {
   /** A copy with memory of its own; gradients pass through. As `torch.Tensor.clone`. */
   clone(): Tensor {
     const out = Tensor.wrap(binding.clone(this.buffer), this.shape, this.device, this.dtype)
-    record('clone', [this], [out], ([g]) => [g as Tensor])
+    const backward: Backward = ([g]) => [g as Tensor]
+    record('clone', [this], [out], backward, [], 'values', backward)
     return out
   }
 

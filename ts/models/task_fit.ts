@@ -1,5 +1,5 @@
 /** How the models of tasks are trained: a Trainer with defaults, the best weights kept. */
-import { binding } from '../binding.js'
+
 import {
   checkBoolean,
   checkInteger,
@@ -11,6 +11,7 @@ import {
 } from '../errors.js'
 import { noGrad } from '../grad_mode.js'
 import type { Module } from '../nn/module.js'
+import { copyInto } from '../ops/in_place.js'
 import { Adam } from '../optim/adam.js'
 import type { Tensor } from '../tensor.js'
 import { EarlyStopping } from '../train/early_stopping.js'
@@ -120,12 +121,12 @@ class BestWeights implements CallbackHooks {
     noGrad(() => {
       if (this.#weights.length === 0)
         this.#weights = model.parameters().map((own) => [own, own.detach().clone()])
-      else for (const [own, copy] of this.#weights) binding.copyInto(copy.buffer, own.buffer)
+      else for (const [own, copy] of this.#weights) copyInto('fit', copy, own.buffer)
     })
   }
 
   onFitEnd(): void {
-    for (const [own, copy] of this.#weights) binding.copyInto(own.buffer, copy.buffer)
+    for (const [own, copy] of this.#weights) copyInto('fit', own, copy.buffer)
     this.#free()
   }
 

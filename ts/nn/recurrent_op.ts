@@ -1,10 +1,14 @@
 /** The recurrent operation: a stack of recurrent layers over packed rows, on the tape. */
-import { record, willRecord } from '../autograd.js'
+
+import { throughFunction } from '../autograd/partial.js'
+import { type Node, record, willRecord } from '../autograd.js'
 import { type Buffer, binding, type CellInfo } from '../binding.js'
 import { typeError } from '../errors.js'
 import { Memory } from '../memory.js'
+import { filled } from '../ops/again.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { canUnroll, unroll } from './unrolled.js'
 
 /** What the kernels know of every cell: native/cells/cells.def and weights.h. */
 const cells = binding.cells()
@@ -120,8 +124,9 @@ export function runRecurrent(
   if (!keep) return { y, hn, cn }
 
   const workspace = new Memory(workspaceBuffer as Buffer)
-  // So that the caller may dispose its tensor before backward.
+  // So that the caller may dispose its tensors before backward.
   const input = x.share()
+  const states = [h0?.share() ?? null, c0?.share() ?? null]
   const { device } = x
   record(
     'rnn',
@@ -146,12 +151,57 @@ export function runRecurrent(
         buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape, device) : null,
       )
     },
-    [workspace, input],
+    [workspace, input, ...states.filter((state) => state !== null)],
     'values',
-    null,
+    (gradients, node) => backwardAgain(call, random, gradients, node, inputs, [input, ...states]),
     call.weights,
   )
   return { y, hn, cn }
+}
+
+/** Backward for gradients of gradients: through the same layer as a loop of operations. */
+function backwardAgain(
+  call: RecurrentCall,
+  random: { seed: number; counter: number },
+  gradients: readonly (Tensor | null)[],
+  node: Node,
+  inputs: readonly (Tensor | null)[],
+  saved: readonly (Memory | null)[],
+): (Tensor | null)[] {
+  const { name, hasC } = cells[call.cell] as CellInfo
+  const { layers, directions, steps, batch, hidden, proj, dropout } = call
+  if (!canUnroll(name))
+    throw new TypeError(
+      `[backward] createGraph: the cell '${name}' has no gradient of its gradient; RNN, GRU, LSTM and LayerNormLSTM have`,
+    )
+  // The kernels number the masks of further layers in a way of their own.
+  if (dropout > 0 && layers > 2)
+    throw new TypeError(
+      `[backward] createGraph: expected at most 2 layers with dropout between them, got ${layers}; set dropout to 0 or put layers with nn.Dropout one behind the other`,
+    )
+  const { device } = (gradients.find((gradient) => gradient !== null) ?? null) as Tensor
+  const withHistory = inputs.map((input, i) => {
+    const memory = saved[i]
+    return input && memory ? node.input(i, memory, input.shape, device) : input
+  })
+  const names = weightShapes(call.cell, call.input, hidden, proj, call.bias).map(([key]) => key)
+  const settings = {
+    cell: name,
+    layers,
+    directions,
+    sizes: typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps],
+    dropout: dropout > 0 ? { p: dropout, ...random } : null,
+  }
+  const stacks = layers * directions
+  const f = (...[x, h0, c0, ...weights]: (Tensor | null)[]): Tensor[] => {
+    const sets = Array.from({ length: stacks }, (_, s) =>
+      Object.fromEntries(names.map((key, k) => [key, weights[s * names.length + k] ?? null])),
+    )
+    const h = h0 ?? filled([stacks, batch, proj || hidden], 0, device)
+    const c = hasC ? (c0 ?? filled([stacks, batch, hidden], 0, device)) : null
+    return unroll(settings, x as Tensor, h, c, sets)
+  }
+  return throughFunction('rnn', f, withHistory, gradients)
 }
 
 /**

@@ -6,6 +6,7 @@ import { promoted } from '../dtype.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { sumLike } from './again.js'
 import { broadcastShapes, broadcastStrides, castValues, sumTemporaryTo, sumTo } from './common.js'
 import { cast } from './unary.js'
 
@@ -54,10 +55,16 @@ function withNumber(op: OpName, a: Tensor, value: number): Tensor {
     return numberValues(op, number, value)
   }
   const out = numberValues(op, a, value)
-  record(op, [a], [out], ([g]) => {
-    const dy = g as Tensor
-    return [op === 'add' || op === 'sub' ? dy : numberValues(op, dy, value)]
-  })
+  const shifts = op === 'add' || op === 'sub'
+  record(
+    op,
+    [a],
+    [out],
+    ([g]) => [shifts ? (g as Tensor) : numberValues(op, g as Tensor, value)],
+    [],
+    'values',
+    ([g]) => [shifts ? (g as Tensor) : withNumber(op, g as Tensor, value)],
+  )
   return out
 }
 
@@ -96,18 +103,33 @@ function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
   const { shape: aShape } = a
   const { shape: bShape } = b
   if (op === 'add' || op === 'sub') {
-    record(op, [a, b], [out], ([g], node) => {
-      const dy = g as Tensor
-      const da = node.needs(0) ? sumTo(dy, aShape) : null
-      if (!node.needs(1)) return [da, null]
-      const db = sumTo(dy, bShape)
-      if (op === 'add') return [da, db]
-      const minus = negated(db)
-      if (db !== dy) db[Symbol.dispose]()
-      return [da, minus]
-    })
+    record(
+      op,
+      [a, b],
+      [out],
+      ([g], node) => {
+        const dy = g as Tensor
+        const da = node.needs(0) ? sumTo(dy, aShape) : null
+        if (!node.needs(1)) return [da, null]
+        const db = sumTo(dy, bShape)
+        if (op === 'add') return [da, db]
+        const minus = negated(db)
+        if (db !== dy) db[Symbol.dispose]()
+        return [da, minus]
+      },
+      [],
+      'values',
+      ([g], node) => {
+        const dy = g as Tensor
+        const da = node.needs(0) ? sumLike(dy, aShape) : null
+        if (!node.needs(1)) return [da, null]
+        const db = sumLike(dy, bShape)
+        return [da, op === 'add' ? db : db.neg()]
+      },
+    )
     return out
   }
+  const outShape = out.shape
   // mul: da = dy b, db = dy a. div: da = dy / b, db = -dy out / b.
   const other = op === 'mul' ? a : out
   const savedB = a.requiresGrad || op === 'div' ? b.viewAs(b.shape) : null
@@ -132,6 +154,22 @@ function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
       return [da, db]
     },
     [savedB, savedOther].filter((t) => t !== null),
+    'values',
+    ([g], node) => {
+      const dy = g as Tensor
+      const { device } = dy
+      const y = savedB && node.input(1, savedB, bShape, device)
+      const da = node.needs(0) && y ? sumLike(op === 'mul' ? dy.mul(y) : dy.div(y), aShape) : null
+      if (!node.needs(1) || savedOther === null) return [da, null]
+      const db =
+        op === 'mul'
+          ? dy.mul(node.input(0, savedOther, aShape, device))
+          : dy
+              .mul(node.output(0, savedOther, outShape, device))
+              .div(y as Tensor)
+              .neg()
+      return [da, sumLike(db, bShape)]
+    },
   )
   return out
 }

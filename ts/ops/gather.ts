@@ -1,10 +1,13 @@
 /** Rows by index: what embeddings, packing and permuting states are made of. */
-import { record, willRecord } from '../autograd.js'
+
+import { type Backward, record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { filled } from './again.js'
+import { fillInto } from './in_place.js'
 
 export interface GatherOptions {
   /** The value of the rows whose index is -1; without it that index is an error. */
@@ -104,6 +107,7 @@ function gathered(
   if (!willRecord([x])) return out
   const { shape } = x
   const saved = index.share()
+  const indexShape = index.shape
   record(
     fn,
     [x],
@@ -114,6 +118,46 @@ function gathered(
       return [Tensor.wrap(dx, shape, dy.device)]
     },
     [saved],
+    'values',
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = scattered(
+        dy,
+        Tensor.over(saved.share(), indexShape, dy.device, 'int32'),
+        [outer, rows, width],
+        skip,
+      )
+      return [dx.reshape(shape)]
+    },
   )
   return out
+}
+
+/** The backward of gathering, recorded: rows of dy added to those that `index` names. */
+function scattered(
+  dy: Tensor,
+  index: Tensor,
+  [outer, rows, width]: readonly [number, number, number],
+  skip: number,
+): Tensor {
+  const sums = binding.scatterAddRows(dy.buffer, index.buffer, outer, rows, width, skip)
+  const out = Tensor.wrap(sums, [outer, rows, width], dy.device)
+  const { shape } = dy
+  const saved = index.share()
+  const { shape: indexShape } = index
+  const backward: Backward = ([g]) => {
+    const kept = (g as Tensor).mul(withoutRow(rows, skip, dy.device))
+    const again = Tensor.over(saved.share(), indexShape, dy.device, 'int32')
+    const sizes = [outer, rows, width] as const
+    return [gathered('indexSelect', kept, again, sizes, shape, { fill: 0 })]
+  }
+  record('indexSelect', [dy], [out], backward, [saved], 'values', backward)
+  return out
+}
+
+/** Ones `[rows, 1]`, with a zero for the row that gets no gradient. */
+function withoutRow(rows: number, skip: number, device: string): Tensor {
+  const ones = filled([rows, 1], 1, device)
+  if (skip >= 0 && skip < rows) fillInto('indexSelect', ones.viewAs([1], skip), 0)
+  return ones
 }

@@ -69,6 +69,19 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
     },
     [savedX, savedWeight].filter((t) => t !== null),
     'deferred',
+    ([g], node) => {
+      const dy = (g as Tensor).reshape([m, outputs])
+      const { device } = dy
+      const dx =
+        node.needs(0) && savedWeight
+          ? dy.matmul(node.input(1, savedWeight, [outputs, inputs], device)).reshape(shape)
+          : null
+      const dw =
+        node.needs(1) && savedX
+          ? dy.t().matmul(node.input(0, savedX, shape, device).reshape([m, inputs]))
+          : null
+      return [dx, dw, node.needs(2) ? dy.sum(0) : null]
+    },
   )
   return out
 }

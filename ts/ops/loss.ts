@@ -14,7 +14,9 @@ import {
 import { Memory } from '../memory.js'
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { filled } from './again.js'
 import { broadcastStrides, checkFloat } from './common.js'
+import { crossEntropyAgain, pairLossAgain } from './loss_again.js'
 
 /** What becomes of the losses of single elements. */
 export interface ReductionOptions {
@@ -147,6 +149,32 @@ function classLoss(
       ),
     ],
     [savedLse, x, t],
+    'values',
+    ([g], node) => {
+      const dy = g as Tensor
+      const { device } = dy
+      // That of the log probabilities depends on the targets alone.
+      const [n, c, ignored, smoothed, , reduce] = settings
+      const fixed = [n, c, ignored, smoothed, true, reduce] as const
+      const ones = filled(dy.shape, 1, device)
+      const share = Tensor.wrap(
+        binding.crossEntropyBackward(
+          x.buffer,
+          t.buffer,
+          ...fixed,
+          savedLse.buffer,
+          ones.buffer,
+          false,
+        ),
+        [n, c],
+        device,
+      )
+      const logits = node.input(0, x, input.shape, device).reshape([n, c])
+      const dx = logProbabilities
+        ? share.mul(dy.shape.length === 0 ? dy : dy.reshape([n, 1]))
+        : crossEntropyAgain(dy, logits, share)
+      return [dx.reshape(input.shape)]
+    },
   )
   return out
 }
@@ -282,6 +310,14 @@ function pairLoss(
       )
     },
     [x, t, ...weights],
+    'values',
+    ([g], node) => {
+      const { device } = g as Tensor
+      const pair = [node.input(0, x, shape, device), node.input(1, t, shape, device)] as const
+      const needs = [node.needs(0), node.needs(1)] as const
+      const mean = reduction === 'mean'
+      return pairLossAgain(kind, mean, g as Tensor, pair, [weight, posWeight], needs)
+    },
   )
   return out
 }

@@ -5,6 +5,7 @@ import { checkSameDevice } from '../device.js'
 import { formatShape, rangeError } from '../errors.js'
 import { checkShape, numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { sumLike } from './again.js'
 import { broadcastShapes, broadcastStrides, checkFloat, relabel, sumTemporaryTo } from './common.js'
 
 /** [...batch, rows, columns] */
@@ -113,6 +114,30 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
       return [da, db]
     },
     [savedA, savedB].filter((t) => t !== null),
+    'values',
+    ([g], node) => {
+      const { device } = g as Tensor
+      const [rows, inner, columns] = [left.rows, left.columns, right.columns]
+      // As matrices, whatever was a vector.
+      const dy = (g as Tensor).reshape([...batch, rows, columns])
+      const x = [...left.batch, rows, inner]
+      const y = [...right.batch, inner, columns]
+      const da =
+        node.needs(0) && savedB
+          ? sumLike(
+              dy.matmul(node.input(1, savedB, bShape, device).reshape(y).transpose(-1, -2)),
+              x,
+            ).reshape(aShape)
+          : null
+      const db =
+        node.needs(1) && savedA
+          ? sumLike(
+              node.input(0, savedA, aShape, device).reshape(x).transpose(-1, -2).matmul(dy),
+              y,
+            ).reshape(bShape)
+          : null
+      return [da, db]
+    },
   )
   return out
 }

@@ -1,5 +1,5 @@
 /** Dropout, sampling and one-hot rows. */
-import { record } from '../autograd.js'
+import { type Backward, record } from '../autograd.js'
 import { binding } from '../binding.js'
 import {
   checkBoolean,
@@ -33,11 +33,15 @@ export function dropout(input: Tensor, options: DropoutOptions = {}): Tensor {
   const p = checkNumber('dropout', 'p', options.p ?? 0.5, 0, 1)
   if (!checkBoolean('dropout', 'training', options.training ?? true) || p === 0) return input
   const { seed, counter } = nextRandom()
-  // Backward draws the same numbers again, so nothing is saved.
-  const drop = (x: Tensor) =>
-    Tensor.wrap(binding.dropout(x.buffer, x.numel, p, seed, counter), x.shape, x.device)
-  const out = drop(input)
-  record('dropout', [input], [out], ([g]) => [drop(g as Tensor)])
+  return dropped(input, p, seed, counter)
+}
+
+/** Dropout with random numbers that were drawn already. Backward draws them again; nothing is saved. */
+export function dropped(x: Tensor, p: number, seed: number, counter: number): Tensor {
+  const values = binding.dropout(x.buffer, x.numel, p, seed, counter)
+  const out = Tensor.wrap(values, x.shape, x.device)
+  const backward: Backward = ([g]) => [dropped(g as Tensor, p, seed, counter)]
+  record('dropout', [x], [out], backward, [], 'values', backward)
   return out
 }
 

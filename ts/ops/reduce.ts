@@ -4,6 +4,7 @@ import { BinaryOp, binding } from '../binding.js'
 import { checkBoolean, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import { numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { filled } from './again.js'
 import {
   castValues,
   checkDim,
@@ -55,17 +56,28 @@ function total(fn: string, x: Tensor, dim: Dims, options: ReduceOptions, mean: b
   const values = sumValues(x, reduced, emptyScale(mean, x, reduced) ?? scale)
   const out = relabel(values, shape)
   const full = x.shape
-  record(fn, [x], [out], ([g]) => {
-    const dy = g as Tensor
-    using part = Tensor.wrap(
-      mean
-        ? binding.binaryNumber(BinaryOp.mul, dy.buffer, scale)
-        : binding.view(dy.buffer, 0, dy.numel),
-      kept,
-      dy.device,
-    )
-    return [expandValues(part, full)]
-  })
+  record(
+    fn,
+    [x],
+    [out],
+    ([g]) => {
+      const dy = g as Tensor
+      using part = Tensor.wrap(
+        mean
+          ? binding.binaryNumber(BinaryOp.mul, dy.buffer, scale)
+          : binding.view(dy.buffer, 0, dy.numel),
+        kept,
+        dy.device,
+      )
+      return [expandValues(part, full)]
+    },
+    [],
+    'values',
+    ([g]) => {
+      const dy = (g as Tensor).reshape(kept)
+      return [(mean ? dy.mul(scale) : dy).expand(full)]
+    },
+  )
   return out
 }
 
@@ -133,6 +145,14 @@ export function max(x: Tensor, dim: number, options: ReduceOptions = {}): [Tenso
       return [Tensor.wrap(dx, full, dy.device)]
     },
     [saved],
+    'values',
+    ([g]) => {
+      const dy = g as Tensor
+      const ones = filled(dy.shape, 1, dy.device)
+      const places = binding.maxBackward(ones.buffer, saved.buffer, outer, n, inner)
+      const mask = Tensor.wrap(places, [outer, n, inner], dy.device)
+      return [dy.reshape([outer, 1, inner]).mul(mask).reshape(full)]
+    },
   )
   return [values, indices]
 }
@@ -157,6 +177,13 @@ export function maxAll(x: Tensor): Tensor {
       return [Tensor.wrap(dx, full, dy.device)]
     },
     [savedX, savedOut],
+    'values',
+    ([g]) => {
+      const dy = g as Tensor
+      const one = filled([], 1, dy.device)
+      const places = binding.maxAllBackward(one.buffer, savedX.buffer, savedOut.buffer)
+      return [dy.mul(Tensor.wrap(places, full, dy.device))]
+    },
   )
   return out
 }

@@ -1,10 +1,11 @@
 /** Other shapes and orders of the same elements. */
-import { record, willRecord } from '../autograd.js'
+import { type Backward, record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { filled, sumLike } from './again.js'
 import { checkDim, checkTensor, expandValues, splitAt, stridesOf, sumTo } from './common.js'
 
 /**
@@ -28,7 +29,15 @@ function layoutValues(x: Tensor, shape: Shape, strides: readonly number[], offse
 function reshaped(fn: string, x: Tensor, shape: Shape): Tensor {
   const before = x.shape
   const out = x.viewAs(checkShape(fn, shape))
-  record(fn, [x], [out], ([dy]) => [(dy as Tensor).viewAs(before)], [], 'view')
+  record(
+    fn,
+    [x],
+    [out],
+    ([dy]) => [(dy as Tensor).viewAs(before)],
+    [],
+    'view',
+    ([dy]) => [reshaped(fn, dy as Tensor, before)],
+  )
   return out
 }
 
@@ -78,12 +87,11 @@ function permuteValues(x: Tensor, order: readonly number[]): Tensor {
 
 function permuted(fn: string, x: Tensor, order: readonly number[]): Tensor {
   const out = permuteValues(x, order)
-  record(fn, [x], [out], ([dy]) => [
-    permuteValues(
-      dy as Tensor,
-      order.map((_, d) => order.indexOf(d)),
-    ),
-  ])
+  const backward: Backward = ([dy]) => {
+    const inverse = order.map((_, d) => order.indexOf(d))
+    return [permuted(fn, dy as Tensor, inverse)]
+  }
+  record(fn, [x], [out], backward, [], 'values', backward)
   return out
 }
 
@@ -126,8 +134,13 @@ function flipValues(x: Tensor, flipped: ReadonlySet<number>): Tensor {
 export function flip(x: Tensor, dims: number | readonly number[]): Tensor {
   const list = Array.isArray(dims) ? (dims as readonly number[]) : [dims as number]
   const flipped = new Set(list.map((dim) => checkDim('flip', 'dims', dim, x.shape.length)))
+  return flippedAt(x, flipped)
+}
+
+function flippedAt(x: Tensor, flipped: ReadonlySet<number>): Tensor {
   const out = flipValues(x, flipped)
-  record('flip', [x], [out], ([dy]) => [flipValues(dy as Tensor, flipped)])
+  const backward: Backward = ([dy]) => [flippedAt(dy as Tensor, flipped)]
+  record('flip', [x], [out], backward, [], 'values', backward)
   return out
 }
 
@@ -144,7 +157,15 @@ export function expand(x: Tensor, shape: Shape): Tensor {
   }
   const before = x.shape
   const out = expandValues(x, sizes)
-  record('expand', [x], [out], ([dy]) => [sumTo(dy as Tensor, before)])
+  record(
+    'expand',
+    [x],
+    [out],
+    ([dy]) => [sumTo(dy as Tensor, before)],
+    [],
+    'values',
+    ([dy]) => [sumLike(dy as Tensor, before)],
+  )
   return out
 }
 
@@ -170,13 +191,28 @@ function window(
           x.dtype,
         )
   const before = x.shape
-  record(fn, [x], [values], ([g]) => {
-    const dy = g as Tensor
-    const widths = [begin * inner, count * inner, (n - begin - count) * inner]
-    const dx = binding.concat([null, dy.buffer, null], widths, outer)
-    return [Tensor.wrap(dx, before, dy.device)]
-  })
+  const widths = [begin * inner, count * inner, (n - begin - count) * inner] as const
+  record(
+    fn,
+    [x],
+    [values],
+    ([g]) => {
+      const dy = g as Tensor
+      const dx = binding.concat([null, dy.buffer, null], widths, outer)
+      return [Tensor.wrap(dx, before, dy.device)]
+    },
+    [],
+    'values',
+    ([g]) => [padded((g as Tensor).reshape([outer, widths[1]]), widths[0], widths[2], before)],
+  )
   return values
+}
+
+/** Zeros before and after each row, under the shape `shape`, with history. */
+function padded(x: Tensor, before: number, after: number, shape: Shape): Tensor {
+  const rows = x.shape[0] as number
+  const zeros = (width: number): Tensor => filled([rows, width], 0, x.device)
+  return reshaped('reshape', cat([zeros(before), x, zeros(after)], 1), shape)
 }
 
 export function slice(x: Tensor, dim: number, start: number, end: number, step = 1): Tensor {
@@ -210,7 +246,14 @@ function everyStep(
   const values = binding.copyStrided(x.buffer, [outer, count, inner], strides, begin * inner)
   const out = Tensor.wrap(values, shape, x.device, x.dtype)
   const before = x.shape
-  record('slice', [x], [out], ([g]) => {
+  const again: Backward = ([g]) => {
+    const dy = (g as Tensor).reshape([outer * count, inner])
+    const spread = padded(dy, 0, (step - 1) * inner, [outer, count * step * inner])
+    const rest = (n - begin) * inner
+    const kept = Math.min(count * step * inner, rest)
+    return [padded(slice(spread, 1, 0, kept), begin * inner, rest - kept, before)]
+  }
+  const backward: Backward = ([g]) => {
     const dy = g as Tensor
     // Each element followed by the zeros up to the next; the last one's may reach beyond the end.
     const spread = binding.concat([dy.buffer, null], [inner, (step - 1) * inner], outer * count)
@@ -223,7 +266,8 @@ function everyStep(
     if (cut !== spread) binding.release(spread)
     binding.release(cut)
     return [Tensor.wrap(dx, before, dy.device)]
-  })
+  }
+  record('slice', [x], [out], backward, [], 'values', again)
   return out
 }
 
@@ -264,7 +308,7 @@ function join(fn: string, tensors: readonly Tensor[], outer: number, shape: Shap
   if (!willRecord(tensors)) return out
   const total = widths.reduce((a, b) => a + b, 0)
   const shapes = tensors.map((tensor) => tensor.shape)
-  record(fn, tensors, [out], ([g], node) => {
+  const backward: Backward = ([g], node) => {
     const dy = g as Tensor
     let offset = 0
     return shapes.map((part, i) => {
@@ -276,7 +320,17 @@ function join(fn: string, tensors: readonly Tensor[], outer: number, shape: Shap
       const dx = binding.copyStrided(dy.buffer, [outer, width], [total, 1], from)
       return Tensor.wrap(dx, part, dy.device)
     })
-  })
+  }
+  const again: Backward = ([g], node) => {
+    const rows = (g as Tensor).reshape([outer, total])
+    let offset = 0
+    return shapes.map((part, i) => {
+      const from = offset
+      offset += widths[i] as number
+      return node.needs(i) ? slice(rows, 1, from, offset).reshape(part) : null
+    })
+  }
+  record(fn, tensors, [out], backward, [], 'values', again)
   return out
 }
 

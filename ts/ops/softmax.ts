@@ -21,6 +21,15 @@ function normalised(fn: string, x: Tensor, dim: number, log: boolean): Tensor {
       return [Tensor.wrap(dx, shape, dy.device)]
     },
     [saved],
+    'values',
+    ([g], node) => {
+      const dy = (g as Tensor).reshape([outer, n, inner])
+      const y = node.output(0, saved, shape, dy.device).reshape([outer, n, inner])
+      const dx = log
+        ? dy.sub(y.exp().mul(dy.sum(1, { keepdim: true })))
+        : y.mul(dy.sub(dy.mul(y).sum(1, { keepdim: true })))
+      return [dx.reshape(shape)]
+    },
   )
   return out
 }

@@ -1,5 +1,5 @@
 /** From one device to another. */
-import { record } from '../autograd.js'
+import { type Backward, record } from '../autograd.js'
 import { binding } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { Tensor } from '../tensor.js'
@@ -14,6 +14,7 @@ export function movedValues(x: Tensor, device: string): Tensor {
 export function to(x: Tensor, device: string): Tensor {
   const before = x.device
   const out = movedValues(x, device)
-  record('to', [x], [out], ([dy]) => [movedValues(dy as Tensor, before)])
+  const backward: Backward = ([dy]) => [to(dy as Tensor, before)]
+  record('to', [x], [out], backward, [], 'values', backward)
   return out
 }

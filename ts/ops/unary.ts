@@ -1,9 +1,10 @@
 /** Functions of one element. */
-import { record, willRecord } from '../autograd.js'
+import { type Backward, record, willRecord } from '../autograd.js'
 import { binding, UnaryOp } from '../binding.js'
 import type { DType } from '../dtype.js'
 import { checkNumber, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
+import { unaryAgain } from './again.js'
 import { castValues } from './common.js'
 
 type OpName = keyof typeof UnaryOp
@@ -28,17 +29,13 @@ function unary(op: OpName, x: Tensor, p = 0, q = 0): Tensor {
   const { shape } = x
   const source = FROM_OUTPUT.includes(op) ? out : x
   const saved = op === 'neg' ? null : source.share()
-  record(
-    op,
-    [x],
-    [out],
-    ([g]) => {
-      const dy = g as Tensor
-      const dx = binding.unaryBackward(code, dy.buffer, (saved ?? dy).buffer, p, q)
-      return [Tensor.wrap(dx, shape, dy.device)]
-    },
-    saved === null ? [] : [saved],
-  )
+  const backward: Backward = ([g]) => {
+    const dy = g as Tensor
+    const dx = binding.unaryBackward(code, dy.buffer, (saved ?? dy).buffer, p, q)
+    return [Tensor.wrap(dx, shape, dy.device)]
+  }
+  const again = unaryAgain(op, backward, source === out ? 'output' : 'input', saved, shape, p)
+  record(op, [x], [out], backward, saved === null ? [] : [saved], 'values', again)
   return out
 }
 

@@ -1,0 +1,172 @@
+/**
+ * Recurrent layers as loops of tensor operations. They compute what the fused layers compute, step by
+ * step, and are used where gradients are to be differentiated in turn (`createGraph`).
+ */
+import { linear } from '../ops/linear.js'
+import { dropped } from '../ops/random.js'
+import { cat } from '../ops/shape.js'
+import type { Tensor } from '../tensor.js'
+
+/** What a layer and direction has, by names without suffix. */
+export type Weights = Readonly<Record<string, Tensor | null>>
+
+/** The new h, before a projection, and c from the input's product (with its bias) and the old ones. */
+type Step = (
+  x: Tensor,
+  h: Tensor,
+  c: Tensor | null,
+  weights: Weights,
+) => [h: Tensor, c: Tensor | null]
+
+/** The numbers of gate `k` of `count`. */
+const gate = (s: Tensor, k: number, count: number): Tensor => {
+  const size = (s.shape[1] as number) / count
+  return s.slice(1, k * size, (k + 1) * size)
+}
+
+const recurrent = (h: Tensor, { weight_hh, bias_hh }: Weights): Tensor =>
+  linear(h, weight_hh as Tensor, bias_hh ?? null)
+
+/** LN(x) over the last dimension; as native/cells/norm.h. */
+function normalised(x: Tensor, gain: Tensor, shift: Tensor | null): Tensor {
+  const centred = x.sub(x.mean(1, { keepdim: true }))
+  const variance = centred.mul(centred).mean(1, { keepdim: true })
+  const scaled = centred.div(variance.add(1e-5).sqrt()).mul(gain)
+  return shift === null ? scaled : scaled.add(shift)
+}
+
+function lstmState(a: Tensor, c: Tensor): Tensor {
+  const [i, f, g] = [gate(a, 0, 4).sigmoid(), gate(a, 1, 4).sigmoid(), gate(a, 2, 4).tanh()]
+  return f.mul(c).add(i.mul(g))
+}
+
+/** By the cells' names in native/cells/cells.def, whose equations these are. */
+const STEPS: Readonly<Record<string, Step>> = {
+  rnn_tanh: (x, h, _c, weights) => [x.add(recurrent(h, weights)).tanh(), null],
+  rnn_relu: (x, h, _c, weights) => [x.add(recurrent(h, weights)).relu(), null],
+  gru: (x, h, _c, weights) => {
+    const q = recurrent(h, weights)
+    const r = gate(x, 0, 3)
+      .add(gate(q, 0, 3))
+      .sigmoid()
+    const z = gate(x, 1, 3)
+      .add(gate(q, 1, 3))
+      .sigmoid()
+    const n = gate(x, 2, 3)
+      .add(r.mul(gate(q, 2, 3)))
+      .tanh()
+    return [n.add(z.mul(h.sub(n))), null]
+  },
+  lstm: (x, h, c, weights) => {
+    const a = x.add(recurrent(h, weights))
+    const next = lstmState(a, c as Tensor)
+    return [gate(a, 3, 4).sigmoid().mul(next.tanh()), next]
+  },
+  layer_norm_lstm: (x, h, c, weights) => {
+    const { weight_hh, gain_hh, bias_hh, gain_c, bias_c } = weights
+    const q = linear(h, weight_hh as Tensor)
+    const a = x.add(normalised(q, gain_hh as Tensor, bias_hh ?? null))
+    const next = lstmState(a, c as Tensor)
+    const norm = normalised(next, gain_c as Tensor, bias_c ?? null)
+    return [gate(a, 3, 4).sigmoid().mul(norm.tanh()), next]
+  },
+}
+
+/** Whether a cell is here. */
+export function canUnroll(cell: string): boolean {
+  return Object.hasOwn(STEPS, cell)
+}
+
+export interface Unrolled {
+  cell: string
+  layers: number
+  directions: number
+  /** Sequences that are active at each step; they come first. */
+  sizes: readonly number[]
+  /** Between layers, with its random numbers; null: none. */
+  dropout: { p: number; seed: number; counter: number } | null
+}
+
+/**
+ * The layers' results, as runRecurrent's.
+ * @param x `[rows, I]`
+ * @param h0 `[L*D, N, P]`
+ * @param c0 `[L*D, N, H]`, or null
+ * @param weights of every layer and direction
+ */
+export function unroll(
+  call: Unrolled,
+  x: Tensor,
+  h0: Tensor,
+  c0: Tensor | null,
+  weights: readonly Weights[],
+): Tensor[] {
+  let rows = x
+  const [hn, cn]: [Tensor[], Tensor[]] = [[], []]
+  for (let layer = 0; layer < call.layers; layer++) {
+    const outputs: Tensor[] = []
+    for (let direction = 0; direction < call.directions; direction++) {
+      const stack = layer * call.directions + direction
+      const own = weights[stack] as Weights
+      const state = [h0.select(0, stack), c0?.select(0, stack) ?? null] as const
+      const [y, h, c] = walk(call, rows, state, own, direction === 1)
+      outputs.push(y)
+      hn.push(h.unsqueeze(0))
+      if (c !== null) cn.push(c.unsqueeze(0))
+    }
+    rows = outputs.length === 1 ? (outputs[0] as Tensor) : cat(outputs, 1)
+    const { dropout } = call
+    if (dropout !== null && layer < call.layers - 1)
+      rows = dropped(rows, dropout.p, dropout.seed, dropout.counter)
+  }
+  const result = [rows, cat(hn, 0)]
+  if (cn.length > 0) result.push(cat(cn, 0))
+  return result
+}
+
+/** One layer in one direction. */
+function walk(
+  call: Unrolled,
+  x: Tensor,
+  [h0, c0]: readonly [Tensor, Tensor | null],
+  weights: Weights,
+  backwards: boolean,
+): [y: Tensor, h: Tensor, c: Tensor | null] {
+  const step = STEPS[call.cell] as Step
+  const { weight_ih, bias_ih, gain_ih, weight_hr } = weights
+  // With norms the bias is the shift of the norm.
+  const inputs = gain_ih
+    ? normalised(linear(x, weight_ih as Tensor), gain_ih, bias_ih ?? null)
+    : linear(x, weight_ih as Tensor, bias_ih ?? null)
+  const starts: number[] = []
+  let at = 0
+  for (const size of call.sizes) {
+    starts.push(at)
+    at += size
+  }
+  const order = [...call.sizes.keys()]
+  if (backwards) order.reverse()
+  const outputs: Tensor[] = []
+  let [h, c] = [h0, c0]
+  for (const t of order) {
+    const [size, start] = [call.sizes[t] as number, starts[t] as number]
+    const first = (whole: Tensor): Tensor => whole.slice(0, 0, size)
+    const [raw, nextC] = step(
+      inputs.slice(0, start, start + size),
+      first(h),
+      c && first(c),
+      weights,
+    )
+    const nextH = weight_hr ? linear(raw, weight_hr) : raw
+    outputs[t] = nextH
+    h = withRest(nextH, h)
+    c = nextC && withRest(nextC, c as Tensor)
+  }
+  return [cat(outputs, 0), h, c]
+}
+
+/** New values of the first rows, and the others as they were. */
+function withRest(first: Tensor, whole: Tensor): Tensor {
+  const size = first.shape[0] as number
+  return size === whole.shape[0] ? first : cat([first, whole.slice(0, size)], 0)
+}

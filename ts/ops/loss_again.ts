@@ -1,0 +1,53 @@
+/** Backward functions of losses for gradients of gradients, of recorded operations. */
+import { PairLoss } from '../binding.js'
+import type { Shape } from '../shape.js'
+import type { Tensor } from '../tensor.js'
+
+/**
+ * Of the cross entropy: g · c · (softmax(x) − targets), where c is a row's share in the result.
+ * @param g of the result, shape () or of the rows
+ * @param x logits `[N, C]`
+ * @param share −c · targets `[N, C]`, whose rows add up to −c; without history
+ */
+export function crossEntropyAgain(g: Tensor, x: Tensor, share: Tensor): Tensor {
+  const c = share.sum(1, { keepdim: true }).neg()
+  const rows = g.shape.length === 0 ? g : g.reshape([x.shape[0] as number, 1])
+  return x.softmax(1).mul(c).add(share).mul(rows)
+}
+
+/** log(1 + exp(−x)), also of large numbers. */
+function softplusOfMinus(x: Tensor): Tensor {
+  return x.neg().relu().add(x.abs().neg().exp().add(1).log())
+}
+
+/**
+ * Of losses of pairs of elements.
+ * @param mean whether the result is their mean
+ * @returns the gradients of input and target
+ */
+export function pairLossAgain(
+  kind: number,
+  mean: boolean,
+  g: Tensor,
+  [x, target]: readonly [Tensor, Tensor],
+  [weight, posWeight]: readonly [Tensor | null, Tensor | null],
+  [needsX, needsTarget]: readonly [boolean, boolean],
+): (Tensor | null)[] {
+  const shape: Shape = x.shape
+  const scaled = (y: Tensor): Tensor => {
+    const out = (weight === null ? y : y.mul(weight)).mul(g)
+    return mean ? out.div(x.numel) : out.reshape(shape)
+  }
+  if (kind === PairLoss.mse) {
+    const twice = scaled(x.sub(target).mul(2))
+    return [needsX ? twice : null, needsTarget ? twice.neg() : null]
+  }
+  // posWeight − 1, and what the softplus is multiplied by: 1 + (posWeight − 1) · target.
+  const more = posWeight === null ? null : posWeight.sub(1)
+  const positives = posWeight === null ? target : target.mul(posWeight)
+  const factor = more === null ? null : target.mul(more).add(1)
+  const s = x.sigmoid()
+  const dx = (factor === null ? s : s.mul(factor)).sub(positives)
+  const dt = more === null ? x.neg() : more.mul(softplusOfMinus(x)).sub(x)
+  return [needsX ? scaled(dx) : null, needsTarget ? scaled(dt) : null]
+}
