@@ -1,5 +1,21 @@
 /** Whole models. */
+export type {
+  AnomalyDetectorConfig,
+  AnomalyDetectorOptions,
+  AnomalyDetectorState,
+  AnomalyThreshold,
+} from './anomaly_config.js'
+export { type Anomalies, AnomalyDetector, type AnomalyScores } from './anomaly_detector.js'
+export { type AnomalyOfRow, AnomalyStream } from './anomaly_stream.js'
 export type { BacktestOptions, BacktestResult, ForecastMetrics } from './backtest.js'
+export type {
+  Classification,
+  ClassificationResult,
+  LabelledSequence,
+  Pooling,
+  SequenceClassifierConfig,
+  SequenceClassifierOptions,
+} from './classifier_config.js'
 export type { CellName, LanguageModelConfig } from './config.js'
 export { Forecast } from './forecast.js'
 export type { ForecastPlotOptions } from './forecast_plot.js'
@@ -8,10 +24,13 @@ export { Forecaster, type ForecasterFitOptions } from './forecaster.js'
 export type { ForecasterConfig, ForecasterOptions, ForecasterState } from './forecaster_config.js'
 export type { PredictOptions } from './forecaster_predict.js'
 export type { GenerateOptions } from './generate.js'
+export type { ClassWeight } from './labels.js'
 export {
   LanguageModel,
   type LanguageModelOptions,
   type LanguageModelState,
 } from './language_model.js'
+export { SequenceClassifier } from './sequence_classifier.js'
 export type { FitModelOptions } from './task_fit.js'
 export { type LoadModelOptions, TaskModel } from './task_model.js'
+export type { SequenceInput } from './text_inputs.js'

@@ -28,6 +28,17 @@ await forecaster.fit(numbers, { maxEpochs: 1, progressBar: false })
 const forecast = await forecaster.predict(numbers)
 const batch = () => [...forecaster.windows(numbers, { batchSize: 4 }).batches(0)][0]
 
+const classifier = new models.SequenceClassifier({ hiddenSize: 3, embeddingSize: 3 })
+const mails = () => [
+  { input: 'win a prize', label: 'spam' },
+  { input: 'see you', label: 'ham' },
+]
+await classifier.fit(mails(), { maxEpochs: 1, progressBar: false, valid: 0 })
+const mail = () => [...new data.ExampleBatches([{ input: [1, 2], target: 1 }])][0]
+const detector = new models.AnomalyDetector({ windowSize: 3, hiddenSize: 3 })
+await detector.fit(numbers, { maxEpochs: 1, progressBar: false })
+const detectorBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]] }])][0]
+
 export const tasks: Record<string, Recipe> = {
   'data.Series': make(
     data.Series,
@@ -149,4 +160,93 @@ export const tasks: Record<string, Recipe> = {
     'writeSVG',
     () => ['forecast.svg', { title: 'x' }],
   ),
+  'models.SequenceClassifier': make(models.SequenceClassifier, {
+    classes: ['a', 'b'],
+    inputSize: 2,
+    embeddingSize: 3,
+    cell: 'rnn',
+    hiddenSize: 3,
+    numLayers: 2,
+    bidirectional: false,
+    dropout: 0.1,
+    pooling: 'max',
+    maxLength: 9,
+    classWeight: { a: 2 },
+    device: testDevice,
+  }),
+  'models.SequenceClassifier.forward': method(
+    () => classifier,
+    'forward',
+    () => [mail()?.input, [2]],
+  ),
+  'models.SequenceClassifier.trainingStep': method(
+    () => classifier,
+    'trainingStep',
+    () => [mail()],
+  ),
+  'models.SequenceClassifier.predict': method(
+    () => classifier,
+    'predict',
+    () => [['a prize', ['see', 'you']], { batchSize: 2 }],
+  ),
+  'models.SequenceClassifier.evaluate': method(
+    () => classifier,
+    'evaluate',
+    () => [mails()],
+  ),
+  'models.SequenceClassifier.load': call(models.SequenceClassifier.load, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+  'models.SequenceClassifier.extraRepr': method(() => classifier, 'extraRepr'),
+  'models.AnomalyDetector': make(models.AnomalyDetector, {
+    columns: ['x'],
+    method: 'forecast',
+    windowSize: 4,
+    hiddenSize: 3,
+    cell: 'gru',
+    threshold: { quantile: 0.9, factor: 2 },
+    device: testDevice,
+  }),
+  'models.AnomalyDetector.forward': method(
+    () => detector,
+    'forward',
+    () => [detectorBatch()?.input],
+  ),
+  'models.AnomalyDetector.trainingStep': method(
+    () => detector,
+    'trainingStep',
+    () => [detectorBatch()],
+  ),
+  'models.AnomalyDetector.score': method(
+    () => detector,
+    'score',
+    () => [[1, 2, 3, 4]],
+  ),
+  'models.AnomalyDetector.detect': method(
+    () => detector,
+    'detect',
+    () => [[1, 2, 3, 4], { threshold: 1 }],
+  ),
+  'models.AnomalyDetector.calibrate': method(
+    () => detector,
+    'calibrate',
+    () => [{ series: [1, 2, 3, 4], anomaly: [false, false, true, false] }],
+  ),
+  'models.AnomalyDetector.stream': method(
+    () => detector,
+    'stream',
+    () => [detector.stream().state()],
+  ),
+  'models.AnomalyDetector.load': call(models.AnomalyDetector.load, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+  'models.AnomalyDetector.extraRepr': method(() => detector, 'extraRepr'),
+  'models.AnomalyStream.push': method(
+    () => detector.stream(),
+    'push',
+    () => [[1]],
+  ),
+  'models.AnomalyStream.state': method(() => detector.stream(), 'state'),
 }
