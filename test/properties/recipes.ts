@@ -37,6 +37,8 @@ const NOT_CALLED = [
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
   /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,
+  // Under its other name.
+  /^models\.OnlineLearner/,
   // With wrong numbers of epochs they would not end; their own tests have the errors.
   /^models\.\w+\.(fit|backtest)$/,
   /^nn\.init\.uniformParameter$/,

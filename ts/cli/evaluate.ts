@@ -5,13 +5,17 @@ import { UserError } from './errors.js'
 import { count, duration, formatPerplexity } from './format.js'
 import { loadModel, useMachine, vocabularyOf } from './model.js'
 import type { EvaluateOptions } from './options.js'
+import { loadTaskModel, type UseOptions } from './task_options.js'
+import { evaluateTask } from './use_task.js'
 
 export async function evaluate(
   folder: string,
   file: string,
-  options: EvaluateOptions,
+  options: EvaluateOptions & UseOptions,
 ): Promise<void> {
   useMachine(options)
+  const task = await loadTaskModel(folder)
+  if (task !== null) return evaluateTask(task, folder, file, options)
   const model = await loadModel(folder)
   const vocabulary = vocabularyOf(model, folder)
   const text = await readText(file, options.encoding)

@@ -9,6 +9,7 @@ import {
   type TrainOptions,
   whole,
 } from './options.js'
+import { tableOptions, taskOptions, useCommands } from './task_commands.js'
 
 function option(
   flags: string,
@@ -45,26 +46,43 @@ Begin with:
   fused-rnn train --demo                          about a minute, on Shakespeare's sonnets
   fused-rnn train book.txt --out book-model       learn a text of your own
   fused-rnn generate book-model --prefix "Once "  let the model write
+  fused-rnn train sales.csv --task forecast --horizon 12 --out sales-model
+  fused-rnn predict sales-model sales.csv         the next 12 rows, with bands
 
 'fused-rnn <command> --help' explains every option of a command.`,
     )
   program.addCommand(trainCommand())
   program.addCommand(generateCommand())
   program.addCommand(evaluateCommand())
+  for (const command of useCommands((name) => shortErrors(new Command(name))))
+    program.addCommand(command)
   program.addCommand(doctorCommand())
   return program
 }
 
 function trainCommand(): Command {
+  return taskOptions(textTrainCommand())
+}
+
+function textTrainCommand(): Command {
   return shortErrors(new Command('train'))
-    .summary('learn to write like a text')
+    .summary('learn to write like a text, or a task from a table')
     .description(
       'Trains a language model on a text file: it reads the text token by token and learns ' +
         'to say which token comes next. Prints the perplexity of every epoch (1: always certain; ' +
         'as large as the vocabulary: knows nothing) and a sample of what the model writes. The ' +
-        'output folder gets the model, a checkpoint to go on from, history.csv and loss.svg.',
+        'output folder gets the model, a checkpoint to go on from, history.csv and loss.svg. With ' +
+        '--task it learns from a table (CSV) to forecast series, to tell classes of texts, or what is normal.',
     )
-    .argument('[text file]', 'what to learn (with --demo or --resume: not needed)')
+    .argument(
+      '[file]',
+      'what to learn: a text, or a table with --task (with --demo or --resume: none)',
+    )
+    .addOption(
+      option('--task <name>', 'learn from a table', (o) =>
+        o.choices(['forecast', 'classify', 'detect']),
+      ),
+    )
 
     .optionsGroup('Model:')
     .addOption(
@@ -201,9 +219,20 @@ Examples:
   fused-rnn train news.txt --level word --min-frequency 3 --valid news-later.txt \\
       --embedding 200 --hidden 200 --tie --optimizer sgd --lr 20 --clip 0.25 --schedule plateau
   fused-rnn train --resume book-model --epochs 40
+  fused-rnn train sales.csv --task forecast --time date --target sales --horizon 28 --out sales-model
+  fused-rnn train mails.csv --task classify --text body --label spam --out mail-model
+  fused-rnn train sensors.csv --task detect --out sensor-model
   mpirun -np 4 npx fused-rnn train book.txt   (four processes, one model; here or on several machines)`,
     )
     .action(async (file: string | undefined, options: TrainOptions, command: Command) => {
+      const typed = Object.keys(options).filter(
+        (name) => command.getOptionValueSource(name) === 'cli',
+      )
+      const { TASK_OPTIONS, trainTask } = await import('./train_task.js')
+      if (typed.includes('task')) return trainTask(file, options as never, typed)
+      const strange = typed.find((name) => TASK_OPTIONS.includes(name))
+      if (strange !== undefined)
+        throw new Error(`--${strange} belongs to --task forecast, classify or detect`)
       const { train } = await import('./train.js')
       await train(file, options, (name) => command.getOptionValueSource(name) === 'cli')
     })
@@ -259,6 +288,16 @@ Examples:
 }
 
 function evaluateCommand(): Command {
+  return tableOptions(textEvaluateCommand())
+    .option('--text <column>', 'of a classifier: the texts')
+    .option('--label <column>', 'of a classifier: their classes (default: label)')
+    .option('--windows <n>', 'of a forecaster: forecasts to try (default: 5)', whole(1))
+    .option('--plot <file>', 'of a forecaster: draw the last forecast as SVG')
+    .option('--seed <n>', 'of a forecaster that has to learn anew', whole(0))
+    .option('--json', 'JSON instead of text (models of tables)')
+}
+
+function textEvaluateCommand(): Command {
   return shortErrors(new Command('evaluate'))
     .summary('how well a trained model predicts another text')
     .description(

@@ -1,4 +1,6 @@
 /** Whole models. */
+
+export { OnlineLearner } from '../train/online_learner.js'
 export type {
   AnomalyDetectorConfig,
   AnomalyDetectorOptions,

@@ -6,6 +6,12 @@ export type { LoggerOptions } from './loggers/file_logger.js'
 export { JSONLLogger } from './loggers/jsonl_logger.js'
 export { TensorBoardLogger } from './loggers/tensorboard_logger.js'
 export { ModelCheckpoint, type ModelCheckpointOptions } from './model_checkpoint.js'
+export {
+  OnlineLearner,
+  type OnlineLearnerOptions,
+  type OnlineModel,
+  type OnlineUpdate,
+} from './online_learner.js'
 export type { FitOptions, FitResult } from './options.js'
 export type { PlotOptions } from './plot.js'
 export { ProgressBar, type ProgressBarOptions } from './progress_bar.js'

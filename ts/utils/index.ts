@@ -1,4 +1,9 @@
-/** As `torch.utils`. */
+/** As `torch.utils`; states as bytes. */
+export {
+  type StateFromBytesOptions,
+  stateFromBytes,
+  stateToBytes,
+} from '../io/state_bytes.js'
 export * as dlpack from './dlpack.js'
 export {
   type FromTransferableOptions,

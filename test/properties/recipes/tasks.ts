@@ -1,7 +1,7 @@
 /** Series, their windows, examples, and the models of tasks. */
-import { data, manualSeed, models } from 'fused-rnn'
+import { data, manualSeed, models, nn, OnlineLearner, optim, type Tensor, utils } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
-import { call, make, method, type Recipe } from './tools.js'
+import { call, f, make, method, type Recipe } from './tools.js'
 
 const numbers = Array.from({ length: 30 }, (_, i) => Math.sin(i))
 const series = () => new data.Series({ x: [1, 2, 4] }, { time: [0, 1000, 2000], id: 'a' })
@@ -38,6 +38,23 @@ const mail = () => [...new data.ExampleBatches([{ input: [1, 2], target: 1 }])][
 const detector = new models.AnomalyDetector({ windowSize: 3, hiddenSize: 3 })
 await detector.fit(numbers, { maxEpochs: 1, progressBar: false })
 const detectorBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]] }])][0]
+
+class NextRow extends nn.Module {
+  rnn = new nn.GRU(2, 3)
+  head = new nn.Linear(3, 2)
+  override forward(input: Tensor, state?: never): [Tensor, unknown] {
+    const [output, next] = this.rnn.forward(input, state)
+    return [this.head.forward(output), next]
+  }
+}
+const online = () => {
+  const model = new NextRow()
+  return new OnlineLearner(model, { optimizer: new optim.SGD(model.parameters(), { lr: 0.1 }) })
+}
+const known = online()
+await known.predict('a', [1, 2])
+const clientState = await known.stateOf('a')
+const stateBytes = await utils.stateToBytes([f(2, 3)])
 
 export const tasks: Record<string, Recipe> = {
   'data.Series': make(
@@ -249,4 +266,27 @@ export const tasks: Record<string, Recipe> = {
     () => [[1]],
   ),
   'models.AnomalyStream.state': method(() => detector.stream(), 'state'),
+  OnlineLearner: () => [
+    (model, options) => new OnlineLearner(model as never, options as never),
+    [
+      new NextRow(),
+      {
+        optimizer: new optim.SGD(new NextRow().parameters(), { lr: 0.1 }),
+        window: 3,
+        snapshotEvery: 2,
+        replay: 1,
+        maxClients: 3,
+      },
+    ],
+  ],
+  'OnlineLearner.predict': method(online, 'predict', () => ['a', [1, 2]]),
+  'OnlineLearner.refresh': method(online, 'refresh'),
+  'OnlineLearner.forget': method(online, 'forget', () => ['a']),
+  'OnlineLearner.stateOf': method(online, 'stateOf', () => ['a']),
+  'OnlineLearner.restore': method(online, 'restore', () => ['a', clientState.slice()]),
+  'utils.stateToBytes': call(utils.stateToBytes, () => [[f(2, 3), { a: 1 }]]),
+  'utils.stateFromBytes': call(utils.stateFromBytes, () => [
+    stateBytes.slice(),
+    { device: testDevice },
+  ]),
 }
