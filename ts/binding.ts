@@ -261,7 +261,16 @@ export interface Binding {
   ): Buffer
 
   // linear
-  linear(x: Buffer, w: Buffer, b: Buffer | null, m: number, inputs: number, outputs: number): Buffer
+  /** `inference`: no gradient is wanted. */
+  linear(
+    x: Buffer,
+    w: Buffer,
+    b: Buffer | null,
+    m: number,
+    inputs: number,
+    outputs: number,
+    inference: boolean,
+  ): Buffer
   /** `x` is needed for dw, `w` for dx; null where the gradient is not wanted. */
   linearBackward(
     dy: Buffer,

@@ -75,6 +75,7 @@ Queue::~Queue() {
 }
 
 void Queue::push(Job job) {
+  changes_ += job.pure || job.report ? 0 : 1;
   if (blocking_) {
     if (stopping_) return;
     const FlushDenormals flush;

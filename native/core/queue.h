@@ -46,6 +46,8 @@ struct Job {
   std::function<void(Buffers reads)> report;
   // On a device: it hands results to the host, so all faults are to be known after it.
   bool settles = false;
+  // It writes nothing but `writes`, which nobody has seen before. See Queue::changes().
+  bool pure = false;
 };
 
 class Queue {
@@ -76,6 +78,10 @@ class Queue {
   // each to be over. After stop() jobs are dropped.
   void push(Job job);
 
+  // Counts the jobs that may have changed what is in memory already, as of what has been pushed:
+  // while it stays the same, values that a job has seen are what later jobs see.
+  uint64_t changes() const { return changes_; }
+
   // Whether all that was pushed has run, on the host. Asked by the thread that pushes, it stays
   // true until that thread pushes again, and what the worker wrote is visible. A GPU's queue never
   // is: only its worker hands work to the GPU.
@@ -85,7 +91,8 @@ class Queue {
 
   // Runs a small operation on the calling thread, which is the one that pushes, while idle().
   template <class F>
-  void run_here(const char* op, Buffers reads, Buffers writes, F&& f) {
+  void run_here(const char* op, Buffers reads, Buffers writes, bool pure, F&& f) {
+    changes_ += pure ? 0 : 1;
     run_here(op, reads, writes, Task{&f, [](void* f, Context& context) {
                                        (*static_cast<std::remove_reference_t<F>*>(f))(context);
                                      }});
@@ -131,6 +138,7 @@ class Queue {
   const bool blocking_;  // FUSED_RNN_BLOCKING=1: on the host, push() runs the job
   JobLog log_;
   uint64_t job_number_ = 0;
+  uint64_t changes_ = 0;  // of the thread that pushes
   ThreadPool pool_;
   ThreadPool no_helpers_{1};  // see one_thread()
   std::atomic<bool> stopping_{false};

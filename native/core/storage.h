@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/device.h"
@@ -57,6 +58,18 @@ class Storage {
   const Deferred* deferred() const { return deferred_.get(); }
   size_t bytes() const { return bytes_; }
   const std::shared_ptr<Device>& device() const { return device_; }
+
+  // What an operation has made of the contents, and as of which Queue::changes(). For the thread
+  // that runs the queue's jobs.
+  struct Derived {
+    int64_t offset, rows, columns;  // of a matrix in it
+    std::shared_ptr<const void> values;
+  };
+  std::vector<Derived> derived;
+  uint64_t derived_at = 0;
+  // Whether others have its address, who may write at any time.
+  bool exported = false;
+  bool foreign() const { return owner_ != nullptr; }
 
   // How many handles JavaScript has to this memory. Kept by the binding, on the JavaScript thread.
   int handles = 0;

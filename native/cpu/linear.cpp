@@ -1,5 +1,6 @@
 // y = x * w^T + b and its gradients.
 //   M rows   I inputs   O outputs
+#include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/reduce.h"
@@ -8,6 +9,10 @@ FUSED_RNN_KERNELS_BEGIN
 
 void linear(const LinearArgs& args, Context& context) {
   const int64_t m = args.m, in = args.in, out = args.out;
+  if (args.kept != nullptr) {
+    multiply_kept(m, out, in, args.x, args.kept, args.y, out, args.b, context);
+    return;
+  }
   gemm({.trans_b = Trans::yes,
         .m = m,
         .n = out,

@@ -27,7 +27,7 @@ class ClassRange {
         products_(args.bf16),
         tile_(kTileRows * kTileLd),
         rounded_(args.bf16 ? products_.words(kTileRows) * kTileClasses +
-                                 products_.words(kTileClasses) * kTileRows
+                                 products_.row_words(kTileClasses) * kTileRows
                            : 1),
         w_(dx != nullptr ? products_.floats(kTileClasses, args.in) : 1) {}
 

@@ -4,15 +4,19 @@
 #include <utility>
 
 #include "engine/deferred.h"
+#include "engine/kept_weights.h"
 
 namespace fused_rnn {
 
 Buffer linear(Executor& executor, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
-              int64_t in, int64_t out) {
+              int64_t in, int64_t out, bool inference) {
   const Buffer y = x.beside(m * out);
-  executor.enqueue("linear", cost::product(m, out, in), {x, w, b}, {y},
-                   [=, bf16 = executor.precision.matmul](const Backend& backend, Context& context) {
-                     backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out, bf16},
+  executor.enqueue(pure("linear"), cost::product(m, out, in), {x, w, b}, {y},
+                   [=, bf16 = executor.precision.matmul, changes = executor.queue.changes()](
+                       const Backend& backend, Context& context) {
+                     const bool few = bf16 && inference && m <= kKeptRows;
+                     const uint32_t* kept = few ? kept_weights(w, out, in, changes) : nullptr;
+                     backend.linear({x.f32(), w.f32(), b.f32(), y.f32(), m, in, out, bf16, kept},
                                     context);
                    });
   return y;
@@ -43,7 +47,7 @@ LinearGradients linear_backward(Executor& executor, const Buffer& dy, const Buff
 CrossEntropyOutput cross_entropy(Executor& executor, const CrossEntropyCall& call) {
   const Buffer loss = call.logits.beside(call.losses());
   const Buffer lse = call.logits.beside(call.shape.n);
-  executor.enqueue("crossEntropy", call.cost(), {call.logits, call.target}, {loss, lse},
+  executor.enqueue(pure("crossEntropy"), call.cost(), {call.logits, call.target}, {loss, lse},
                    [=](const Backend& backend, Context& context) {
                      backend.cross_entropy_forward(
                          {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
@@ -73,7 +77,7 @@ Buffer gather_rows(Executor& executor, std::string op, const Buffer& x, const Bu
                    const RowsShape& shape, bool fill_absent, uint32_t fill) {
   const int64_t n = index.length;
   const Buffer y = x.beside(shape.outer * n * shape.width, x.dtype);
-  executor.enqueue("gatherRows", cost::elements(y.length), {x, index}, {y},
+  executor.enqueue(pure("gatherRows"), cost::elements(y.length), {x, index}, {y},
                    [=, op = std::move(op)](const Backend& backend, Context& context) {
                      backend.gather_rows(
                          {op.c_str(), x.raw(), index.i32(), y.raw(), shape.outer, shape.rows,
@@ -107,7 +111,7 @@ Buffer dropout(Executor& executor, const Buffer& x, float p, const RandomStream&
 Buffer sample(Executor& executor, const Buffer& logits, int64_t n, int64_t classes,
               float temperature, int64_t top_k, const RandomStream& stream) {
   const Buffer out = logits.beside(n, DType::int32);
-  executor.enqueue("sample", 4 * cost::functions(n * classes), {logits}, {out},
+  executor.enqueue(pure("sample"), 4 * cost::functions(n * classes), {logits}, {out},
                    [=](const Backend& backend, Context& context) {
                      backend.sample({out.i32(), logits.f32(), n, classes, temperature, top_k,
                                      stream.seed, stream.counter},

@@ -10,9 +10,10 @@
 
 namespace fused_rnn {
 
-// x [m, in], w [out, in], b [out] or absent → y [m, out]
+// x [m, in], w [out, in], b [out] or absent → y [m, out]. `inference`: w is expected to stay as it
+// is for many calls (kept_weights.h).
 Buffer linear(Executor& executor, const Buffer& x, const Buffer& w, const Buffer& b, int64_t m,
-              int64_t in, int64_t out);
+              int64_t in, int64_t out, bool inference = false);
 
 struct LinearGradients {
   Buffer dx, dw, db;  // absent where not wanted

@@ -59,6 +59,7 @@ DLManagedTensor* export_dlpack(const Buffer& buffer, const std::vector<int64_t>&
                                int64_t device) {
   auto exported = std::make_unique<Exported>();
   exported->buffer = buffer;
+  buffer.storage->exported = true;
   exported->shape = shape;
   exported->strides.resize(shape.size());
   int64_t stride = 1;

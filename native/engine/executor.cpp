@@ -20,7 +20,7 @@ Buffer upload(Executor& executor, const void* from, int64_t length, DType dtype)
   if (bytes > 0) std::memcpy(values.raw(), from, bytes);
   if (executor.device == nullptr) return values;
   const Buffer out = Buffer::make(length, dtype, executor.device);
-  executor.enqueue("upload", cost::elements(length), {}, {out},
+  executor.enqueue(pure("upload"), cost::elements(length), {}, {out},
                    [=](const Backend&, Context& context) {
                      context.device->upload(out.raw(), values.raw(), bytes);
                    });

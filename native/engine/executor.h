@@ -21,6 +21,15 @@ struct CpuPrecision {
   bool rnn = false;
 };
 
+// An operation's name, and whether it is one of those that are known to write nothing but their
+// new outputs (Queue::changes): all others are taken to write anywhere.
+struct Op {
+  Op(const char* name, bool pure = false) : name(name), pure(pure) {}
+  const char* name;
+  bool pure;
+};
+inline Op pure(const char* name) { return {name, true}; }
+
 struct Executor {
   Executor(const Backend& backend, int threads, std::shared_ptr<Device> device = nullptr)
       : backend(backend), device(device), queue(threads, std::move(device)) {}
@@ -34,12 +43,14 @@ struct Executor {
   // it; `cost` is counted as in cost.h. `reads` and `writes` are for the error rule of
   // core/queue.h; whatever else `run` uses it must capture, which also keeps it alive.
   template <class F>
-  void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
+  void enqueue(Op op, int64_t cost, Buffers reads, Buffers writes, F run) {
     if (Queue::small(cost) && queue.idle()) {
-      return queue.run_here(op, reads, writes, [&](Context& context) { run(backend, context); });
+      return queue.run_here(op.name, reads, writes, op.pure,
+                            [&](Context& context) { run(backend, context); });
     }
     Job job;
-    job.op = op;
+    job.op = op.name;
+    job.pure = op.pure;
     job.one_thread = Queue::one_thread(cost);
     job.reads.assign(reads.begin(), reads.end());
     job.writes.assign(writes.begin(), writes.end());

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/deferred.h"
+#include "engine/kept_weights.h"
 
 namespace fused_rnn {
 namespace {
@@ -71,6 +72,26 @@ std::vector<RnnWeights> RecurrentCall::pointers() const {
   return result;
 }
 
+std::vector<RnnKeptWeights> RecurrentCall::kept(uint64_t changes) const {
+  std::vector<RnnKeptWeights> result(static_cast<size_t>(stacks()));
+  const bool lookup = input().index != nullptr;
+  for (size_t stack = 0; stack < result.size(); ++stack) {
+    const auto layer = static_cast<int64_t>(stack) / shape.directions;
+    const Buffer *w_ih = nullptr, *w_hh = nullptr;
+    for (size_t i = stack * per_stack(); i < (stack + 1) * per_stack(); ++i) {
+      if (weight_of(i).value == &RnnWeights::w_ih) w_ih = &weights[i];
+      if (weight_of(i).value == &RnnWeights::w_hh) w_hh = &weights[i];
+    }
+    const int64_t inputs = shape.layer_input(layer), out = shape.out();
+    const uint32_t* of_input = layer == 0 && lookup
+                                   ? nullptr
+                                   : kept_weights(*w_ih, w_ih->length / inputs, inputs, changes);
+    if (of_input == nullptr && !(layer == 0 && lookup)) continue;
+    result[stack] = {of_input, kept_weights(*w_hh, w_hh->length / out, out, changes)};
+  }
+  return result;
+}
+
 std::vector<RnnWeightGrads> RecurrentCall::gradient_pointers(
     const std::vector<Buffer>& gradients) const {
   std::vector<RnnWeightGrads> result(static_cast<size_t>(stacks()));
@@ -89,9 +110,12 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
       keep ? call.x.beside(executor.backend.rnn_workspace_floats(call.shape)) : Buffer{};
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
-  executor.enqueue("rnn", call.cost(), reads, {y, hn, cn, workspace},
-                   [=, bf16 = executor.precision.rnn](const Backend& backend, Context& context) {
+  executor.enqueue(pure("rnn"), call.cost(), reads, {y, hn, cn, workspace},
+                   [=, bf16 = executor.precision.rnn, changes = executor.queue.changes()](
+                       const Backend& backend, Context& context) {
                      const auto weights = call.pointers();
+                     const bool few = bf16 && !keep && call.shape.rows <= kKeptRows;
+                     const auto kept = few ? call.kept(changes) : std::vector<RnnKeptWeights>{};
                      backend.rnn_forward({.shape = call.shape,
                                           .weights = weights.data(),
                                           .x = call.input(),
@@ -102,7 +126,8 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
                                           .hn = hn.f32(),
                                           .cn = cn.f32(),
                                           .workspace = workspace.f32(),
-                                          .bf16 = bf16},
+                                          .bf16 = bf16,
+                                          .kept = few ? kept.data() : nullptr},
                                          context);
                    });
   return {y, hn, cn, workspace};

@@ -39,6 +39,8 @@ struct RecurrentCall {
   // On the queue's thread: one-hot rows are looked up where nothing has written them out.
   RnnInput input() const;
   std::vector<RnnWeights> pointers() const;
+  // For few rows, see kept_weights.h; null where they are not kept.
+  std::vector<RnnKeptWeights> kept(uint64_t changes) const;
   // Of the weights' gradients, in the same order.
   std::vector<RnnWeightGrads> gradient_pointers(const std::vector<Buffer>& gradients) const;
 };

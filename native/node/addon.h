@@ -100,7 +100,7 @@ class Addon : public Napi::Addon<Addon> {
 
   // As Executor::enqueue, on the queue of the buffers' device.
   template <class F>
-  void enqueue(const char* op, int64_t cost, Buffers reads, Buffers writes, F run) {
+  void enqueue(Op op, int64_t cost, Buffers reads, Buffers writes, F run) {
     executor_of(reads, writes).enqueue(op, cost, reads, writes, std::move(run));
   }
 

@@ -5,16 +5,18 @@
 namespace fused_rnn::node {
 namespace {
 
-// linear(x, w, b | null, m, inputs, outputs) → y
+// linear(x, w, b | null, m, inputs, outputs, inference) → y
 Napi::Value linear(Addon& addon, Args& args) {
   Buffer x = args.buffer();
   Buffer w = args.buffer();
   Buffer b = args.optional_buffer();
   const int64_t m = args.size(), in = args.size(), out = args.size();
+  const bool inference = args.boolean();
   args.expect(x, m * in);
   args.expect(w, out * in);
   args.expect(b, out);
-  return addon.wrap(fused_rnn::linear(addon.executor_of({x, w, b}, {}), x, w, b, m, in, out));
+  Executor& executor = addon.executor_of({x, w, b}, {});
+  return addon.wrap(fused_rnn::linear(executor, x, w, b, m, in, out, inference));
 }
 
 // linearBackward(dy, x | null, w | null, m, inputs, outputs, bias) → [dx, dw, db]; x is given when

@@ -41,7 +41,7 @@ Napi::Value matmul(Addon& addon, Args& args) {
   call.bf16 = addon.executor_of({a, b}, {}).precision.matmul;
   Buffer out = a.beside(n);
   const int64_t matrices = n / std::max<int64_t>(call.m * call.n, 1);
-  addon.enqueue("matmul", matrices * cost::product(call.m, call.n, call.k), {a, b}, {out},
+  addon.enqueue(pure("matmul"), matrices * cost::product(call.m, call.n, call.k), {a, b}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = out.f32();
                   call.a = a.f32();

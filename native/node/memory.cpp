@@ -70,7 +70,7 @@ Napi::Value fill_part(Addon&, Args& args) {
 Napi::Value clone(Addon& addon, Args& args) {
   Buffer from = args.buffer();
   Buffer to = from.beside(from.length, from.dtype);
-  addon.enqueue("clone", cost::elements(to.length), {from}, {to},
+  addon.enqueue(pure("clone"), cost::elements(to.length), {from}, {to},
                 [=](const Backend& backend, Context& context) {
                   backend.copy({to.raw(), from.raw(), static_cast<int64_t>(to.bytes())}, context);
                 });

@@ -12,7 +12,7 @@ Napi::Value fill(Addon& addon, Args& args) {
   const int64_t n = args.size();
   const auto value = static_cast<float>(args.number());
   Buffer out = Buffer::make(n, DType::float32, addon.executor(args.integer()).device);
-  addon.enqueue("fill", cost::elements(n), {}, {out},
+  addon.enqueue(pure("fill"), cost::elements(n), {}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.fill({out.f32(), n, value}, context);
                 });
@@ -47,7 +47,7 @@ Napi::Value cast(Addon& addon, Args& args) {
   const DType to = args.dtype();
   if (x.dtype == to) throw Napi::TypeError::New(args.env(), "internal: cast to the same type");
   Buffer out = x.beside(x.length, to);
-  addon.enqueue("cast", cost::elements(x.length), {x}, {out},
+  addon.enqueue(pure("cast"), cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.cast({out.raw(), x.raw(), x.length, x.dtype, to}, context);
                 });
@@ -77,7 +77,7 @@ Napi::Value binary(Addon& addon, Args& args) {
     n *= shape[d];
   }
   Buffer out = a.beside(n, a.dtype);
-  addon.enqueue("binary", cost::elements(n), {a, b}, {out},
+  addon.enqueue(pure("binary"), cost::elements(n), {a, b}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = out.raw();
                   call.a = a.raw();
@@ -101,7 +101,7 @@ Napi::Value binary_number(Addon& addon, Args& args) {
   Buffer out = a.beside(a.length, a.dtype);
   call.number = call.integer ? static_cast<uint32_t>(static_cast<int64_t>(value))
                              : std::bit_cast<uint32_t>(static_cast<float>(value));
-  addon.enqueue("binary", cost::elements(a.length), {a}, {out},
+  addon.enqueue(pure("binary"), cost::elements(a.length), {a}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = out.raw();
                   call.a = a.raw();
@@ -122,7 +122,7 @@ Napi::Value unary(Addon& addon, Args& args) {
   args.expect_number(x);
   const bool integer = x.dtype == DType::int32;
   Buffer out = x.beside(x.length, x.dtype);
-  addon.enqueue("unary", cost_of(op, x.length), {x}, {out},
+  addon.enqueue(pure("unary"), cost_of(op, x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.unary({op, integer, out.raw(), x.raw(), x.length, p, q}, context);
                 });

@@ -13,7 +13,7 @@ Napi::Value sum(Addon& addon, Args& args) {
   args.expect(x, outer * n * inner, x.dtype);
   args.expect_number(x);
   Buffer out = x.beside(outer * inner, x.dtype);
-  addon.enqueue("sum", cost::elements(x.length), {x}, {out},
+  addon.enqueue(pure("sum"), cost::elements(x.length), {x}, {out},
                 [=](const Backend& backend, Context& context) {
                   backend.sum({integer, out.raw(), x.raw(), outer, n, inner, scale}, context);
                 });
@@ -32,7 +32,7 @@ Napi::Value max(Addon& addon, Args& args) {
   }
   Buffer value = values ? x.beside(outer * inner, x.dtype) : Buffer{};
   Buffer index = x.beside(outer * inner, DType::int32);
-  addon.enqueue("max", cost::functions(x.length), {x}, {value, index},
+  addon.enqueue(pure("max"), cost::functions(x.length), {x}, {value, index},
                 [=](const Backend& backend, Context& context) {
                   backend.max({integer, value.raw(), index.i32(), x.raw(), outer, n, inner},
                               context);
@@ -79,7 +79,7 @@ Napi::Value softmax(Addon& addon, Args& args) {
   const bool log = args.boolean();
   args.expect(x, outer * n * inner);
   Buffer y = x.beside(x.length);
-  addon.enqueue("softmax", cost::functions(x.length), {x}, {y},
+  addon.enqueue(pure("softmax"), cost::functions(x.length), {x}, {y},
                 [=](const Backend& backend, Context& context) {
                   backend.softmax({log, y.f32(), x.f32(), outer, n, inner}, context);
                 });

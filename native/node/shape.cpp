@@ -21,7 +21,7 @@ Napi::Value copy_strided(Addon& addon, Args& args) {
     n *= shape[d];
   }
   Buffer out = x.beside(n, x.dtype);
-  addon.enqueue("copy", cost::functions(n), {x}, {out},
+  addon.enqueue(pure("copy"), cost::functions(n), {x}, {out},
                 [=](const Backend& backend, Context& context) mutable {
                   call.out = out.raw();
                   call.in = static_cast<const char*>(x.raw()) + offset * size_of(x.dtype);
@@ -51,7 +51,7 @@ Napi::Value concat(Addon& addon, Args& args) {
     total += widths[i];
   }
   Buffer out = first.beside(outer * total, dtype);
-  addon.enqueue("cat", cost::elements(out.length), inputs, {out},
+  addon.enqueue(pure("cat"), cost::elements(out.length), inputs, {out},
                 [=](const Backend& backend, Context& context) {
                   std::vector<const void*> pointers;
                   for (const Buffer& input : inputs) pointers.push_back(input.raw());

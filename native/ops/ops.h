@@ -21,7 +21,8 @@ struct LinearArgs {
   const float* b;  // [O] or null
   float* y;        // [M, O]
   int64_t m, in, out;
-  bool bf16 = false;  // on the CPU: factors rounded to bfloat16. So below
+  bool bf16 = false;               // on the CPU: factors rounded to bfloat16. So below
+  const uint32_t* kept = nullptr;  // w for few rows, as cpu/bf16 keeps it; then w is not read
 };
 
 struct LinearBackwardArgs {
@@ -139,6 +140,12 @@ struct RnnInput {
   const int32_t* index;  // [rows], each in [0, I), or null
 };
 
+// Weights of a layer and direction for few rows, as cpu/bf16 keeps them.
+struct RnnKeptWeights {
+  const uint32_t* w_ih;
+  const uint32_t* w_hh;
+};
+
 struct RnnForwardArgs {
   RnnShape shape;
   const RnnWeights* weights;  // [L*D]
@@ -151,6 +158,7 @@ struct RnnForwardArgs {
   float* cn;         // [L*D, N, H] (cells with c)
   float* workspace;  // rnn_workspace_floats(shape), or null when no gradient is wanted
   bool bf16 = false;
+  const RnnKeptWeights* kept = nullptr;  // [L*D], of few rows in all; then those are not read
 };
 
 struct RnnBackwardArgs {

@@ -92,7 +92,7 @@ bool queue_works(int seed) {
   for (int i = 0; i < 3000; ++i) {
     expected += i % 7;
     if (queue.idle()) {
-      queue.run_here("add", {buffer}, {buffer}, [&](Context&) { *buffer.i32() += i % 7; });
+      queue.run_here("add", {buffer}, {buffer}, false, [&](Context&) { *buffer.i32() += i % 7; });
     } else {
       queue.push(add_job(buffer, i % 7));
     }

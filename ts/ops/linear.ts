@@ -37,12 +37,13 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   }
   const m = numelOf(x.shape.slice(0, -1))
   const outShape = checkShape('linear', [...x.shape.slice(0, -1), outputs])
+  const recorded = willRecord([x, weight, bias])
   const out = Tensor.wrap(
-    binding.linear(x.buffer, weight.buffer, bias?.buffer ?? null, m, inputs, outputs),
+    binding.linear(x.buffer, weight.buffer, bias?.buffer ?? null, m, inputs, outputs, !recorded),
     outShape,
     x.device,
   )
-  if (!willRecord([x, weight, bias])) return out
+  if (!recorded) return out
   const { shape } = x
   const savedX = weight.requiresGrad ? x.share() : null
   const savedWeight = x.requiresGrad ? weight.share() : null

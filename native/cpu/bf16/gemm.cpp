@@ -33,6 +33,15 @@ void Products::pack(const Panels& panels, Trans trans, int64_t k, const float* b
       [&](int64_t first, int64_t last) { pack(panels, trans, k, b, ldb, out, first, last); });
 }
 
+void multiply_kept(int64_t m, int64_t n, int64_t k, const float* a, const uint32_t* w, float* c,
+                   int64_t ldc, const float* start, Context& context) {
+  const int64_t grain = (int64_t{1} << 18) / (m * k + 1) + 1;
+  context.pool.parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    bf16_kernels().multiply_rows(m, end - begin, k, a, k, w + begin * kept_words(k), c + begin, ldc,
+                                 start != nullptr ? start + begin : nullptr, 0);
+  });
+}
+
 void gemm_bf16(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   const int64_t m = m1 - m0, n = n1 - n0;
   if (m <= 0 || n <= 0) return;
@@ -46,9 +55,9 @@ void gemm_bf16(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
     return std::min(round_up(length, unit), std::max(bytes / 4 / words / unit, int64_t{1}) * unit);
   };
   const int64_t block_n = block(n, width, kBytesB), block_m = block(m, group, kBytesA);
-  Scratch packed_b(words * block_n), packed_a(words * block_m);
+  Scratch packed_b(words * block_n), packed_a(products.row_words(block_k) * block_m);
   for (int64_t k0 = 0; k0 < g.k; k0 += block_k) {
-    const int64_t k = std::min(block_k, g.k - k0), k_words = products.words(k);
+    const int64_t k = std::min(block_k, g.k - k0), row_words = products.row_words(k);
     const float* start = k0 == 0 ? g.start : g.c;
     const int64_t start_ld = k0 == 0 ? g.start_ld : g.ldc;
     for (int64_t j = n0; j < n1; j += block_n) {
@@ -63,7 +72,7 @@ void gemm_bf16(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
         const int64_t step = g.trans_a == Trans::yes ? group : rows;
         for (int64_t r = 0; r < rows; r += step) {
           const int64_t count = std::min(step, rows - r);
-          float* to = packed_a.data() + r * k_words;
+          float* to = packed_a.data() + r * row_words;
           if (g.trans_a == Trans::yes) {
             products.columns(count, k, g.a + k0 * g.lda + i + r, g.lda, to);
           } else {
@@ -73,9 +82,9 @@ void gemm_bf16(const Gemm& g, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
         for (int64_t p = 0; p < panels.count(); ++p) {
           for (int64_t r = 0; r < rows; r += step) {
             const int64_t count = std::min(step, rows - r), column = j + p * width;
-            const float* from = packed_a.data() + r * k_words;
+            const float* from = packed_a.data() + r * row_words;
             const TileA a =
-                g.trans_a == Trans::yes ? TileA{from, count, true} : TileA{from, k_words};
+                g.trans_a == Trans::yes ? TileA{from, count, true} : TileA{from, row_words};
             products.multiply(panels, p, count, a, g.c + (i + r) * g.ldc + column, g.ldc,
                               start ? start + (i + r) * start_ld + column : nullptr, start_ld);
           }

@@ -256,10 +256,123 @@ void multiply(const Bf16Panel& panel, int64_t m, const Bf16Rows& a, float* c, in
   }
 }
 
+// ---- Few rows, of kept weights ------------------------------------------------------------------
+
+// The rounded values of the pairs from word i on; `rest` values are there.
+void take_pairs(const float* from, int64_t rest, Bits& first, Bits& second) {
+  float values[2 * kLanes] = {};
+  copy_floats(values, from, std::clamp<int64_t>(rest, 0, 2 * kLanes));
+  Vec even, odd;
+  for (int j = 0; j < kLanes; ++j) {
+    even[j] = values[2 * j];
+    odd[j] = values[2 * j + 1];
+  }
+  first = rounded(even);
+  second = rounded(odd);
+}
+
+void keep_rows(int64_t n, int64_t k, const float* w, uint32_t* to) {
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t i = 0; i < kept_words(k); i += kLanes) {
+      Bits first, second;
+      take_pairs(w + r * k + 2 * i, k - 2 * i, first, second);
+      const Bits words = second | (first >> 16);
+      std::memcpy(to + r * kept_words(k) + i, &words, sizeof words);
+    }
+  }
+}
+
+Bits load_words(const uint32_t* p) {
+  Bits words;
+  std::memcpy(&words, p, sizeof words);
+  return words;
+}
+
+// R rows of A, as pairs[r * ld ..]: first all first values, then all second ones;
+// times W rows of weights.
+template <int R, int W>
+void dot_block(int64_t words, const float* pairs, int64_t ld, const uint32_t* w, int64_t ldw,
+               float (&out)[R][W]) {
+  Vec sums[R][W] = {};
+  for (int64_t i = 0; i < words; i += kLanes) {
+    Vec first[R], second[R];
+    for (int r = 0; r < R; ++r) {
+      first[r] = load(pairs + r * ld + i);
+      second[r] = load(pairs + r * ld + words + i);
+    }
+    for (int j = 0; j < W; ++j) {
+      const Bits word = load_words(w + j * ldw + i);
+      const Vec high = reinterpret_cast<Vec>(word & 0xffff0000u);
+      const Vec low = reinterpret_cast<Vec>(word << 16);
+      for (int r = 0; r < R; ++r) sums[r][j] += second[r] * high;
+      for (int r = 0; r < R; ++r) sums[r][j] += first[r] * low;
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int j = 0; j < W; ++j) out[r][j] = sum_lanes(sums[r][j]);
+  }
+}
+
+template <int R>
+void dot_rows(int64_t n, int64_t k, const float* pairs, int64_t ld, const uint32_t* w, float* c,
+              int64_t ldc, const float* start, int64_t start_ld) {
+  const int64_t words = kept_words(k);
+  const auto put = [&](int r, int64_t j, float sum) {
+    c[r * ldc + j] = start != nullptr ? start[r * start_ld + j] + sum : sum;
+  };
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {
+    float out[R][4];
+    dot_block<R, 4>(words, pairs, ld, w + j * words, words, out);
+    for (int r = 0; r < R; ++r) {
+      for (int i = 0; i < 4; ++i) put(r, j + i, out[r][i]);
+    }
+  }
+  for (; j < n; ++j) {
+    float out[R][1];
+    dot_block<R, 1>(words, pairs, ld, w + j * words, words, out);
+    for (int r = 0; r < R; ++r) put(r, j, out[r][0]);
+  }
+}
+
+// Plain float32 instructions everywhere: what takes the time is to read the weights.
+void multiply_rows_kept(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
+                        const uint32_t* w, float* c, int64_t ldc, const float* start,
+                        int64_t start_ld) {
+  const int64_t words = kept_words(k), ld = 2 * words;
+  Scratch pairs(std::min<int64_t>(m, 2) * ld);
+  for (int64_t row = 0; row < m;) {
+    const int64_t rows = std::min<int64_t>(m - row, 2);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* from = a + (row + r) * lda;
+      float* to = pairs.data() + r * ld;
+      for (int64_t i = 0; i < words; i += kLanes) {
+        Bits first, second;
+        take_pairs(from + 2 * i, k - 2 * i, first, second);
+        store(to + i, reinterpret_cast<Vec>(first));
+        store(to + words + i, reinterpret_cast<Vec>(second));
+      }
+    }
+    float* to = c + row * ldc;
+    const float* from = start != nullptr ? start + row * start_ld : nullptr;
+    if (rows == 2) {
+      dot_rows<2>(n, k, pairs.data(), ld, w, to, ldc, from, start_ld);
+    } else {
+      dot_rows<1>(n, k, pairs.data(), ld, w, to, ldc, from, start_ld);
+    }
+    row += rows;
+  }
+}
+
 }  // namespace
 
 extern const Bf16Kernels bf16;
-const Bf16Kernels bf16 = {FUSED_RNN_STRING(FUSED_RNN_ISA), Pairs::kWords, &round_rows,
-                          &round_columns, &multiply};
+const Bf16Kernels bf16 = {FUSED_RNN_STRING(FUSED_RNN_ISA),
+                          Pairs::kWords,
+                          &round_rows,
+                          &round_columns,
+                          &multiply,
+                          &multiply_rows_kept,
+                          &keep_rows};
 
 FUSED_RNN_KERNELS_END

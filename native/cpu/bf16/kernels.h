@@ -37,7 +37,16 @@ struct Bf16Kernels {
   // C[m, columns] = start + A * panel; null: zeros. `start` may be C itself.
   void (*multiply)(const Bf16Panel& panel, int64_t m, const Bf16Rows& a, float* c, int64_t ldc,
                    const float* start, int64_t start_ld);
+  // C[m, n] = start + A[m, k] * W[n, k]^T, for few rows: sums along k, in another order.
+  void (*multiply_rows)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
+                        const uint32_t* w, float* c, int64_t ldc, const float* start,
+                        int64_t start_ld);
+  // W[n, k] for it: kept_words(k) words a row, each with a pair, the first value in its lower half.
+  void (*keep_rows)(int64_t n, int64_t k, const float* w, uint32_t* to);
 };
+
+// Words of a row of kept weights: whole registers.
+constexpr int64_t kept_words(int64_t k) { return (k + 31) / 32 * 16; }
 
 // Beside the kernels of a backend of the same register width (dispatch.cpp).
 const Bf16Kernels& bf16_kernels();

@@ -85,7 +85,7 @@ struct BackwardLoop {
 
   void run(const BatchSlice& slice, Context& context) {
     const int64_t words =
-        std::max(products.words(Cell::kGates * s.hidden), products.words(s.out()));
+        std::max(products.row_words(Cell::kGates * s.hidden), products.row_words(s.out()));
     Scratch rounded(products.bf16() ? (slice.end - slice.begin) * words : 1);
     rounded_ = rounded.data();
     if (step_grads == nullptr) return walk(slice, nullptr, context);

@@ -52,9 +52,10 @@ struct ForwardLoop {
   const RnnShape& s;
   const RnnWeights& w;
   const Products& products;
-  const float* bias;         // by block
-  const Panels* hidden;      // W_hh^T by block of the gate matrix; no data: W_hh as it is
-  const Panels& projection;  // W_hr^T
+  const RnnKeptWeights* kept;  // or null
+  const float* bias;           // by block
+  const Panels* hidden;        // W_hh^T by block of the gate matrix; no data: W_hh as it is
+  const Panels& projection;    // W_hr^T
   StepInput input;
   int64_t at_once;  // rows
   RnnStackSaved saved;
@@ -97,8 +98,8 @@ struct ForwardLoop {
 
  private:
   int64_t rounded_row() const {
-    return std::max(products.words(s.out()) + products.words(input.inputs),
-                    products.words(s.hidden));
+    return std::max(products.row_words(s.out()) + products.row_words(input.inputs),
+                    products.row_words(s.hidden));
   }
 
   // Initial states of the slice's sequences [from, to), which begin at the step of `first_row`.
@@ -159,7 +160,7 @@ struct ForwardLoop {
     TileA x{};
     if (input.panels != nullptr) {
       x = products.rows(active, input.inputs, input.x + row * input.inputs, input.inputs,
-                        rounded_ + active * products.words(p));
+                        rounded_ + active * products.row_words(p));
     }
     for (int64_t panel = share.begin; panel < share.end; ++panel) {
       const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
@@ -227,6 +228,11 @@ struct ForwardLoop {
         const int64_t from_ld = filled ? width : 0;
         if (hidden[block].data != nullptr) {
           products.multiply(hidden[block], panel, active, h, c, width, from, from_ld);
+        } else if (kept != nullptr) {
+          bf16_kernels().multiply_rows(
+              active, count, p, h.data, p,
+              kept->w_hh + ((run.gate + i) * s.hidden + unit) * kept_words(p), c, width, from,
+              from_ld);
         } else {
           multiply_rows(active, count, p, h.data, p,
                         w.w_hh + ((run.gate + i) * s.hidden + unit) * p, p, c, width, from,
@@ -254,6 +260,10 @@ void forward(const RnnForwardArgs& args, Context& context) {
 
   const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
   const Products products(rounds_products(s, args.bf16));
+  const auto kept_of = [&](int64_t stack) {
+    const bool there = args.kept != nullptr && args.kept[stack].w_hh != nullptr;
+    return there && s.rows <= kFewRows ? args.kept + stack : nullptr;
+  };
   const int64_t norm_floats = Cell::kNorms ? RowSums::kSums * grid.threads * s.batch : 0;
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_floats, 1));
   RnnInput x = args.x;
@@ -267,7 +277,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
     std::optional<ForwardWeights<Cell>> weights[2];
     for (int64_t d = 0; d < s.directions; ++d) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], x, s.layer_input(layer), grid,
-                         products, workspace.stack(kept_layer, d), context);
+                         products, kept_of(layer * s.directions + d),
+                         workspace.stack(kept_layer, d), context);
     }
     Barriers barriers(s.directions * grid.slices);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
@@ -277,6 +288,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .s = s,
           .w = args.weights[stack],
           .products = products,
+          .kept = kept_of(stack),
           .bias = weights[d]->bias(),
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,

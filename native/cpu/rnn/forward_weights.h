@@ -52,8 +52,8 @@ template <class Cell>
 class ForwardWeights {
  public:
   ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                 const RnnGrid& grid, const Products& products, const RnnStackSaved& saved,
-                 Context& context)
+                 const RnnGrid& grid, const Products& products, const RnnKeptWeights* kept,
+                 const RnnStackSaved& saved, Context& context)
       : products_(products),
         bias_(Cell::kBlocks * s.hidden),
         packed_(Cell::kGates * products.floats(s.out(), s.hidden)),
@@ -67,7 +67,7 @@ class ForwardWeights {
       projection.data = packed_hr_.data();
       products.pack(projection, Trans::yes, s.hidden, w.w_hr, s.hidden, packed_hr_.data(), context);
     }
-    take_input(s, w, x, inputs, grid, saved.gates, context);
+    take_input(s, w, kept, x, inputs, grid, saved.gates, context);
     if constexpr (Cell::kNorms) norm_input(s, w, saved, context);
   }
 
@@ -106,8 +106,9 @@ class ForwardWeights {
     }
   }
 
-  void take_input(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
-                  const RnnGrid& grid, float* gates, Context& context) {
+  void take_input(const RnnShape& s, const RnnWeights& w, const RnnKeptWeights* kept,
+                  const RnnInput& x, int64_t inputs, const RnnGrid& grid, float* gates,
+                  Context& context) {
     const float* start = bias_.data() + Cell::kInputBlock * s.hidden;
     const int64_t n = Cell::kGates * s.hidden;
     if (x.index != nullptr) {
@@ -125,6 +126,9 @@ class ForwardWeights {
                        inputs, to, context);
         to += input_panels_[gate].floats();
       }
+    } else if (kept != nullptr) {
+      multiply_kept(s.rows, n, inputs, x.values, kept->w_ih, gates + Cell::kInputBlock * s.hidden,
+                    gate_row(Cell::kBlocks, s.hidden), start, context);
     } else {
       gemm({.trans_b = Trans::yes,
             .m = s.rows,
