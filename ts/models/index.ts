@@ -32,6 +32,18 @@ export {
   type LanguageModelOptions,
   type LanguageModelState,
 } from './language_model.js'
+export {
+  type GeneratedSequence,
+  type GenerateSequenceOptions,
+  Seq2Seq,
+} from './seq2seq.js'
+export type {
+  Attention,
+  Seq2SeqConfig,
+  Seq2SeqOptions,
+  SequencePair,
+  TokenInput,
+} from './seq2seq_config.js'
 export { SequenceClassifier } from './sequence_classifier.js'
 export type { FitModelOptions } from './task_fit.js'
 export { type LoadModelOptions, TaskModel } from './task_model.js'

@@ -29,10 +29,10 @@ export interface LoadModelOptions {
  */
 export abstract class TaskModel<B> extends Module implements TrainingModule<B> {
   /** The mean loss of a batch. */
-  abstract trainingStep(batch: B, context?: StepContext): StepResult
+  abstract trainingStep(batch: B, context?: StepContext): StepResult | Promise<StepResult>
 
   /** The same in evaluation mode. */
-  validationStep(batch: B, context?: StepContext): StepResult {
+  validationStep(batch: B, context?: StepContext): StepResult | Promise<StepResult> {
     return this.trainingStep(batch, context)
   }
 

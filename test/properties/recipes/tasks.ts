@@ -1,7 +1,7 @@
 /** Series, their windows, examples, and the models of tasks. */
 import { data, manualSeed, models, nn, OnlineLearner, optim, type Tensor, utils } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
-import { call, f, make, method, type Recipe } from './tools.js'
+import { call, f, i, make, method, type Recipe } from './tools.js'
 
 const numbers = Array.from({ length: 30 }, (_, i) => Math.sin(i))
 const series = () => new data.Series({ x: [1, 2, 4] }, { time: [0, 1000, 2000], id: 'a' })
@@ -38,6 +38,16 @@ const mail = () => [...new data.ExampleBatches([{ input: [1, 2], target: 1 }])][
 const detector = new models.AnomalyDetector({ windowSize: 3, hiddenSize: 3 })
 await detector.fit(numbers, { maxEpochs: 1, progressBar: false })
 const detectorBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]] }])][0]
+
+const seq2seq = new models.Seq2Seq({ hiddenSize: 3, embeddingSize: 3 })
+await seq2seq.fit(
+  [
+    { input: 'ab', target: 'xy' },
+    { input: 'b', target: 'y' },
+  ],
+  { maxEpochs: 1, valid: 0, progressBar: false },
+)
+const pairBatch = () => [...new data.ExampleBatches([{ input: [1, 2], target: [1, 2] }])][0]
 
 class NextRow extends nn.Module {
   rnn = new nn.GRU(2, 3)
@@ -289,4 +299,43 @@ export const tasks: Record<string, Recipe> = {
     stateBytes.slice(),
     { device: testDevice },
   ]),
+  'models.Seq2Seq': make(models.Seq2Seq, {
+    embeddingSize: 3,
+    cell: 'rnn',
+    hiddenSize: 3,
+    numLayers: 2,
+    dropout: 0.1,
+    attention: 'dot',
+    teacherForcing: 0.5,
+    labelSmoothing: 0.1,
+    maxLength: 5,
+    device: testDevice,
+  }),
+  'models.Seq2Seq.forward': method(
+    () => seq2seq,
+    'forward',
+    () => [i(2, 3), [3, 2], i(2, 2)],
+  ),
+  'models.Seq2Seq.trainingStep': method(
+    () => seq2seq,
+    'trainingStep',
+    () => [pairBatch()],
+  ),
+  'models.Seq2Seq.validationStep': method(
+    () => seq2seq,
+    'validationStep',
+    () => [pairBatch()],
+  ),
+  'models.Seq2Seq.generate': method(
+    () => seq2seq,
+    'generate',
+    () => [['a', 'b'], { beamSize: 2, lengthPenalty: 1, nBest: 1, maxLength: 3 }],
+  ),
+  'models.Seq2Seq.evaluate': method(
+    () => seq2seq,
+    'evaluate',
+    () => [[{ input: 'ab', target: ['x'] }], { beamSize: 1, maxLength: 3 }],
+  ),
+  'models.Seq2Seq.load': call(models.Seq2Seq.load, () => ['nothing', { device: testDevice }]),
+  'models.Seq2Seq.extraRepr': method(() => seq2seq, 'extraRepr'),
 }
