@@ -16,8 +16,8 @@ const OF_THE_TAPE = /^Tensor\.(changed|over)$/
 /** Any number of tensors; classes that users extend. */
 const FUNCTIONS =
   /^autograd\.(Function|FunctionContext)(\.(forward|backward|apply|saveForBackward|markNonDifferentiable))?$/
-/** Any number of arguments: modules one after the other; what the model in it takes. */
-const ANY_NUMBER = /^nn\.(Sequential|parallel\.DistributedDataParallel\.forward)$/
+/** Any number of arguments: modules one after the other; what the model in it takes; operands. */
+const ANY_NUMBER = /^(nn\.(Sequential|parallel\.DistributedDataParallel\.forward)|einsum)$/
 
 const sourceOf = (f: unknown): string => Function.prototype.toString.call(f)
 const left = (name: string): boolean =>

@@ -1,9 +1,7 @@
-/** Runs the cases of test/fixtures/make_ops.py: outputs, gradients and finite differences. */
+/** Runs the cases of test/fixtures/make_ops.py and make_indexing.py: outputs, gradients and finite differences. */
 import test from 'ava'
 import type { Tensor } from 'fused-rnn'
 import { closeTo, fixture, gradcheck } from './helpers.js'
-
-const numbers = fixture('ops')
 
 interface Case {
   inputs: number
@@ -18,7 +16,8 @@ interface Case {
 export type Sides = Record<string, (...inputs: any[]) => Tensor | readonly Tensor[]>
 
 /** One test for each case of a feature; `sides` has our function under the case's name. */
-export function cases(feature: string, sides: Sides): void {
+export function cases(feature: string, sides: Sides, file = 'ops'): void {
+  const numbers = fixture(file)
   const all = new Map<string, Case>(Object.entries(numbers.info))
   const names = [...all.keys()].filter((name) => name.startsWith(`${feature}.`))
   test(`${feature}: every case has both sides`, (t) => {

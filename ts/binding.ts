@@ -32,6 +32,8 @@ export const UnaryOp = {
 
 /** Uniform in [a, b), or normal with mean a and standard deviation b. */
 export const RandomKind = { uniform: 0, normal: 1 } as const
+export const FoldKind = { product: 0, logsumexp: 1, norm: 2, variance: 3 } as const
+export const ScanKind = { sum: 0, product: 1, linear: 2 } as const
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
 /** What products of float32 are computed in. */
 export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
@@ -222,10 +224,41 @@ export interface Binding {
     outer: number,
     n: number,
     inner: number,
+    smallest: boolean,
+    values: boolean,
+    indices: boolean,
+  ): [values: Buffer | null, indices: Buffer | null]
+  maxBackward(dy: Buffer, index: Buffer, outer: number, n: number, inner: number): Buffer
+  /** dy in equal parts wherever x equals the value. */
+  extremeBackward(
+    dy: Buffer,
+    x: Buffer,
+    value: Buffer,
+    outer: number,
+    n: number,
+    inner: number,
+  ): Buffer
+  /** A {@link FoldKind}; p: of a norm, or what a variance's divisor is less than n. */
+  fold(kind: number, x: Buffer, outer: number, n: number, inner: number, p: number): Buffer
+  /** A {@link ScanKind}; a: the factors of a recurrence. */
+  scan(
+    kind: number,
+    x: Buffer,
+    a: Buffer | null,
+    outer: number,
+    n: number,
+    inner: number,
+    reverse: boolean,
+  ): Buffer
+  /** The first k of each row in order, and where they were. */
+  sort(
+    x: Buffer,
+    rows: number,
+    n: number,
+    k: number,
+    descending: boolean,
     values: boolean,
   ): [values: Buffer | null, indices: Buffer]
-  maxBackward(dy: Buffer, index: Buffer, outer: number, n: number, inner: number): Buffer
-  maxAllBackward(dy: Buffer, x: Buffer, value: Buffer): Buffer
   softmax(x: Buffer, outer: number, n: number, inner: number, log: boolean): Buffer
   softmaxBackward(
     dy: Buffer,
@@ -302,6 +335,44 @@ export interface Binding {
     skip: number,
   ): Buffer
 
+  // elements by index along the middle dimension
+  gather(
+    op: string,
+    x: Buffer,
+    index: Buffer,
+    outer: number,
+    n: number,
+    m: number,
+    inner: number,
+  ): Buffer
+  /** x: null for zeros. src: null for the number everywhere. */
+  scatter(
+    op: string,
+    x: Buffer | null,
+    index: Buffer,
+    src: Buffer | null,
+    number: number,
+    outer: number,
+    n: number,
+    m: number,
+    inner: number,
+    add: boolean,
+  ): Buffer
+
+  // ranges, parts of matrices
+  /** start + i · step, from the end backwards in the second half. */
+  ramp(
+    length: number,
+    start: number,
+    step: number,
+    end: number,
+    integer: boolean,
+    device: number,
+  ): Buffer
+  /** Where low <= column - row <= high; 0 elsewhere. */
+  band(x: Buffer, batch: number, rows: number, columns: number, low: number, high: number): Buffer
+  eye(rows: number, columns: number, integer: boolean, device: number): Buffer
+
   // recurrent layers; see RnnForwardArgs and RnnBackwardArgs
   /** By the number that the recurrent calls take. */
   cells(): CellInfo[]
@@ -338,6 +409,24 @@ export interface Binding {
     seed: number,
     counter: number,
     device: number,
+  ): Buffer
+  /** int32: low + a whole number in [0, range). */
+  randomIntegers(
+    length: number,
+    low: number,
+    range: number,
+    seed: number,
+    counter: number,
+    device: number,
+  ): Buffer
+  multinomial(
+    p: Buffer,
+    rows: number,
+    classes: number,
+    samples: number,
+    replacement: boolean,
+    seed: number,
+    counter: number,
   ): Buffer
   /** As random, into an existing buffer. */
   randomInto(to: Buffer, kind: number, a: number, b: number, seed: number, counter: number): void

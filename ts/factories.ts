@@ -19,8 +19,8 @@ import { type NestedNumbers, Tensor, type TensorOptions } from './tensor.js'
 
 const TENSOR_OPTIONS = ['shape', 'dtype', 'device', 'requiresGrad']
 
-/** Checks what every factory shares. @returns the device's name */
-function checkTensorOptions(fn: string, options: TensorOptions): string {
+/** Internal: checks what every factory shares. @returns the device's name */
+export function checkTensorOptions(fn: string, options: TensorOptions): string {
   checkOptions(fn, options, TENSOR_OPTIONS)
   if (options.dtype !== undefined && !isDType(options.dtype)) {
     throw typeError(fn, 'dtype', "'float32', 'int32' or 'bool'", options.dtype)
@@ -153,8 +153,8 @@ function filled(fn: string, shape: Shape, value: number, options: TensorOptions)
   return result
 }
 
-/** The type can only be float32. */
-type RandomOptions = Omit<TensorOptions, 'shape' | 'dtype'> & { dtype?: 'float32' }
+/** What functions of random numbers take: the type can only be float32. */
+export type RandomOptions = Omit<TensorOptions, 'shape' | 'dtype'> & { dtype?: 'float32' }
 
 /** Normal random numbers, mean 0 and standard deviation 1; as `torch.randn`. */
 export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
@@ -176,6 +176,18 @@ export function uniform(
   checkNumber('uniform', 'low', low)
   checkNumber('uniform', 'high', high, low)
   return random('uniform', RandomKind.uniform, shape, low, high, options)
+}
+
+/** Normal random numbers of a mean and a standard deviation; as `torch.normal`. */
+export function normal(
+  mean: number,
+  std: number,
+  shape: Shape,
+  options: RandomOptions = {},
+): Tensor {
+  checkNumber('normal', 'mean', mean)
+  checkNumber('normal', 'std', std, 0)
+  return random('normal', RandomKind.normal, shape, mean, std, options)
 }
 
 function random(

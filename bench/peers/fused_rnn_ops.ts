@@ -1,9 +1,12 @@
 /** Our side of `--list ops`; bench/peers/protocol.md says what a peer is. */
 import {
+  arange,
   cat,
+  einsum,
   manualSeed,
   noGrad,
   rand,
+  randint,
   randn,
   setNumThreads,
   synchronize,
@@ -21,6 +24,8 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
   const row = randn([n])
   const column = randn([n, 1])
   const index = tensor(Int32Array.from({ length: n }, (_, i) => (i * 7919 + 13) % n))
+  const places = randint(0, n, [n, n])
+  const positive = rand([n, n])
   return {
     add: () => x.add(y),
     'add row': () => x.add(row),
@@ -52,6 +57,46 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
     'cat rows': () => cat([x, y], 1),
     'indexSelect 0': () => x.indexSelect(0, index),
     'indexSelect 1': () => x.indexSelect(1, index),
+    'gather 1': () => x.gather(1, places),
+    'scatterAdd 1': () => x.scatterAdd(1, places, y),
+    'amax rows': () => x.amax(-1),
+    'amax columns': () => x.amax(0),
+    'min columns': () => {
+      const [values, indices] = x.min(0)
+      indices[Symbol.dispose]()
+      return values
+    },
+    'var rows': () => x.var(-1),
+    'var columns': () => x.var(0),
+    norm: () => x.norm(),
+    'logsumexp rows': () => x.logsumexp(-1),
+    'prod rows': () => x.prod(-1),
+    'cumsum rows': () => x.cumsum(-1),
+    'cumsum columns': () => x.cumsum(0),
+    'sort rows': () => {
+      const [values, indices] = x.sort(-1)
+      indices[Symbol.dispose]()
+      return values
+    },
+    'argsort columns': () => x.argsort(0),
+    'topk rows': () => {
+      const [values, indices] = x.topk(8)
+      indices[Symbol.dispose]()
+      return values
+    },
+    tril: () => x.tril(),
+    roll: () => x.roll([3, 5], [0, 1]),
+    repeat: () => x.repeat([1, 2]),
+    'chunk columns': () => {
+      const [first, ...rest] = x.chunk(32, 1)
+      for (const part of rest) part[Symbol.dispose]()
+      return first as Tensor
+    },
+    einsum: () => einsum('bi,bi->b', x, y),
+    'at index pairs': () => x.at(index, index),
+    arange: () => arange(n * n),
+    randint: () => randint(0, 100, [n, n]),
+    multinomial: () => positive.multinomial(8, { replacement: true }),
     clone: () => x.clone(),
     data: () => x.data(),
     rand: () => rand([n, n]),

@@ -13,6 +13,7 @@ def calls(n, x):
     """The operation's calls, one for each name in operations.ts. Views are copied, as ours are."""
     y, row, column = torch.randn(n, n), torch.randn(n), torch.randn(n, 1)
     index = torch.tensor([(i * 7919 + 13) % n for i in range(n)], dtype=torch.int32)
+    places, positive = torch.randint(0, n, (n, n)), torch.rand(n, n)
     return {
         'add': lambda: x.add(y),
         'add row': lambda: x.add(row),
@@ -40,6 +41,30 @@ def calls(n, x):
         'cat rows': lambda: torch.cat([x, y], 1),
         'indexSelect 0': lambda: x.index_select(0, index),
         'indexSelect 1': lambda: x.index_select(1, index),
+        'gather 1': lambda: x.gather(1, places),
+        'scatterAdd 1': lambda: x.scatter_add(1, places, y),
+        'amax rows': lambda: x.amax(-1),
+        'amax columns': lambda: x.amax(0),
+        'min columns': lambda: x.min(0)[0],
+        'var rows': lambda: x.var(-1),
+        'var columns': lambda: x.var(0),
+        'norm': lambda: x.norm(),
+        'logsumexp rows': lambda: x.logsumexp(-1),
+        'prod rows': lambda: x.prod(-1),
+        'cumsum rows': lambda: x.cumsum(-1),
+        'cumsum columns': lambda: x.cumsum(0),
+        'sort rows': lambda: x.sort(-1)[0],
+        'argsort columns': lambda: x.argsort(0),
+        'topk rows': lambda: x.topk(8)[0],
+        'tril': lambda: x.tril(),
+        'roll': lambda: x.roll((3, 5), (0, 1)),
+        'repeat': lambda: x.repeat(1, 2),
+        'chunk columns': lambda: [part.contiguous() for part in x.chunk(32, 1)][0],
+        'einsum': lambda: torch.einsum('bi,bi->b', x, y),
+        'at index pairs': lambda: x[index, index],
+        'arange': lambda: torch.arange(n * n),
+        'randint': lambda: torch.randint(0, 100, (n, n)),
+        'multinomial': lambda: positive.multinomial(8, replacement=True),
         'clone': lambda: x.clone(),
         'data': lambda: x.numpy().copy(),
         'rand': lambda: torch.rand(n, n),

@@ -104,6 +104,19 @@ void random(const RandomArgs& args, Context& context) {
                 });
     return;
   }
+  if (args.kind == RandomKind::integer) {
+    auto* out = reinterpret_cast<int32_t*>(args.out);
+    const auto low = static_cast<uint32_t>(args.low);
+    const auto range = static_cast<uint64_t>(args.range);
+    each_random(context, args.n, args.seed, args.counter,
+                [&](int64_t from, int64_t count, const uint32_t* bits) {
+                  for (int64_t i = 0; i < count; ++i) {
+                    const auto offset = static_cast<uint32_t>(bits[i] * range >> 32);
+                    out[from + i] = static_cast<int32_t>(low + offset);
+                  }
+                });
+    return;
+  }
   each_random(context, args.n, args.seed, args.counter,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
                 float values[kWidth];

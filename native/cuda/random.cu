@@ -1,4 +1,6 @@
 // Random fills, dropout and one-hot rows. The numbers are the CPU's.
+#include <cstring>
+
 #include "core/random.h"
 #include "cuda/indices.h"
 #include "cuda/ops.h"
@@ -62,6 +64,19 @@ struct Normal {
   }
 };
 
+struct WholeNumbers {
+  uint32_t low;
+  uint64_t range;
+  __device__ Four<float> operator()(int64_t, int, bool, const RandomBlock& bits) const {
+    Four<float> values;
+    for (int k = 0; k < 4; ++k) {
+      const uint32_t number = low + static_cast<uint32_t>(bits.x[k] * range >> 32);
+      memcpy(&values.x[k], &number, sizeof number);
+    }
+    return values;
+  }
+};
+
 struct Drop {
   const float* in;
   float p, scale;
@@ -98,6 +113,11 @@ void random(const RandomArgs& args, Context& context) {
   if (args.kind == RandomKind::uniform) {
     return each_four(context, args.n, args.seed, args.counter, args.out, true,
                      Uniform{args.a, args.b});
+  }
+  if (args.kind == RandomKind::integer) {
+    return each_four(
+        context, args.n, args.seed, args.counter, args.out, true,
+        WholeNumbers{static_cast<uint32_t>(args.low), static_cast<uint64_t>(args.range)});
   }
   each_four(context, args.n, args.seed, args.counter, args.out, true, Normal{args.a, args.b});
 }

@@ -115,6 +115,10 @@ void sum_any(const SumArgs& args, CudaDevice& device, Finish finish) {
 
 // ---- Maximum ----------------------------------------------------------------------------------
 
+// The order turned round, so that the smallest is found as the largest is; its own inverse.
+__device__ float turned(float x, bool smallest) { return smallest ? -x : x; }
+__device__ int32_t turned(int32_t x, bool smallest) { return smallest ? ~x : x; }
+
 template <class T>
 struct Best {
   T value;
@@ -158,7 +162,8 @@ __device__ Best<T> best_of_block(Best<T> best, bool each_column, T* values, int6
 template <class T>
 __global__ void __launch_bounds__(kBlock)
     max_kernel(const T* in, const int32_t* positions, int64_t outer, int64_t n, int64_t inner,
-               int64_t part_size, int64_t parts, int64_t tiles, T* value, int32_t* index) {
+               int64_t part_size, int64_t parts, int64_t tiles, bool smallest, T* value,
+               int32_t* index) {
   FUSED_RNN_SHARED(T, values, kBlock);
   FUSED_RNN_SHARED(int64_t, indices, kBlock);
   const bool columns = inner > 1;
@@ -173,14 +178,15 @@ __global__ void __launch_bounds__(kBlock)
     if (c < inner) {
       for (int64_t i = begin + first; i < end; i += step) {
         const int64_t at = (o * n + i) * inner + c;
-        best = better(best, Best<T>{in[at], positions == nullptr ? i : positions[at]});
+        best = better(best,
+                      Best<T>{turned(in[at], smallest), positions == nullptr ? i : positions[at]});
       }
     }
     best = best_of_block(best, columns, values, indices);
     if (threadIdx.y == 0 && c < inner && (columns || threadIdx.x == 0)) {
       const int64_t at = (o * parts + part) * inner + c;
-      if (value != nullptr) value[at] = best.value;
-      index[at] = static_cast<int32_t>(best.index);
+      if (value != nullptr) value[at] = turned(best.value, smallest);
+      if (index != nullptr) index[at] = static_cast<int32_t>(best.index);
     }
     __syncthreads();
   }
@@ -196,7 +202,7 @@ void max_any(const MaxArgs& args, CudaDevice& device) {
                         int64_t parts, T* to, int32_t* to_index) {
     const dim3 grid(static_cast<unsigned>(std::min<int64_t>(outer * parts * tiles, 1 << 16)));
     launch(max_kernel<T>, grid, dim3(kWarp, kLines), 0, device.stream(), from, positions, outer,
-           rows, inner, part_size, parts, tiles, to, to_index);
+           rows, inner, part_size, parts, tiles, args.smallest, to, to_index);
   };
   const int64_t part_size = inner > 1 ? kPartRows : kPart;
   const int64_t parts = (n + part_size - 1) / part_size;
@@ -224,22 +230,48 @@ struct MaxGradient {
 
 __device__ bool same(float x, float value) { return x == value || (x != x && value != value); }
 
+// Of inner 1.
 struct CountSame {
   const float* x;
   const float* value;
-  __device__ double operator()(int64_t, int64_t i) const { return same(x[i], *value); }
+  int64_t n;
+  __device__ double operator()(int64_t row, int64_t i) const {
+    return same(x[row * n + i], value[row]);
+  }
 };
 struct WriteShare {
   const float* dy;
   float* share;
-  __device__ void operator()(int64_t, double count) const {
-    *share = *dy / static_cast<float>(count);
+  __device__ void operator()(int64_t row, double count) const {
+    share[row] = dy[row] / static_cast<float>(count);
+  }
+};
+// A thread for each column.
+struct ShareOfColumn {
+  const float* x;
+  const float* value;
+  const float* dy;
+  float* share;
+  int64_t n, inner;
+  __device__ void operator()(int64_t column) const {
+    const int64_t o = column / inner, c = column % inner;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) count += same(x[(o * n + i) * inner + c], value[column]);
+    share[column] = dy[column] / static_cast<float>(count);
   }
 };
 struct GiveShare {
+  const float* x;
   const float* value;
   const float* share;
-  __device__ float operator()(float x) const { return same(x, *value) ? *share : 0; }
+  float* dx;
+  int64_t n, inner;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const Divided column = divide(i, inner, small);
+    const int64_t line = divide(column.quotient, n, small).quotient * inner + column.rest;
+    dx[i] = same(x[i], value[line]) ? share[line] : 0;
+  }
 };
 
 }  // namespace
@@ -269,12 +301,19 @@ void max_backward(const MaxBackwardArgs& args, Context& context) {
        MaxGradient{args.dx, args.dy, args.index, args.n, args.inner, small_numbers(n)});
 }
 
-void max_all_backward(const MaxAllBackwardArgs& args, Context& context) {
+void extreme_backward(const ExtremeBackwardArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
-  DeviceScratch share(device, 1);
-  sum_rows<double>(device, 1, args.n, CountSame{args.x, args.value},
-                   WriteShare{args.dy, share.data()});
-  map(device, args.n, GiveShare{args.value, share.data()}, args.dx, args.x);
+  const int64_t outer = args.outer, n = args.n, inner = args.inner, all = outer * n * inner;
+  if (all == 0) return;
+  DeviceScratch share(device, outer * inner);
+  if (inner == 1) {
+    sum_rows<double>(device, outer, n, CountSame{args.x, args.value, n},
+                     WriteShare{args.dy, share.data()});
+  } else {
+    each(device, outer * inner, ShareOfColumn{args.x, args.value, args.dy, share.data(), n, inner});
+  }
+  each(device, all,
+       GiveShare{args.x, args.value, share.data(), args.dx, n, inner, small_numbers(all)});
 }
 
 }  // namespace fused_rnn::cuda

@@ -114,6 +114,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_matmul(env, exports, this);
   register_linear(env, exports, this);
   register_gather(env, exports, this);
+  register_indexing(env, exports, this);
   register_recurrent(env, exports, this);
   register_random(env, exports, this);
   register_loss(env, exports, this);

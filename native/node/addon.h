@@ -169,6 +169,7 @@ void register_shape(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_matmul(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_linear(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_indexing(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_loss(Napi::Env env, Napi::Object exports, Addon* addon);

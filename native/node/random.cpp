@@ -35,6 +35,41 @@ Napi::Value random(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
+// randomIntegers(length, low, range, seed, counter, device) → int32 buffer
+Napi::Value random_integers(Addon& addon, Args& args) {
+  const int64_t n = args.size(), low = args.integer(), range = args.size();
+  const RandomStream stream = read_stream(args);
+  Executor& executor = addon.executor(args.integer());
+  Buffer out = Buffer::make(n, DType::int32, executor.device);
+  executor.enqueue(
+      "randint", cost::draws(n), {}, {out}, [=](const Backend& backend, Context& context) {
+        RandomArgs call{RandomKind::integer, static_cast<float*>(out.raw()), n, 0, 0, stream.seed,
+                        stream.counter};
+        call.low = low;
+        call.range = range;
+        backend.random(call, context);
+      });
+  return addon.wrap(out);
+}
+
+// multinomial(p, rows, classes, samples, replacement, seed, counter) → int32 [rows, samples]
+Napi::Value multinomial(Addon& addon, Args& args) {
+  Buffer p = args.buffer();
+  const int64_t rows = args.size(), classes = args.size(), samples = args.size();
+  const bool replacement = args.boolean();
+  const RandomStream stream = read_stream(args);
+  args.expect(p, rows * classes);
+  Buffer out = p.beside(rows * samples, DType::int32);
+  const int64_t cost = replacement ? cost::functions(p.length) + cost::scalar_functions(out.length)
+                                   : cost::scalar_functions(p.length);
+  addon.enqueue("multinomial", cost, {p}, {out}, [=](const Backend& backend, Context& context) {
+    backend.multinomial(
+        {out.i32(), p.f32(), rows, classes, samples, replacement, stream.seed, stream.counter},
+        context);
+  });
+  return addon.wrap(out);
+}
+
 // randomInto(to, kind, a, b, seed, counter)
 Napi::Value random_into_buffer(Addon& addon, Args& args) {
   Buffer to = args.buffer();
@@ -92,6 +127,8 @@ Napi::Value one_hot(Addon& addon, Args& args) {
 
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<random>(env, exports, "random", addon);
+  add_entry<random_integers>(env, exports, "randomIntegers", addon);
+  add_entry<multinomial>(env, exports, "multinomial", addon);
   add_entry<random_into_buffer>(env, exports, "randomInto", addon);
   add_entry<fill_into>(env, exports, "fillInto", addon);
   add_entry<dropout>(env, exports, "dropout", addon);

@@ -1,4 +1,4 @@
-// Reductions and softmax over the middle dimension of [outer, n, inner].
+// Reductions, running sums and softmax over the middle dimension of [outer, n, inner].
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -20,21 +20,25 @@ Napi::Value sum(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
-// max(x, outer, n, inner, values) → [values or null, int32 indices], each [outer, inner]
+// max(x, outer, n, inner, smallest, values, indices) → [values or null, int32 indices or null],
+// each [outer, inner]
 Napi::Value max(Addon& addon, Args& args) {
   Buffer x = args.buffer();
   const int64_t outer = args.size(), n = args.size(), inner = args.size();
-  const bool values = args.boolean(), integer = x.dtype == DType::int32;
+  const bool smallest = args.boolean(), values = args.boolean(), indices = args.boolean();
+  const bool integer = x.dtype == DType::int32;
   args.expect(x, outer * n * inner, x.dtype);
   args.expect_number(x);
   if (n == 0 && outer * inner > 0) {
     throw Napi::RangeError::New(args.env(), "internal: the maximum of nothing");
   }
   Buffer value = values ? x.beside(outer * inner, x.dtype) : Buffer{};
-  Buffer index = x.beside(outer * inner, DType::int32);
-  addon.enqueue(pure("max"), cost::functions(x.length), {x}, {value, index},
+  Buffer index = indices ? x.beside(outer * inner, DType::int32) : Buffer{};
+  const int64_t cost = indices ? cost::functions(x.length) : cost::elements(x.length);
+  addon.enqueue(pure(smallest ? "min" : "max"), cost, {x}, {value, index},
                 [=](const Backend& backend, Context& context) {
-                  backend.max({integer, value.raw(), index.i32(), x.raw(), outer, n, inner},
+                  backend.max({integer, smallest, value.raw(), index ? index.i32() : nullptr,
+                               x.raw(), outer, n, inner},
                               context);
                 });
   return addon.wrap_all({value, index});
@@ -55,21 +59,65 @@ Napi::Value max_backward(Addon& addon, Args& args) {
   return addon.wrap(dx);
 }
 
-// maxAllBackward(dy, x, value) → dx
-Napi::Value max_all_backward(Addon& addon, Args& args) {
+// extremeBackward(dy, x, value, outer, n, inner) → dx
+Napi::Value extreme_backward(Addon& addon, Args& args) {
   Buffer dy = args.buffer();
   Buffer x = args.buffer();
   Buffer value = args.buffer();
-  args.expect(dy, 1);
-  args.expect(x, x.length);
-  args.expect(value, 1);
+  const int64_t outer = args.size(), n = args.size(), inner = args.size();
+  args.expect(dy, outer * inner);
+  args.expect(x, outer * n * inner);
+  args.expect(value, outer * inner);
   Buffer dx = x.beside(x.length);
-  addon.enqueue("max backward", cost::functions(x.length), {dy, x, value}, {dx},
+  addon.enqueue(pure("max backward"), cost::functions(x.length), {dy, x, value}, {dx},
                 [=](const Backend& backend, Context& context) {
-                  backend.max_all_backward({dx.f32(), dy.f32(), x.f32(), value.f32(), x.length},
-                                           context);
+                  backend.extreme_backward(
+                      {dx.f32(), dy.f32(), x.f32(), value.f32(), outer, n, inner}, context);
                 });
   return addon.wrap(dx);
+}
+
+// fold(kind, x, outer, n, inner, p) → [outer, inner]
+Napi::Value fold(Addon& addon, Args& args) {
+  const auto kind = static_cast<FoldKind>(args.size());
+  Buffer x = args.buffer();
+  const int64_t outer = args.size(), n = args.size(), inner = args.size();
+  const double p = args.number();
+  const bool integer = x.dtype == DType::int32;
+  args.expect(x, outer * n * inner, x.dtype);
+  if (integer && kind != FoldKind::product) args.expect(x, x.length);
+  Buffer out = x.beside(outer * inner, x.dtype);
+  const bool power = kind == FoldKind::norm && p != 0 && p != 1 && p != 2 && std::isfinite(p);
+  const int64_t cost = power ? cost::scalar_functions(x.length)
+                       : kind == FoldKind::logsumexp || kind == FoldKind::variance
+                           ? cost::functions(x.length)
+                           : cost::elements(x.length);
+  addon.enqueue(pure("fold"), cost, {x}, {out}, [=](const Backend& backend, Context& context) {
+    backend.fold({kind, integer, out.raw(), x.raw(), outer, n, inner, p}, context);
+  });
+  return addon.wrap(out);
+}
+
+// scan(kind, x, a or null, outer, n, inner, reverse) → [outer, n, inner]
+Napi::Value scan(Addon& addon, Args& args) {
+  const auto kind = static_cast<ScanKind>(args.size());
+  Buffer x = args.buffer();
+  Buffer a = args.optional_buffer();
+  const int64_t outer = args.size(), n = args.size(), inner = args.size();
+  const bool reverse = args.boolean(), integer = x.dtype == DType::int32;
+  args.expect(x, outer * n * inner, x.dtype);
+  args.expect(a, x.length);
+  if (kind == ScanKind::linear && (integer || !a)) {
+    throw Napi::TypeError::New(args.env(), "internal: a recurrence takes floats and factors");
+  }
+  Buffer out = x.beside(x.length, x.dtype);
+  addon.enqueue(pure("scan"), cost::functions(x.length), {x, a}, {out},
+                [=](const Backend& backend, Context& context) {
+                  backend.scan({kind, integer, reverse, out.raw(), x.raw(), a ? a.f32() : nullptr,
+                                outer, n, inner},
+                               context);
+                });
+  return addon.wrap(out);
 }
 
 // softmax(x, outer, n, inner, log) → y
@@ -109,7 +157,9 @@ void register_reduce(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<sum>(env, exports, "sum", addon);
   add_entry<max>(env, exports, "max", addon);
   add_entry<max_backward>(env, exports, "maxBackward", addon);
-  add_entry<max_all_backward>(env, exports, "maxAllBackward", addon);
+  add_entry<extreme_backward>(env, exports, "extremeBackward", addon);
+  add_entry<fold>(env, exports, "fold", addon);
+  add_entry<scan>(env, exports, "scan", addon);
   add_entry<softmax>(env, exports, "softmax", addon);
   add_entry<softmax_backward>(env, exports, "softmaxBackward", addon);
 }

@@ -95,11 +95,12 @@ struct SumArgs {
   float scale;
 };
 
-// The largest, and where it first is. A NaN counts as larger than any number. n > 0.
+// The largest (or smallest), and where it first is. A NaN counts as larger, or smaller, than any
+// number. n > 0.
 struct MaxArgs {
-  bool integer;
+  bool integer, smallest;
   void* value;     // [outer, inner] or null
-  int32_t* index;  // [outer, inner]
+  int32_t* index;  // [outer, inner] or null
   const void* in;  // [outer, n, inner]
   int64_t outer, n, inner;
 };
@@ -112,13 +113,13 @@ struct MaxBackwardArgs {
   int64_t outer, n, inner;
 };
 
-// dx = dy[0] in equal parts wherever x equals value[0].
-struct MaxAllBackwardArgs {
-  float* dx;           // [n]
-  const float* dy;     // [1]
-  const float* x;      // [n]
-  const float* value;  // [1]
-  int64_t n;
+// dx = dy in equal parts wherever x equals value; NaN equals NaN.
+struct ExtremeBackwardArgs {
+  float* dx;           // [outer, n, inner]
+  const float* dy;     // [outer, inner]
+  const float* x;      // [outer, n, inner]
+  const float* value;  // [outer, inner]
+  int64_t outer, n, inner;
 };
 
 // y = softmax(x) over the middle dimension, or its logarithm.

@@ -7,8 +7,9 @@ namespace fused_rnn {
 
 // ---- Random numbers: element i is a function of (seed, counter, i) alone ----------------------
 
-// uniform: in [a, b). normal: mean a, standard deviation b.
-enum class RandomKind : int32_t { uniform, normal };
+// uniform: in [a, b). normal: mean a, standard deviation b. integer: int32_t, low + a whole number
+// in [0, range), range at most 2^32.
+enum class RandomKind : int32_t { uniform, normal, integer };
 struct RandomArgs {
   RandomKind kind;
   float* out;  // [n]
@@ -17,6 +18,7 @@ struct RandomArgs {
   float b;
   uint64_t seed;
   uint64_t counter;
+  int64_t low = 0, range = 0;
 };
 
 // out = kept ? in / (1 - p) : 0, each element dropped with probability p. Its own backward, with

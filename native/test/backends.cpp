@@ -126,6 +126,7 @@ int compare_all(std::vector<std::string> names) {
   }
   Cases cases;
   add_tensor_cases(cases);
+  add_indexing_cases(cases);
   add_product_cases(cases);
   add_training_cases(cases);
   add_recurrent_cases(cases);

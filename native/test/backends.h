@@ -100,6 +100,7 @@ class Cases {
 };
 
 void add_tensor_cases(Cases& cases);      // cases_tensor.cpp
+void add_indexing_cases(Cases& cases);    // cases_indexing.cpp
 void add_product_cases(Cases& cases);     // cases_product.cpp
 void add_training_cases(Cases& cases);    // cases_training.cpp
 void add_recurrent_cases(Cases& cases);   // cases_recurrent.cpp

@@ -182,15 +182,15 @@ void add_reductions(Cases& cases) {
                                       : static_cast<float>(mixed % 13);
       }
       const float* x = s.values(values);
+      s.backend.max({false, false, s.output("value", rest), s.integer_output("index", rest), x,
+                     outer, n, inner},
+                    s.context);
+      s.backend.max({false, false, nullptr, s.integer_output("index alone", rest), s.floats(all),
+                     outer, n, inner},
+                    s.context);
       s.backend.max(
-          {false, s.output("value", rest), s.integer_output("index", rest), x, outer, n, inner},
-          s.context);
-      s.backend.max(
-          {false, nullptr, s.integer_output("index alone", rest), s.floats(all), outer, n, inner},
-          s.context);
-      s.backend.max(
-          {true, s.integer_output("integer value", rest), s.integer_output("integer index", rest),
-           s.integers(all, -5, 5), outer, n, inner},
+          {true, false, s.integer_output("integer value", rest),
+           s.integer_output("integer index", rest), s.integers(all, -5, 5), outer, n, inner},
           s.context);
     });
     cases.add("max_backward" + shape, [=](Side& s) {
@@ -220,18 +220,6 @@ void add_reductions(Cases& cases) {
       s.backend.softmax({log, s.output("columns", 12), x, 1, 6, 2}, s.context);
     }
   });
-  for (const int64_t n : {1, 100, 20000}) {
-    for (const float value : {1.5f, kNaN}) {
-      cases.add("max_all_backward " + std::to_string(n) + " " + std::to_string(value),
-                [=](Side& s) {
-                  std::vector<float> x(static_cast<size_t>(n), 0.5f);
-                  for (size_t i = 0; i < x.size(); i += 3) x[i] = value;
-                  s.backend.max_all_backward({s.output("dx", n), s.floats(1), s.values(x),
-                                              s.values(std::vector<float>{value}), n},
-                                             s.context);
-                });
-    }
-  }
 }
 
 void add_shapes(Cases& cases) {

@@ -3,13 +3,21 @@ import fc from 'fast-check'
 import { synchronize, type Tensor, zeros } from 'fused-rnn'
 import { randomValues } from '../helpers.js'
 import * as draw from './arbitraries.js'
+import { indexing } from './indexing.js'
 import { layouts, products } from './layouts.js'
 import { losses } from './losses.js'
 import { type Call, elementwise, type Operation, reductions } from './operations.js'
 import { difference, numel, Refused, type Values } from './reference.js'
 import { isRefusal, type Property } from './run.js'
 
-const operations: Operation[] = [...elementwise, ...reductions, ...layouts, ...products, ...losses]
+const operations: Operation[] = [
+  ...elementwise,
+  ...reductions,
+  ...indexing,
+  ...layouts,
+  ...products,
+  ...losses,
+]
 const TOLERANCE = 2e-5
 
 /** What the reference gives, or null where the library has to refuse. */

@@ -60,6 +60,11 @@ export function gatherOfPairs(fn: string, x: Tensor, index: Tensor): Tensor {
   return gathered(fn, x, index, [1, a * b, numelOf(rest)], [...index.shape, ...rest], {})
 }
 
+/** The slices of x along `dim` that `index` names, whose dimensions take the place of `dim`. */
+export function gatherAlong(fn: string, x: Tensor, dim: number, index: Tensor): Tensor {
+  return gather(fn, x, dim, index, {})
+}
+
 function gather(fn: string, x: Tensor, dim: number, index: Tensor, options: GatherOptions): Tensor {
   if (!(x instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', x)
   if (!(index instanceof Tensor)) throw typeError(fn, 'index', 'an int32 tensor', index)

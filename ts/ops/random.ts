@@ -1,6 +1,7 @@
 /** Dropout, sampling and one-hot rows. */
 import { type Backward, record } from '../autograd.js'
-import { binding } from '../binding.js'
+import { binding, RandomKind, UnaryOp } from '../binding.js'
+import { deviceNumber } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
@@ -12,6 +13,7 @@ import {
 } from '../errors.js'
 import { nextRandom } from '../random.js'
 import { checkShape, Tensor } from '../tensor.js'
+import { filled } from './again.js'
 import { checkFloat } from './common.js'
 
 /** What dropout takes. */
@@ -113,4 +115,66 @@ export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
     logits.device,
     'int32',
   )
+}
+
+/** What multinomial takes. */
+export interface MultinomialOptions {
+  /** Whether a class may come again. Default false. */
+  replacement?: boolean
+}
+
+export function multinomial(
+  x: Tensor,
+  numSamples: number,
+  options: MultinomialOptions = {},
+): Tensor {
+  checkFloat('multinomial', 'probabilities', x)
+  checkOptions('multinomial', options, ['replacement'])
+  const replacement = checkBoolean('multinomial', 'replacement', options.replacement ?? false)
+  const rank = x.shape.length
+  const classes = x.shape[rank - 1] ?? 0
+  if ((rank !== 1 && rank !== 2) || classes === 0) {
+    const expected = 'shape (N, C) or (C,) with at least one class'
+    throw rangeError('multinomial', 'probabilities', expected, formatShape(x.shape))
+  }
+  checkInteger(
+    'multinomial',
+    'numSamples',
+    numSamples,
+    1,
+    replacement ? Number.MAX_SAFE_INTEGER : classes,
+  )
+  const rows = rank === 2 ? (x.shape[0] as number) : 1
+  const shape = checkShape('multinomial', [...x.shape.slice(0, -1), numSamples])
+  const { seed, counter } = nextRandom()
+  return Tensor.wrap(
+    binding.multinomial(x.buffer, rows, classes, numSamples, replacement, seed, counter),
+    shape,
+    x.device,
+    'int32',
+  )
+}
+
+export function bernoulli(x: Tensor): Tensor {
+  checkFloat('bernoulli', 'probabilities', x)
+  const p = x.detach()
+  using drawn = uniformLike(p)
+  using above = p.sub(drawn)
+  using ones = filled(p.shape, 1, p.device)
+  // The derivative of relu is 1 above 0 and else 0.
+  const step = binding.unaryBackward(UnaryOp.relu, ones.buffer, above.buffer, 0, 0)
+  using hit = Tensor.wrap(step, p.shape, p.device)
+  // p (1 - p) is negative where p is no probability, and its root NaN.
+  using rest = ones.sub(p)
+  using product = rest.mul(p)
+  using root = product.sqrt()
+  using mark = root.mul(0)
+  return hit.add(mark)
+}
+
+function uniformLike(x: Tensor): Tensor {
+  const { seed, counter } = nextRandom()
+  const number = deviceNumber(x.device)
+  const buffer = binding.random(RandomKind.uniform, x.numel, 0, 1, seed, counter, number)
+  return Tensor.wrap(buffer, x.shape, x.device)
 }

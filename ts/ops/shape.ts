@@ -41,26 +41,26 @@ function reshaped(fn: string, x: Tensor, shape: Shape): Tensor {
   return out
 }
 
-export function reshape(x: Tensor, shape: Shape): Tensor {
-  if (!Array.isArray(shape)) throw typeError('reshape', 'shape', 'an array of sizes', shape)
+export function reshape(x: Tensor, shape: Shape, fn = 'reshape'): Tensor {
+  if (!Array.isArray(shape)) throw typeError(fn, 'shape', 'an array of sizes', shape)
   const open = shape.indexOf(-1)
   const sizes = [...shape]
   if (open >= 0) {
     sizes[open] = 1
-    checkShape('reshape', sizes)
+    checkShape(fn, sizes)
     const rest = numelOf(sizes)
     if (rest === 0 || x.numel % rest !== 0) {
       const expected = `a shape that ${x.numel} elements fill in one way`
-      throw rangeError('reshape', 'shape', expected, formatShape(shape))
+      throw rangeError(fn, 'shape', expected, formatShape(shape))
     }
     sizes[open] = x.numel / rest
   }
-  checkShape('reshape', sizes)
+  checkShape(fn, sizes)
   if (numelOf(sizes) !== x.numel) {
     const expected = `a shape of ${x.numel} elements for a tensor of shape ${formatShape(x.shape)}`
-    throw rangeError('reshape', 'shape', expected, formatShape(shape))
+    throw rangeError(fn, 'shape', expected, formatShape(shape))
   }
-  return reshaped('reshape', x, sizes)
+  return reshaped(fn, x, sizes)
 }
 
 export function unsqueeze(x: Tensor, dim: number): Tensor {
@@ -213,6 +213,12 @@ function padded(x: Tensor, before: number, after: number, shape: Shape): Tensor 
   const rows = x.shape[0] as number
   const zeros = (width: number): Tensor => filled([rows, width], 0, x.device)
   return reshaped('reshape', cat([zeros(before), x, zeros(after)], 1), shape)
+}
+
+/** x[begin, begin + count) along a dimension, which are known to be within. */
+export function narrowTo(x: Tensor, dim: number, begin: number, count: number): Tensor {
+  const shape = x.shape.map((n, d) => (d === dim ? count : n))
+  return window('narrow', x, dim, begin, count, shape)
 }
 
 export function slice(x: Tensor, dim: number, start: number, end: number, step = 1): Tensor {
