@@ -9,7 +9,7 @@ import { checkResult, countOf, evaluate, skippedAlone } from './evaluate.js'
 import { explainIndex } from './explain.js'
 import { FiniteCheck, finiteCarried } from './finite.js'
 import { FitMetrics, FitStatus } from './fit_metrics.js'
-import { allOrNothing, cutLogs, restoreShared, sharedState } from './fit_state.js'
+import { allOrNothing, atEpochStart, cutLogs, restoreShared, sharedState } from './fit_state.js'
 import { History } from './history.js'
 import { Hooks } from './hooks.js'
 import type { Metering } from './meter.js'
@@ -370,11 +370,11 @@ export class FitLoop<B> {
   }
 
   /** Goes back to a checkpoint. @throws (rejects) Error, RangeError when it does not fit */
-  async restore(path: string): Promise<void> {
+  async restore(path: string, restartEpoch: boolean): Promise<void> {
     await this.#gate.step(() =>
       allOrNothing(this.parts, this.#trainer.callbacks, async () => {
         const state = await readCheckpoint(path, this.parts.model as Module)
-        this.#takeOver(state)
+        this.#takeOver(restartEpoch ? atEpochStart(state) : state)
         tellOfChange(path, state.precision ?? null, deviceOf(this.parts.model))
         await cutLogs(this.loggers, this.status.history, this.globalStep)
       }),

@@ -96,6 +96,12 @@ export interface FitOptions {
   scheduler?: Scheduler | SchedulerConfig
   /** Go on from this checkpoint. */
   ckptPath?: string | URL
+  /**
+   * With ckptPath: the epoch that was running begins again, with training data that may be others than
+   * the checkpoint's (another batch size, more text). Weights, optimiser, schedule, callbacks and
+   * random numbers go on. Default false: the data must be the same.
+   */
+  restartEpoch?: boolean
 }
 
 /** What `fit` resolves with. */

@@ -257,7 +257,8 @@ export class Trainer implements TrainerHandle {
     let giveBack = async (): Promise<void> => {}
     try {
       giveBack = await loop.claim(await checkpointPaths(this.callbacks))
-      if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
+      if (options.ckptPath !== undefined)
+        await loop.restore(checkpointPath(options.ckptPath), options.restartEpoch ?? false)
       else if (this.options.seed !== null && loop.globalStep === 0) manualSeed(this.options.seed)
       restored = true
       await strategy.setup(model)
@@ -321,7 +322,11 @@ export class Trainer implements TrainerHandle {
       this.#checkModel('fit', model, 'validationStep')
       model.checkData?.(validData)
     }
-    checkOptions('fit', options, ['optimizer', 'scheduler', 'ckptPath'])
+    checkOptions('fit', options, ['optimizer', 'scheduler', 'ckptPath', 'restartEpoch'])
+    if (options.restartEpoch !== undefined)
+      checkBoolean('fit', 'restartEpoch', options.restartEpoch)
+    if (options.restartEpoch && options.ckptPath === undefined)
+      throw typeError('fit', 'restartEpoch', 'ckptPath beside it', options.restartEpoch)
     if (options.ckptPath !== undefined) checkpointPath(options.ckptPath)
     const configured = options.optimizer ?? model.configureOptimizers?.()
     const { optimizer, lrScheduler } = isOptimizer(configured)
