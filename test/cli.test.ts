@@ -253,7 +253,7 @@ test('--resume with another learning rate, batch size and more text', async (t) 
 
   // Within an epoch, which begins again.
   let sent = false
-  await run('train --resume m --epochs 10000 --checkpoint-every 1', {
+  await run('train --resume m --epochs 10000 --checkpoint-every 5', {
     cwd,
     watch: (stdout, kill) => {
       if (sent || !stdout.includes('epoch 6/')) return
@@ -261,7 +261,7 @@ test('--resume with another learning rate, batch size and more text', async (t) 
       kill('SIGINT')
     },
   })
-  const other = await run('train --resume m --batch-size 4 --epochs 10', { cwd })
+  const other = await run('train --resume m --batch-size 4 --epochs 10 --checkpoint-every 0', { cwd })
   if (other.code !== 0) t.regex(other.stderr, /complete/)
   else t.regex(other.stdout, /\nnew {4}batch size 8 → 4\n/)
 })
