@@ -261,7 +261,9 @@ test('--resume with another learning rate, batch size and more text', async (t) 
       kill('SIGINT')
     },
   })
-  const other = await run('train --resume m --batch-size 4 --epochs 10 --checkpoint-every 0', { cwd })
+  const other = await run('train --resume m --batch-size 4 --epochs 10 --checkpoint-every 0', {
+    cwd,
+  })
   if (other.code !== 0) t.regex(other.stderr, /complete/)
   else t.regex(other.stdout, /\nnew {4}batch size 8 → 4\n/)
 })

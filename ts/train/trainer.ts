@@ -16,6 +16,7 @@ import { checkStateful } from './callback_states.js'
 import { evaluate } from './evaluate.js'
 import { FitStatus } from './fit_metrics.js'
 import type { History } from './history.js'
+import { checkHooks } from './hooks.js'
 import { FitLoop } from './loop.js'
 import { checkpointPaths, ModelCheckpoint } from './model_checkpoint.js'
 import { prefixed } from './monitor.js'
@@ -87,6 +88,7 @@ export class Trainer implements TrainerHandle {
       if (typeof callback !== 'object' || callback === null)
         throw typeError(fn, `callbacks[${i}]`, 'a callback', callback)
       checkStateful(fn, `callbacks[${i}]`, callback)
+      checkHooks(fn, `callbacks[${i}]`, callback)
     })
     const ownBar = callbacks.some((callback) => callback instanceof ProgressBar)
     const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? !ownBar)
