@@ -1,4 +1,4 @@
-/** Runs the cases of test/fixtures/make_ops.py and make_indexing.py: outputs, gradients and finite differences. */
+/** Runs the cases of test/fixtures/make_ops.py and its like: outputs, gradients and finite differences. */
 import test from 'ava'
 import type { Tensor } from 'fused-rnn'
 import { closeTo, fixture, gradcheck } from './helpers.js'

@@ -30,8 +30,8 @@ export const chooseDevice = (library: string): string =>
 /** Values of a fixture, with a shape. */
 export interface FixtureArray {
   shape: number[]
-  dtype: 'float32' | 'int32'
-  data: Float32Array | Int32Array
+  dtype: 'float32' | 'int32' | 'bool'
+  data: Float32Array | Int32Array | Uint8Array
 }
 
 export interface Fixture {
@@ -70,7 +70,9 @@ export function fixture(name: string): Fixture {
       return { shape: entry.shape, dtype: 'float32', data: new Float32Array(bytes) }
     if (entry.dtype === 'I32')
       return { shape: entry.shape, dtype: 'int32', data: new Int32Array(bytes) }
-    throw new Error(`fixture ${name}: '${key}' is ${entry.dtype}; write float32 or int32`)
+    if (entry.dtype === 'BOOL')
+      return { shape: entry.shape, dtype: 'bool', data: new Uint8Array(bytes) }
+    throw new Error(`fixture ${name}: '${key}' is ${entry.dtype}; write float32, int32 or bool`)
   }
   const asTensor = (key: string, options = {}): Tensor => {
     const { data, shape, dtype } = array(key)

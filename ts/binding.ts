@@ -16,7 +16,30 @@ import { collectYoung } from './minor_gc.js'
 /** A share of a native buffer; opaque here. */
 export type Buffer = { readonly __fusedRnnBuffer: unique symbol }
 
-export const BinaryOp = { add: 0, sub: 1, mul: 2, div: 3 } as const
+/** Functions of two elements, and of one; in the order of native/ops/functions.def. */
+export const BinaryOp = {
+  add: 0,
+  sub: 1,
+  mul: 2,
+  div: 3,
+  maximum: 4,
+  minimum: 5,
+  fmod: 6,
+  remainder: 7,
+  atan2: 8,
+  pow: 9,
+  maximumShare: 10,
+  minimumShare: 11,
+  powBase: 12,
+  powExponent: 13,
+  atan2Share: 14,
+  eq: 15,
+  ne: 16,
+  lt: 17,
+  le: 18,
+  gt: 19,
+  ge: 20,
+} as const
 export const UnaryOp = {
   neg: 0,
   exp: 1,
@@ -28,6 +51,38 @@ export const UnaryOp = {
   tanh: 7,
   sigmoid: 8,
   relu: 9,
+  sign: 10,
+  round: 11,
+  floor: 12,
+  ceil: 13,
+  trunc: 14,
+  sin: 15,
+  cos: 16,
+  tan: 17,
+  asin: 18,
+  acos: 19,
+  atan: 20,
+  sinh: 21,
+  cosh: 22,
+  erf: 23,
+  log1p: 24,
+  expm1: 25,
+  log2: 26,
+  log10: 27,
+  exp2: 28,
+  rsqrt: 29,
+  reciprocal: 30,
+  square: 31,
+  softplus: 32,
+  gelu: 33,
+  geluTanh: 34,
+  silu: 35,
+  elu: 36,
+  leakyRelu: 37,
+  logSigmoid: 38,
+  hardtanh: 39,
+  mish: 40,
+  nanToNum: 41,
 } as const
 
 /** Uniform in [a, b), or normal with mean a and standard deviation b. */
@@ -167,6 +222,8 @@ export interface Binding {
   dlpackDevice(value: unknown): number | null | undefined
   /** Empties a full capsule. @throws RangeError when it is no contiguous array of a known type */
   fromDlpack(capsule: DlpackCapsule): [buffer: Buffer, shape: number[], dtype: number]
+  /** Some elements of a buffer of the host, or null where they are not there yet, or failed. */
+  peek(buffer: Buffer, numbers: readonly number[]): number[] | null
   /** Nothing, or a promise while the queue is busy. Throws, or rejects, as `synchronize()`. */
   synchronize(device: number): void | Promise<void>
   /** A promise for room in the queues, or null when there is room now. */
@@ -214,7 +271,24 @@ export interface Binding {
   binaryNumber(op: number, a: Buffer, value: number): Buffer
   /** The values as another type; in the numbers of DTypeCode, as in all calls. */
   cast(x: Buffer, dtype: number): Buffer
-  unary(op: number, x: Buffer, p: number, q: number): Buffer
+  /**
+   * condition ? a : b, of type `dtype`; where a or b is null, its number.
+   */
+  where(
+    condition: Buffer,
+    a: Buffer | null,
+    b: Buffer | null,
+    aNumber: number,
+    bNumber: number,
+    dtype: number,
+    shape: readonly number[],
+    conditionStrides: readonly number[],
+    aStrides: readonly number[],
+    bStrides: readonly number[],
+  ): Buffer
+  /** The names of UnaryOp and of BinaryOp on the native side, for a test. */
+  functions(): [unary: string[], binary: string[]]
+  unary(op: number, x: Buffer, p: number, q: number, r: number): Buffer
   unaryBackward(op: number, dy: Buffer, saved: Buffer, p: number, q: number): Buffer
 
   // reductions over the middle dimension of [outer, n, inner]

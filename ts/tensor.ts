@@ -30,6 +30,7 @@ import {
 import { type Change, Memory } from './memory.js'
 import { to } from './ops/transfer.js'
 import * as unary from './ops/unary.js'
+import { MOST_SHOWN, preview } from './preview.js'
 import { numelOf, type Shape } from './shape.js'
 import { IndexingMethods } from './tensor/indexing.js'
 
@@ -72,6 +73,8 @@ export class Tensor extends IndexingMethods {
   #edge: Edge | null = null
   #grad: Tensor | null = null
   #gradSeen = false
+  /** What was last read of a GPU, for toString, and which version of the values. */
+  #seen: { values: ArrayLike<number>; at: number } | null = null
   /** Whether something else shares the memory. @internal */
   aliased = false
   /** While backward runs: how many places hold this gradient. @internal */
@@ -250,7 +253,16 @@ export class Tensor extends IndexingMethods {
   async data<
     T extends Float32Array | Int32Array | Uint8Array = Float32Array | Int32Array,
   >(): Promise<T> {
+    if (this.device !== 'cpu' && this.numel <= MOST_SHOWN) return this.#read()
     return binding.read(this.buffer) as Promise<T>
+  }
+
+  /** Reads a GPU's values and keeps a copy for {@link toString}. */
+  async #read<T extends Float32Array | Int32Array | Uint8Array>(): Promise<T> {
+    const at = this.changedAt
+    const values = (await binding.read(this.buffer)) as T
+    this.#seen = { values: values.slice(), at }
+    return values
   }
 
   /**
@@ -355,9 +367,25 @@ export class Tensor extends IndexingMethods {
     this.#memory = null
   }
 
-  /** Shape, dtype and device; the values are behind `data()`. */
+  /**
+   * Shape, dtype and device, and the values as far as they are there: nothing waits. Those of a CPU are
+   * when all operations so far are done, those of a GPU when `data()` has read them (up to 1000). Of
+   * more than 1000 elements the first and last.
+   */
   override toString(): string {
-    return `Tensor(shape=${formatShape(this.shape)}, dtype=${this.dtype}${this.device === 'cpu' ? '' : `, device=${this.device}`}${this.requiresGrad ? ', requiresGrad' : ''})`
+    const { shape, dtype, device } = this
+    const where = device === 'cpu' ? '' : `, device=${device}`
+    const head = `Tensor(shape=${formatShape(shape)}, dtype=${dtype}${where}${this.requiresGrad ? ', requiresGrad' : ''})`
+    const values = this.#memory === null ? null : preview(shape, dtype, (list) => this.#peek(list))
+    return values === null ? head : `${head}${shape.length === 0 ? ': ' : ':\n'}${values}`
+  }
+
+  /** Elements by their numbers, if nothing has to be waited for. */
+  #peek(numbers: readonly number[]): ArrayLike<number> | null {
+    if (this.device === 'cpu') return binding.peek(this.#own.buffer, numbers)
+    if (this.#seen === null || this.#seen.at !== this.changedAt) return null
+    const { values } = this.#seen
+    return numbers.map((number) => values[number] as number)
   }
 
   /** `${tensor}` is {@link toString}'s text; `a + b`, `a < b` and `a == 1` have no meaning. */

@@ -4,6 +4,7 @@ import {
   cat,
   einsum,
   manualSeed,
+  nn,
   noGrad,
   rand,
   randint,
@@ -12,6 +13,7 @@ import {
   synchronize,
   Tensor,
   tensor,
+  where,
 } from 'fused-rnn'
 import type { Operation, OperationName } from '../operations.js'
 import { seconds, serve, version } from './serve.js'
@@ -23,6 +25,7 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
   const y = randn([n, n])
   const row = randn([n])
   const column = randn([n, 1])
+  const mask = y.gt(0)
   const index = tensor(Int32Array.from({ length: n }, (_, i) => (i * 7919 + 13) % n))
   const places = randint(0, n, [n, n])
   const positive = rand([n, n])
@@ -35,6 +38,18 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
     exp: () => x.exp(),
     tanh: () => x.tanh(),
     sigmoid: () => x.sigmoid(),
+    sin: () => x.sin(),
+    erf: () => x.erf(),
+    log1p: () => x.log1p(),
+    expm1: () => x.expm1(),
+    round: () => x.round(),
+    gelu: () => nn.functional.gelu(x),
+    silu: () => nn.functional.silu(x),
+    softplus: () => nn.functional.softplus(x),
+    maximum: () => x.maximum(y),
+    lt: () => x.lt(y),
+    where: () => where(mask, x, y),
+    maskedFill: () => x.maskedFill(mask, -1),
     sum: () => x.sum(),
     'sum rows': () => x.sum(-1),
     'sum columns': () => x.sum(0),
@@ -108,7 +123,7 @@ await serve(`fused-rnn ${version('fused-rnn')}`, async (w, threads) => {
   const { name, size, backward } = w as unknown as Operation
   setNumThreads(threads)
   manualSeed(0)
-  const x = name === 'pow' ? rand([size, size]) : randn([size, size])
+  const x = name === 'pow' || name === 'log1p' ? rand([size, size]) : randn([size, size])
   x.requiresGrad = backward
   const call = calls(size, x)[name]
   const first = await call()

@@ -14,6 +14,7 @@ def calls(n, x):
     y, row, column = torch.randn(n, n), torch.randn(n), torch.randn(n, 1)
     index = torch.tensor([(i * 7919 + 13) % n for i in range(n)], dtype=torch.int32)
     places, positive = torch.randint(0, n, (n, n)), torch.rand(n, n)
+    mask = y > 0
     return {
         'add': lambda: x.add(y),
         'add row': lambda: x.add(row),
@@ -23,6 +24,18 @@ def calls(n, x):
         'exp': lambda: x.exp(),
         'tanh': lambda: x.tanh(),
         'sigmoid': lambda: x.sigmoid(),
+        'sin': lambda: x.sin(),
+        'erf': lambda: x.erf(),
+        'log1p': lambda: x.log1p(),
+        'expm1': lambda: x.expm1(),
+        'round': lambda: x.round(),
+        'gelu': lambda: torch.nn.functional.gelu(x),
+        'silu': lambda: torch.nn.functional.silu(x),
+        'softplus': lambda: torch.nn.functional.softplus(x),
+        'maximum': lambda: torch.maximum(x, y),
+        'lt': lambda: x.lt(y),
+        'where': lambda: torch.where(mask, x, y),
+        'maskedFill': lambda: x.masked_fill(mask, -1.0),
         'sum': lambda: x.sum(),
         'sum rows': lambda: x.sum(-1),
         'sum columns': lambda: x.sum(0),
@@ -76,7 +89,7 @@ def set_up(w, threads, mode):
     name, n, backward = w['name'], w['size'], w['backward']
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    x = torch.rand(n, n) if name == 'pow' else torch.randn(n, n)
+    x = torch.rand(n, n) if name in ('pow', 'log1p') else torch.randn(n, n)
     x.requires_grad_(backward)
     call = calls(n, x)[name]
     gradient = torch.randn_like(call()) if backward else None

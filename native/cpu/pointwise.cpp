@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "cpu/isa.h"
+#include "ops/functions.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
@@ -65,31 +66,9 @@ void cast(const CastArgs& args, Context& context) {
 
 namespace {
 
-struct Add {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a + b;
-  }
-};
-struct Sub {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a - b;
-  }
-};
-struct Mul {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a * b;
-  }
-};
-struct Div {
-  float operator()(float a, float b) const { return a / b; }
-};
-
 // One innermost row: strides are 0 or 1 after broadcasting, or anything else.
-template <class T, class F>
-void row(T* out, const T* a, const T* b, int64_t n, int64_t sa, int64_t sb, F f) {
+template <class Out, class T, class F>
+void row(Out* out, const T* a, const T* b, int64_t n, int64_t sa, int64_t sb, F f) {
   if (sa == 1 && sb == 1) {
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
   } else if (sa == 1 && sb == 0) {
@@ -103,7 +82,7 @@ void row(T* out, const T* a, const T* b, int64_t n, int64_t sa, int64_t sb, F f)
   }
 }
 
-template <class T, class F>
+template <class Out, class T, class F>
 void broadcast(const BinaryArgs& args, Context& context, F f) {
   const int last = args.dims - 1;
   const int64_t width = args.dims == 0 ? 1 : args.shape[last];
@@ -123,7 +102,7 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
       b += index[d] * args.b_strides[d];
     }
     for (int64_t r = begin; r < end; ++r) {
-      row(static_cast<T*>(args.out) + r * width + from, static_cast<const T*>(args.a) + a,
+      row(static_cast<Out*>(args.out) + r * width + from, static_cast<const T*>(args.a) + a,
           second + b, to - from, sa, sb, f);
       for (int d = last - 1; d >= 0; --d) {
         a += args.a_strides[d];
@@ -145,27 +124,78 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   }
 }
 
-template <class F>
-void broadcast_either(const BinaryArgs& args, Context& context, F f) {
-  if (args.integer) {
-    broadcast<uint32_t>(args, context, f);  // unsigned numbers wrap around
-  } else {
-    broadcast<float>(args, context, f);
+void binary_integer(const BinaryArgs& args, Context& context) {
+  using U = uint32_t;  // unsigned numbers wrap around
+  using I = int32_t;
+  // What x86 cannot divide: by 0, and the least number by -1.
+  const auto rest = [](I a, I b) { return b == 0 || b == -1 ? 0 : a % b; };
+  switch (args.op) {
+    case BinaryOp::add:
+      return broadcast<U, U>(args, context, [](U a, U b) { return a + b; });
+    case BinaryOp::sub:
+      return broadcast<U, U>(args, context, [](U a, U b) { return a - b; });
+    case BinaryOp::mul:
+      return broadcast<U, U>(args, context, [](U a, U b) { return a * b; });
+    case BinaryOp::maximum:
+      return broadcast<I, I>(args, context, [](I a, I b) { return a > b ? a : b; });
+    case BinaryOp::minimum:
+      return broadcast<I, I>(args, context, [](I a, I b) { return a < b ? a : b; });
+    case BinaryOp::fmod:
+      return broadcast<I, I>(args, context, rest);
+    case BinaryOp::remainder:
+      return broadcast<I, I>(args, context, [=](I a, I b) {
+        const I left = rest(a, b);
+        return left != 0 && (left < 0) != (b < 0) ? left + b : left;
+      });
+    default:
+      return;  // the others have no integers
+  }
+}
+
+void binary_boolean(const BinaryArgs& args, Context& context) {
+  using B = uint8_t;
+  if (args.op == BinaryOp::maximum) {
+    return broadcast<B, B>(args, context, [](B a, B b) -> B { return a > b ? a : b; });
+  }
+  if (args.op == BinaryOp::minimum) {
+    return broadcast<B, B>(args, context, [](B a, B b) -> B { return a < b ? a : b; });
+  }
+}
+
+void binary_float(const BinaryArgs& args, Context& context) {
+  switch (args.op) {
+#define BINARY(name, value) \
+  case BinaryOp::name:      \
+    return broadcast<float, float>(args, context, [](float a, float b) -> float { return value; });
+#include "ops/functions.def"
+    default:
+      return;
+  }
+}
+
+template <class T>
+void relation(const BinaryArgs& args, Context& context) {
+  switch (args.op) {
+#define RELATION(name, value) \
+  case BinaryOp::name:        \
+    return broadcast<uint8_t, T>(args, context, [](T a, T b) -> uint8_t { return value; });
+#include "ops/functions.def"
+    default:
+      return;
   }
 }
 
 }  // namespace
 
 void binary(const BinaryArgs& args, Context& context) {
-  switch (args.op) {
-    case BinaryOp::add:
-      return broadcast_either(args, context, Add{});
-    case BinaryOp::sub:
-      return broadcast_either(args, context, Sub{});
-    case BinaryOp::mul:
-      return broadcast_either(args, context, Mul{});
-    case BinaryOp::div:
-      return broadcast<float>(args, context, Div{});
+  const bool relates = args.op >= kFirstRelation;
+  switch (args.type) {
+    case DType::float32:
+      return relates ? relation<float>(args, context) : binary_float(args, context);
+    case DType::int32:
+      return relates ? relation<int32_t>(args, context) : binary_integer(args, context);
+    case DType::boolean:
+      return relates ? relation<uint8_t>(args, context) : binary_boolean(args, context);
   }
 }
 

@@ -1,10 +1,10 @@
 // Functions of one element and their derivatives.
 #include <math.h>
 
-#include <cstring>
-
 #include "cells/math.h"
+#include "cpu/functions.h"
 #include "cpu/isa.h"
+#include "ops/functions.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
@@ -26,57 +26,7 @@ void apply_backward(const UnaryBackwardArgs& args, Context& context, F f) {
   });
 }
 
-// In these forms NaN stays NaN.
-template <class T>
-T clamp_(T x, T low, T high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
-}
-
 int32_t to_int(double x) { return static_cast<int32_t>(clamp_(x, -2147483648.0, 2147483647.0)); }
-
-double bits_as_double(uint64_t bits) {
-  double x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
-uint64_t bits_of(double x) {
-  uint64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-// log2 of a normal number > 0, to some 38 bits.
-double log2_(double x) {
-  // x = m * 2^n with m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh(s)
-  const uint64_t bits = bits_of(x);
-  const uint64_t high = bits - 0x3fe6a09e667f3bcd + 0x3ff0000000000000;  // n + 1023 on top
-  // n as a double: 2^52 + (n + 1023), less that.
-  const double n = bits_as_double((high >> 52) | 0x4330000000000000) - (0x1p52 + 1023);
-  const double m = bits_as_double(bits - (high & 0xfff0000000000000) + 0x3ff0000000000000);
-  const double s = (m - 1) / (m + 1), z = s * s;
-  double q = z * (1.0 / 13) + 1.0 / 11;
-  q = q * z + 1.0 / 9;
-  q = q * z + 1.0 / 7;
-  q = q * z + 1.0 / 5;
-  q = q * z + 1.0 / 3;
-  return n + 2.8853900817779268 * (s + s * z * q);  // 2 / ln(2)
-}
-
-// 2^x for |x| <= 1000, to some 33 bits.
-double exp2_(double x) {
-  constexpr double kRound = 0x1.8p52;  // adding it rounds to a whole number
-  const double shifted = x + kRound, f = x - (shifted - kRound);
-  // Powers of ln(2), over factorials.
-  double q = f * 1.5252733804059841e-5 + 1.5403530393381608e-4;
-  q = q * f + 1.3333558146428443e-3;
-  q = q * f + 9.6181291076284772e-3;
-  q = q * f + 5.5504108664821580e-2;
-  q = q * f + 0.24022650695910072;
-  q = q * f + 0.69314718055994531;
-  q = q * f + 1;
-  return q * bits_as_double((bits_of(shifted) + 1023) << 52);
-}
 
 // x^p in a loop without branches, for finite p that is not 0: |x|^p = 2^(p log2 |x|) in doubles,
 // rounded once. Numbers too small for a normal float count as 0.
@@ -93,10 +43,10 @@ struct Power {
     constexpr float kLeast = 1.17549435e-38f;  // normal
     constexpr double kMost = 1000;
     const float a = fabsf(x), inside = a >= kLeast && a < INFINITY ? a : 1.0f;
-    double e = p * log2_(inside);
+    double e = p * log2_of(inside);
     e = e < -kMost ? -kMost : e;
     e = e > kMost ? kMost : e;
-    float y = static_cast<float>(exp2_(e));
+    float y = static_cast<float>(exp2_of(e));
     y = a < kLeast ? (p > 0 ? 0.0f : INFINITY) : y;
     y = a == INFINITY ? (p > 0 ? INFINITY : 0.0f) : y;
     const float negative = whole ? (odd ? -y : y) : (a < kLeast || a == INFINITY ? y : NAN);
@@ -140,9 +90,59 @@ void unary_integer(const UnaryArgs& args, Context& context) {
       return apply<int32_t>(args, context, [](int32_t x) { return x < 0 ? 0 : x; });
     case UnaryOp::clamp:
       return apply<int32_t>(args, context, [=](int32_t x) { return clamp_(x, low, high); });
+    case UnaryOp::sign:
+      return apply<int32_t>(args, context, [](int32_t x) { return (x > 0) - (x < 0); });
+    case UnaryOp::square:
+      return apply<uint32_t>(args, context, [](uint32_t x) { return x * x; });
     default:
       return;  // the other operations have no integers
   }
+}
+
+// out[i] = use(i, sine of x[i], `quarters` of a turn further on); in floats where all numbers of a
+// block are small, in doubles where they are not, and by the system's sine beyond.
+template <class Use>
+void sines(const float* x, float* out, int64_t n, Context& context, uint32_t quarters, Use use) {
+  constexpr int64_t kBlock = 512;
+  context.pool.parallel_for(n, 1 << 13, [&](int64_t begin, int64_t end) {
+    for (int64_t from = begin; from < end; from += kBlock) {
+      const int64_t to = end - from < kBlock ? end : from + kBlock;
+      int far = 0, beyond = 0;
+      for (int64_t i = from; i < to; ++i) {
+        far |= fabsf(x[i]) <= kNearPeriodic ? 0 : 1;  // NaN and infinity, too
+        beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
+      }
+      if (far == 0) {
+        for (int64_t i = from; i < to; ++i) out[i] = use(i, sine_in_floats(x[i], quarters));
+        continue;
+      }
+      for (int64_t i = from; i < to; ++i) {
+        out[i] = use(i, static_cast<float>(sine_of(turn_of(x[i]), quarters)));
+      }
+      for (int64_t i = from; beyond != 0 && i < to; ++i) {
+        if (fabsf(x[i]) <= kPeriodic) continue;
+        const double exact = x[i];
+        const double y = quarters == 0 ? sin(exact) : quarters == 1 ? cos(exact) : -sin(exact);
+        out[i] = use(i, static_cast<float>(y));
+      }
+    }
+  });
+}
+
+// The tangent, in the same way without floats.
+void tangent(const UnaryArgs& args, Context& context) {
+  const auto* x = static_cast<const float*>(args.in);
+  auto* out = static_cast<float*>(args.out);
+  context.pool.parallel_for(args.n, 1 << 13, [&](int64_t begin, int64_t end) {
+    int beyond = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
+      out[i] = tan_(x[i]);
+    }
+    for (int64_t i = begin; beyond != 0 && i < end; ++i) {
+      if (!(fabsf(x[i]) <= kPeriodic)) out[i] = static_cast<float>(tan(static_cast<double>(x[i])));
+    }
+  });
 }
 
 }  // namespace
@@ -150,60 +150,44 @@ void unary_integer(const UnaryArgs& args, Context& context) {
 void unary(const UnaryArgs& args, Context& context) {
   if (args.integer) return unary_integer(args, context);
   const auto p = static_cast<float>(args.p), q = static_cast<float>(args.q);
-  switch (args.op) {
-    case UnaryOp::neg:
-      return apply<float>(args, context, [](float x) { return -x; });
-    case UnaryOp::exp:
-      return apply<float>(args, context, [](float x) { return exp_(x); });
-    case UnaryOp::log:
-      return apply<float>(args, context, [](float x) { return log_(x); });
-    case UnaryOp::sqrt:
-      return apply<float>(args, context, [](float x) { return sqrtf(x); });
-    case UnaryOp::abs:
-      return apply<float>(args, context, [](float x) { return fabsf(x); });
-    case UnaryOp::pow:
-      return with_power(p, [&](auto power) { apply<float>(args, context, power); });
-    case UnaryOp::clamp:
-      return apply<float>(args, context, [=](float x) { return clamp_(x, p, q); });
-    case UnaryOp::tanh:
-      return apply<float>(args, context, [](float x) { return tanh_(x); });
-    case UnaryOp::sigmoid:
-      return apply<float>(args, context, [](float x) { return sigmoid_(x); });
-    case UnaryOp::relu:
-      return apply<float>(args, context, [](float x) { return x < 0 ? 0 : x; });
+  const auto r = static_cast<float>(args.r);
+  if (args.op == UnaryOp::pow) {
+    return with_power(p, [&](auto power) { apply<float>(args, context, power); });
   }
+  if (args.op == UnaryOp::sin || args.op == UnaryOp::cos) {
+    return sines(static_cast<const float*>(args.in), static_cast<float*>(args.out), args.n, context,
+                 args.op == UnaryOp::sin ? 0 : 1, [](int64_t, float y) { return y; });
+  }
+  if (args.op == UnaryOp::tan) return tangent(args, context);
+  switch (args.op) {
+#define UNARY(name, value, gradient) \
+  case UnaryOp::name:                \
+    return apply<float>(args, context, [=](float x) -> float { return value; });
+#include "ops/functions.def"
+  }
+  (void)q, (void)r;
 }
 
 void unary_backward(const UnaryBackwardArgs& args, Context& context) {
   const auto p = static_cast<float>(args.p), q = static_cast<float>(args.q);
+  if (args.op == UnaryOp::pow && p != 0) {
+    return with_power(p - 1, [&](auto power) {
+      apply_backward(args, context, [=](float dy, float x) { return dy * (p * power(x)); });
+    });
+  }
+  if (args.op == UnaryOp::sin || args.op == UnaryOp::cos) {  // cos(x), or -sin(x)
+    const float* dy = args.dy;
+    return sines(args.saved, args.dx, args.n, context, args.op == UnaryOp::sin ? 1 : 2,
+                 [=](int64_t i, float y) { return dy[i] * y; });
+  }
   switch (args.op) {
-    case UnaryOp::neg:
-      return apply_backward(args, context, [](float dy, float) { return -dy; });
-    case UnaryOp::exp:
-      return apply_backward(args, context, [](float dy, float y) { return dy * y; });
-    case UnaryOp::log:
-      return apply_backward(args, context, [](float dy, float x) { return dy / x; });
-    case UnaryOp::sqrt:
-      return apply_backward(args, context, [](float dy, float y) { return dy / (2 * y); });
-    case UnaryOp::abs:
-      return apply_backward(args, context, [](float dy, float x) {
-        return x > 0 ? dy : x < 0 ? -dy : 0;
-      });
-    case UnaryOp::pow:
-      if (p == 0) return apply_backward(args, context, [](float, float) { return 0.0f; });
-      return with_power(p - 1, [&](auto power) {
-        apply_backward(args, context, [=](float dy, float x) { return dy * (p * power(x)); });
-      });
-    case UnaryOp::clamp:
-      return apply_backward(args, context,
-                            [=](float dy, float x) { return x >= p && x <= q ? dy : 0; });
-    case UnaryOp::tanh:
-      return apply_backward(args, context, [](float dy, float y) { return dy * (1 - y * y); });
-    case UnaryOp::sigmoid:
-      return apply_backward(args, context, [](float dy, float y) { return dy * (y * (1 - y)); });
-    case UnaryOp::relu:
-      // A NaN lets the gradient through, so that it is not hidden.
-      return apply_backward(args, context, [](float dy, float y) { return y <= 0 ? 0 : dy; });
+#define UNARY(name, value, gradient)                                           \
+  case UnaryOp::name:                                                          \
+    return apply_backward(args, context, [=](float dy, float saved) -> float { \
+      [[maybe_unused]] const float x = saved, y = saved;                       \
+      return gradient;                                                         \
+    });
+#include "ops/functions.def"
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "cuda/elements.h"
 #include "cuda/ops.h"
+#include "ops/functions.h"
 
 namespace fused_rnn::cuda {
 namespace {
@@ -52,26 +53,63 @@ struct ToInteger {
   }
 };
 
-struct Add {
-  template <class T>
-  __device__ T operator()(T a, T b) const {
-    return a + b;
+struct AddFloats {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+
+// Of floats; of two of type T, with a boolean result.
+template <BinaryOp op>
+struct OfFloats;
+#define BINARY(name, value)                                               \
+  template <>                                                             \
+  struct OfFloats<BinaryOp::name> {                                       \
+    __device__ float operator()(float a, float b) const { return value; } \
+  };
+#include "ops/functions.def"
+template <BinaryOp op>
+struct Relation;
+#define RELATION(name, value)                       \
+  template <>                                       \
+  struct Relation<BinaryOp::name> {                 \
+    template <class T>                              \
+    __device__ uint8_t operator()(T a, T b) const { \
+      return value;                                 \
+    }                                               \
+  };
+#include "ops/functions.def"
+
+// Of integers: unsigned numbers wrap around.
+struct AddIntegers {
+  __device__ uint32_t operator()(uint32_t a, uint32_t b) const { return a + b; }
+};
+struct SubIntegers {
+  __device__ uint32_t operator()(uint32_t a, uint32_t b) const { return a - b; }
+};
+struct MulIntegers {
+  __device__ uint32_t operator()(uint32_t a, uint32_t b) const { return a * b; }
+};
+// As the CPU's, which cannot divide by 0 and overflows at -1.
+__device__ inline int32_t rest_of(int32_t a, int32_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+struct FmodIntegers {
+  __device__ int32_t operator()(int32_t a, int32_t b) const { return rest_of(a, b); }
+};
+struct RemainderIntegers {
+  __device__ int32_t operator()(int32_t a, int32_t b) const {
+    const int32_t left = rest_of(a, b);
+    return left != 0 && (left < 0) != (b < 0) ? left + b : left;
   }
 };
-struct Sub {
+struct Larger {
   template <class T>
   __device__ T operator()(T a, T b) const {
-    return a - b;
+    return a > b ? a : b;
   }
 };
-struct Mul {
+struct Smaller {
   template <class T>
   __device__ T operator()(T a, T b) const {
-    return a * b;
+    return a < b ? a : b;
   }
-};
-struct Div {
-  __device__ float operator()(float a, float b) const { return a / b; }
 };
 
 // One side is a single number.
@@ -79,13 +117,13 @@ template <class T, class F>
 struct WithLeft {
   F f;
   const T* a;
-  __device__ T operator()(T b) const { return f(*a, b); }
+  __device__ auto operator()(T b) const { return f(*a, b); }
 };
 template <class T, class F>
 struct WithRight {
   F f;
   const T* b;
-  __device__ T operator()(T a) const { return f(a, *b); }
+  __device__ auto operator()(T a) const { return f(a, *b); }
 };
 
 // One side is a number that the host knows. `a` is contiguous.
@@ -93,7 +131,7 @@ template <class T, class F>
 struct WithNumber {
   F f;
   T b;
-  __device__ T operator()(T a) const { return f(a, b); }
+  __device__ auto operator()(T a) const { return f(a, b); }
 };
 
 template <class T>
@@ -140,11 +178,11 @@ Walk collapse(const BinaryArgs& args) {
   return walk;
 }
 
-template <class T, class F>
+template <class Out, class T, class F>
 struct Broadcast {
   F f;
   Walk walk;
-  T* out;
+  Out* out;
   const T* a;
   const T* b;
   __device__ void operator()(int64_t i) const {
@@ -161,16 +199,16 @@ struct Broadcast {
   }
 };
 
-template <class T, class F>
+template <class Out, class T, class F>
 void broadcast(const BinaryArgs& args, Context& context, F f) {
   CudaDevice& device = device_of(context);
   if (args.b == nullptr) {
     const auto number = bits_as<T>(args.number);
-    return map(device, elements_of(args), WithNumber<T, F>{f, number}, static_cast<T*>(args.out),
+    return map(device, elements_of(args), WithNumber<T, F>{f, number}, static_cast<Out*>(args.out),
                static_cast<const T*>(args.a));
   }
   const Walk walk = collapse(args);
-  T* out = static_cast<T*>(args.out);
+  Out* out = static_cast<Out*>(args.out);
   const T *a = static_cast<const T*>(args.a), *b = static_cast<const T*>(args.b);
   if (walk.dims == 0) return map(device, walk.n, f, out, a, b);  // one element, or none
   if (walk.dims == 1 && walk.a[0] == 1 && walk.b[0] == 1) return map(device, walk.n, f, out, a, b);
@@ -180,15 +218,58 @@ void broadcast(const BinaryArgs& args, Context& context, F f) {
   if (walk.dims == 1 && walk.a[0] == 0 && walk.b[0] == 1) {
     return map(device, walk.n, WithLeft<T, F>{f, a}, out, b);
   }
-  each(device, walk.n, Broadcast<T, F>{f, walk, out, a, b});
+  each(device, walk.n, Broadcast<Out, T, F>{f, walk, out, a, b});
 }
 
-template <class F>
-void broadcast_either(const BinaryArgs& args, Context& context, F f) {
-  if (args.integer) {
-    broadcast<uint32_t>(args, context, f);  // unsigned numbers wrap around
-  } else {
-    broadcast<float>(args, context, f);
+void binary_integer(const BinaryArgs& args, Context& context) {
+  using U = uint32_t;
+  using I = int32_t;
+  switch (args.op) {
+    case BinaryOp::add:
+      return broadcast<U, U>(args, context, AddIntegers{});
+    case BinaryOp::sub:
+      return broadcast<U, U>(args, context, SubIntegers{});
+    case BinaryOp::mul:
+      return broadcast<U, U>(args, context, MulIntegers{});
+    case BinaryOp::maximum:
+      return broadcast<I, I>(args, context, Larger{});
+    case BinaryOp::minimum:
+      return broadcast<I, I>(args, context, Smaller{});
+    case BinaryOp::fmod:
+      return broadcast<I, I>(args, context, FmodIntegers{});
+    case BinaryOp::remainder:
+      return broadcast<I, I>(args, context, RemainderIntegers{});
+    default:
+      return;  // the others have no integers
+  }
+}
+
+void binary_boolean(const BinaryArgs& args, Context& context) {
+  using B = uint8_t;
+  if (args.op == BinaryOp::maximum) return broadcast<B, B>(args, context, Larger{});
+  if (args.op == BinaryOp::minimum) return broadcast<B, B>(args, context, Smaller{});
+}
+
+void binary_float(const BinaryArgs& args, Context& context) {
+  switch (args.op) {
+#define BINARY(name, value) \
+  case BinaryOp::name:      \
+    return broadcast<float, float>(args, context, OfFloats<BinaryOp::name>{});
+#include "ops/functions.def"
+    default:
+      return;
+  }
+}
+
+template <class T>
+void relation(const BinaryArgs& args, Context& context) {
+  switch (args.op) {
+#define RELATION(name, value) \
+  case BinaryOp::name:        \
+    return broadcast<uint8_t, T>(args, context, Relation<BinaryOp::name>{});
+#include "ops/functions.def"
+    default:
+      return;
   }
 }
 
@@ -225,7 +306,8 @@ void copy(const CopyArgs& args, Context& context) {
 }
 
 void add_into(const AddIntoArgs& args, Context& context) {
-  map(device_of(context), args.n, Add{}, args.dst, static_cast<const float*>(args.dst), args.src);
+  map(device_of(context), args.n, AddFloats{}, args.dst, static_cast<const float*>(args.dst),
+      args.src);
 }
 
 void cast(const CastArgs& args, Context& context) {
@@ -244,15 +326,14 @@ void cast(const CastArgs& args, Context& context) {
 }
 
 void binary(const BinaryArgs& args, Context& context) {
-  switch (args.op) {
-    case BinaryOp::add:
-      return broadcast_either(args, context, Add{});
-    case BinaryOp::sub:
-      return broadcast_either(args, context, Sub{});
-    case BinaryOp::mul:
-      return broadcast_either(args, context, Mul{});
-    case BinaryOp::div:
-      return broadcast<float>(args, context, Div{});
+  const bool relates = args.op >= kFirstRelation;
+  switch (args.type) {
+    case DType::float32:
+      return relates ? relation<float>(args, context) : binary_float(args, context);
+    case DType::int32:
+      return relates ? relation<int32_t>(args, context) : binary_integer(args, context);
+    case DType::boolean:
+      return relates ? relation<uint8_t>(args, context) : binary_boolean(args, context);
   }
 }
 

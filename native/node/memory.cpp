@@ -149,6 +149,29 @@ Napi::Value read(Addon& addon, Args& args) {
                          [buffer, to] { copy_out(buffer, to); });
 }
 
+// peek(buffer, numbers[]): these elements, or null unless they are there without waiting.
+Napi::Value peek(Addon& addon, Args& args) {
+  const Buffer buffer = args.buffer();
+  const std::vector<int64_t> numbers = args.integers();
+  Executor& executor = addon.executor_of({buffer}, {});
+  const Storage& storage = *buffer.storage;
+  if (!executor.queue.idle() || storage.poisoned() != nullptr || storage.deferred() != nullptr) {
+    return args.env().Null();
+  }
+  auto result = Napi::Array::New(args.env(), numbers.size());
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const int64_t at = numbers[i];
+    if (at < 0 || at >= buffer.length) {
+      throw Napi::RangeError::New(args.env(), "internal: peek beyond its buffer");
+    }
+    const double value = buffer.dtype == DType::boolean ? buffer.u8()[at]
+                         : buffer.dtype == DType::int32 ? buffer.i32()[at]
+                                                        : buffer.f32()[at];
+    result.Set(static_cast<uint32_t>(i), value);
+  }
+  return result;
+}
+
 }  // namespace
 
 void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
@@ -163,6 +186,7 @@ void register_memory(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<check_available>(env, exports, "checkAvailable", addon);
   add_entry<check_room>(env, exports, "checkRoom", addon);
   add_entry<read>(env, exports, "read", addon);
+  add_entry<peek>(env, exports, "peek", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -45,12 +45,18 @@ struct CastArgs {
   DType from, to;
 };
 
-// out = a (op) b, with broadcasting expressed as strides of 0. Integers wrap around; there is no
-// integer division.
-enum class BinaryOp : int32_t { add, sub, mul, div };
+// out = a (op) b, with broadcasting expressed as strides of 0. Integers wrap around; there are add,
+// sub, mul, maximum, minimum, fmod and remainder of them (0 where b is 0), of booleans maximum ("or")
+// and minimum ("and"). From kFirstRelation on the result is boolean, and operands have any type.
+enum class BinaryOp : int32_t {
+#define BINARY(name, value) name,
+#define RELATION(name, value) name,
+#include "ops/functions.def"
+};
+constexpr BinaryOp kFirstRelation = BinaryOp::eq;
 struct BinaryArgs {
   BinaryOp op;
-  bool integer;
+  DType type;       // of a and b
   void* out;        // shape, contiguous
   const void* a;    // shape through a_strides (elements)
   const void* b;    // shape through b_strides; or null, for one value with these bits
@@ -61,26 +67,43 @@ struct BinaryArgs {
   int64_t b_strides[kMaxDims];
 };
 
-// out = op(in). pow: in^p; clamp: into [p, q]. Of integers only neg, abs, relu and clamp.
-enum class UnaryOp : int32_t { neg, exp, log, sqrt, abs, pow, clamp, tanh, sigmoid, relu };
+// out = condition ? a : b, with broadcasting. Elements of any type.
+struct WhereArgs {
+  void* out;                 // shape, contiguous
+  const uint8_t* condition;  // shape through c_strides
+  const void* a;             // shape through a_strides; or null, for one value with these bits
+  const void* b;             // the same
+  uint32_t a_number, b_number;
+  bool bytes;
+  int32_t dims;
+  int64_t shape[kMaxDims];
+  int64_t c_strides[kMaxDims];
+  int64_t a_strides[kMaxDims];
+  int64_t b_strides[kMaxDims];
+};
+
+// out = op(in), as functions.def says. Of integers only neg, abs, relu, clamp, sign and square.
+enum class UnaryOp : int32_t {
+#define UNARY(name, value, gradient) name,
+#include "ops/functions.def"
+};
 struct UnaryArgs {
   UnaryOp op;
   bool integer;
   void* out;       // [n]
   const void* in;  // [n]
   int64_t n;
-  double p, q;
+  double p, q, r;
 };
 
-// dx = dy * op'. `saved` is the output for exp, sqrt, tanh, sigmoid and relu, the input for log,
-// abs, pow and clamp, and not used for neg.
+// dx = dy * op'. `saved` is the output or the input, whichever functions.def has there.
 struct UnaryBackwardArgs {
   UnaryOp op;
   float* dx;           // [n]
   const float* dy;     // [n]
   const float* saved;  // [n]
   int64_t n;
-  double p, q;
+  double p, q, r;
 };
 
 // ---- Reductions over the middle dimension -----------------------------------------------------

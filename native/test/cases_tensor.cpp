@@ -1,6 +1,7 @@
 // Elementwise operations, reductions, shapes.
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "test/backends.h"
@@ -68,6 +69,22 @@ void add_elementwise(Cases& cases) {
   });
 }
 
+bool has(BinaryOp op, DType type) {
+  if (type == kFloat || op >= kFirstRelation) return true;
+  if (op == BinaryOp::maximum || op == BinaryOp::minimum) return true;
+  if (type == kBoolean) return false;
+  return op <= BinaryOp::mul || op == BinaryOp::fmod || op == BinaryOp::remainder;
+}
+
+// Numbers of which few are equal, but for relations.
+const void* operand(Side& s, DType type, int64_t n, BinaryOp op, float low) {
+  const bool relates = op >= kFirstRelation || op == BinaryOp::fmod || op == BinaryOp::remainder;
+  if (type == kBoolean) return s.booleans(n);
+  if (type == kInteger) return relates ? s.integers(n, -3, 4) : s.integers(n, INT32_MIN, INT32_MAX);
+  if (op == BinaryOp::powBase || op == BinaryOp::powExponent || op == BinaryOp::pow) low = 0.5f;
+  return s.floats(n, low, 2);
+}
+
 void add_binary(Cases& cases) {
   struct Shape {
     std::vector<int64_t> shape, a, b;
@@ -89,44 +106,116 @@ void add_binary(Cases& cases) {
       {{2, 3, 1, 5, 4}, {60, 20, 20, 4, 1}, {0, 5, 0, 1, 0}},
       {{2, 1, 3, 2, 2, 1, 2, 3}, {36, 0, 12, 6, 3, 0, 0, 1}, {0, 0, 1, 0, 3, 0, 6, 0}}};
   for (const Shape& shape : shapes) {
-    for (int op = 0; op < 4; ++op) {
-      for (const bool integer : {false, true}) {
-        if (integer && op == 3) continue;
-        cases.add(
-            "binary " + std::to_string(op) + (integer ? " integers " : " ") + text(shape.shape),
-            [=](Side& s) {
-              BinaryArgs args{};
-              args.op = static_cast<BinaryOp>(op);
-              args.integer = integer;
-              args.dims = static_cast<int32_t>(shape.shape.size());
-              int64_t n = 1, a = 1, b = 1;
-              for (size_t d = 0; d < shape.shape.size(); ++d) {
-                args.shape[d] = shape.shape[d];
-                args.a_strides[d] = shape.a[d];
-                args.b_strides[d] = shape.b[d];
-                n *= shape.shape[d];
-                a += (shape.shape[d] - 1) * shape.a[d];
-                b += (shape.shape[d] - 1) * shape.b[d];
-              }
-              if (n == 0) a = b = 0;
-              if (integer) {
-                args.a = s.integers(a, INT32_MIN, INT32_MAX);
-                args.b = s.integers(b, INT32_MIN, INT32_MAX);
-                args.out = s.integer_output("out", n);
-              } else {
-                args.a = s.floats(a);
-                args.b = s.floats(b, 0.5f, 2);
-                args.out = s.output("out", n);
-              }
-              s.backend.binary(args, s.context);
-            });
+    for (int op = 0; op <= static_cast<int>(BinaryOp::ge); ++op) {
+      for (const DType type : {kFloat, kInteger, kBoolean}) {
+        if (!has(static_cast<BinaryOp>(op), type)) continue;
+        cases.add("binary " + std::to_string(op) + " of " + std::to_string(static_cast<int>(type)) +
+                      " " + text(shape.shape),
+                  [=](Side& s) {
+                    BinaryArgs args{};
+                    args.op = static_cast<BinaryOp>(op);
+                    args.type = type;
+                    args.dims = static_cast<int32_t>(shape.shape.size());
+                    int64_t n = 1, a = 1, b = 1;
+                    for (size_t d = 0; d < shape.shape.size(); ++d) {
+                      args.shape[d] = shape.shape[d];
+                      args.a_strides[d] = shape.a[d];
+                      args.b_strides[d] = shape.b[d];
+                      n *= shape.shape[d];
+                      a += (shape.shape[d] - 1) * shape.a[d];
+                      b += (shape.shape[d] - 1) * shape.b[d];
+                    }
+                    if (n == 0) a = b = 0;
+                    args.a = operand(s, type, a, args.op, -1);
+                    args.b = operand(s, type, b, args.op, 0.5f);
+                    const bool relates = args.op >= kFirstRelation;
+                    args.out = type == kBoolean || relates ? s.boolean_output("out", n)
+                               : type == kInteger ? static_cast<void*>(s.integer_output("out", n))
+                                                  : s.output("out", n);
+                    s.backend.binary(args, s.context);
+                  });
+      }
+    }
+  }
+  for (const BinaryOp op :
+       {BinaryOp::maximum, BinaryOp::minimum, BinaryOp::maximumShare, BinaryOp::eq, BinaryOp::ne,
+        BinaryOp::lt, BinaryOp::ge, BinaryOp::pow}) {
+    cases.add("binary " + std::to_string(static_cast<int>(op)) + " of corners and a number",
+              [=](Side& s) {
+                const std::vector<float> some = corners();
+                const auto n = static_cast<int64_t>(some.size());
+                for (const float number : {2.5f, kNaN, 0.0f, kInfinity}) {
+                  BinaryArgs args{};
+                  args.op = op;
+                  args.type = kFloat;
+                  args.dims = 1;
+                  args.shape[0] = n;
+                  args.a_strides[0] = 1;
+                  args.a = s.values(some);
+                  std::memcpy(&args.number, &number, 4);
+                  args.out = op >= kFirstRelation ? static_cast<void*>(s.boolean_output("out", n))
+                                                  : s.output("out", n);
+                  s.backend.binary(args, s.context);
+                }
+              });
+  }
+}
+
+void add_where(Cases& cases) {
+  struct Shape {
+    std::vector<int64_t> shape, c, a, b;
+  };
+  const Shape shapes[] = {{{}, {}, {}, {}},
+                          {{0}, {1}, {1}, {1}},
+                          {{70003}, {1}, {1}, {1}},
+                          {{1001}, {1}, {0}, {1}},
+                          {{1001}, {1}, {1}, {0}},
+                          {{1001}, {0}, {1}, {1}},
+                          {{7, 13}, {1, 0}, {13, 1}, {0, 1}},
+                          {{7, 13}, {0, 1}, {13, 1}, {0, 0}},
+                          {{3, 4, 5}, {5, 0, 1}, {20, 5, 1}, {0, 5, 1}}};
+  for (const Shape& shape : shapes) {
+    for (const bool bytes : {false, true}) {
+      for (const int numbers : {0, 1, 2, 3}) {
+        cases.add("where " + text(shape.shape) + (bytes ? " of booleans " : " ") +
+                      std::to_string(numbers),
+                  [=](Side& s) {
+                    WhereArgs args{};
+                    args.bytes = bytes;
+                    args.a_number = args.b_number = 1;
+                    args.dims = static_cast<int32_t>(shape.shape.size());
+                    int64_t n = 1, c = 1, a = 1, b = 1;
+                    for (size_t d = 0; d < shape.shape.size(); ++d) {
+                      const int64_t size = args.shape[d] = shape.shape[d];
+                      args.c_strides[d] = shape.c[d];
+                      args.a_strides[d] = (numbers & 1) != 0 ? 0 : shape.a[d];
+                      args.b_strides[d] = (numbers & 2) != 0 ? 0 : shape.b[d];
+                      n *= size;
+                      c += (size - 1) * args.c_strides[d];
+                      a += (size - 1) * args.a_strides[d];
+                      b += (size - 1) * args.b_strides[d];
+                    }
+                    if (n == 0) a = b = c = 0;
+                    const auto values = [&](int64_t count) -> const void* {
+                      if (bytes) return s.booleans(count);
+                      return s.integers(count, -9, 9);
+                    };
+                    args.condition = s.booleans(c);
+                    if ((numbers & 1) == 0) args.a = values(a);
+                    if ((numbers & 2) == 0) args.b = values(b);
+                    // Nothing of an empty array is a number.
+                    if (n == 0) args.a = args.b = args.condition;
+                    args.out = bytes ? static_cast<void*>(s.boolean_output("out", n))
+                                     : s.integer_output("out", n);
+                    s.backend.where(args, s.context);
+                  });
       }
     }
   }
 }
 
 void add_unary(Cases& cases) {
-  for (int op = 0; op <= static_cast<int>(UnaryOp::relu); ++op) {
+  for (int op = 0; op <= static_cast<int>(UnaryOp::nanToNum); ++op) {
     for (const double p : {0.0, 2.0, 3.0, -0.5}) {
       if (p != 0 && static_cast<UnaryOp>(op) != UnaryOp::pow) continue;
       for (const int64_t n : {int64_t{0}, int64_t{1}, int64_t{517}, int64_t{-1}}) {
@@ -137,19 +226,24 @@ void add_unary(Cases& cases) {
           const int64_t count = n < 0 ? static_cast<int64_t>(some.size()) : n;
           const auto input = [&] { return n < 0 ? s.values(some) : s.floats(n, -3, 3); };
           const auto which = static_cast<UnaryOp>(op);
-          const double q = which == UnaryOp::clamp ? 1.5 : 0;
-          s.backend.unary({which, false, s.output("out", count), input(), count, p, q}, s.context);
+          const bool clamps = which == UnaryOp::clamp || which == UnaryOp::hardtanh;
+          const bool open = which == UnaryOp::softplus;  // p: beta, q: threshold
+          const double q = clamps ? 1.5 : open ? 20 : 0, first = open ? 1.5 : p;
+          s.backend.unary({which, false, s.output("out", count), input(), count, first, q, -1},
+                          s.context);
           s.backend.unary_backward(
-              {which, s.output("dx", count), s.floats(count), input(), count, p, q}, s.context);
+              {which, s.output("dx", count), s.floats(count), input(), count, first, q, -1},
+              s.context);
         });
       }
     }
   }
-  for (const UnaryOp op : {UnaryOp::neg, UnaryOp::abs, UnaryOp::clamp, UnaryOp::relu}) {
+  for (const UnaryOp op : {UnaryOp::neg, UnaryOp::abs, UnaryOp::clamp, UnaryOp::relu, UnaryOp::sign,
+                           UnaryOp::square}) {
     cases.add("unary of integers " + std::to_string(static_cast<int>(op)), [=](Side& s) {
       s.backend.unary(
           {op, true, s.integer_output("out", 5),
-           s.values(std::vector<int32_t>{INT32_MIN, -7, 0, 3, INT32_MAX}), 5, -5.5, 1e12},
+           s.values(std::vector<int32_t>{INT32_MIN, -7, 0, 3, INT32_MAX}), 5, -5.5, 1e12, 0},
           s.context);
     });
   }
@@ -292,6 +386,7 @@ void add_shapes(Cases& cases) {
 void add_tensor_cases(Cases& cases) {
   add_elementwise(cases);
   add_binary(cases);
+  add_where(cases);
   add_unary(cases);
   add_reductions(cases);
   add_shapes(cases);

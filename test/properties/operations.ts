@@ -86,6 +86,26 @@ function binary(name: ref.BinaryName): Operation {
   }
 }
 
+/** Two tensors that broadcast, any values. */
+function relation(
+  name: 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge',
+  f: (x: number, y: number) => boolean,
+): Operation {
+  return {
+    name,
+    calls: draw.shapes(4).chain((shape) =>
+      draw.broadcasting(shape).chain((other) =>
+        fc.tuple(draw.values(shape), draw.values(other)).map(([a, b]) => ({
+          text: name,
+          inputs: [a, b],
+          ours: (x, y) => x[name](y as Tensor),
+          theirs: (x, y) => ref.relation(f, x, y as Values),
+        })),
+      ),
+    ),
+  }
+}
+
 const numbers = fc.oneof(
   fc.integer({ min: -5, max: 5 }),
   // Kernels take denormals for 0.
@@ -143,6 +163,58 @@ export const elementwise: Operation[] = [
   one('log', none, (x) => x.log(), real(Math.log), { smooth: positive }),
   one('sqrt', none, (x) => x.sqrt(), real(Math.sqrt), { smooth: positive }),
   one('tanh', none, (x) => x.tanh(), real(Math.tanh)),
+  ...(['sin', 'cos', 'atan', 'cosh', 'sinh', 'expm1'] as const).map((name) =>
+    one(
+      name,
+      none,
+      (x) => x[name](),
+      real((v) => Math[name](Math.fround(v))),
+    ),
+  ),
+  ...(['tan', 'asin', 'acos', 'log1p', 'log2', 'log10'] as const).map((name) =>
+    one(
+      name,
+      none,
+      (x) => x[name](),
+      real((v) => Math[name](Math.fround(v))),
+      { smooth: null },
+    ),
+  ),
+  ...(['sign', 'floor', 'ceil', 'trunc'] as const).map((name) =>
+    one(
+      name,
+      none,
+      (x) => x[name](),
+      kept((v) => (name === 'sign' ? Math.sign(v) || 0 : Math[name](v))),
+      { smooth: null },
+    ),
+  ),
+  one(
+    'exp2',
+    none,
+    (x) => x.exp2(),
+    real((v) => 2 ** v),
+  ),
+  one(
+    'reciprocal',
+    none,
+    (x) => x.reciprocal(),
+    real((v) => 1 / v),
+    { smooth: positive },
+  ),
+  one(
+    'rsqrt',
+    none,
+    (x) => x.rsqrt(),
+    real((v) => 1 / Math.sqrt(v)),
+    { smooth: positive },
+  ),
+  relation('eq', (x, y) => x === y),
+  relation('ne', (x, y) => x !== y),
+  relation('lt', (x, y) => x < y),
+  relation('le', (x, y) => x <= y),
+  relation('gt', (x, y) => x > y),
+  relation('ge', (x, y) => x >= y),
   one('sigmoid', none, (x) => x.sigmoid(), real(ref.sigmoid)),
   one(
     'pow',

@@ -113,6 +113,15 @@ export function binary(name: BinaryName, a: Values, other: Values | number): Val
   )
 }
 
+/** Whether pairs of elements, as numbers of their common type, are in a relation. */
+export function relation(f: (x: number, y: number) => boolean, a: Values, b: Values): Values {
+  const rounds = a.dtype !== b.dtype
+  const value = (of: Values, index: number[]): number =>
+    rounds ? Math.fround(broadcastAt(of, index)) : broadcastAt(of, index)
+  const shape = broadcastShape(a.shape, b.shape)
+  return build(shape, (index) => Number(f(value(a, index), value(b, index))), 'bool')
+}
+
 /** C's pow, which differs from JavaScript's where the exponent is infinite. */
 export function power(x: number, exponent: number): number {
   return Math.abs(x) === 1 && !Number.isFinite(exponent) ? 1 : x ** exponent

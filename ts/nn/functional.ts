@@ -3,6 +3,22 @@ import { checkTensor } from '../ops/common.js'
 import * as unary from '../ops/unary.js'
 import type { Tensor } from '../tensor.js'
 
+export {
+  type ELUOptions,
+  elu,
+  type GELUOptions,
+  gelu,
+  type HardtanhOptions,
+  hardtanh,
+  type LeakyReluOptions,
+  leakyRelu,
+  logSigmoid,
+  mish,
+  relu6,
+  type SoftplusOptions,
+  silu,
+  softplus,
+} from '../ops/activation.js'
 export { linear } from '../ops/linear.js'
 export {
   type BCEWithLogitsOptions,

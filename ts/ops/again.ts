@@ -49,6 +49,54 @@ const DERIVATIVES: Partial<Record<keyof typeof UnaryOp, Derivative | 'steps'>> =
   pow: (g, x, p) => (p === 0 ? g.mul(0) : g.mul(x.pow(p - 1).mul(p))),
   tanh: (g, y) => g.mul(y.mul(y).neg().add(1)),
   sigmoid: (g, y) => g.mul(y.mul(y.neg().add(1))),
+  sin: (g, x) => g.mul(x.cos()),
+  cos: (g, x) => g.mul(x.sin().neg()),
+  tan: (g, y) => g.mul(y.square().add(1)),
+  asin: (g, x) => g.div(x.square().neg().add(1).sqrt()),
+  acos: (g, x) => g.neg().div(x.square().neg().add(1).sqrt()),
+  atan: (g, x) => g.div(x.square().add(1)),
+  sinh: (g, x) => g.mul(x.cosh()),
+  cosh: (g, x) => g.mul(x.sinh()),
+  erf: (g, x) =>
+    g.mul(
+      x
+        .square()
+        .neg()
+        .exp()
+        .mul(2 / Math.sqrt(Math.PI)),
+    ),
+  log1p: (g, x) => g.div(x.add(1)),
+  expm1: (g, y) => g.mul(y.add(1)),
+  log2: (g, x) => g.div(x.mul(Math.LN2)),
+  log10: (g, x) => g.div(x.mul(Math.LN10)),
+  exp2: (g, y) => g.mul(y.mul(Math.LN2)),
+  rsqrt: (g, y) => g.mul(y.mul(y).mul(y).mul(-0.5)),
+  reciprocal: (g, y) => g.mul(y.square().neg()),
+  square: (g, x) => g.mul(x.mul(2)),
+  softplus: (g, x, p) => g.mul(x.mul(p).sigmoid()),
+  logSigmoid: (g, x) => g.mul(x.neg().sigmoid()),
+  elu: (g, x, p) => g.mul(x.clamp(null, 0).exp().mul(p).where(x.le(0), 1)),
+  silu: (g, x) => {
+    const s = x.sigmoid()
+    return g.mul(s.mul(x.mul(s.neg().add(1)).add(1)))
+  },
+  gelu: (g, x) => {
+    const cdf = x.mul(Math.SQRT1_2).erf().add(1).mul(0.5)
+    const density = x
+      .square()
+      .mul(-0.5)
+      .exp()
+      .div(Math.sqrt(2 * Math.PI))
+    return g.mul(cdf.add(x.mul(density)))
+  },
+  sign: 'steps',
+  round: 'steps',
+  floor: 'steps',
+  ceil: 'steps',
+  trunc: 'steps',
+  leakyRelu: 'steps',
+  hardtanh: 'steps',
+  nanToNum: 'steps',
   abs: 'steps',
   relu: 'steps',
   clamp: 'steps',

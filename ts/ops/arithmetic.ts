@@ -1,50 +1,19 @@
 /** add, sub, mul, div with NumPy broadcasting. The pattern for a differentiable operation. */
 import { record, willRecord } from '../autograd.js'
-import { BinaryOp, binding, UnaryOp } from '../binding.js'
+import { binding, UnaryOp } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { promoted } from '../dtype.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
-import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { sumLike } from './again.js'
-import { broadcastShapes, broadcastStrides, castValues, sumTemporaryTo, sumTo } from './common.js'
+import { broadcastShapes, castValues, sumTemporaryTo, sumTo } from './common.js'
+import { numberValues, pairValues } from './pairs.js'
 import { cast } from './unary.js'
 
-type OpName = keyof typeof BinaryOp
-
-/** The raw operation, without history, on tensors of one type. */
-function binaryValues(op: OpName, a: Tensor, b: Tensor): Tensor {
-  const code = BinaryOp[op]
-  if (sameShape(a.shape, b.shape)) {
-    return Tensor.wrap(
-      binding.binary(code, a.buffer, b.buffer, [a.numel], [1], [1]),
-      a.shape,
-      a.device,
-      a.dtype,
-    )
-  }
-  const shape = broadcastShapes(op, a.shape, b.shape)
-  const aStrides = broadcastStrides(a.shape, shape)
-  const bStrides = broadcastStrides(b.shape, shape)
-  return Tensor.wrap(
-    binding.binary(code, a.buffer, b.buffer, shape, aStrides, bStrides),
-    shape,
-    a.device,
-    a.dtype,
-  )
-}
-
-function numberValues(op: OpName, a: Tensor, value: number): Tensor {
-  return Tensor.wrap(
-    binding.binaryNumber(BinaryOp[op], a.buffer, value),
-    a.shape,
-    a.device,
-    a.dtype,
-  )
-}
+type OpName = 'add' | 'sub' | 'mul' | 'div'
 
 function negated(x: Tensor): Tensor {
-  return Tensor.wrap(binding.unary(UnaryOp.neg, x.buffer, 0, 0), x.shape, x.device)
+  return Tensor.wrap(binding.unary(UnaryOp.neg, x.buffer, 0, 0, 0), x.shape, x.device)
 }
 
 /** With a number: no second tensor is made. */
@@ -76,29 +45,21 @@ function withTensor(op: OpName, a: Tensor, b: Tensor): Tensor {
   checkSameDevice(op, 'other', b, a.device)
   if (a.dtype === 'float32' && b.dtype === 'float32') return floats(op, a, b)
   const dtype = op === 'div' ? 'float32' : promoted(a.dtype, b.dtype)
-  if (dtype === 'int32' && a.dtype === b.dtype) return binaryValues(op, a, b)
-  if (dtype === 'bool') return booleans(op, a, b)
+  if (dtype === 'int32' && a.dtype === b.dtype) return pairValues(op, a, b)
+  if (dtype === 'bool' && op === 'sub')
+    throw typeError(op, 'tensors', 'float32 or int32 (of bool use logicalXor)', 'two of bool')
+  if (dtype === 'bool') return pairValues(op === 'add' ? 'maximum' : 'minimum', a, b, op)
   broadcastShapes(op, a.shape, b.shape)
   const x = cast(a, dtype)
   const y = cast(b, dtype)
-  const out = dtype === 'int32' ? binaryValues(op, x, y) : floats(op, x, y)
+  const out = dtype === 'int32' ? pairValues(op, x, y) : floats(op, x, y)
   if (x !== a) x[Symbol.dispose]()
   if (y !== b) y[Symbol.dispose]()
   return out
 }
 
-function booleans(op: OpName, a: Tensor, b: Tensor): Tensor {
-  if (op === 'sub')
-    throw typeError(op, 'tensors', 'float32 or int32 (of bool use logicalXor)', 'two of bool')
-  broadcastShapes(op, a.shape, b.shape)
-  using x = castValues(a, 'int32')
-  using y = castValues(b, 'int32')
-  using out = binaryValues(op, x, y)
-  return castValues(out, 'bool')
-}
-
 function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
-  const out = binaryValues(op, a, b)
+  const out = pairValues(op, a, b)
   if (!willRecord([a, b])) return out
   const { shape: aShape } = a
   const { shape: bShape } = b
@@ -140,13 +101,11 @@ function floats(op: OpName, a: Tensor, b: Tensor): Tensor {
     [out],
     ([g], node) => {
       const dy = g as Tensor
-      const da = node.needs(0)
-        ? sumTemporaryTo(binaryValues(op, dy, savedB as Tensor), aShape)
-        : null
+      const da = node.needs(0) ? sumTemporaryTo(pairValues(op, dy, savedB as Tensor), aShape) : null
       if (!node.needs(1)) return [da, null]
-      const product = binaryValues('mul', dy, savedOther as Tensor)
+      const product = pairValues('mul', dy, savedOther as Tensor)
       if (op === 'mul') return [da, sumTemporaryTo(product, bShape)]
-      using quotient = binaryValues('div', product, savedB as Tensor)
+      using quotient = pairValues('div', product, savedB as Tensor)
       product[Symbol.dispose]()
       const sum = sumTo(quotient, bShape)
       const db = negated(sum)

@@ -6,6 +6,7 @@ import { numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { castValues, checkDim, expandValues, relabel, sumValues } from './common.js'
 import { permute } from './shape.js'
+import { cast } from './unary.js'
 
 /** What sums, means and extremes over dimensions take. */
 export interface ReduceOptions {
@@ -71,6 +72,22 @@ function total(fn: string, x: Tensor, dim: Dims, options: ReduceOptions, mean: b
     },
   )
   return out
+}
+
+/** How many elements are not 0, int32, and of how many each. */
+export function countTrue(
+  fn: string,
+  x: Tensor,
+  dim: Dims,
+  options: ReduceOptions,
+): { counts: Tensor; most: number } {
+  const keepdim = checkKeepdim(fn, options)
+  const reduced = checkDims(fn, dim, x.shape.length)
+  const most = numelOf(x.shape.filter((_, d) => reduced[d]))
+  const mask = cast(x, 'bool')
+  using ones = castValues(mask, 'int32')
+  if (mask !== x) mask[Symbol.dispose]()
+  return { counts: total(fn, ones, dim, { keepdim }, false), most }
 }
 
 /** The factor for a mean of nothing: infinity, which makes the sum 0 NaN as in PyTorch. */

@@ -96,7 +96,7 @@ function spread(fn: 'std' | 'var', x: Tensor, dim: Dims, options: VarianceOption
 }
 
 function rooted(variance: Tensor): Tensor {
-  const out = binding.unary(UnaryOp.sqrt, variance.buffer, 0, 0)
+  const out = binding.unary(UnaryOp.sqrt, variance.buffer, 0, 0, 0)
   variance[Symbol.dispose]()
   return Tensor.wrap(out, variance.shape, variance.device)
 }

@@ -7,10 +7,10 @@ import { logSoftmax, softmax } from '../ops/softmax.js'
 import type { NormOptions, VarianceOptions } from '../ops/statistics.js'
 import * as statistics from '../ops/statistics.js'
 import type { Tensor } from '../tensor.js'
-import { ElementwiseMethods } from './elementwise.js'
+import { ComparisonMethods } from './comparison.js'
 
 /** A part of {@link Tensor}. */
-export abstract class ReductionMethods extends ElementwiseMethods {
+export abstract class ReductionMethods extends ComparisonMethods {
   /** The sum over one dimension, several, or all; as `torch.sum`, but int32 stays int32. */
   sum(this: Tensor, dim?: Dims, options?: ReduceOptions): Tensor {
     return reduce.sum(this, dim, options)

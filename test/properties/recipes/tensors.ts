@@ -1,7 +1,7 @@
 /** Making tensors, operations on them, and what concerns all of them. */
 import * as library from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
-import { all, assign, call, f, i, make, method, type Recipe, tokens, x } from './tools.js'
+import { all, assign, b, call, f, i, make, method, type Recipe, tokens, x } from './tools.js'
 
 export const factories: Record<string, Recipe> = {
   tensor: call(library.tensor, () => [
@@ -33,6 +33,8 @@ export const factories: Record<string, Recipe> = {
   randLike: call(library.randLike, () => [x(), { ...all, dtype: 'float32' }]),
   randnLike: call(library.randnLike, () => [x(), { ...all, dtype: 'float32' }]),
   einsum: call(library.einsum, () => ['ij,kj->ik', x(), x()]),
+  'tensor of booleans': call(library.tensor, () => [[[true, false]], { dtype: 'bool' }]),
+  where: call(library.where, () => [b(2, 3), x(), f(3)]),
   cat: call(library.cat, () => [[x(), x()], 1]),
   stack: call(library.stack, () => [[x(), x()], 1]),
 }
@@ -81,6 +83,13 @@ export const context: Record<string, Recipe> = {
   ),
 }
 
+/** Functions of one element without options. */
+const ELEMENTWISE = [
+  ...(['sign', 'round', 'floor', 'ceil', 'trunc', 'sin', 'cos', 'tan', 'asin', 'acos'] as const),
+  ...(['atan', 'sinh', 'cosh', 'erf', 'log1p', 'expm1', 'log2', 'log10', 'exp2'] as const),
+  ...(['rsqrt', 'reciprocal', 'square'] as const),
+]
+
 export const tensors: Record<string, Recipe> = {
   'Tensor.requiresGrad=': assign(x, 'requiresGrad', () => true),
   'Tensor.grad=': assign(x, 'grad', () => f(2, 3)),
@@ -109,17 +118,33 @@ export const tensors: Record<string, Recipe> = {
         'relu',
         't',
         'toString',
+        'bool',
+        ...ELEMENTWISE,
+        ...(['logicalNot', 'isnan', 'isinf', 'isfinite'] as const),
       ] as const
     ).map((name) => [`Tensor.${name}`, method(x, name)]),
   ),
   ...Object.fromEntries(
-    (['add', 'sub', 'mul', 'div'] as const).map((name) => [
-      `Tensor.${name}`,
-      method(x, name, () => [f(3)]),
-    ]),
+    (
+      [
+        ...(['add', 'sub', 'mul', 'div', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const),
+        ...(['logicalAnd', 'logicalOr', 'logicalXor', 'maximum', 'minimum'] as const),
+        ...(['fmod', 'remainder', 'atan2'] as const),
+      ] as const
+    ).map((name) => [`Tensor.${name}`, method(x, name, () => [f(3)])]),
   ),
   'Tensor.pow': method(x, 'pow', () => [2]),
   'Tensor.clamp': method(x, 'clamp', () => [-1, 1]),
+  'Tensor.clamp by tensors': method(x, 'clamp', () => [f(3), f(2, 1)]),
+  'Tensor.pow of a tensor': method(x, 'pow', () => [f(3)]),
+  'Tensor.nanToNum': method(x, 'nanToNum', () => [{ nan: 0, posinf: 1, neginf: -1 }]),
+  'Tensor.lerp': method(x, 'lerp', () => [f(3), 0.5]),
+  'Tensor.addcmul': method(x, 'addcmul', () => [f(3), f(2, 1), { value: 2 }]),
+  'Tensor.addcdiv': method(x, 'addcdiv', () => [f(3), f(2, 1), { value: 2 }]),
+  'Tensor.where': method(x, 'where', () => [b(2, 3), f(3)]),
+  'Tensor.maskedFill': method(x, 'maskedFill', () => [b(3), 2]),
+  'Tensor.any': method(x, 'any', () => [[0, 1], { keepdim: true }]),
+  'Tensor.all': method(x, 'all', () => [0, { keepdim: true }]),
   'Tensor.sum': method(x, 'sum', () => [[0, 1], { keepdim: true }]),
   'Tensor.mean': method(x, 'mean', () => [0, { keepdim: true }]),
   'Tensor.max': method(x, 'max', () => [1, { keepdim: true }]),

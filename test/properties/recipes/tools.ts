@@ -10,6 +10,7 @@ export type Made = abstract new (...args: never[]) => unknown
 
 export const f = (...shape: number[]): Tensor => library.ones(shape)
 export const i = (...shape: number[]): Tensor => library.zeros(shape, { dtype: 'int32' })
+export const b = (...shape: number[]): Tensor => library.ones(shape, { dtype: 'bool' })
 export const g = (...shape: number[]): Tensor => library.ones(shape, { requiresGrad: true })
 export const tokens = (n: number): Int32Array =>
   Int32Array.from({ length: n }, (_, k) => (k * 7) % 11)
