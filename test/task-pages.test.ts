@@ -17,6 +17,7 @@ const PRINTS: Record<string, RegExp> = {
   'classify.md': /^F1 1 always spam 0\.67\n {6}ham {2}spam\n.*\nspam .*\nspam\n$/,
   'forecast.md': /^error \d\.\d+ naive \d\.\d+\n2026-01-01 [\d.]+ [\d.]+ [\d.]+\n$/,
   'online.md': /^true 399\n$/,
+  'tag.md': /^1 F1 of names 1\nO B-PER I-PER O \[ \{ type: 'PER', start: 1, end: 3 \} \]\n$/,
   'translate.md': /^edits per letter 0\.\d\d of copying: 1\nCBEF 4\n$/,
   'metrics.md':
     /^1 1\.29.*\n0\.6\n0\.66.*\n0\.66.*\n\[ \[ 1, 1 \], \[ 0, 1 \] \]\n1\n0\.5\n0\.5\n$/,

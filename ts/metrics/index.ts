@@ -20,4 +20,4 @@ export {
   Perplexity,
   type PerplexityOptions,
 } from './running.js'
-export { errorRate, type Sequence, spanF1 } from './sequences.js'
+export { errorRate, type Sequence, type Span, spanF1 } from './sequences.js'

@@ -45,6 +45,14 @@ export type {
   TokenInput,
 } from './seq2seq_config.js'
 export { SequenceClassifier } from './sequence_classifier.js'
+export {
+  SequenceTagger,
+  type SequenceTaggerConfig,
+  type SequenceTaggerOptions,
+  type TaggedSequence,
+  type Tagging,
+  type TokenFeature,
+} from './sequence_tagger.js'
 export type { FitModelOptions } from './task_fit.js'
 export { type LoadModelOptions, TaskModel } from './task_model.js'
 export type { SequenceInput } from './text_inputs.js'

@@ -1,4 +1,5 @@
 /** Series, their windows, examples, and the models of tasks. */
+import * as library from 'fused-rnn'
 import { data, manualSeed, models, nn, OnlineLearner, optim, type Tensor, utils } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
 import { call, f, i, make, method, type Recipe } from './tools.js'
@@ -38,6 +39,22 @@ const mail = () => [...new data.ExampleBatches([{ input: [1, 2], target: 1 }])][
 const detector = new models.AnomalyDetector({ windowSize: 3, hiddenSize: 3 })
 await detector.fit(numbers, { maxEpochs: 1, progressBar: false })
 const detectorBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]] }])][0]
+
+const tagger = new models.SequenceTagger({ hiddenSize: 3, embeddingSize: 3 })
+const tagged = () => [{ input: ['a', 'b'], tags: ['B-X', 'O'] }]
+await tagger.fit(tagged(), { maxEpochs: 1, valid: 0, progressBar: false })
+const tagBatch = () =>
+  [
+    ...new data.ExampleBatches([
+      {
+        input: [
+          [1, 1, 1],
+          [2, 2, 2],
+        ],
+        target: [0, 1],
+      },
+    ]),
+  ][0]
 
 const seq2seq = new models.Seq2Seq({ hiddenSize: 3, embeddingSize: 3 })
 await seq2seq.fit(
@@ -338,4 +355,40 @@ export const tasks: Record<string, Recipe> = {
   ),
   'models.Seq2Seq.load': call(models.Seq2Seq.load, () => ['nothing', { device: testDevice }]),
   'models.Seq2Seq.extraRepr': method(() => seq2seq, 'extraRepr'),
+  'models.SequenceTagger': make(models.SequenceTagger, {
+    tags: ['X', 'Y'],
+    features: ['shape'],
+    embeddingSize: 3,
+    cell: 'rnn',
+    hiddenSize: 3,
+    numLayers: 2,
+    dropout: 0.1,
+    crf: true,
+    device: testDevice,
+  }),
+  'models.SequenceTagger.forward': method(
+    () => tagger,
+    'forward',
+    () => [library.zeros([1, 2, 3]), [2]],
+  ),
+  'models.SequenceTagger.trainingStep': method(
+    () => tagger,
+    'trainingStep',
+    () => [tagBatch()],
+  ),
+  'models.SequenceTagger.predict': method(
+    () => tagger,
+    'predict',
+    () => [[['a', 'b']], { batchSize: 2 }],
+  ),
+  'models.SequenceTagger.evaluate': method(
+    () => tagger,
+    'evaluate',
+    () => [tagged()],
+  ),
+  'models.SequenceTagger.load': call(models.SequenceTagger.load, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+  'models.SequenceTagger.extraRepr': method(() => tagger, 'extraRepr'),
 }

@@ -1,0 +1,535 @@
+/** A tag for every token of a sentence: parts of speech, names. */
+import { type ExampleBatch, ExampleBatches, padInputs } from '../data/example_batches.js'
+import { Vocabulary } from '../data/vocabulary.js'
+import { type Device, deviceOption } from '../device.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  rangeError,
+  typeError,
+} from '../errors.js'
+import { tensor } from '../factories.js'
+import { noGrad } from '../grad_mode.js'
+import { accuracy } from '../metrics/classification.js'
+import { type Span, spanF1, spansOf } from '../metrics/sequences.js'
+import { Dropout } from '../nn/dropout.js'
+import { Embedding } from '../nn/embedding.js'
+import { crossEntropy } from '../nn/functional.js'
+import { Linear } from '../nn/linear.js'
+import { evalMode } from '../nn/module.js'
+import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
+import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import { cat } from '../ops/shape.js'
+import { manualSeed } from '../random.js'
+import { Tensor } from '../tensor.js'
+import type { FitResult } from '../train/options.js'
+import type { StepContext, StepResult } from '../train/types.js'
+import { allowedOnly, ChainCRF, type ChainScores, likeliestTags } from './chain_crf.js'
+import type { CellName } from './config.js'
+import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
+import {
+  checkBuilt,
+  checkStack,
+  checkWeightShape,
+  type LoadModelOptions,
+  loadTask,
+  recurrentStack,
+  runStack,
+  TaskModel,
+} from './task_model.js'
+import { byLength, PADDING } from './text_inputs.js'
+
+/** What of a word is an input beside the word itself: its end, its capitals and digits. */
+export type TokenFeature = 'suffix3' | 'shape'
+
+/** What {@link SequenceTagger} takes. */
+export interface SequenceTaggerOptions {
+  /** In the order of their numbers. Default: all of the data, sorted. */
+  tags?: readonly string[]
+  /** Numbers the tokens. Default: those of the data. */
+  vocabulary?: Vocabulary
+  /** Default: both. */
+  features?: readonly TokenFeature[]
+  /** E, of tokens; features have a quarter. Default 100. */
+  embeddingSize?: number
+  /** Default 'lstm'. */
+  cell?: CellName
+  /** H, in each direction. Default 100. */
+  hiddenSize?: number
+  /** Default 1. */
+  numLayers?: number
+  /** Default 0.3. */
+  dropout?: number
+  /** Whether the tags of a sentence are scored together. Default: for BIO tags (`B-PER`, `I-PER`, `O`). */
+  crf?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
+}
+
+/** A sentence with its tags. */
+export interface TaggedSequence {
+  input: readonly string[]
+  tags: readonly string[]
+}
+
+/** What the tagger says of a sentence. */
+export interface Tagging {
+  tags: string[]
+  /** Of each tag, its probability by itself. */
+  scores: number[]
+  /** What BIO tags mark; missing with others. */
+  spans?: Span[]
+}
+
+/** The options with their defaults; null: by the data. */
+export interface SequenceTaggerConfig {
+  tags: readonly string[] | null
+  features: readonly TokenFeature[]
+  embeddingSize: number
+  cell: CellName
+  hiddenSize: number
+  numLayers: number
+  dropout: number
+  crf: boolean | null
+}
+
+/** What `fit` has found. */
+interface TaggerState {
+  tags: string[]
+  crf: boolean
+}
+
+interface Vocabularies {
+  words: Vocabulary
+  features: Vocabulary[]
+}
+
+const KEYS = [
+  'tags',
+  'features',
+  'embeddingSize',
+  'cell',
+  'hiddenSize',
+  'numLayers',
+  'dropout',
+  'crf',
+]
+const DEFAULTS = { valid: 0.1, batchSize: 32, lr: 0.002, maxEpochs: 20, patience: 3 }
+
+function checkTagger(options: SequenceTaggerOptions): SequenceTaggerConfig {
+  const fn = 'SequenceTagger'
+  checkOptions(fn, options, [...KEYS, 'vocabulary', 'device'])
+  const { tags, vocabulary, features = ['suffix3', 'shape'] } = options
+  if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
+    throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
+  if (!Array.isArray(features)) throw typeError(fn, 'features', 'an array', features)
+  if (tags != null && !Array.isArray(tags)) throw typeError(fn, 'tags', 'an array of tags', tags)
+  const list =
+    tags == null ? null : Array.from(tags, (tag, i) => checkString(fn, `tags[${i}]`, tag))
+  if (list !== null && new Set(list).size < Math.max(2, list.length))
+    throw rangeError(fn, 'tags', 'at least two distinct tags', list.slice(0, 8).join(', '))
+  const dropout = checkNumber(fn, 'dropout', options.dropout ?? 0.3, 0, 1)
+  if (dropout === 1) throw rangeError(fn, 'dropout', 'a number below 1', '1')
+  return {
+    tags: list,
+    features: [
+      ...new Set(
+        Array.from(features, (one, i) =>
+          checkOneOf(fn, `features[${i}]`, one, ['suffix3', 'shape'] as const),
+        ),
+      ),
+    ],
+    embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 100, 1, 2 ** 16),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm']),
+    hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 100, 1, 2 ** 16),
+    numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
+    dropout,
+    crf: options.crf == null ? null : checkBoolean(fn, 'crf', options.crf),
+  }
+}
+
+/** Capitals, small letters, digits and others, each run once: 'McDonald-7' is 'AaAa-0'. */
+function featureOf(feature: TokenFeature, token: string): string {
+  if (feature === 'suffix3') return token.slice(-3).toLowerCase()
+  return token
+    .replace(/\p{Lu}+/gu, 'A')
+    .replace(/[\p{Ll}\p{Lo}]+/gu, 'a')
+    .replace(/\p{N}+/gu, '0')
+    .slice(0, 12)
+}
+
+/**
+ * Gives every token of a sentence a tag: parts of speech, or names as BIO tags, whose spans it puts
+ * together.
+ *
+ * ```ts
+ * const model = new models.SequenceTagger()
+ * await model.fit([{ input: ['Ada', 'lives', 'here'], tags: ['B-PER', 'O', 'O'] }, …])
+ * const [{ tags, spans }] = await model.predict([['Ada', 'sleeps']])
+ * ```
+ */
+export class SequenceTagger extends TaskModel<ExampleBatch> {
+  readonly config: Readonly<SequenceTaggerConfig>
+  /** Null before `fit` has found one. */
+  vocabulary: Vocabulary | null
+  /** Null before `fit`. */
+  state: TaggerState | null = null
+  embeddings: Embedding[] = []
+  drop: Dropout
+  rnn: RNN | GRU | LSTM | null = null
+  head: Linear | null = null
+  crf: ChainCRF | null = null
+  protected features: Vocabulary[] = []
+  protected home: string
+
+  /** @throws TypeError, RangeError for wrong or unknown options */
+  constructor(options: SequenceTaggerOptions = {}) {
+    super()
+    this.config = Object.freeze(checkTagger(options))
+    this.vocabulary = options.vocabulary ?? null
+    this.drop = new Dropout(this.config.dropout)
+    this.home = deviceOption('SequenceTagger', options.device)
+  }
+
+  /** Makes the layers for tags and tokens. */
+  protected build(state: TaggerState, { words, features }: Vocabularies): void {
+    const { embeddingSize, cell, hiddenSize, numLayers, dropout } = this.config
+    const device = this.home
+    const small = Math.max(1, Math.round(embeddingSize / 4))
+    this.vocabulary = words
+    this.features = features
+    this.embeddings = [
+      new Embedding(words.size, embeddingSize, { device }),
+      ...features.map(({ size }) => new Embedding(size, small, { device })),
+    ]
+    const width = embeddingSize + small * features.length
+    const stack = { cell, hiddenSize, numLayers, dropout, bidirectional: true, device }
+    this.rnn = recurrentStack(width, stack)
+    this.head = new Linear(2 * hiddenSize, state.tags.length, { device })
+    this.crf = state.crf ? new ChainCRF(state.tags.length, device) : null
+    this.state = state
+  }
+
+  protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: TaggerState } {
+    const { rnn, head, state } = this
+    if (rnn === null || head === null || state === null) {
+      checkBuilt(fn, this)
+      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
+    }
+    return { rnn, head, state }
+  }
+
+  /**
+   * Scores of each tag at each token.
+   * @param input (B, T, 1 + features): numbers of the token, and of its features
+   * @param lengths of each sentence
+   * @returns (B, T, tags)
+   */
+  forward(input: Tensor, lengths: readonly number[]): Tensor {
+    const fn = 'SequenceTagger.forward'
+    const { rnn, head } = this.layers(fn)
+    if (!(input instanceof Tensor)) throw typeError(fn, 'input', 'a tensor', input)
+    const { shape } = input
+    if (shape.length !== 3 || shape[2] !== this.embeddings.length)
+      throw rangeError(
+        fn,
+        'input',
+        `shape (B, T, ${this.embeddings.length})`,
+        `(${shape.join(', ')})`,
+      )
+    const numbers = input.int()
+    const read = this.embeddings.map((embedding, k) => embedding.forward(numbers.select(2, k)))
+    const embedded = this.drop.forward(read.length === 1 ? (read[0] as Tensor) : cat(read, 2))
+    const packed = packPaddedSequence(embedded, lengths, { batchFirst: true, enforceSorted: false })
+    const [output] = runStack(rnn, packed)
+    const [steps] = padPackedSequence(output, { batchFirst: true })
+    return head.forward(this.drop.forward(steps))
+  }
+
+  /** The mean loss of a token: cross entropy, or the negative log likelihood of its sentence's tags. */
+  override trainingStep(batch: ExampleBatch, _context?: StepContext): StepResult {
+    const fn = 'SequenceTagger.trainingStep'
+    if (typeof batch !== 'object' || batch === null) throw typeError(fn, 'batch', 'a batch', batch)
+    const { input, lengths, target } = batch
+    if (!(target instanceof Tensor)) throw typeError(fn, 'batch.target', 'a tensor', target)
+    const scores = this.forward(input, lengths)
+    const [size, time, count] = scores.shape as [number, number, number]
+    const tokens = lengths.reduce((a, b) => a + b, 0)
+    const weight = checkInteger(fn, 'batch.count', batch.count, 0) === 0 ? 0 : tokens
+    if (this.crf === null) {
+      const loss = crossEntropy(
+        scores.reshape([size * time, count]),
+        target.reshape([size * time]),
+        {
+          ignoreIndex: -1,
+        },
+      )
+      return { loss, count: weight }
+    }
+    const [inside, ends] = [new Float32Array(size * time), new Float32Array(size * time)]
+    lengths.forEach((length, b) => {
+      inside.fill(1, b * time, b * time + length)
+      ends[b * time + length - 1] = 1
+    })
+    const { device } = scores
+    const of = (values: Float32Array): Tensor => tensor(values, { shape: [size, time], device })
+    // Where a sentence has ended, any tag does.
+    const known = target.float().clamp(0).int()
+    const loss = this.crf.forward(scores, known, of(inside), of(ends)).div(tokens)
+    return { loss, count: weight }
+  }
+
+  /**
+   * Learns from tagged sentences. The last tenth (`valid`) is kept apart; the best weights are kept.
+   * @throws (rejects) TypeError, RangeError for empty sentences, another number of tags than tokens, a
+   *   tag that is none, with the example
+   */
+  async fit(
+    examples: readonly TaggedSequence[],
+    options: FitModelOptions<readonly TaggedSequence[]> = {},
+  ): Promise<FitResult> {
+    const fn = 'SequenceTagger.fit'
+    const settings = checkFitOptions(fn, options, DEFAULTS)
+    const all = checkSentences(fn, 'examples', examples)
+    const own =
+      typeof options.valid === 'object' ? checkSentences(fn, 'valid', options.valid) : null
+    const { seed } = settings
+    if (this.state === null) {
+      if (seed !== undefined) manualSeed(seed)
+      const tags = [...(this.config.tags ?? [...new Set(all.flatMap((one) => one.tags))].sort())]
+      if (tags.length < 2) throw rangeError(fn, 'examples', 'at least two tags', tags.join(', '))
+      const tokens = all.flatMap((one) => one.input)
+      const made = (of: string[], minFrequency: number): Vocabulary =>
+        Vocabulary.fromTokens(of, { specialTokens: [PADDING], minFrequency })
+      // In large data a token that occurs once teaches what an unknown one is.
+      const words = this.vocabulary ?? made(tokens, all.length >= 500 ? 2 : 1)
+      const features = this.config.features.map((feature) =>
+        made(
+          tokens.map((token) => featureOf(feature, token)),
+          1,
+        ),
+      )
+      this.build({ tags, crf: this.config.crf ?? isBio(tags) }, { words, features })
+    }
+    const { tags } = this.layers(fn).state
+    const index = new Map(tags.map((tag, i) => [tag, i]))
+    const batches = (
+      list: readonly TaggedSequence[],
+      name: string,
+      from: number,
+      shuffle: boolean,
+    ) =>
+      new ExampleBatches(
+        list.map((one, i) => ({
+          input: this.read(one.input),
+          target: one.tags.map((tag, k) => {
+            const found = index.get(tag)
+            if (found === undefined)
+              throw rangeError(
+                fn,
+                `${name}[${from + i}].tags[${k}]`,
+                `one of ${tags.join(', ')}`,
+                `'${tag}'`,
+              )
+            return found
+          }),
+        })),
+        {
+          batchSize: settings.batchSize,
+          ignoreIndex: -1,
+          shuffle,
+          ...(seed !== undefined && { seed }),
+        },
+      )
+    const cut = own === null ? all.length - Math.round(settings.valid * all.length) : all.length
+    if (cut === 0)
+      throw rangeError(fn, 'valid', 'a share that leaves an example', String(settings.valid))
+    const valid = own ?? all.slice(cut)
+    const validData =
+      valid.length === 0
+        ? null
+        : batches(valid, own === null ? 'examples' : 'valid', own === null ? cut : 0, false)
+    return fitModel<ExampleBatch>(
+      this,
+      batches(all.slice(0, cut), 'examples', 0, true),
+      validData,
+      settings,
+    )
+  }
+
+  /** Rows of the numbers of each token and its features. */
+  protected read(tokens: readonly string[]): number[][] {
+    const words = this.vocabulary as Vocabulary
+    return tokens.map((token) => [
+      words.indexOf(token),
+      ...this.config.features.map((feature, k) =>
+        (this.features[k] as Vocabulary).indexOf(featureOf(feature, token)),
+      ),
+    ])
+  }
+
+  /**
+   * The tags of each sentence, the likeliest together; of BIO tags only what they can mean.
+   * @throws (rejects) TypeError before fit; RangeError for an empty sentence
+   */
+  async predict(
+    sentences: readonly (readonly string[])[],
+    options: { batchSize?: number } = {},
+  ): Promise<Tagging[]> {
+    const fn = 'SequenceTagger.predict'
+    checkOptions(fn, options, ['batchSize'])
+    const batchSize = checkInteger(fn, 'batchSize', options.batchSize ?? 64, 1)
+    const { state, head } = this.layers(fn)
+    if (!Array.isArray(sentences))
+      throw typeError(fn, 'sentences', 'an array of arrays of tokens', sentences)
+    const all = Array.from(sentences, (one, i) => checkTokens(fn, `sentences[${i}]`, one))
+    const { crf } = this
+    const chain: ChainScores | null =
+      crf === null
+        ? null
+        : await Promise.all([
+            crf.start_transitions.data(),
+            crf.end_transitions.data(),
+            crf.transitions.data(),
+          ]).then(([start, end, transitions]) => ({ start, end, transitions }))
+    const bio = isBio(state.tags)
+    const zero = new Float32Array(state.tags.length ** 2)
+    const scores = bio
+      ? allowedOnly(state.tags, chain)
+      : (chain ?? { start: zero, end: zero, transitions: zero })
+    const count = state.tags.length
+    const results = new Array<Tagging>(all.length)
+    for (const numbers of byLength(all, batchSize)) {
+      const part = numbers.map((i) => all[i] as string[])
+      const restoreModes = evalMode(this)
+      let read: Promise<ArrayLike<number>>
+      try {
+        read = noGrad(() => {
+          const rows = part.map((tokens) => this.read(tokens))
+          using input = padInputs(rows, this.embeddings.length, 0).to(head.weight.device)
+          using out = this.forward(
+            input,
+            part.map(({ length }) => length),
+          )
+          return out.data()
+        })
+      } finally {
+        restoreModes()
+      }
+      const data = await read
+      const time = data.length / part.length / count
+      numbers.forEach((i, b) => {
+        const length = (part[b] as string[]).length
+        const chosen = likeliestTags(data, b * time * count, length, count, scores)
+        const tags = chosen.map((k) => state.tags[k] as string)
+        results[i] = {
+          tags,
+          scores: chosen.map((k, t) => shareOf(data, (b * time + t) * count, count, k)),
+          ...(bio && { spans: spansOf(tags) }),
+        }
+      })
+    }
+    return results
+  }
+
+  /** How many tags are right, and the F1 of spans where the tags are BIO. @throws (rejects) as predict */
+  async evaluate(
+    examples: readonly TaggedSequence[],
+  ): Promise<{ accuracy: number; spanF1: number | null }> {
+    const fn = 'SequenceTagger.evaluate'
+    const all = checkSentences(fn, 'examples', examples)
+    const { tags } = this.layers(fn).state
+    const said = (await this.predict(all.map(({ input }) => input))).map((one) => one.tags)
+    const truth = all.map((one) => one.tags)
+    return {
+      accuracy: accuracy(said.flat(), truth.flat()),
+      spanF1: isBio(tags) ? spanF1(said, truth) : null,
+    }
+  }
+
+  protected override kind(): string {
+    return 'SequenceTagger'
+  }
+
+  protected override saved(): { config: object; vocabulary: object | null } {
+    const { config, state, vocabulary, features } = this
+    const { tags: _, ...rest } = config
+    return { config: { ...rest, state }, vocabulary: { words: vocabulary, features } }
+  }
+
+  /** A model that `save` wrote: it predicts the same bits. @throws (rejects) Error with a one-line message */
+  static async load(folder: string | URL, options: LoadModelOptions = {}): Promise<SequenceTagger> {
+    return loadTask('SequenceTagger', folder, options, (config, json, weights, device) => {
+      const { state, crf, ...rest } = config as unknown as SequenceTaggerOptions & {
+        state: TaggerState
+      }
+      const model = new SequenceTagger({ ...rest, ...(crf != null && { crf }), device })
+      const { words, features } = Object(json) as { words: unknown; features: unknown[] }
+      const vocabularies = {
+        words: Vocabulary.fromJSON(words),
+        features: Array.from(features, (one) => Vocabulary.fromJSON(one)),
+      }
+      const { embeddingSize, hiddenSize } = model.config
+      checkWeightShape(weights, 'embeddings.0.weight', [vocabularies.words.size, embeddingSize])
+      const small = Math.max(1, Math.round(embeddingSize / 4))
+      checkStack(weights, 'rnn', embeddingSize + small * vocabularies.features.length, model.config)
+      checkWeightShape(weights, 'head.weight', [state.tags.length, 2 * hiddenSize])
+      model.build(state, vocabularies)
+      return model
+    })
+  }
+
+  override extraRepr(): string {
+    return `tags=${(this.state?.tags ?? ['by the data']).length}, cell='${this.config.cell}'`
+  }
+}
+
+/** Whether tags mark spans. */
+const isBio = (tags: readonly string[]): boolean =>
+  tags.some((tag) => tag.startsWith('B-')) &&
+  tags.every((tag) => tag === 'O' || /^[BI]-./.test(tag))
+
+/** The probability of one of the tags of a token. */
+function shareOf(data: ArrayLike<number>, from: number, count: number, tag: number): number {
+  let most = -Infinity
+  for (let k = 0; k < count; k++) most = Math.max(most, data[from + k] as number)
+  let sum = 0
+  for (let k = 0; k < count; k++) sum += Math.exp((data[from + k] as number) - most)
+  return Math.exp((data[from + tag] as number) - most) / sum
+}
+
+/** @throws TypeError, RangeError */
+function checkTokens(fn: string, name: string, tokens: unknown): string[] {
+  if (!Array.isArray(tokens)) throw typeError(fn, name, 'an array of tokens', tokens)
+  if (tokens.length === 0) throw rangeError(fn, name, 'at least one token', 'none')
+  return Array.from(tokens, (token, i) => checkString(fn, `${name}[${i}]`, token))
+}
+
+/** @throws TypeError, RangeError with the number of the example */
+function checkSentences(
+  fn: string,
+  name: string,
+  given: unknown,
+): { input: string[]; tags: string[] }[] {
+  if (!Array.isArray(given)) throw typeError(fn, name, 'an array of { input, tags }', given)
+  if (given.length === 0) throw rangeError(fn, name, 'at least one example', 'none')
+  return Array.from(given as unknown[], (one, i) => {
+    if (typeof one !== 'object' || one === null)
+      throw typeError(fn, `${name}[${i}]`, 'an object { input, tags }', one)
+    const { input, tags } = one as { input?: unknown; tags?: unknown }
+    const tokens = checkTokens(fn, `${name}[${i}].input`, input)
+    const labels = checkTokens(fn, `${name}[${i}].tags`, tags)
+    if (labels.length !== tokens.length)
+      throw rangeError(
+        fn,
+        `${name}[${i}].tags`,
+        `${tokens.length} tags, one for each token`,
+        String(labels.length),
+      )
+    return { input: tokens, tags: labels }
+  })
+}
