@@ -2,11 +2,28 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { typeError } from './errors.js'
 
-const gradMode = new AsyncLocalStorage<boolean>()
+/** Off, and noting which tensors operations would have been recorded for. */
+export interface Collector {
+  readonly tensors: Set<unknown>
+}
+
+const gradMode = new AsyncLocalStorage<boolean | Collector>()
 
 /** Whether operations are being recorded; as `torch.is_grad_enabled`. */
 export function isGradEnabled(): boolean {
-  return gradMode.getStore() ?? true
+  const mode = gradMode.getStore() ?? true
+  return mode === true
+}
+
+/** What notes tensors now, or null. Internal. */
+export function collectorNow(): Collector | null {
+  const mode = gradMode.getStore()
+  return typeof mode === 'object' ? mode : null
+}
+
+/** Runs `f` as noGrad does, with a note of the tensors that require gradients. Internal. */
+export function collectInto<T>(collector: Collector, f: () => T): T {
+  return gradMode.run(collector, f)
 }
 
 /**

@@ -3,7 +3,7 @@
  * of it. What a node saves lives in native buffers that backward() frees as it goes.
  */
 import { formatShape } from '../errors.js'
-import { isGradEnabled } from '../grad_mode.js'
+import { collectorNow, isGradEnabled } from '../grad_mode.js'
 import { type Change, changesSoFar, Memory } from '../memory.js'
 import type { Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
@@ -176,7 +176,15 @@ const NOTHING: readonly never[] = []
 
 /** Whether an operation on these inputs will be recorded. */
 export function willRecord(inputs: readonly (Tensor | null | undefined)[]): boolean {
-  for (const input of inputs) if (input?.requiresGrad) return isGradEnabled()
+  for (const input of inputs) if (input?.requiresGrad) return isGradEnabled() || noted(inputs)
+  return false
+}
+
+/** For a checkpoint: notes what it depends on. Always false. */
+function noted(inputs: readonly (Tensor | null | undefined)[]): false {
+  const collector = collectorNow()
+  if (collector !== null)
+    for (const input of inputs) if (input?.requiresGrad) collector.tensors.add(input)
   return false
 }
 

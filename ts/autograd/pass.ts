@@ -158,7 +158,9 @@ class Pass {
     const gradient = this.#pending?.get(leaf)
     if (gradient === undefined) return
     this.#pending?.delete(leaf)
-    const seen = this.#replaced(gradient, throughHooks(hooksOfLeaf(leaf), gradient, this.#graph))
+    // Inside of another pass, the hooks are for that one to call.
+    const hooks = this.#options.partial ? undefined : hooksOfLeaf(leaf)
+    const seen = this.#replaced(gradient, throughHooks(hooks, gradient, this.#graph))
     if (this.#options.accumulate) this.#accumulate(leaf, seen)
     else this.#targets?.takeLeaf(leaf, seen)
   }

@@ -4,6 +4,7 @@ export {
   stateFromBytes,
   stateToBytes,
 } from '../io/state_bytes.js'
+export * as checkpoint from './checkpoint.js'
 export * as dlpack from './dlpack.js'
 export {
   type FromTransferableOptions,

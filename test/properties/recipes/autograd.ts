@@ -1,8 +1,20 @@
 /** Gradients and hooks. */
-import { autograd } from 'fused-rnn'
-import { f, linear, method, type Recipe, x } from './tools.js'
+import { autograd, nn, utils } from 'fused-rnn'
+import { call, f, linear, method, type Recipe, x } from './tools.js'
 
 export const gradients: Record<string, Recipe> = {
+  'utils.checkpoint.checkpoint': call(utils.checkpoint.checkpoint, () => [() => f(2), x()]),
+  'utils.checkpoint.checkpointSequential': call(utils.checkpoint.checkpointSequential, () => [
+    new nn.Sequential(linear(), new nn.Dropout()),
+    2,
+    x(),
+  ]),
+  'utils.checkpoint.checkpointSteps': call(utils.checkpoint.checkpointSteps as never, () => [
+    new nn.GRU(3, 4),
+    2,
+    f(4, 2, 3),
+    f(1, 2, 4),
+  ]),
   'autograd.grad': () => {
     const a = x()
     const options = { gradOutputs: f(2, 3), createGraph: false, retainGraph: true }
