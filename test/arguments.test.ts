@@ -15,7 +15,7 @@ const INTERNAL = /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init
 const OF_THE_TAPE = /^Tensor\.(changed|over)$/
 /** Any number of tensors; classes that users extend. */
 const FUNCTIONS =
-  /^(autograd\.(Function|FunctionContext)(\.(forward|backward|apply|saveForBackward|markNonDifferentiable))?|utils\.checkpoint\.checkpoint)$/
+  /^(autograd\.(profiler\.profile|profiler\.EventAverages|Function|FunctionContext)(\.(forward|backward|apply|saveForBackward|markNonDifferentiable))?|utils\.checkpoint\.checkpoint)$/
 /** Any number of arguments: modules one after the other; what the model in it takes; operands. */
 const ANY_NUMBER = /^(nn\.(Sequential|parallel\.DistributedDataParallel\.forward)|einsum)$/
 

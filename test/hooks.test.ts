@@ -367,6 +367,17 @@ test('Function: in layers, with saved tensors that change, and what it refuses',
   throwsWith(t, wrong([1, null]), TypeError, /result\[0\]: expected a tensor or null/)
   throwsWith(t, wrong([null, ones([1])]), TypeError, /result\[1\]: expected null/)
   wrong([null, null])()
+  class Nested extends autograd.Function {
+    static override forward(_ctx: autograd.FunctionContext, a: Tensor) {
+      return { a }
+    }
+  }
+  throwsWith(
+    t,
+    () => Nested.apply(x),
+    TypeError,
+    /^\[Nested\.forward\] result: expected a tensor or an array with tensors/,
+  )
   throwsWith(t, () => autograd.Function.apply(), TypeError, /forward: expected one in the class/)
   let context: autograd.FunctionContext | undefined
   class Keeps extends autograd.Function {

@@ -153,6 +153,17 @@ export interface CudaInfo {
 /** A tensor on its way to or from another library; see FusedRnnCapsule in native/include/fused_rnn/c.h. */
 export type DlpackCapsule = { readonly __dlpackCapsule: unique symbol }
 
+/** When operations of a queue ran. */
+export interface QueueTrace {
+  ops: string[]
+  /** 1: at the call, on JavaScript's thread. */
+  here: Uint8Array
+  /** Begin and end of each, in milliseconds. */
+  times: Float64Array
+  /** How many were more than are kept. */
+  dropped: number
+}
+
 /** A cell as the kernels know it: native/cells/weights.h. */
 export interface CellInfo {
   /** As in native/cells/cells.def. */
@@ -252,6 +263,9 @@ export interface Binding {
   /** Why cuBLAS cannot be used, or an empty string. Opens it, driver or not. */
   cublasMissing(): string
   info(): EngineInfo
+  /** Notes when operations run on the device's queue. @returns what its clock shows, in milliseconds */
+  startTrace(device: number): number
+  takeTrace(device: number): QueueTrace
   /** For tests: what a system whose proc/ and sys/ lie in the folder `root` lets a process use. */
   usableProcessors(root: string, processes: number): { count: number; why: string }
 

@@ -50,6 +50,11 @@ let current = CPU
 /** The CPU and the GPUs that have been asked for, by number. */
 const asked = new Set([-1])
 
+/** The same: -1 is the CPU. Internal. */
+export function devicesInUse(): number[] {
+  return [...asked]
+}
+
 function cuda(): CudaInfo {
   gpus ??= binding.cuda()
   return gpus

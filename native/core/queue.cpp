@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/denormals.h"
+#include "core/trace.h"
 #include "core/wait.h"
 
 namespace fused_rnn {
@@ -49,6 +50,9 @@ void stop_queues_at_exit() {
 }
 
 namespace {
+
+// Whether this thread is a queue's worker.
+thread_local bool on_worker = false;
 
 bool asked_to_block() {
   const char* value = std::getenv("FUSED_RNN_BLOCKING");
@@ -128,6 +132,7 @@ void Queue::stop() {
 }
 
 void Queue::work() {
+  on_worker = true;
   const FlushDenormals flush;
   try {
     if (device_ != nullptr) device_->enter_thread();
@@ -177,6 +182,28 @@ void Queue::release_waiters(std::unique_lock<std::mutex>& lock) {
 }
 
 namespace {
+
+// Notes how long an operation takes, while somebody wants to know.
+class Traced {
+ public:
+  Traced(const void* queue, const char* op)
+      : queue_(trace::active.load(std::memory_order_relaxed) > 0 ? queue : nullptr),
+        event_{op, !on_worker, 0, 0} {
+    if (queue_ == nullptr) return;
+    event_.begin = trace::now();
+  }
+  ~Traced() {
+    if (queue_ == nullptr) return;
+    event_.end = trace::now();
+    trace::add(queue_, event_);
+  }
+  Traced(const Traced&) = delete;
+  Traced& operator=(const Traced&) = delete;
+
+ private:
+  const void* const queue_;
+  trace::Event event_;
+};
 
 const std::string* poison_among(Buffers reads) {
   for (const Buffer& buffer : reads) {
@@ -247,6 +274,7 @@ void Queue::run_here(const char* op, Buffers reads, Buffers writes, Task task) {
 
 void Queue::run_checked(const char* op, Buffers reads, Buffers writes, Task task,
                         Context& context) {
+  const Traced traced(this, op);
   std::string error;
   try {
     const std::string* inherited = poison_among(reads);

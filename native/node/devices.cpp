@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "core/allocator.h"
+#include "core/trace.h"
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -207,6 +208,34 @@ Napi::Value usable_processors(Addon&, Args& args) {
   return result;
 }
 
+// startTrace(device) → the clock of the events, in milliseconds
+Napi::Value start_trace(Addon& addon, Args& args) {
+  trace::start(&addon.executor(args.integer()).queue);
+  return Napi::Number::New(args.env(), static_cast<double>(trace::now()) / 1e6);
+}
+
+// takeTrace(device) → { ops, here, times: begin and end of each in milliseconds, dropped }
+Napi::Value take_trace(Addon& addon, Args& args) {
+  const trace::Taken taken = trace::take(&addon.executor(args.integer()).queue);
+  const size_t count = taken.events.size();
+  auto ops = Napi::Array::New(args.env(), count);
+  auto here = Napi::Uint8Array::New(args.env(), count);
+  auto times = Napi::Float64Array::New(args.env(), 2 * count);
+  for (size_t i = 0; i < count; ++i) {
+    const trace::Event& event = taken.events[i];
+    ops.Set(static_cast<uint32_t>(i), event.op);
+    here[i] = event.here ? 1 : 0;
+    times[2 * i] = static_cast<double>(event.begin) / 1e6;
+    times[2 * i + 1] = static_cast<double>(event.end) / 1e6;
+  }
+  auto result = Napi::Object::New(args.env());
+  result.Set("ops", ops);
+  result.Set("here", here);
+  result.Set("times", times);
+  result.Set("dropped", static_cast<double>(taken.dropped));
+  return result;
+}
+
 // shutDown(): when the JavaScript program ends. What is outstanding is dropped.
 Napi::Value shut_down(Addon& addon, Args& args) {
   addon.shut_down();
@@ -228,6 +257,8 @@ void register_devices(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<info>(env, exports, "info", addon);
   add_entry<usable_processors>(env, exports, "usableProcessors", addon);
   add_entry<shut_down>(env, exports, "shutDown", addon);
+  add_entry<start_trace>(env, exports, "startTrace", addon);
+  add_entry<take_trace>(env, exports, "takeTrace", addon);
 }
 
 }  // namespace fused_rnn::node

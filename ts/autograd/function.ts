@@ -133,6 +133,9 @@ function applied<A extends readonly unknown[], R>(type: Definition<A, R>, args: 
   if (raw instanceof Promise)
     throw typeError(fn, 'forward', 'a function that is not asynchronous', raw)
   const list: readonly unknown[] = Array.isArray(raw) ? raw : [raw]
+  for (const one of list)
+    if (typeof one === 'object' && one !== null && !(one instanceof Tensor))
+      throw typeError(`${fn}.forward`, 'result', 'a tensor or an array with tensors', one)
   const { toSave, marked, materialize } = take(ctx)
   if (!records) return raw
   // Handles of the operation's own: what comes back may be an argument, or somebody else's.

@@ -7,6 +7,7 @@ import { anyLeafHook, hooksOfLeaf, throughHooks } from './hooks.js'
 import { Arrivals, anyListener } from './listeners.js'
 import { Node } from './node.js'
 import { Targets } from './targets.js'
+import { tracerNow } from './tracer.js'
 
 export interface PassOptions {
   /** Keep what was saved, to go through the same graph again. */
@@ -96,13 +97,21 @@ class Pass {
       if (node.hooks !== null) this.#runHooks(node, arrived)
       this.#targets?.take(node, arrived)
       if (node.wanted === null || node.wanted.includes(true))
-        this.#send(node, arrived, node.run(arrived, keep, this.#graph))
+        this.#send(node, arrived, this.#run(node, arrived, keep))
       else for (const gradient of arrived) if (gradient) this.#drop(gradient)
     } else if (!keep && this.#targets === null) {
       // Nothing flowed here when every path to it returned no gradient.
       node.release()
     }
     arrivals?.passed(node)
+  }
+
+  #run(node: Node, arrived: readonly (Tensor | null)[], keep: boolean): (Tensor | null)[] {
+    const tracer = tracerNow()
+    if (tracer === null) return node.run(arrived, keep, this.#graph)
+    return tracer.time('backward', `${node.name} backward`, () =>
+      node.run(arrived, keep, this.#graph),
+    )
   }
 
   #drop(gradient: Tensor): void {

@@ -1,10 +1,10 @@
 /** Learning from rows as they come, while others ask for predictions. */
-import { binding } from '../binding.js'
 import { checkInteger, checkOptions, describe, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { enableGrad, noGrad } from '../grad_mode.js'
 import { stateFromBytes, stateToBytes } from '../io/state_bytes.js'
 import { Module } from '../nn/module.js'
+import { copyInto } from '../ops/in_place.js'
 import { mseLoss } from '../ops/loss.js'
 import { Tensor } from '../tensor.js'
 import type { TrainableOptimizer } from './types.js'
@@ -162,7 +162,7 @@ export class OnlineLearner<M extends OnlineModel = OnlineModel> {
   refresh(): void {
     const own = this.model.parameters()
     this.snapshot.parameters().forEach((copy, i) => {
-      binding.copyInto(copy.buffer, (own[i] as Tensor).buffer)
+      copyInto('OnlineLearner', copy, (own[i] as Tensor).buffer)
     })
   }
 

@@ -2,7 +2,24 @@
 import { autograd, nn, utils } from 'fused-rnn'
 import { call, f, linear, method, type Recipe, x } from './tools.js'
 
+/** A profile that is over, so that another can begin. */
+const profiled = () => {
+  const prof = new autograd.profiler.profile()
+  void prof.stop()
+  return prof
+}
+
 export const gradients: Record<string, Recipe> = {
+  'autograd.profiler.recordFunction': call(autograd.profiler.recordFunction, () => ['part', x]),
+  'autograd.profiler.EventAverages.table': method(
+    () => new autograd.profiler.EventAverages(),
+    'table',
+    () => [{ sortBy: 'mean', rowLimit: 3 }],
+  ),
+  'autograd.profiler.profile.stop': method(profiled, 'stop'),
+  'autograd.profiler.profile.exportChromeTrace': method(profiled, 'exportChromeTrace', () => [
+    '/dev/null',
+  ]),
   'utils.checkpoint.checkpoint': call(utils.checkpoint.checkpoint, () => [() => f(2), x()]),
   'utils.checkpoint.checkpointSequential': call(utils.checkpoint.checkpointSequential, () => [
     new nn.Sequential(linear(), new nn.Dropout()),
