@@ -228,118 +228,6 @@ test('Ctrl-C saves a checkpoint; --resume goes on to the same weights', async (t
   )
 })
 
-test('--resume with another learning rate, batch size and more text', async (t) => {
-  const cwd = await workplace(t)
-  const text = await readFile(join(cwd, 'text.txt'), 'utf8')
-  await writeFile(join(cwd, 'more.txt'), text.slice(0, 900))
-  t.is((await run(trainTiny('--sample-length 0 --out m'), { cwd })).code, 0)
-  const moments = async () => {
-    const state = JSON.parse(await readFile(join(cwd, 'm/last/trainer.json'), 'utf8'))
-    return [state.optimizer.state[0].step, state.optimizer.paramGroups[0].lr, state.epoch]
-  }
-  t.deepEqual(await moments(), [52, 0.002, 2])
-  const line = 'train --resume m text.txt more.txt --epochs 3 --lr 0.001 --batch-size 8'
-  const changed = await run(line, { cwd })
-  t.is(changed.code, 0, changed.stderr)
-  t.regex(
-    changed.stdout,
-    /\nnew {4}learning rate 0\.002 → 0\.001; batch size 4 → 8; text .*text\.txt → .*more\.txt; tokens to learn 1620 → 2430; the best model is chosen anew\n/,
-  )
-  // The optimiser has not begun anew.
-  t.deepEqual(await moments(), [52 + 19, 0.001, 3])
-  const again = await run('train --resume m --epochs 4', { cwd })
-  t.notRegex(again.stdout, /\nnew /, again.stderr)
-  t.deepEqual(await moments(), [52 + 2 * 19, 0.001, 4])
-
-  // Within an epoch, which begins again.
-  let sent = false
-  await run('train --resume m --epochs 10000 --checkpoint-every 5', {
-    cwd,
-    watch: (stdout, kill) => {
-      if (sent || !stdout.includes('epoch 6/')) return
-      sent = true
-      kill('SIGINT')
-    },
-  })
-  const other = await run('train --resume m --batch-size 4 --epochs 10 --checkpoint-every 0', {
-    cwd,
-  })
-  if (other.code !== 0) t.regex(other.stderr, /complete/)
-  else t.regex(other.stdout, /\nnew {4}batch size 8 → 4\n/)
-})
-
-test('--init-from takes weights over, and refuses what does not fit', async (t) => {
-  const cwd = await workplace(t)
-  t.is((await run(trainTiny('--sample-length 0 --lr 0.02 --out m'), { cwd })).code, 0)
-  const line =
-    'train text.txt --init-from m --lr 1e-9 --epochs 1 --sample-length 0 --batch-size 4 --steps 16'
-  const { code, stdout, stderr } = await run(`${line} --out n`, { cwd })
-  t.is(code, 0, stderr)
-  t.regex(stdout, /LSTM, 1 layer of 16, embedding 8.*\n.*\n.*\nfrom {3}m: its weights\n/s)
-  const loss = async (folder: string) => {
-    const { stdout } = await run(`evaluate ${folder} text.txt --json`, { cwd })
-    return JSON.parse(stdout).loss as number
-  }
-  t.true(Math.abs((await loss('m')) - (await loss('n'))) < 1e-4)
-  t.is((await run('train --resume n --epochs 2', { cwd })).code, 0)
-
-  await writeFile(join(cwd, 'greek.txt'), 'the quick Αθήνα\n'.repeat(90))
-  const greek = line.replace('text.txt', 'greek.txt')
-  t.regex(
-    (await run(`${greek} --out g`, { cwd })).stderr,
-    /^fused-rnn: cannot begin from 'm': the vocabulary of the model in 'm' does not fit '.*greek\.txt': 450 of 1,440 characters are not in it \("Α", "θ", .*--allow-unknown[^\n]*\n$/,
-  )
-  t.is((await run(`${greek} --out g --allow-unknown`, { cwd })).code, 0)
-  t.regex(
-    (await run(`${line} --hidden 32 --out g2`, { cwd })).stderr,
-    /^fused-rnn: --hidden 32 does not fit the model in 'm', which has 16; leave it out\n$/,
-  )
-  t.regex((await run(`${line} --resume m`, { cwd })).stderr, /give one of them\n$/)
-  t.is(await names(cwd), 'g greek.txt m n text.txt')
-})
-
-test('several texts, standard input, a file: URL, and lines of JSON', async (t) => {
-  const cwd = await workplace(t)
-  const text = await readFile(join(cwd, 'text.txt'), 'utf8')
-  await writeFile(join(cwd, 'a.txt'), text.slice(0, 700))
-  await writeFile(join(cwd, 'b.txt'), text.slice(700))
-  const out = `file://${cwd}/m`
-  const line = `train a.txt - ${TINY} --epochs 2 --sample-length 5 --json --out ${out}`
-  const input = openSync(join(cwd, 'b.txt'), 'r')
-  t.teardown(() => closeSync(input))
-  const args = line.split(' ')
-  const child = spawn(process.execPath, [main, 'train', ...onDevice(args), ...args.slice(1)], {
-    cwd,
-    stdio: [input, 'pipe', 'pipe'],
-  })
-  let [stdout, stderr] = ['', '']
-  child.stdout?.on('data', (chunk) => {
-    stdout += chunk
-  })
-  child.stderr?.on('data', (chunk) => {
-    stderr += chunk
-  })
-  t.is(await new Promise((resolve) => child.on('close', resolve)), 0, stderr)
-  const events = stdout
-    .trim()
-    .split('\n')
-    .map((one) => JSON.parse(one))
-  t.deepEqual(
-    events.map(({ event }) => event),
-    ['start', 'epoch', 'sample', 'epoch', 'sample', 'end'],
-  )
-  t.is(events[0].tokens, 1620)
-  t.is(events[5].valLoss, events[3].valLoss)
-  t.is(await names(join(cwd, 'm')), 'best history.csv last loss.svg settings.json')
-  const whole = await run(`train text.txt ${TINY} --epochs 2 --sample-length 5 --json --out w`, {
-    cwd,
-  })
-  t.is(JSON.parse(whole.stdout.trim().split('\n').at(-1) as string).valLoss, events[5].valLoss)
-  t.regex((await run('train --resume m', { cwd })).stderr, /standard input; give it again/)
-  const generated = await run('generate m --json --seed 1 --length 5 --prefix the', { cwd })
-  t.regex(JSON.parse(generated.stdout).text, /^the.{5}$/s)
-})
-
 for (const signal of ['SIGTERM', 'SIGHUP'] as const) {
   test(`${signal} saves a checkpoint, as Ctrl-C does`, async (t) => {
     const cwd = await workplace(t)
@@ -458,8 +346,6 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
     /--steps 5000 is longer than the text/,
   ],
   ['batch too large', trainTiny('--batch-size 1000'), /--batch-size 1000 is too large/],
-  ['standard input twice', 'train - -', /can be read once only/],
-  ['standard input to validate', 'train text.txt --valid -', /--valid takes a file/],
   ['unknown option', trainTiny('--hiden 3'), /unknown option '--hiden'.*--hidden/],
   ['option without value', 'train text.txt --lr', /--lr.*argument missing/],
   ['not a number', trainTiny('--hidden many'), /--hidden.*'many' is invalid.*whole number/],
@@ -500,7 +386,7 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
     /--temperature.*'-1' is invalid/,
   ],
   ['generate: too many arguments', 'generate a b', /too many arguments/],
-  ['evaluate: no text', 'evaluate folder', /missing required argument 'text files'/],
+  ['evaluate: no text', 'evaluate folder', /missing required argument 'text file'/],
   ['evaluate: no model', 'evaluate folder text.txt', /'folder' does not hold a model/],
 ]
 for (const [name, line, message] of mistakes) {

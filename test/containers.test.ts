@@ -216,13 +216,3 @@ test('what only refers to the model is none of its containers', (t) => {
   Object.assign(model, { others, run: new Run() })
   t.deepEqual(names(model), ['layer.weight', 'layer.bias'])
 })
-
-test('append after a deletion replaces nothing', (t) => {
-  const list = new nn.ModuleList([linear(), linear(), linear()])
-  const [, second, third] = list
-  delete list[0]
-  const added = linear()
-  list.append(added)
-  t.deepEqual([...list], [second, third, added] as never)
-  t.deepEqual(names(list), ['1.weight', '1.bias', '2.weight', '2.bias', '3.weight', '3.bias'])
-})

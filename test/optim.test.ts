@@ -29,7 +29,7 @@ function expectedAt(key: string, step: number, numel: number): ArrayLike<number>
   return numbers.array(key).data.slice(step * numel, (step + 1) * numel)
 }
 
-numbers.info.forEach(({ name, options, clip }: Case, i: number) => {
+numbers.info.cases.forEach(({ name, options, clip }: Case, i: number) => {
   const title = `${name} ${JSON.stringify(options)} ${JSON.stringify(clip)}`
   const make = (params: Parameters, more = {}) =>
     new optim[name](Object.values(params), { ...options, ...more })
@@ -109,12 +109,53 @@ test('clipGradNorm and clipGradValue', async (t) => {
   throwsWith(t, () => nn.utils.clipGradNorm([one], -1), RangeError, /maxNorm/)
   throwsWith(
     t,
-    () => nn.utils.clipGradNorm([one], 1, { normType: 1 }),
+    () => nn.utils.clipGradNorm([one], 1, { normType: 0 }),
     RangeError,
-    /normType: expected 2 or Infinity, got 1/,
+    /normType: expected any number but 0, got 0/,
   )
   throwsWith(t, () => nn.utils.clipGradNorm([one], 1, { norm: 1 } as never), TypeError, /norm/)
   throwsWith(t, () => nn.utils.clipGradValue([one], '1' as never), TypeError, /clipValue/)
+})
+
+test('clipGradNorm with any norm', async (t) => {
+  const norms = numbers.info.norms as [p: number | 'inf' | '-inf', total: number][]
+  for (const [p, total] of norms) {
+    const params = start()
+    setGradients(params, 0)
+    const normType = p === 'inf' ? Infinity : p === '-inf' ? -Infinity : p
+    const norm = nn.utils.clipGradNorm(Object.values(params), 0.5, { normType })
+    await closeTo(t, norm, [total], 1e-5, `norm ${p}`)
+    await closeTo(t, params.w.grad, numbers.array(`clip.${p}.w`), 1e-5, `norm ${p}`)
+  }
+  const none = zeros([2], { requiresGrad: true })
+  t.is(await nn.utils.clipGradNorm(none, 1, { normType: -Infinity }).item(), 0)
+  none.grad = tensor([1, NaN])
+  for (const normType of [1, 3, -2, Infinity, -Infinity])
+    t.true(Number.isNaN(await nn.utils.clipGradNorm(none, 1, { normType }).item()))
+})
+
+test.serial('clipGradNorm: errorIfNonfinite', async (t) => {
+  const p = zeros([2], { requiresGrad: true })
+  const optimizer = new optim.SGD([p], { lr: 1 })
+  p.grad = tensor([3, 4])
+  t.is(await nn.utils.clipGradNorm([p], 1, { errorIfNonfinite: true }).item(), 5)
+  p.grad = tensor([1, Infinity])
+  const norm = nn.utils.clipGradNorm([zeros([1]), p], 1, { errorIfNonfinite: true })
+  const stepped = optimizer.step()
+  await rejectsWith(
+    t,
+    stepped.then(() => norm.item()),
+    Error,
+    /\[clipGradNorm\] errorIfNonfinite: expected finite gradients, got infinity in gradient 0/,
+  )
+  await synchronize().catch(() => {})
+  t.deepEqual([...(await p.data())], [0, 0])
+  throwsWith(
+    t,
+    () => nn.utils.clipGradNorm([p], 1, { errorIfNonfinite: 1 as never }),
+    TypeError,
+    /errorIfNonfinite/,
+  )
 })
 
 test('a large vector: its norm is the double-precision one, whatever the threads', async (t) => {

@@ -220,3 +220,22 @@ test('errors: a PackedSequence made by hand is checked', (t) => {
   throwsWith(t, () => new PackedSequence(data, [3, 2], [0, 1]), RangeError, /order/)
   throwsWith(t, () => new PackedSequence([] as never, [1]), TypeError, /data/)
 })
+
+test('lengths as a tensor', async (t) => {
+  const x = tensor(
+    Float32Array.from({ length: 24 }, (_, i) => i),
+    { shape: [4, 3, 2] },
+  )
+  const lengths = tensor([2, 4, 1], { dtype: 'int32' })
+  const plain = packPaddedSequence(x, [2, 4, 1], { enforceSorted: false })
+  const packed = packPaddedSequence(x, lengths, { enforceSorted: false })
+  t.deepEqual(await packed.data.data(), await plain.data.data())
+  t.deepEqual([...packed.batchSizes], [...plain.batchSizes])
+  t.is(unpadSequence(x, lengths)[1]?.shape[0], 4)
+  const refuses = (given: unknown, error: typeof TypeError | typeof RangeError, message: RegExp) =>
+    throwsWith(t, () => packPaddedSequence(x, given as number[]), error, message)
+  refuses(tensor([2, 4, 1]), RangeError, /lengths: expected an int32 tensor .* got float32/)
+  refuses(tensor([[2, 4, 1]], { dtype: 'int32' }), RangeError, /of shape \(1, 3\)/)
+  refuses(lengths.clone(), TypeError, /give 'await lengths.data\(\)'/)
+  refuses(tensor([2, 1], { dtype: 'int32' }), RangeError, /expected 3 lengths/)
+})

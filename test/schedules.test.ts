@@ -147,6 +147,10 @@ const cases: Record<string, (o: Optimizer) => optim.lrScheduler.Scheduler> = {
       new s.MultiStepLR(o, [5, 20], { gamma: 0.5 }),
       new s.PolynomialLR(o, { totalIters: 45 }),
     ]),
+  SWALR: (o) => new optim.swaUtils.SWALR(o, 0.05),
+  'SWALR in a line': (o) =>
+    new optim.swaUtils.SWALR(o, [0.9, 0.01], { annealEpochs: 5, annealStrategy: 'linear' }),
+  'SWALR at once': (o) => new optim.swaUtils.SWALR(o, 0.3, { annealEpochs: 0 }),
   'one after another': (o) => {
     new s.ExponentialLR(o, 0.9)
     return new s.LambdaLR(o, (epoch) => 1 - epoch / 100)

@@ -540,22 +540,3 @@ test.serial('a submodule that a callback sets to evaluation mode stays there', a
     [true, false],
   ])
 })
-
-test.serial('a hook that does not exist is refused', (t) => {
-  class Watcher {
-    onEpochEnd(): void {}
-  }
-  throwsWith(
-    t,
-    () => new Trainer({ callbacks: [{ onTrainEpochEnds() {} } as Callback] }),
-    TypeError,
-    /\[Trainer\] callbacks\[0\]: there is no hook 'onTrainEpochEnds'; did you mean 'onTrainEpochEnd'\?/,
-  )
-  throwsWith(
-    t,
-    () => new Trainer({ callbacks: [{}, new Watcher() as Callback] }),
-    TypeError,
-    /callbacks\[1\]: there is no hook 'onEpochEnd'/,
-  )
-  t.notThrows(() => new Trainer({ callbacks: [{ only: 1, onValidationEnd() {} } as Callback] }))
-})

@@ -581,11 +581,12 @@ export interface Binding {
   ): [Buffer | null, Buffer | null]
 
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
-  gradNorm(grads: readonly Buffer[], infinity: boolean): Buffer
+  /** @param p of the norm: any number but 0 */
+  gradNorm(grads: readonly Buffer[], p: number): Buffer
   /**
    * Fails, in the queue, with "[checkFinite] number, place: expected finite numbers, got …" when a
    * value is not finite; the loss has the place 0. The gradients then count as not computed, so that
-   * optimisers leave the parameters as they are.
+   * optimisers leave the parameters as they are. With a number below 0, clipGradNorm's message.
    */
   checkFinite(number: number, loss: Buffer | null, grads: readonly (Buffer | null)[]): void
   clipGrads(grads: readonly Buffer[], norm: Buffer | null, maxNorm: number, maxValue: number): void

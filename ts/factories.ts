@@ -11,6 +11,7 @@ import {
   rangeError,
   typeError,
 } from './errors.js'
+import { remember } from './known_values.js'
 import { checkNumbers, Nested, type NumberArray } from './nested.js'
 import { expandValues } from './ops/common.js'
 import { nextRandom } from './random.js'
@@ -75,7 +76,11 @@ export function tensor(
   const booleans = given instanceof Nested && given.boolean
   const dtype = options.dtype ?? (booleans ? 'bool' : integer ? 'int32' : 'float32')
   const flat = ARRAYS[dtype](given)
-  return finish('tensor', flat, shape, device, options)
+  const result = finish('tensor', flat, shape, device, options)
+  // Lengths of sequences, for example; arrays of a type their owner has anyway.
+  if (given instanceof Nested && flat instanceof Int32Array && shape.length === 1)
+    remember(result, flat)
+  return result
 }
 
 function float32sOf(given: NumberArray | Nested): Float32Array {

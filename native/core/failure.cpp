@@ -17,6 +17,11 @@ void fail_index(const char* op, const char* name, int64_t position, int64_t valu
 }
 
 std::string finite_message(int64_t number, int64_t tensor, bool nan) {
+  if (number < 0) {
+    return "[clipGradNorm] errorIfNonfinite: expected finite gradients, got " +
+           std::string(nan ? "NaN" : "infinity") + " in gradient " + std::to_string(tensor - 1) +
+           " of those that there are";
+  }
   return "[checkFinite] " + std::to_string(number) + ", " + std::to_string(tensor) +
          ": expected finite numbers, got " + (nan ? "NaN" : "infinity");
 }

@@ -15,7 +15,8 @@ std::string index_message(const char* op, const char* name, int64_t position, in
 [[noreturn]] void fail_index(const char* op, const char* name, int64_t position, int64_t value,
                              int64_t limit);
 
-// "[checkFinite] number, tensor: expected finite numbers, got NaN", or "got infinity".
+// "[checkFinite] number, tensor: expected finite numbers, got NaN", or "got infinity";
+// clipGradNorm's message where the number is below 0.
 std::string finite_message(int64_t number, int64_t tensor, bool nan);
 [[noreturn]] void fail_finite(int64_t number, int64_t tensor, bool nan);
 

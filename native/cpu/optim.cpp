@@ -31,16 +31,13 @@ void each_part(Context& context, int64_t count, Size size, F f) {
 
 // NaN when either is.
 double larger(double a, double b) { return b > a || b != b ? b : a; }
+double smaller(double a, double b) { return b < a || b != b ? b : a; }
 
-double norm_of_block(const float* x, int64_t n, bool infinity) {
+// Of the 2-norm, which every training step may ask for.
+double squares_of_block(const float* x, int64_t n) {
   constexpr int kSums = 32;  // more than the compiler unrolls before it vectorises
   double lanes[kSums] = {};
   int64_t i = 0;
-  if (infinity) {
-    double max = 0;
-    for (; i < n; ++i) max = larger(max, fabsf(x[i]));
-    return max;
-  }
   for (; i + kSums <= n; i += kSums) {
     for (int j = 0; j < kSums; ++j) {
       const double value = x[i + j];
@@ -55,6 +52,29 @@ double norm_of_block(const float* x, int64_t n, bool infinity) {
   for (int j = 0; j < kSums; ++j) sum += lanes[j];
   return sum;
 }
+
+// The p-norm: of elements, to be combined, and in the end.
+struct Norm {
+  double p;
+  double none() const { return p == -INFINITY ? INFINITY : 0; }
+  double combine(double a, double b) const {
+    return p == INFINITY ? larger(a, b) : p == -INFINITY ? smaller(a, b) : a + b;
+  }
+  double of_block(const float* x, int64_t n) const {
+    if (p == 2) return squares_of_block(x, n);
+    const bool whole = p == 1 || fabs(p) == INFINITY;
+    double total = none();
+    for (int64_t i = 0; i < n; ++i) {
+      const double value = fabsf(x[i]);
+      total = combine(total, whole ? value : pow(value, p));
+    }
+    return total;
+  }
+  double finish(double total) const {
+    if (p == 2) return sqrt(total);
+    return p == 1 || fabs(p) == INFINITY ? total : pow(total, 1 / p);
+  }
+};
 
 // How many blocks of kBlock elements tensors of size(k) elements have, for each k below count.
 template <class Size>
@@ -84,19 +104,17 @@ void each_block(Context& context, int64_t count, Size size, F f) {
 
 // The norm of tensors grad(k) of size(k) elements, for each k below count.
 template <class Size, class Grad>
-float norm_of(Context& context, int64_t count, Size size, Grad grad, bool infinity) {
+float norm_of(Context& context, int64_t count, Size size, Grad grad, Norm norm) {
   // Blocks and their order are fixed, so the sum does not depend on the threads.
   const int64_t blocks = blocks_of(count, size);
   Scratch scratch(2 * blocks);
   auto* parts = reinterpret_cast<double*>(scratch.data());
   each_block(context, count, size, [&](int64_t block, int64_t k, int64_t begin, int64_t length) {
-    parts[block] = norm_of_block(grad(k) + begin, length, infinity);
+    parts[block] = norm.of_block(grad(k) + begin, length);
   });
-  double total = 0;
-  for (int64_t b = 0; b < blocks; ++b) {
-    total = infinity ? larger(total, parts[b]) : total + parts[b];
-  }
-  return static_cast<float>(infinity ? total : sqrt(total));
+  double total = norm.none();
+  for (int64_t b = 0; b < blocks; ++b) total = norm.combine(total, parts[b]);
+  return static_cast<float>(norm.finish(total));
 }
 
 // The bits of infinity; those of NaN, without the sign, are larger, those of all others smaller.
@@ -119,7 +137,7 @@ class Clipper {
   Clipper(const Clip& clip, Context& context, int64_t count, Size size, Grad grad)
       : max_value_(clip.max_value) {
     if (clip.norm == nullptr && !clip.own_norm) return;
-    const float norm = clip.own_norm ? norm_of(context, count, size, grad, false) : *clip.norm;
+    const float norm = clip.own_norm ? norm_of(context, count, size, grad, {2}) : *clip.norm;
     scale_ = clip.max_norm / (norm + 1e-6f);
     if (scale_ > 1) scale_ = 1;
   }
@@ -139,7 +157,7 @@ class Clipper {
 void grad_norm(const GradNormArgs& args, Context& context) {
   *args.norm = norm_of(
       context, args.count, [&](int64_t k) { return args.sizes[k]; },
-      [&](int64_t k) { return args.grads[k]; }, args.infinity);
+      [&](int64_t k) { return args.grads[k]; }, {args.p});
 }
 
 void check_finite(const CheckFiniteArgs& args, Context& context) {

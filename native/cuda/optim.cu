@@ -21,18 +21,32 @@ struct Grad {
 struct LargerOrNaN {
   __device__ double operator()(double a, double b) const { return b > a || b != b ? b : a; }
 };
+struct SmallerOrNaN {
+  __device__ double operator()(double a, double b) const { return b < a || b != b ? b : a; }
+};
 
+// The p-norm.
 struct Norm {
-  bool infinity;
+  double p;
+  __device__ bool largest() const { return p == INFINITY; }
+  __device__ bool smallest() const { return p == -INFINITY; }
+  __device__ double none() const { return smallest() ? INFINITY : 0; }
   __device__ double term(float x) const {
-    return infinity ? fabsf(x) : static_cast<double>(x) * static_cast<double>(x);
+    if (p == 2) return static_cast<double>(x) * static_cast<double>(x);
+    return p == 1 || largest() || smallest() ? fabsf(x) : pow(static_cast<double>(fabsf(x)), p);
   }
   __device__ double combine(double a, double b) const {
-    return infinity ? LargerOrNaN{}(a, b) : a + b;
+    if (largest()) return LargerOrNaN{}(a, b);
+    return smallest() ? SmallerOrNaN{}(a, b) : a + b;
   }
   __device__ double over_block(double x, double* scratch) const {
-    return infinity ? block_reduce(x, 0, scratch, LargerOrNaN{})
-                    : block_reduce(x, 0, scratch, reduce::Plus{});
+    if (largest()) return block_reduce(x, 0, scratch, LargerOrNaN{});
+    if (smallest()) return block_reduce(x, static_cast<double>(INFINITY), scratch, SmallerOrNaN{});
+    return block_reduce(x, 0, scratch, reduce::Plus{});
+  }
+  __device__ double finish(double total) const {
+    if (p == 2) return sqrt(total);
+    return p == 1 || largest() || smallest() ? total : pow(total, 1 / p);
   }
 };
 
@@ -42,7 +56,7 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(Tensors<Grad> all, Norm no
   const auto chunk = all.chunk_of(blockIdx.x);
   const float* grad = all.tensors[chunk.tensor].grad + chunk.begin;
   const int64_t n = min(kChunk, all.tensors[chunk.tensor].n - chunk.begin);
-  double sum = 0;
+  double sum = norm.none();
   const int64_t fours = reinterpret_cast<uintptr_t>(grad) % 16 == 0 ? n / 4 : 0;
 #pragma unroll 4
   for (int64_t i = threadIdx.x; i < fours; i += kBlock) {
@@ -60,20 +74,20 @@ constexpr int kTotalThreads = 1024;
 __global__ void __launch_bounds__(kTotalThreads)
     norm_total(const double* parts, int64_t n, Norm norm, float* out) {
   FUSED_RNN_SHARED(double, scratch, kWarp);
-  double sum = 0;
+  double sum = norm.none();
   for (int64_t i = threadIdx.x; i < n; i += kTotalThreads) sum = norm.combine(sum, parts[i]);
   sum = norm.over_block(sum, scratch);
-  if (threadIdx.x == 0) *out = static_cast<float>(norm.infinity ? sum : sqrt(sum));
+  if (threadIdx.x == 0) *out = static_cast<float>(norm.finish(sum));
 }
 
 // tensor(k): {n, grad}
 template <class Tensor>
-void compute_norm(CudaDevice& device, int64_t count, Tensor tensor, bool infinity, float* out) {
+void compute_norm(CudaDevice& device, int64_t count, Tensor tensor, double p, float* out) {
   int64_t blocks = 0;
   for (int64_t k = 0; k < count; ++k) blocks += (tensor(k).n + kChunk - 1) / kChunk;
   DeviceScratch scratch(device, 2 * blocks);
   auto* parts = reinterpret_cast<double*>(scratch.data());
-  const Norm norm{infinity};
+  const Norm norm{p};
   each_launch<Grad>(count, tensor, [&](const Tensors<Grad>& some, int64_t n, int64_t first) {
     launch(norm_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), 0, device.stream(), some,
            norm, parts + first);
@@ -107,7 +121,7 @@ struct Clipper {
 template <class Tensor>
 DeviceClip make_clip(CudaDevice& device, const Clip& clip, int64_t count, Tensor tensor,
                      float* own) {
-  if (clip.own_norm) compute_norm(device, count, tensor, false, own);
+  if (clip.own_norm) compute_norm(device, count, tensor, 2, own);
   return {clip.own_norm ? own : clip.norm, clip.max_norm, clip.max_value};
 }
 
@@ -320,7 +334,7 @@ void update_by(const UpdateArgs& args, CudaDevice& device, const DeviceClip& cli
 void grad_norm(const GradNormArgs& args, Context& context) {
   compute_norm(
       device_of(context), args.count, [&](int64_t k) { return Grad{args.sizes[k], args.grads[k]}; },
-      args.infinity, args.norm);
+      args.p, args.norm);
 }
 
 void clip_grads(const ClipGradsArgs& args, Context& context) {

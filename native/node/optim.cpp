@@ -52,17 +52,18 @@ std::vector<float*> pointers_of(const std::vector<Buffer>& tensors) {
   return pointers;
 }
 
-// gradNorm(grads, infinity) → buffer [1]
+// gradNorm(grads, p) → buffer [1]
 Napi::Value grad_norm(Addon& addon, Args& args) {
   const std::vector<Buffer> grads = read_tensors(args);
-  const bool infinity = args.boolean();
+  const double p = args.number();
   Buffer norm = grads.empty() ? Buffer::make(1) : grads[0].beside(1);
-  addon.enqueue("gradNorm", cost_of(grads), grads, {norm},
+  const bool power = p != 1 && p != 2 && std::isfinite(p);
+  addon.enqueue("gradNorm", cost_of(grads) * (power ? 8 : 1), grads, {norm},
                 [=](const Backend& backend, Context& context) {
                   const auto sizes = sizes_of(grads);
                   const auto pointers = pointers_of(grads);
                   backend.grad_norm({static_cast<int64_t>(grads.size()), pointers.data(),
-                                     sizes.data(), infinity, norm.f32()},
+                                     sizes.data(), p, norm.f32()},
                                     context);
                 });
   return addon.wrap(norm);

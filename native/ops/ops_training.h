@@ -111,12 +111,12 @@ struct PairLossBackwardArgs {
 
 // ---- Clipping and optimisers: every parameter in one pass -------------------------------------
 
-// The norm of all gradients as if they were one vector.
+// The norm of all gradients as if they were one vector; for -infinity the smallest magnitude.
 struct GradNormArgs {
   int64_t count;
   const float* const* grads;  // [count] of [sizes[i]]
   const int64_t* sizes;       // [count]
-  bool infinity;              // the largest magnitude instead of the 2-norm
+  double p;                   // of the p-norm: 2, +-infinity, or any other but 0
   float* norm;                // [1]
 };
 

@@ -193,20 +193,19 @@ void add_optimisers(Cases& cases) {
     const std::string tensors = " of tensors " + std::to_string(which);
     const std::vector<int64_t> sizes = tensor_sizes(which);
     const auto count = static_cast<int64_t>(sizes.size());
-    for (const bool infinity : {false, true}) {
+    for (const double p : {2.0, 1.0, 3.0, -1.5, double{kInfinity}, -double{kInfinity}}) {
       for (const bool nan : {false, true}) {
-        cases.add(
-            std::string("grad_norm") + (infinity ? " infinity" : "") + (nan ? " with NaN" : "") +
-                tensors,
-            [=](Side& s) {
-              std::vector<const float*> grads;
-              for (const int64_t n : sizes) {
-                grads.push_back(nan && n == 7 ? s.values(std::vector<float>{1, 2, kNaN, 4, 5, 6, 7})
-                                              : s.floats(n));
-              }
-              s.backend.grad_norm(
-                  {count, grads.data(), sizes.data(), infinity, s.output("norm", 1)}, s.context);
-            });
+        cases.add("grad_norm of p " + std::to_string(p) + (nan ? " with NaN" : "") + tensors,
+                  [=](Side& s) {
+                    std::vector<const float*> grads;
+                    for (const int64_t n : sizes) {
+                      grads.push_back(nan && n == 7
+                                          ? s.values(std::vector<float>{1, 2, kNaN, 4, 5, 6, 7})
+                                          : s.floats(n));
+                    }
+                    s.backend.grad_norm({count, grads.data(), sizes.data(), p, s.output("norm", 1)},
+                                        s.context);
+                  });
       }
     }
     cases.add("check_finite of the mean over nothing" + tensors, [=](Side& s) {

@@ -8,7 +8,7 @@ import { tasks } from './recipes/tasks.js'
 import { context, factories, tensors } from './recipes/tensors.js'
 import { exchange, texts, wholeModels } from './recipes/texts.js'
 import type { Recipe } from './recipes/tools.js'
-import { loggers, optimisers, training } from './recipes/training.js'
+import { averages, loggers, optimisers, training } from './recipes/training.js'
 
 export const recipes: Record<string, Recipe> = {
   ...factories,
@@ -20,6 +20,7 @@ export const recipes: Record<string, Recipe> = {
   ...sequences,
   ...processes,
   ...optimisers,
+  ...averages,
   ...loggers,
   ...exchange,
   ...texts,

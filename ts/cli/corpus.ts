@@ -1,9 +1,9 @@
 /** Reading what to learn: texts, vocabulary, batches. */
+import { wholeText } from '../data/text.js'
 import { data } from '../index.js'
 import { sonnets } from './demo.js'
 import { UserError } from './errors.js'
-import { count, plural } from './format.js'
-import { countsOf, nameOf, readTokens, renumber, STDIN, type Tokens, tokensOf } from './reading.js'
+import { plural } from './format.js'
 import type { Settings } from './settings.js'
 
 export interface Corpus {
@@ -14,69 +14,40 @@ export interface Corpus {
   valid: Int32Array | null
 }
 
-/** A vocabulary that a model has already, and how to say what does not fit it. */
-export interface Known {
-  vocabulary: data.Vocabulary
-  /** `cannot resume` */
-  otherwise: string
-  /** `the model in 'm'` */
-  owner: string
+/** A text file. @throws as data.loadText, with the advice of the command line */
+export function readText(file: string, encoding?: string): Promise<string> {
+  const advice = (name: string): string => `give --encoding ${name}`
+  return wholeText({ fn: 'train', name: `'${file}'`, advice }, file, { encoding })
 }
 
 /** @throws UserError, or what data.* throws, for a text that cannot be learned from */
-export async function loadCorpus(settings: Settings, known: Known | null): Promise<Corpus> {
-  const { encoding, text } = settings
-  const tokenizer =
-    known?.vocabulary.tokenizer ??
-    new data.Tokenizer({
-      level: settings.level,
-      lowerCase: settings.clean ?? false,
-      lettersOnly: settings.clean ?? false,
-      keepCr: settings.keepCr ?? false,
-    })
-  const tokens =
-    text === null ? tokensOf(sonnets(), tokenizer) : await readTokens(text, tokenizer, { encoding })
-  const name = text === null ? "Shakespeare's sonnets" : text.map(plainName).join(', ')
-  const vocabulary = known?.vocabulary ?? vocabularyOf(tokens, tokenizer, settings)
-  const { unknown, examples } = renumber(tokens, vocabulary)
-  const { numbers } = tokens
-  // Rare words have taught the model what <unk> is.
-  if (known !== null && unknown > 0 && !settings.allowUnknown && settings.minFrequency === 1) {
-    const kind = tokenizer.level === 'char' ? 'character' : 'word'
-    throw new UserError(
-      `${known.otherwise}: the vocabulary of ${known.owner} does not fit ${text?.map(nameOf).join(', ')}: ${count(unknown)} of ${plural(numbers.length, kind)} are not in it (${examples.map((one) => JSON.stringify(one)).join(', ')}${examples.length < 5 ? '' : ', …'}); leave them out, or give --allow-unknown to read them as ${vocabulary.unknownToken}`,
-    )
-  }
-  if (settings.valid !== undefined) {
-    const others = await readTokens([settings.valid], tokenizer, { encoding })
-    renumber(others, vocabulary)
-    return { name, vocabulary, train: numbers, valid: others.numbers }
-  }
-  if (settings.validRatio === 0) return { name, vocabulary, train: numbers, valid: null }
-  const [train, valid] = data.split(numbers, settings.validRatio)
-  return { name, vocabulary, train, valid }
-}
-
-const plainName = (file: string): string => (file === STDIN ? nameOf(file) : file)
-
-/** @throws UserError for a text with nothing to learn */
-function vocabularyOf(
-  tokens: Tokens,
-  tokenizer: data.Tokenizer,
-  { minFrequency, level }: Settings,
-): data.Vocabulary {
-  const kind = level === 'char' ? 'character' : 'word'
-  if (tokens.names.length < 2) {
-    const only = tokens.names.map((token) => `only ${JSON.stringify(token)}`)
-    throw new UserError(`text: expected at least two different ${kind}s, got ${only[0] ?? 'none'}`)
-  }
-  const vocabulary = data.Vocabulary.fromCounts(countsOf(tokens), { tokenizer, minFrequency })
+export async function loadCorpus(settings: Settings): Promise<Corpus> {
+  const { encoding } = settings
+  const text = settings.text === null ? sonnets() : await readText(settings.text, encoding)
+  const name = settings.text ?? "Shakespeare's sonnets"
+  const tokenizer = new data.Tokenizer({
+    level: settings.level,
+    lowerCase: settings.clean ?? false,
+    lettersOnly: settings.clean ?? false,
+    keepCr: settings.keepCr ?? false,
+  })
+  const vocabulary = data.Vocabulary.fromText(text, {
+    tokenizer,
+    minFrequency: settings.minFrequency,
+  })
   if (vocabulary.size < 2) {
     throw new UserError(
-      `--min-frequency ${minFrequency} leaves no ${kind} of the text: none occurs as often`,
+      `--min-frequency ${settings.minFrequency} leaves no ${settings.level === 'char' ? 'character' : 'word'} of the text: none occurs as often`,
     )
   }
-  return vocabulary
+  const tokens = vocabulary.encode(text)
+  if (settings.valid !== undefined) {
+    const valid = vocabulary.encode(await readText(settings.valid, encoding))
+    return { name, vocabulary, train: tokens, valid }
+  }
+  if (settings.validRatio === 0) return { name, vocabulary, train: tokens, valid: null }
+  const [train, valid] = data.split(tokens, settings.validRatio)
+  return { name, vocabulary, train, valid }
 }
 
 /** Batches to train with. @throws UserError when the text is too short for them */

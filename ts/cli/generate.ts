@@ -1,7 +1,6 @@
 /** `fused-rnn generate`. */
 import { loadModel, useMachine, vocabularyOf, write } from './model.js'
 import type { GenerateOptions } from './options.js'
-import { printJson } from './report.js'
 
 export async function generate(folder: string, options: GenerateOptions): Promise<void> {
   useMachine(options)
@@ -17,12 +16,6 @@ export async function generate(folder: string, options: GenerateOptions): Promis
     ...(stop !== undefined && { stop }),
     ...(seed !== undefined && { seed }),
   })
-  if (options.json) {
-    let text = ''
-    for await (const piece of pieces) text += piece
-    printJson({ prefix, text, ...(seed !== undefined && { seed }) })
-    return
-  }
   for await (const piece of pieces) process.stdout.write(piece)
   process.stdout.write('\n')
 }

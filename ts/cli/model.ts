@@ -23,14 +23,9 @@ export function makeModel(vocabulary: data.Vocabulary, settings: Settings): mode
   })
 }
 
-/** As given, or the optimiser's default. */
-export function learningRate({ lr, optimizer }: Settings): number {
-  return lr ?? (optimizer === 'sgd' ? 1 : 0.002)
-}
-
 export function makeOptimizer(model: models.LanguageModel, settings: Settings): optim.Optimizer {
   const { optimizer, momentum, weightDecay } = settings
-  const lr = learningRate(settings)
+  const lr = settings.lr ?? (optimizer === 'sgd' ? 1 : 0.002)
   const decay = weightDecay === undefined ? {} : { weightDecay }
   if (optimizer === 'sgd') return new optim.SGD(model.parameters(), { lr, momentum, ...decay })
   const Optimizer = optimizer === 'adam' ? optim.Adam : optim.AdamW

@@ -11,8 +11,6 @@ export interface TrainOptions {
   layers: number
   dropout: number
   tie?: boolean
-  /** A folder whose model's weights are the first ones. */
-  initFrom?: string
 
   /** Of the text files; none: what their first bytes say, else UTF-8. */
   encoding?: string
@@ -20,7 +18,6 @@ export interface TrainOptions {
   clean?: boolean
   keepCr?: boolean
   minFrequency: number
-  allowUnknown?: boolean
   valid?: string
   validRatio: number
 
@@ -54,7 +51,6 @@ export interface TrainOptions {
   checkpointEvery: number
   sampleLength: number
   demo?: boolean
-  json?: boolean
 }
 
 export interface GenerateOptions {
@@ -68,11 +64,9 @@ export interface GenerateOptions {
   seed?: number
   threads?: number
   device: string
-  json?: boolean
 }
 
 export interface EvaluateOptions {
-  json?: boolean
   encoding?: string
   batchSize: number
   steps: number

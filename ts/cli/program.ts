@@ -75,8 +75,8 @@ function textTrainCommand(): Command {
         '--task it learns from a table (CSV) to forecast series, to tell classes of texts, or what is normal.',
     )
     .argument(
-      '[files...]',
-      'what to learn: texts, one after the other, or a table with --task; - is standard input (with --demo or --resume: not needed)',
+      '[file]',
+      'what to learn: a text, or a table with --task (with --demo or --resume: none)',
     )
     .addOption(
       option('--task <name>', 'learn from a table', (o) =>
@@ -105,10 +105,6 @@ function textTrainCommand(): Command {
       0,
     )
     .option('--tie', 'share weights of embedding and output (needs --embedding = --hidden)')
-    .option(
-      '--init-from <folder>',
-      'begin with the weights of the model in this folder; its sizes and its vocabulary are taken over, and the text must fit the vocabulary',
-    )
 
     .optionsGroup('Text:')
     .addOption(
@@ -124,10 +120,6 @@ function textTrainCommand(): Command {
     .option('--clean', 'lower case, and one space for whatever is not a letter a-z')
     .option('--keep-cr', 'keep CR LF and CR as they are (default: each becomes a newline)')
     .option('--min-frequency <n>', 'tokens that occur less often become <unk>', whole(1), 1)
-    .option(
-      '--allow-unknown',
-      'with --resume or --init-from: read what the vocabulary does not have as <unk>',
-    )
     .option('--valid <file>', 'text to validate with')
     .option(
       '--valid-ratio <share>',
@@ -192,10 +184,7 @@ function textTrainCommand(): Command {
     .optionsGroup('Run:')
     .option('--out <folder>', 'where everything is written; nothing is written elsewhere', 'model')
     .option('--overwrite', 'replace the model that the output folder has')
-    .option(
-      '--resume <folder>',
-      'go on with the training that wrote this folder; with --lr, --batch-size or a longer text, too',
-    )
+    .option('--resume <folder>', 'go on with the training that wrote this folder')
     .option(
       '--checkpoint-every <steps>',
       'also save a checkpoint within epochs; 0: only after each',
@@ -217,13 +206,11 @@ function textTrainCommand(): Command {
       number(1, Infinity),
       1800,
     )
-    .option('--json', 'print lines of JSON: start, epoch, sample, end')
     .option('--demo', "learn Shakespeare's sonnets, which come along, in about a minute")
     .addHelpText(
       'after',
       `
-Ctrl-C finishes the step, saves a checkpoint and prints the command that goes on from it. Texts are
-read in pieces: they may be larger than 512 MB, and need four bytes of memory for each token.
+Ctrl-C finishes the step, saves a checkpoint and prints the command that goes on from it.
 
 Examples:
   fused-rnn train --demo
@@ -232,28 +219,22 @@ Examples:
   fused-rnn train news.txt --level word --min-frequency 3 --valid news-later.txt \\
       --embedding 200 --hidden 200 --tie --optimizer sgd --lr 20 --clip 0.25 --schedule plateau
   fused-rnn train --resume book-model --epochs 40
-  fused-rnn train --resume book-model book.txt sequel.txt --lr 0.0005 --batch-size 64
-  fused-rnn train letters.txt --init-from book-model --out letters-model
-  zcat pages/*.gz | fused-rnn train - --json > log.jsonl
   fused-rnn train sales.csv --task forecast --time date --target sales --horizon 28 --out sales-model
   fused-rnn train mails.csv --task classify --text body --label spam --out mail-model
   fused-rnn train sensors.csv --task detect --out sensor-model
   mpirun -np 4 npx fused-rnn train book.txt   (four processes, one model; here or on several machines)`,
     )
-    .action(async (files: string[], options: TrainOptions, command: Command) => {
+    .action(async (file: string | undefined, options: TrainOptions, command: Command) => {
       const typed = Object.keys(options).filter(
         (name) => command.getOptionValueSource(name) === 'cli',
       )
       const { TASK_OPTIONS, trainTask } = await import('./train_task.js')
-      if (typed.includes('task')) {
-        if (files.length > 1) throw new Error('--task learns from one table')
-        return trainTask(files[0], options as never, typed)
-      }
+      if (typed.includes('task')) return trainTask(file, options as never, typed)
       const strange = typed.find((name) => TASK_OPTIONS.includes(name))
       if (strange !== undefined)
         throw new Error(`--${strange} belongs to --task forecast, classify or detect`)
       const { train } = await import('./train.js')
-      await train(files, options, (name) => command.getOptionValueSource(name) === 'cli')
+      await train(file, options, (name) => command.getOptionValueSource(name) === 'cli')
     })
 }
 
@@ -293,7 +274,6 @@ function generateCommand(): Command {
     )
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
     .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
-    .option('--json', 'print one line of JSON')
     .addHelpText(
       'after',
       `
@@ -314,6 +294,7 @@ function evaluateCommand(): Command {
     .option('--windows <n>', 'of a forecaster: forecasts to try (default: 5)', whole(1))
     .option('--plot <file>', 'of a forecaster: draw the last forecast as SVG')
     .option('--seed <n>', 'of a forecaster that has to learn anew', whole(0))
+    .option('--json', 'JSON instead of text (models of tables)')
 }
 
 function textEvaluateCommand(): Command {
@@ -324,7 +305,7 @@ function textEvaluateCommand(): Command {
         'the mean loss (cross entropy in nats per token) and the perplexity (e to the loss).',
     )
     .argument('<model folder>', 'the output folder of a training')
-    .argument('<text files...>', 'the text to predict; - is standard input')
+    .argument('<text file>', 'the text to predict')
     .option(
       '--encoding <name>',
       'of the text files: latin1, windows-1252, utf-16le, … (default: UTF-8, or UTF-16 with its mark)',
@@ -339,16 +320,15 @@ function textEvaluateCommand(): Command {
     .option('--steps <n>', 'tokens per step; only speed depends on it', whole(1), 64)
     .option('--threads <n>', 'CPU threads (default: one for each core)', whole(1, 1024))
     .option('--device <name>', 'cpu, cuda (the first GPU) or cuda:N', 'cpu')
-    .option('--json', 'print one line of JSON')
     .addHelpText(
       'after',
       `
 Example:
   fused-rnn evaluate book-model another-book.txt`,
     )
-    .action(async (folder: string, files: string[], options: EvaluateOptions) => {
+    .action(async (folder: string, file: string, options: EvaluateOptions) => {
       const { evaluate } = await import('./evaluate.js')
-      await evaluate(folder, files, options)
+      await evaluate(folder, file, options)
     })
 }
 

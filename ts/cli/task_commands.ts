@@ -34,6 +34,7 @@ export function taskOptions(command: Command): Command {
     .option('--columns <columns>', 'detect: what to look at (default: all numbers)', list)
     .option('--text <column>', 'classify: the texts')
     .option('--label <column>', 'classify: their classes (default: label)')
+    .option('--json', 'print what was learnt as JSON')
 }
 
 function useOptions(command: Command): Command {

@@ -14,9 +14,9 @@ import {
 } from '../index.js'
 import { checkpointFolder, isCheckpoint, removeCheckpoint } from '../io/checkpoint_folder.js'
 import { makeFolders } from '../io/folders.js'
+import { readJson } from '../io/open_file.js'
 import { claim } from '../io/saved_folder.js'
 import { writeWhole } from '../io/whole_file.js'
-import { type Changes, changesOf, modelToBeginWith, vocabularyOfCheckpoint } from './beginning.js'
 import { type Corpus, loadCorpus, readingBatches, trainBatches } from './corpus.js'
 import { Interrupted, UserError } from './errors.js'
 import { count, duration, formatPerplexity, plural, shellQuote } from './format.js'
@@ -32,8 +32,6 @@ import {
 } from './model.js'
 import type { TrainOptions } from './options.js'
 import { joinOthers, ownDevice } from './processes.js'
-import { STDIN } from './reading.js'
-import { epochLines, print, printJson } from './report.js'
 import { decide, SETTINGS_FILE, type Settings } from './settings.js'
 
 const HISTORY = 'history.csv'
@@ -41,45 +39,29 @@ const PICTURE = 'loss.svg'
 
 /** @param given whether the user typed an option */
 export async function train(
-  files: readonly string[],
+  file: string | undefined,
   options: TrainOptions,
   given: (name: keyof TrainOptions) => boolean,
 ): Promise<void> {
   const { rank, size } = await joinOthers(options.device, options.timeout)
   const first = rank === 0
-  const { settings, before } = await decide(files, options, given)
-  if (size > 1 && settings.text?.includes(STDIN))
-    throw new UserError('standard input (-) reaches one process only; give a file')
+  const settings = await decide(file, options, given)
   useMachine({ ...settings, device: ownDevice(settings.device) })
-  const beginning =
-    settings.initFrom !== undefined && before === null
-      ? await modelToBeginWith(settings, given)
-      : null
-  const known = before === null ? beginning?.known : await vocabularyOfCheckpoint(settings)
-  const corpus = await loadCorpus(settings, known ?? null)
-  const changes = before && (await changesOf(before, settings, corpus.train.length))
+  const corpus = await loadCorpus(settings)
   const batches = trainBatches(corpus.train, settings)
   const validation =
     corpus.valid &&
     readingBatches(corpus.valid, settings.batchSize, settings.steps, 'the text to validate with')
+  if (settings.resume !== undefined) await checkVocabulary(corpus, settings)
   // Others may still be reading what is there.
   if (size > 1) await distributed.barrier()
 
   manualSeed(settings.seed)
   const model = makeModel(corpus.vocabulary, settings)
-  if (beginning !== null) {
-    model.loadStateDict(beginning.model.stateDict())
-    for (const parameter of beginning.model.parameters()) parameter[Symbol.dispose]()
-  }
   const optimizer = makeOptimizer(model, settings)
   const scheduler = makeScheduler(optimizer, settings)
-  const { out, json = false } = settings
+  const { out } = settings
   const bar = new ProgressBar({ stream: process.stdout })
-  const checkpoints = new ModelCheckpoint({
-    dirpath: out,
-    monitor: validation ? 'valLoss' : 'trainLoss',
-    ...(settings.checkpointEvery > 0 && { everyNTrainSteps: settings.checkpointEvery }),
-  })
   const interrupt = onInterrupt(() => bar.stop(), first)
   const trainer = new Trainer({
     maxEpochs: settings.epochs,
@@ -88,10 +70,13 @@ export async function train(
     signal: interrupt.signal,
     progressBar: false,
     callbacks: [
-      ...(changes === null ? [] : [changed(changes, settings, given('lr'), checkpoints)]),
-      ...(first ? [json ? epochLines : bar, historyFiles(out)] : []),
+      ...(first ? [bar, historyFiles(out)] : []),
       ...(first && settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
-      checkpoints,
+      new ModelCheckpoint({
+        dirpath: out,
+        monitor: validation ? 'valLoss' : 'trainLoss',
+        ...(settings.checkpointEvery > 0 && { everyNTrainSteps: settings.checkpointEvery }),
+      }),
     ],
   })
   const start = performance.now()
@@ -100,24 +85,12 @@ export async function train(
   try {
     if (first) {
       giveBack = await prepareFolder(settings, trainer)
-      if (json) {
-        printJson({
-          event: 'start',
-          ...facts(corpus, model, settings),
-          changed: changes?.lines ?? [],
-        })
-      } else {
-        const lr = given('lr') && settings.lr !== undefined ? settings.lr : optimizer.lr
-        print(header(corpus, model, settings, lr, batches.length, size, changes))
-      }
+      print(header(corpus, model, settings, optimizer.lr, batches.length, size))
     }
     result = await trainer.fit(model, batches, validation, {
       optimizer,
       ...(scheduler && { scheduler }),
-      ...(before !== null && {
-        ckptPath: join(out, LAST),
-        restartEpoch: changes?.data ?? false,
-      }),
+      ...(settings.resume !== undefined && { ckptPath: join(out, LAST) }),
     })
   } finally {
     interrupt.release()
@@ -127,7 +100,6 @@ export async function train(
   if (result.stopped === 'aborted') {
     // All stop together, which is no failure of one.
     if (size > 1) await distributed.destroy()
-    if (first && json) printJson({ event: 'stopped', globalStep: result.globalStep, out })
     if (trainer.stepsThisFit === 0) throw new Interrupted('Stopped before the first step.')
     throw new Interrupted(
       `Stopped after step ${count(result.globalStep)}; saved in ${join(out, LAST)}. To go on:\n  ${size > 1 ? `mpirun -np ${size} ` : ''}${command()} train --resume ${shellQuote(out)}`,
@@ -138,57 +110,11 @@ export async function train(
       `the training in '${out}' is complete with its ${plural(result.epoch, 'epoch')}; to go on, give a larger --epochs`,
     )
   }
-  const seconds = (performance.now() - start) / 1000
-  if (first && json) {
-    const { bestModelScore } = checkpoints
-    printJson({
-      event: 'end',
-      steps: trainer.stepsThisFit,
-      globalStep: result.globalStep,
-      seconds,
-      model: join(out, BEST),
-      bestLoss: bestModelScore,
-      ...result.metrics,
-    })
-  } else if (first) print(summary(corpus, trainer, out, seconds))
+  if (first) print(summary(corpus, trainer, out, (performance.now() - start) / 1000))
 }
 
-/** Has the trainer go on with what is other than in the checkpoint. */
-function changed(
-  { judge }: Changes,
-  { lr }: Settings,
-  newRate: boolean,
-  checkpoints: ModelCheckpoint,
-): Callback {
-  return {
-    onFitStart({ optimizer }) {
-      // The optimiser's averages stay.
-      if (newRate && lr !== undefined && optimizer !== null) optimizer.lr = lr
-      if (judge) checkpoints.bestModelScore = null
-    },
-  }
-}
-
-/** The header for programs. */
-function facts(
-  { name, train, valid, vocabulary }: Corpus,
-  model: models.LanguageModel,
-  { out, epochs, batchSize, steps, seed }: Settings,
-): Record<string, unknown> {
-  return {
-    text: name,
-    tokens: train.length,
-    validTokens: valid?.length ?? 0,
-    vocabulary: vocabulary.size,
-    ...model.config,
-    parameters: model.parameters().reduce((sum, { numel }) => sum + numel, 0),
-    epochs,
-    batchSize,
-    steps,
-    seed,
-    device: getDefaultDevice().toString(),
-    out,
-  }
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
 }
 
 function header(
@@ -198,7 +124,6 @@ function header(
   lr: number,
   stepsPerEpoch: number,
   processes: number,
-  changes: Changes | null,
 ): string {
   const { vocabulary, train, valid } = corpus
   const kind = settings.level === 'char' ? 'characters' : 'words'
@@ -212,10 +137,6 @@ function header(
     `model  ${cell.toUpperCase()}, ${plural(layers, 'layer')} of ${hidden}, ${input}: ${count(parameters)} parameters`,
     `run    ${optimizer}, learning rate ${lr}; ${plural(epochs, 'epoch')} of ${plural(stepsPerEpoch, 'step')} of ${batchSize} × ${steps} tokens; ${processes > 1 ? `${plural(processes, 'process', 'processes')} with ` : ''}${device} (${machine})`,
     `out    ${settings.out}`,
-    ...(changes !== null && changes.lines.length > 0 ? [`new    ${changes.lines.join('; ')}`] : []),
-    ...(settings.initFrom !== undefined && changes === null
-      ? [`from   ${settings.initFrom}: its weights`]
-      : []),
     '',
   ].join('\n')
 }
@@ -278,8 +199,7 @@ function sampler(model: models.LanguageModel, corpus: Corpus, settings: Settings
         seed: settings.seed + trainer.currentEpoch,
       }
       for await (const piece of write(model, corpus.vocabulary, '', options)) text += piece
-      if (settings.json) printJson({ event: 'sample', epoch: trainer.currentEpoch + 1, text })
-      else print(`\n${text.trim().replace(/^/gm, '    ')}\n`)
+      print(`\n${text.trim().replace(/^/gm, '    ')}\n`)
     },
   }
 }
@@ -327,7 +247,7 @@ async function prepareFolder(settings: Settings, trainer: Trainer): Promise<() =
       for (const name of [BEST, LAST]) await removeCheckpoint(join(out, name))
       for (const name of [HISTORY, PICTURE]) await rm(join(out, name), { force: true })
     }
-    const { resume: _, out: __, overwrite: ___, json: ____, ...kept } = settings
+    const { resume: _, out: __, overwrite: ___, ...kept } = settings
     await writeWhole(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
     return giveBack
   } catch (error) {
@@ -346,6 +266,22 @@ function reason(error: unknown): string {
   if (code === 'ENOENT') return 'no folder can be made there'
   if (code === 'ENOSPC') return 'the disk is full'
   return message
+}
+
+/** @throws UserError when the text of a resumed training has another vocabulary than before */
+async function checkVocabulary(corpus: Corpus, { out, text }: Settings): Promise<void> {
+  const file = join(await checkpointFolder(join(out, LAST)), 'vocabulary.json')
+  if (!(await exists(file))) {
+    throw new UserError(`cannot resume: '${out}' has no checkpoint yet`)
+  }
+  const saved = await readJson(file, { limit: 2 ** 29 }).catch(() => {
+    throw new UserError(`cannot resume: '${file}' is damaged`)
+  })
+  if (JSON.stringify(saved) !== JSON.stringify(corpus.vocabulary)) {
+    throw new UserError(
+      `cannot resume: the vocabulary of '${text}' does not fit the model in '${out}'`,
+    )
+  }
 }
 
 /** npm passes a Ctrl-C on that the terminal has already sent: one key, two signals. */

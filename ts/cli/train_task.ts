@@ -43,7 +43,7 @@ const OWN: Record<TaskTrainOptions['task'], string[]> = {
 }
 /** What only tasks have. */
 export const TASK_OPTIONS = [
-  ...new Set([...OWN.forecast, ...OWN.detect, 'text', 'label', 'separator']),
+  ...new Set([...OWN.forecast, ...OWN.detect, 'text', 'label', 'separator', 'json']),
 ]
 
 export async function trainTask(

@@ -4,7 +4,7 @@ import { int32s } from '../js_memory.js'
 import { nextRandom } from '../random.js'
 
 /** Whole numbers in [0, 2^32): Chris Doty-Humphrey's sfc32, started from the seed and the stream. */
-function generator(seed: number, stream: number): () => number {
+export function generator(seed: number, stream: number): () => number {
   let a = seed >>> 0
   let b = Math.floor(seed / 2 ** 32) >>> 0
   let c = stream >>> 0

@@ -128,25 +128,6 @@ export class Vocabulary {
     return Vocabulary.#fromCounts('Vocabulary.fromText', counts, { ...options, tokenizer })
   }
 
-  /**
-   * The vocabulary of tokens that have been counted elsewhere, as of a text that is read in pieces.
-   * @param counts how often each token occurs
-   * @throws TypeError, RangeError
-   */
-  static fromCounts(
-    counts: ReadonlyMap<string, number>,
-    options: VocabularyOptions = {},
-  ): Vocabulary {
-    const fn = 'Vocabulary.fromCounts'
-    checkOptions(fn, options, OPTIONS)
-    if (!(counts instanceof Map)) throw typeError(fn, 'counts', 'a Map of tokens', counts)
-    for (const [token, count] of counts) {
-      checkString(fn, 'a token of counts', token)
-      checkInteger(fn, `counts.get(${describe(token)})`, count, 0)
-    }
-    return Vocabulary.#fromCounts(fn, counts, options)
-  }
-
   static #fromCounts(
     fn: string,
     counts: ReadonlyMap<string, number>,

@@ -1,12 +1,27 @@
 /** Clipping gradients in place; as `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`. */
 import { binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
-import { checkIterable, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+import {
+  checkBoolean,
+  checkIterable,
+  checkNumber,
+  checkOptions,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { Tensor } from '../tensor.js'
 
 export interface ClipGradNormOptions {
-  /** 2 (default), or Infinity for the largest magnitude. */
+  /**
+   * The p of the p-norm: any number but 0; Infinity for the largest magnitude, -Infinity for the
+   * smallest. Default 2.
+   */
   normType?: number
+  /**
+   * Refuse gradients that are NaN or infinite. They are looked at when they have been computed: the
+   * next promise rejects, and optimisers leave the parameters as they are. Default false.
+   */
+  errorIfNonfinite?: boolean
 }
 
 /**
@@ -22,12 +37,14 @@ export function clipGradNorm(
 ): Tensor {
   const { grads, device } = gradients('clipGradNorm', parameters)
   checkNumber('clipGradNorm', 'maxNorm', maxNorm, 0)
-  checkOptions('clipGradNorm', options, ['normType'])
+  checkOptions('clipGradNorm', options, ['normType', 'errorIfNonfinite'])
   const normType = checkNumber('clipGradNorm', 'normType', options.normType ?? 2)
-  if (normType !== 2 && normType !== Infinity)
-    throw rangeError('clipGradNorm', 'normType', '2 or Infinity', String(normType))
+  if (normType === 0) throw rangeError('clipGradNorm', 'normType', 'any number but 0', '0')
+  const { errorIfNonfinite = false } = options
+  const checks = checkBoolean('clipGradNorm', 'errorIfNonfinite', errorIfNonfinite)
   const buffers = grads.map((grad) => grad.buffer)
-  const norm = binding.gradNorm(buffers, normType === Infinity)
+  if (checks) binding.checkFinite(-1, null, buffers)
+  const norm = binding.gradNorm(buffers, grads.length === 0 ? 2 : normType)
   binding.clipGrads(buffers, norm, maxNorm, Infinity)
   for (const grad of grads) grad.changed('clipGradNorm')
   return Tensor.wrap(norm, [], device)

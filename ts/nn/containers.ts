@@ -16,13 +16,11 @@ abstract class Numbered<M extends Module = Module> extends Module {
     return this.inOrder().length
   }
 
-  /** Adds a module at the end: behind the last one, also where one before it has been deleted. */
+  /** Adds a module at the end. */
   append(module: M): this {
     if (!(module instanceof Module))
       throw typeError(this.constructor.name, 'module', 'a module', module)
-    // Whole numbers come first among the keys, in their order.
-    const last = Object.keys(this).findLast((name) => /^\d+$/.test(name))
-    this[last === undefined ? 0 : Number(last) + 1] = module
+    this[this.length] = module
     return this
   }
 

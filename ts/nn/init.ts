@@ -18,6 +18,8 @@ import { nextRandom } from '../random.js'
 import { numelOf, type Shape, Tensor } from '../tensor.js'
 import { Parameter } from './parameter.js'
 
+export { dirac, eye, orthogonal, sparse, truncNormal } from './init_matrix.js'
+
 function draw(fn: string, tensor: Tensor, kind: number, a: number, b: number): Tensor {
   randomInto(fn, tensor, kind, a, b, nextRandom())
   return tensor

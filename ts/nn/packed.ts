@@ -13,6 +13,7 @@ import {
 } from '../errors.js'
 import { full } from '../factories.js'
 import { int32s } from '../js_memory.js'
+import { knownValues } from '../known_values.js'
 import { gatherOfPairs, gatherRows } from '../ops/gather.js'
 import { cat } from '../ops/shape.js'
 import { checkShape, Tensor } from '../tensor.js'
@@ -43,9 +44,10 @@ function packingOf(fn: string, lengths: readonly number[], enforceSorted: boolea
 }
 
 function checkLengths(fn: string, lengths: unknown, batch: number, longest: number): number[] {
-  const isArray = Array.isArray(lengths) || lengths instanceof Int32Array
+  const given = lengths instanceof Tensor ? valuesOf(fn, lengths) : lengths
+  const isArray = Array.isArray(given) || given instanceof Int32Array
   if (!isArray) throw typeError(fn, 'lengths', 'an array of whole numbers', lengths)
-  const list = Array.from(lengths as ArrayLike<number>)
+  const list = Array.from(given as ArrayLike<number>)
   if (list.length !== batch) {
     throw rangeError(fn, 'lengths', `${batch} lengths, one a sequence`, `${list.length}`)
   }
@@ -54,6 +56,19 @@ function checkLengths(fn: string, lengths: unknown, batch: number, longest: numb
     if (!fine) checkInteger(fn, `lengths[${n}]`, length, 1, longest)
   })
   return list
+}
+
+/** @throws TypeError unless they are known at once: the shape of what is packed depends on them */
+function valuesOf(fn: string, lengths: Tensor): Int32Array {
+  if (lengths.dtype !== 'int32' || lengths.shape.length !== 1) {
+    const got = `${lengths.dtype} of shape ${formatShape(lengths.shape)}`
+    throw rangeError(fn, 'lengths', 'an int32 tensor of one dimension', got)
+  }
+  const values = knownValues(lengths)
+  if (values !== null) return values
+  throw new TypeError(
+    `[${fn}] lengths: expected an array, or a tensor that was made from one: the values of one that was computed take a wait; give 'await lengths.data()'`,
+  )
 }
 
 /** What {@link packPaddedSequence} takes. */
@@ -67,12 +82,12 @@ export interface PackPaddedOptions {
 /**
  * Packs padded sequences, without their padding; as `torch.nn.utils.rnn.pack_padded_sequence`.
  * @param input `(T, N, …)`, or `(N, T, …)` with batchFirst
- * @param lengths N whole numbers in [1, T]
+ * @param lengths N whole numbers in [1, T]; also as an int32 tensor that was made from an array
  * @throws TypeError, RangeError
  */
 export function packPaddedSequence(
   input: Tensor,
-  lengths: readonly number[] | Int32Array,
+  lengths: readonly number[] | Int32Array | Tensor,
   options: PackPaddedOptions = {},
 ): PackedSequence {
   const fn = 'packPaddedSequence'
@@ -247,7 +262,7 @@ export function padSequence(
  */
 export function unpadSequence(
   padded: Tensor,
-  lengths: readonly number[] | Int32Array,
+  lengths: readonly number[] | Int32Array | Tensor,
   options: { batchFirst?: boolean } = {},
 ): Tensor[] {
   const fn = 'unpadSequence'

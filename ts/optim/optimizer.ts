@@ -233,7 +233,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
       checkSameDevice(this.#name, 'maxGradNorm: parameters', params[0], device)
     }
     const grads = updates.flatMap(({ params, buffers }) => buffers.slice(params.length))
-    const norm = binding.gradNorm(grads, false)
+    const norm = binding.gradNorm(grads, 2)
     for (const update of updates) {
       const [, maxNorm, maxValue] = update.clip
       this.update({ ...update, clip: [norm, maxNorm, maxValue] })

@@ -109,7 +109,11 @@ export function restoreStates(callbacks: readonly Callback[], saved: States): vo
 
 /** Whether nothing is lost when a callback begins anew instead of with a state. */
 function isSame(callback: Callback, state: object): boolean {
-  return JSON.stringify(callback.stateDict?.()) === JSON.stringify(state)
+  try {
+    return JSON.stringify(callback.stateDict?.()) === JSON.stringify(state)
+  } catch {
+    return false // tensors, which no JSON holds
+  }
 }
 
 /**

@@ -69,6 +69,7 @@ export function countOf(data: DataSource<unknown>, batch: unknown, result: { cou
  * in evaluation mode during it, and afterwards every module in the mode it was in.
  * @param total adds up the sums of all processes, each of which has seen its part of the data
  * @param signal ends also the wait for a batch
+ * @param options.limit no more than so many batches; testing: with testStep, if there is one
  */
 export async function evaluate<B>(
   model: TrainingModule<B>,
@@ -77,17 +78,18 @@ export async function evaluate<B>(
   stopped: () => boolean,
   total: (own: Totals) => Promise<Totals> = async (own) => own,
   signal: AbortSignal | null = null,
+  { limit = null, testing = false }: { limit?: number | null; testing?: boolean } = {},
 ): Promise<Record<string, number> | null> {
-  const step = model.validationStep?.bind(model)
-  if (step === undefined)
-    throw typeError('validate', 'model.validationStep', 'a function', undefined)
+  const fn = testing ? 'test' : 'validate'
+  const step = ((testing ? model.testStep : undefined) ?? model.validationStep)?.bind(model)
+  if (step === undefined) throw typeError(fn, 'model.validationStep', 'a function', undefined)
   const own = emptyTotals()
   const seen = { batches: 0, skipped: 0 }
   const restoreModes = evalMode(model)
   try {
     const complete = await noGrad(() =>
       withBatches(iterate(data, 0, 0), signal, (batches) =>
-        pass(step, batches, data, deviceOf(model), position, stopped, own, seen),
+        pass(step, batches, data, deviceOf(model), position, stopped, own, seen, limit ?? Infinity),
       ),
     )
     if (!complete) return null
@@ -99,7 +101,7 @@ export async function evaluate<B>(
     // A model may validate by itself, and give no numbers.
     if (seen.batches > 0 && seen.skipped === seen.batches) return {}
     const none = seen.batches === 0 ? 'none' : `${seen.batches} without anything to average`
-    throw new RangeError(`[validate] data: expected at least one batch, got ${none}`)
+    throw new RangeError(`[${fn}] data: expected at least one batch, got ${none}`)
   }
   const means = meansOf(totals)
   return { ...means, ...model.deriveMetrics?.(means) }
@@ -114,13 +116,14 @@ async function pass<B>(
   stopped: () => boolean,
   totals: Totals,
   seen: { batches: number; skipped: number },
+  limit: number,
 ): Promise<boolean> {
   let carried: Carried = null
   let batchIdx = 0
   // One batch is read while the next is being computed.
   let pending: Promise<void> | null = null
   try {
-    for (;;) {
+    while (batchIdx < limit) {
       const next = await batches.next()
       if (next === null) return false
       if (next.done) break

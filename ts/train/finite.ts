@@ -89,7 +89,7 @@ async function finite(tensors: readonly (Tensor | null)[]): Promise<boolean> {
     else buffers.push(tensor.buffer)
   }
   for (const [device, buffers] of byDevice) {
-    const norm = Tensor.wrap(binding.gradNorm(buffers, true), [], device)
+    const norm = Tensor.wrap(binding.gradNorm(buffers, Infinity), [], device)
     const value = await norm.item()
     norm[Symbol.dispose]()
     if (!Number.isFinite(value)) return false

@@ -32,8 +32,8 @@ export class FitMetrics {
   windowTotals: Totals = emptyTotals()
   readonly #status: FitStatus
   readonly #options: FitMetricsOptions
-  /** Learning rates of the steps whose losses are still on their way. */
-  readonly #rates = new Map<number, number>()
+  /** The batches whose losses are still on their way, in order. */
+  readonly #begun: { lr: number; closes: boolean }[] = []
 
   constructor(status: FitStatus, options: FitMetricsOptions) {
     this.#status = status
@@ -49,12 +49,12 @@ export class FitMetrics {
     this.epochTotals = emptyTotals()
   }
 
-  /** A step is queued; its numbers arrive later. */
-  began(step: number, lr: number): void {
-    this.#rates.set(step, lr)
+  /** A batch is queued; its numbers arrive later. @param closes whether it is the last of its step */
+  began(lr: number, closes: boolean): void {
+    this.#begun.push({ lr, closes })
   }
 
-  /** A step's numbers have arrived. Steps are read before their epoch ends. */
+  /** A batch's numbers have arrived. They are read before their epoch ends. */
   add(
     epoch: number,
     step: number,
@@ -64,9 +64,8 @@ export class FitMetrics {
   ): void {
     addTo(this.epochTotals, values, count)
     addTo(this.windowTotals, values, count)
-    const lr = this.#rates.get(step) as number
-    this.#rates.delete(step)
-    if (step % this.#options.logEveryNSteps !== 0) return
+    const { lr, closes } = this.#begun.shift() as { lr: number; closes: boolean }
+    if (!closes || step % this.#options.logEveryNSteps !== 0) return
     const train = prefixed('train', this.#derived(this.windowTotals))
     this.windowTotals = emptyTotals()
     const metrics = { ...train, lr, tokensPerSecond: tokensPerSecond() }
@@ -88,6 +87,12 @@ export class FitMetrics {
   epochEnded(epoch: number, step: number, lr: number, tokensPerSecond: number): void {
     const metrics = { ...this.#status.callbackMetrics, lr, tokensPerSecond }
     this.#record({ kind: 'epoch', epoch, step, metrics })
+  }
+
+  /** What a callback has measured. */
+  logged(epoch: number, step: number, metrics: Readonly<Metrics>): void {
+    Object.assign(this.#status.callbackMetrics, metrics)
+    this.#record({ kind: 'callback', epoch, step, metrics: { ...metrics } })
   }
 
   #derived(totals: Totals): Metrics {

@@ -4,9 +4,7 @@ import type { Scheduler } from '../optim/lr_scheduler.js'
 import { randomState, setRandomState } from '../random.js'
 import { Tensor } from '../tensor.js'
 import { restoreStates, statesOf } from './callback_states.js'
-import { dropped } from './carried.js'
 import type { History } from './history.js'
-import { emptyTotals } from './meter.js'
 import { isSeekable } from './source.js'
 import type { LoopState } from './state.js'
 import type { CallbackHooks, Logger, LoopParts } from './types.js'
@@ -24,20 +22,6 @@ export function sharedState<B>(
     scheduler: schedule?.scheduler.stateDict() ?? null,
     trainData: isSeekable(trainData) ? trainData.state() : null,
     callbacks: statesOf(callbacks),
-  }
-}
-
-/** The state with the running epoch at its beginning, for any training data. */
-export function atEpochStart(state: LoopState): LoopState {
-  dropped(state.carried)
-  return {
-    ...state,
-    batch: 0,
-    validatedAt: -1,
-    carried: null,
-    trainData: null,
-    epochTotals: emptyTotals(),
-    windowTotals: emptyTotals(),
   }
 }
 

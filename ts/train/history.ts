@@ -7,8 +7,8 @@ import { type PlotOptions, plot, type Series } from './plot.js'
 
 /** What was measured at one point of a training. */
 export interface HistoryRecord {
-  /** After some steps of training ('step'), after a validation, or at the end of an epoch. */
-  kind: 'step' | 'validation' | 'epoch'
+  /** After some steps of training ('step'), after a validation, at the end of an epoch, or from a callback. */
+  kind: 'step' | 'validation' | 'epoch' | 'callback'
   /** From 0. */
   epoch: number
   /** Optimiser steps taken so far. */
@@ -21,7 +21,7 @@ export interface HistoryRecord {
 export function isRecord(value: unknown): value is HistoryRecord {
   return (
     isObject(value) &&
-    ['step', 'validation', 'epoch'].includes(value.kind as string) &&
+    ['step', 'validation', 'epoch', 'callback'].includes(value.kind as string) &&
     isCount(value.epoch) &&
     isCount(value.step) &&
     isNumbers(value.metrics)

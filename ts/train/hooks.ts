@@ -1,6 +1,5 @@
 /** Calling the callbacks. */
 import type { Module } from '../nn/module.js'
-import { suggestion } from '../suggest.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
 /** Hooks without an argument of their own. */
@@ -8,38 +7,6 @@ export type Hook = Exclude<
   { [K in keyof CallbackHooks]-?: K extends `on${string}` ? K : never }[keyof CallbackHooks],
   'onException'
 >
-
-/** All of them; the type says that none is missing. */
-const HOOKS: Record<Hook | 'onException', true> = {
-  onFitStart: true,
-  onTrainEpochStart: true,
-  onTrainBatchEnd: true,
-  onValidationStart: true,
-  onValidationEnd: true,
-  onTrainEpochEnd: true,
-  onAbort: true,
-  onFitEnd: true,
-  onException: true,
-}
-
-/**
- * Refuses a callback with a method that is named as a hook and would never be called.
- * @param name of the argument
- * @throws TypeError
- */
-export function checkHooks(fn: string, name: string, callback: object): void {
-  const known = Object.keys(HOOKS)
-  for (let at = callback; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-    for (const key of Object.getOwnPropertyNames(at)) {
-      if (!/^on[A-Z]/.test(key) || known.includes(key)) continue
-      if (typeof Object.getOwnPropertyDescriptor(at, key)?.value !== 'function') continue
-      const similar = suggestion(key, known)
-      throw new TypeError(
-        `[${fn}] ${name}: there is no hook '${key}'${similar === null ? '' : `; did you mean '${similar}'?`} (hooks: ${known.join(', ')})`,
-      )
-    }
-  }
-}
 
 /** The hooks of all callbacks of a fit. */
 export class Hooks {

@@ -4,17 +4,20 @@ import type { Tensor } from '../tensor.js'
 import { batchOn, deviceOf } from './batch.js'
 import { dropped, handOver } from './carried.js'
 import { claimCheckpoints, readCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { Clock } from './clock.js'
 import { stepScheduler, validationDue } from './due.js'
 import { checkResult, countOf, evaluate, skippedAlone } from './evaluate.js'
 import { explainIndex } from './explain.js'
-import { FiniteCheck, finiteCarried } from './finite.js'
+import { finiteCarried } from './finite.js'
 import { FitMetrics, FitStatus } from './fit_metrics.js'
-import { allOrNothing, atEpochStart, cutLogs, restoreShared, sharedState } from './fit_state.js'
+import { allOrNothing, cutLogs, restoreShared, sharedState } from './fit_state.js'
 import { History } from './history.js'
 import { Hooks } from './hooks.js'
+import { batchesOf, limitedLength } from './limits.js'
 import type { Metering } from './meter.js'
 import { precisionOn, tellOfChange } from './precision.js'
 import { ProgressBar } from './progress_bar.js'
+import { EpochReader } from './reader.js'
 import { SaveGate } from './save_gate.js'
 import { disposeBatch, iterate, lengthOf, noBatch } from './source.js'
 import type { LoopState } from './state.js'
@@ -31,8 +34,12 @@ import type {
   StopReason,
   TrainerHandle,
 } from './types.js'
-
+import { Updates } from './updates.js'
 import { type Batches, withBatches } from './waiting.js'
+
+interface StepLoss {
+  loss: Tensor
+}
 
 /** Reading more often than this keeps a progress bar alive when steps are slow. */
 const READ_INTERVAL_MS = 1000
@@ -48,13 +55,13 @@ export class FitLoop<B> {
   globalStep = 0
   /** Optimiser steps since fit was called. */
   stepsThisFit = 0
-  /** Those of them that were left out because the loss or a gradient was not finite. */
-  skippedSteps = 0
   readonly parts: LoopParts<B>
   /** What the Trainer shows of this fit. */
   readonly status = new FitStatus()
   /** Batches in an epoch, if known. */
   readonly length: number | null
+  /** No more than these of training and validation data; null: all. */
+  readonly #limits: { train: number | null; valid: number | null }
   readonly hooks: Hooks
   readonly #trainer: TrainerHandle
   readonly #strategy: Strategy
@@ -63,8 +70,7 @@ export class FitLoop<B> {
   #carried: Carried = null
   /** Where the model is in this epoch. */
   #device: string | null = null
-  /** Of the parameters that the model has in this epoch. */
-  #finite: FiniteCheck | null = null
+  readonly #updates: Updates
   /** The batch number before which this epoch's last validation was made. */
   #validatedAt = -1
   #lastRead = 0
@@ -75,6 +81,7 @@ export class FitLoop<B> {
   /** Whether an update has failed halfway. */
   #torn = false
   #running = false
+  readonly #clock = new Clock()
 
   constructor(trainer: TrainerHandle, parts: LoopParts<B>, strategy: Strategy) {
     this.#trainer = trainer
@@ -94,17 +101,31 @@ export class FitLoop<B> {
       loggers: this.loggers,
       derive: (means) => parts.model.deriveMetrics?.(means),
     })
-    this.length = lengthOf(parts.trainData)
+    const { limitTrainBatches, limitValBatches } = trainer.options
+    const { trainData, validData } = parts
+    this.#limits = {
+      train: batchesOf('limitTrainBatches', limitTrainBatches, trainData),
+      valid: validData && batchesOf('limitValBatches', limitValBatches, validData),
+    }
+    this.length = limitedLength(lengthOf(trainData), this.#limits.train)
+    this.#updates = new Updates(parts as LoopParts<never>, trainer.options, strategy)
+  }
+
+  /** Steps of this fit that were left out because the loss or a gradient was not finite. */
+  get skippedSteps(): number {
+    return this.#updates.skipped
   }
 
   /** Trains until something ends it. */
   async run(): Promise<StopReason> {
     this.#running = true
+    this.#clock.start()
     try {
       let stop: StopReason | null = null
       while (stop === null) stop = (await this.#beforeEpoch()) ?? (await this.#runEpoch())
       return stop
     } finally {
+      this.#clock.stop()
       this.#running = false
       await this.#gate.idle()
     }
@@ -114,9 +135,16 @@ export class FitLoop<B> {
   async #beforeEpoch(): Promise<StopReason | null> {
     const { maxEpochs, maxSteps } = this.#trainer.options
     await this.#strategy.agree(this.#requested())
-    if (this.#stopReason() === 'aborted') return 'aborted'
+    const stop = this.#strategy.stopReason(this.#requested())
+    if (stop === 'aborted') return stop
     if (this.epoch >= maxEpochs) return 'maxEpochs'
+    if (stop === 'maxTime') return stop
     return this.globalStep >= maxSteps ? 'maxSteps' : null
+  }
+
+  /** Whether there is anything to validate with. */
+  get validating(): boolean {
+    return this.parts.validData !== null && this.#limits.valid !== 0
   }
 
   /** Training steps per second, tokens (or whatever the steps count) per second, in this fit. */
@@ -137,19 +165,20 @@ export class FitLoop<B> {
   /** Why this process wants to stop. */
   readonly #requested = (): StopRequest | null => {
     if (this.#aborted()) return 'aborted'
-    return this.status.shouldStop ? 'shouldStop' : null
+    if (this.status.shouldStop) return 'shouldStop'
+    return this.#clock.seconds >= (this.#trainer.options.maxTime ?? Infinity) ? 'maxTime' : null
   }
 
   async #runEpoch(): Promise<StopReason | null> {
-    const { trainData, validData } = this.parts
+    const { trainData } = this.parts
     this.status.currentEpoch = this.epoch
     this.#device = deviceOf(this.parts.model)
-    this.#finite = new FiniteCheck(this.parts.model)
+    this.#updates.beginEpoch()
     this.#strategy.averageGradients(this.parts.model)
     await this.hooks.call('onTrainEpochStart')
     this.#stopwatch.start()
     const stop = await withBatches(
-      iterate(trainData, this.epoch, this.batch),
+      iterate(trainData, this.#trainer.options.overfitBatches > 0 ? 0 : this.epoch, this.batch),
       this.#strategy.stopsAlone ? this.#trainer.options.signal : null,
       (batches) => this.#runBatches(batches),
     )
@@ -162,7 +191,7 @@ export class FitLoop<B> {
     const { valCheckInterval, checkValEveryNEpoch } = this.#trainer.options
     const due =
       valCheckInterval === null && (stop !== null || (this.epoch + 1) % checkValEveryNEpoch === 0)
-    if (validData !== null && due && this.#validatedAt !== this.batch && !(await this.#validate()))
+    if (this.validating && due && this.#validatedAt !== this.batch && !(await this.#validate()))
       return 'aborted'
     await this.#endEpoch(stop === null)
     await this.#strategy.agree(this.#requested())
@@ -171,6 +200,20 @@ export class FitLoop<B> {
 
   /** The steps of an epoch and the validations between them. Null when the epoch is complete. */
   async #runBatches(batches: Batches<B>): Promise<StopReason | null> {
+    const reader = new EpochReader(batches, {
+      length: this.length,
+      limit: this.#limits.train,
+      marksLast: this.#trainer.options.accumulateGradBatches > 1,
+      checkSameEnd: (done) => this.#strategy.checkSameEnd(done, this.batch),
+    })
+    try {
+      return await this.#runReader(reader)
+    } finally {
+      reader.end(this.parts.trainData)
+    }
+  }
+
+  async #runReader(reader: EpochReader<B>): Promise<StopReason | null> {
     let stop: StopReason | null = null
     for (;;) {
       if (this.#validationDue()) {
@@ -179,17 +222,20 @@ export class FitLoop<B> {
       }
       const pace = this.#meter.pace()
       if (pace !== null) await pace
-      stop ??= this.#stopReason()
+      const reason = this.#stopReason()
+      if (reason === 'aborted' || !this.#updates.open) stop ??= reason
       if (stop === 'aborted') return stop
-      const next = await batches.next()
+      if (reader.full(this.batch)) return null
+      const next = await reader.next()
       if (next === null) return 'aborted'
-      if (this.length === null) await this.#strategy.checkSameEnd(next.done ?? false, this.batch)
       if (next.done) return null
       if (stop !== null) {
         disposeBatch(this.parts.trainData, next.value)
         return stop
       }
-      await this.#gate.step(() => this.#step(next.value))
+      const last = await reader.isLast(this.batch)
+      await this.hooks.call('onTrainBatchStart')
+      await this.#gate.step(() => this.#step(next.value, last))
       await this.hooks.call('onTrainBatchEnd')
     }
   }
@@ -217,10 +263,11 @@ export class FitLoop<B> {
     return this.globalStep >= this.#trainer.options.maxSteps ? 'maxSteps' : null
   }
 
-  /** One batch: loss, gradients, the update. */
-  async #step(given: B): Promise<void> {
+  /** One batch: loss, gradients, and the update if it is the last that this waits for. */
+  async #step(given: B, last: boolean): Promise<void> {
     this.#meter.check()
     const { model, optimizer, trainData, schedule } = this.parts
+    const updates = this.#updates
     const batch = batchOn(given, this.#device)
     const context: StepContext = {
       epoch: this.epoch,
@@ -228,7 +275,7 @@ export class FitLoop<B> {
       globalStep: this.globalStep,
       carried: this.#carried,
     }
-    optimizer.zeroGrad()
+    updates.begin()
     const result = checkResult('trainingStep', await model.trainingStep(batch, context))
     const count = result === null ? 0 : countOf(trainData, given, result)
     const { stopsAlone } = this.#strategy
@@ -236,65 +283,56 @@ export class FitLoop<B> {
     // Several processes average their gradients, also where one has nothing to add.
     const learns = result !== null && (count > 0 || !stopsAlone)
     this.#torn = true
-    if (learns) {
-      this.#strategy.setLossWeight(count)
-      result.loss.backward()
-    }
+    if (learns) updates.backward(result.loss, count)
     this.#carried = handOver(this.#carried, context.carried)
     disposeBatch(trainData, given, batch)
     this.batch++
-    this.globalStep++
-    this.stepsThisFit++
+    const closes = updates.closesWith(last)
+    const step = this.globalStep + 1
+    if (closes) {
+      this.globalStep++
+      this.stepsThisFit++
+    }
     this.#meter.queued(count)
-    const update = learns && (await this.#mayUpdate(result.loss))
-    if (update) {
-      this.#metrics.began(this.globalStep, optimizer.lr)
-      this.#meter.add(this.globalStep, count, { ...result.metrics, loss: result.loss.detach() })
+    if (await updates.add(step, learns ? result.loss : null, closes)) {
+      this.#metrics.began(optimizer.lr, closes)
+      this.#meter.add(step, count, { ...result?.metrics, loss: (result as StepLoss).loss.detach() })
     } else {
       for (const tensor of Object.values(result?.metrics ?? {})) tensor[Symbol.dispose]()
+      if (learns) await this.#forgetSpoiled()
     }
     result?.loss[Symbol.dispose]()
     const now = performance.now()
-    if (
-      this.globalStep % this.#trainer.options.logEveryNSteps === 0 ||
-      now - this.#lastRead > READ_INTERVAL_MS
-    ) {
+    const logs = closes && step % this.#trainer.options.logEveryNSteps === 0
+    if (logs || now - this.#lastRead > READ_INTERVAL_MS) {
       this.#lastRead = now
       this.#meter.read()
     }
-    if (update) await optimizer.step()
-    if (schedule?.interval === 'step') this.#stepScheduler(schedule)
+    if (closes) {
+      await updates.close()
+      if (schedule?.interval === 'step') this.#stepScheduler(schedule)
+    }
     this.#torn = false
   }
 
-  /** Whether to make a step's update. A check that fails later makes it do nothing. */
-  async #mayUpdate(loss: Tensor): Promise<boolean> {
-    const check = this.#finite as FiniteCheck
-    if (this.#trainer.options.nonFinite === 'error') {
-      check.queue(this.globalStep, loss)
-      return true
-    }
-    const found = (await check.find(loss)) !== null
-    if (!(await this.#strategy.any(found))) return true
-    this.skippedSteps++
-    // What the next step would begin with; the model may have given up what it had before.
+  /** What the next step would begin with; the model may have given up what it had before. */
+  async #forgetSpoiled(): Promise<void> {
     if (!(await finiteCarried(this.#carried))) this.#carried = dropped(this.#carried)
-    return false
   }
 
   /** The error to tell a user. */
   explain(error: unknown): unknown {
-    return explainIndex(this.#finite?.explain(error) ?? error, this.parts.model as Module)
+    return explainIndex(this.#updates.explain(error), this.parts.model as Module)
   }
 
   #stepScheduler(schedule: SchedulerConfig): void {
-    const monitor = this.parts.validData === null ? 'trainLoss' : 'valLoss'
+    const monitor = this.validating ? 'valLoss' : 'trainLoss'
     stepScheduler(schedule, this.status.callbackMetrics, monitor)
   }
 
   #validationDue(): boolean {
     const interval = this.#trainer.options.valCheckInterval
-    if (this.parts.validData === null || interval === null) return false
+    if (!this.validating || interval === null) return false
     if (this.batch === 0 || this.#validatedAt === this.batch) return false
     return validationDue(interval, this.batch, this.length)
   }
@@ -311,6 +349,7 @@ export class FitLoop<B> {
       () => this.#strategy.stopsAlone && this.#aborted(),
       (totals) => this.#strategy.total(totals),
       this.#strategy.stopsAlone ? this.#trainer.options.signal : null,
+      { limit: this.#limits.valid },
     )
     if (means === null) return false
     await this.#strategy.agree(this.#requested())
@@ -320,6 +359,15 @@ export class FitLoop<B> {
     })
     await this.hooks.call('onValidationEnd')
     return true
+  }
+
+  get isGlobalZero(): boolean {
+    return this.#strategy.isGlobalZero
+  }
+
+  /** A callback's numbers. */
+  logMetrics(metrics: Readonly<Record<string, number>>): void {
+    this.#metrics.logged(this.epoch, this.globalStep, metrics)
   }
 
   /** The loggers, in the process that has them write. */
@@ -360,6 +408,8 @@ export class FitLoop<B> {
       history: this.status.history.toJSON(),
       // A fit that has ended has given the settings back.
       precision: this.#trainer.options.precision ?? precisionOn(deviceOf(this.parts.model)),
+      openStep: this.#updates.state(),
+      elapsed: this.#clock.seconds,
     }
     await writeCheckpoint(path, this.parts.model as Module, state, this.#trainer)
   }
@@ -370,11 +420,11 @@ export class FitLoop<B> {
   }
 
   /** Goes back to a checkpoint. @throws (rejects) Error, RangeError when it does not fit */
-  async restore(path: string, restartEpoch: boolean): Promise<void> {
+  async restore(path: string): Promise<void> {
     await this.#gate.step(() =>
       allOrNothing(this.parts, this.#trainer.callbacks, async () => {
         const state = await readCheckpoint(path, this.parts.model as Module)
-        this.#takeOver(restartEpoch ? atEpochStart(state) : state)
+        this.#takeOver(state)
         tellOfChange(path, state.precision ?? null, deviceOf(this.parts.model))
         await cutLogs(this.loggers, this.status.history, this.globalStep)
       }),
@@ -402,5 +452,7 @@ export class FitLoop<B> {
     this.status.callbackMetrics = state.callbackMetrics
     this.status.history = History.fromJSON(state.history)
     restoreShared(this.parts, this.#trainer.callbacks, state)
+    this.#updates.restore(state.openStep)
+    this.#clock.seconds = state.elapsed
   }
 }

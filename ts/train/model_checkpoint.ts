@@ -1,5 +1,6 @@
 /** Keeps the last and the best state of training in a folder. */
-import { join, resolve } from 'node:path'
+import { rm } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
 import {
   checkBoolean,
   checkInteger,
@@ -7,10 +8,12 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
+  rangeError,
   typeError,
 } from '../errors.js'
 import { checkPath } from '../io/path.js'
 import { realFolder } from '../io/saved_folder.js'
+import { isObject } from './checks.js'
 import { isBetter, monitored, stateKeyOf } from './monitor.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
@@ -28,6 +31,19 @@ export interface ModelCheckpointOptions {
   everyNTrainSteps?: number
   /** Write `last` after every N epochs. Default 1. */
   everyNEpochs?: number
+  /**
+   * How many of the best checkpoints to keep: 1, as `best`; more, as `epoch=E-step=S`, where the
+   * worst is deleted when there is a better one; -1, all of them; 0, none. Without a monitor, -1
+   * keeps one whenever `last` is written. Default 1.
+   */
+  saveTopK?: number
+}
+
+interface State {
+  bestModelPath: string | null
+  bestModelScore: number | null
+  /** With saveTopK other than 1: the score of each that is kept, or null without a monitor. */
+  bestKModels?: Record<string, number | null>
 }
 
 /**
@@ -42,7 +58,11 @@ export class ModelCheckpoint implements CallbackHooks {
   bestModelScore: number | null = null
   /** Where the last checkpoint is; null before there is one. */
   lastModelPath: string | null = null
+  /** With saveTopK other than 1: those that are kept, with their scores. */
+  bestKModels: Record<string, number | null> = {}
   #lastSavedStep = -1
+  /** The step after which everyNTrainSteps was last heeded. */
+  #lastTrainStep = -1
 
   constructor(options: ModelCheckpointOptions) {
     const fn = 'ModelCheckpoint'
@@ -53,6 +73,7 @@ export class ModelCheckpoint implements CallbackHooks {
       'saveLast',
       'everyNTrainSteps',
       'everyNEpochs',
+      'saveTopK',
     ])
     const dirpath = checkPath(fn, 'dirpath', options.dirpath, 'the path of a folder')
     if (options.monitor !== undefined && typeof options.monitor !== 'string')
@@ -63,6 +84,12 @@ export class ModelCheckpoint implements CallbackHooks {
       checkInteger(fn, 'everyNTrainSteps', options.everyNTrainSteps, 1)
     if (options.everyNEpochs !== undefined)
       checkInteger(fn, 'everyNEpochs', options.everyNEpochs, 1)
+    const { saveTopK = 1 } = options
+    checkInteger(fn, 'saveTopK', saveTopK, -1)
+    if (saveTopK > 1 && options.monitor === undefined) {
+      const expected = '-1, 0 or 1 without a monitor, which says what is best'
+      throw rangeError(fn, 'saveTopK', expected, String(saveTopK))
+    }
     this.options = { ...options, dirpath }
   }
 
@@ -77,14 +104,31 @@ export class ModelCheckpoint implements CallbackHooks {
     const { dirpath, monitor, saveLast } = this.options
     const names = [
       ...(saveLast === false ? [] : ['last']),
-      ...(monitor === undefined ? [] : ['best']),
+      ...(monitor === undefined || this.#most !== 1 ? [] : ['best']),
     ]
     return names.map((name) => join(dirpath, name))
   }
 
+  /** How many to keep; Infinity for all. */
+  get #most(): number {
+    const { saveTopK = 1 } = this.options
+    return saveTopK < 0 ? Infinity : saveTopK
+  }
+
+  /** What its further checkpoints' names begin with, where it has any. @internal */
+  get prefix(): string | null {
+    const { dirpath, monitor } = this.options
+    const many = this.#most > 1 && (monitor !== undefined || this.#most === Infinity)
+    return many ? join(dirpath, 'epoch=') : null
+  }
+
   async onTrainBatchEnd(trainer: TrainerHandle): Promise<void> {
     const every = this.options.everyNTrainSteps
-    if (every !== undefined && trainer.globalStep % every === 0) await this.#saveLast(trainer)
+    if (every === undefined || trainer.globalStep % every !== 0) return
+    // A batch may leave the step to the next ones.
+    if (trainer.globalStep === this.#lastTrainStep) return
+    this.#lastTrainStep = trainer.globalStep
+    if (trainer.globalStep > 0) await this.#saveLast(trainer)
   }
 
   async onValidationEnd(trainer: TrainerHandle): Promise<void> {
@@ -115,6 +159,8 @@ export class ModelCheckpoint implements CallbackHooks {
   }
 
   async #saveLast(trainer: TrainerHandle): Promise<void> {
+    if (this.options.monitor === undefined && this.#most === Infinity)
+      await this.#saveAmongBest(trainer, null)
     if (this.options.saveLast === false) return
     const path = join(this.options.dirpath, 'last')
     await trainer.saveCheckpoint(path)
@@ -124,12 +170,10 @@ export class ModelCheckpoint implements CallbackHooks {
 
   async #saveBest(trainer: TrainerHandle, monitor: string): Promise<void> {
     const score = monitored('ModelCheckpoint', monitor, trainer.callbackMetrics)
+    if (this.#most !== 1) return this.#saveAmongBest(trainer, score)
     if (!isBetter(score, this.bestModelScore, this.options.mode ?? 'min')) return
     const path = join(this.options.dirpath, 'best')
-    const before = this.stateDict() as {
-      bestModelPath: string | null
-      bestModelScore: number | null
-    }
+    const before = this.stateDict()
     // The checkpoint knows itself as the best.
     this.bestModelScore = score
     this.bestModelPath = path
@@ -141,18 +185,63 @@ export class ModelCheckpoint implements CallbackHooks {
     }
   }
 
-  stateDict(): object {
-    return { bestModelPath: this.bestModelPath, bestModelScore: this.bestModelScore }
+  /** Keeps a checkpoint if it is among the best, and deletes the worst where there are too many. */
+  async #saveAmongBest(trainer: TrainerHandle, score: number | null): Promise<void> {
+    const mode = this.options.mode ?? 'min'
+    if (this.#most === 0 || Number.isNaN(score)) return
+    const kept = Object.entries(this.bestKModels)
+    const worst = kept.reduce<(typeof kept)[number] | null>(
+      (a, b) => (a === null || isBetter(a[1] as number, b[1], mode) ? b : a),
+      null,
+    )
+    const full = kept.length >= this.#most
+    if (full && worst !== null && !isBetter(score as number, worst[1], mode)) return
+    const name = `epoch=${trainer.currentEpoch}-step=${trainer.globalStep}`
+    const path = join(this.options.dirpath, name)
+    if (Object.hasOwn(this.bestKModels, path)) return
+    const before = this.stateDict()
+    // The checkpoint knows what is kept beside it.
+    this.bestKModels = { ...this.bestKModels, [path]: score }
+    if (full && worst !== null) delete this.bestKModels[worst[0]]
+    if (score === null || isBetter(score, this.bestModelScore, mode)) {
+      this.bestModelScore = score
+      this.bestModelPath = path
+    }
+    try {
+      await trainer.saveCheckpoint(path)
+    } catch (error) {
+      this.loadStateDict(before)
+      throw error
+    }
+    if (full && worst !== null && trainer.isGlobalZero) await this.#remove(worst[0])
+  }
+
+  /** Deletes a checkpoint of this folder; the path may be from a file. */
+  async #remove(path: string): Promise<void> {
+    const name = basename(path)
+    if (path !== join(this.options.dirpath, name) || !/^epoch=\d+-step=\d+$/.test(name)) return
+    await rm(path, { recursive: true, force: true })
+  }
+
+  stateDict(): State {
+    const { bestModelPath, bestModelScore, bestKModels } = this
+    const best = { bestModelPath, bestModelScore }
+    return this.#most === 1 ? best : { ...best, bestKModels: { ...bestKModels } }
   }
 
   /** @throws TypeError, RangeError */
-  loadStateDict(state: { bestModelPath: string | null; bestModelScore: number | null }): void {
+  loadStateDict(state: State): void {
     const fn = 'ModelCheckpoint.loadStateDict'
-    checkOptions(fn, state, ['bestModelPath', 'bestModelScore'])
+    checkOptions(fn, state, ['bestModelPath', 'bestModelScore', 'bestKModels'])
     if (state.bestModelPath !== null) checkString(fn, 'bestModelPath', state.bestModelPath)
     if (state.bestModelScore !== null) checkNumber(fn, 'bestModelScore', state.bestModelScore)
+    const kept = state.bestKModels ?? {}
+    if (!isObject(kept)) throw typeError(fn, 'bestKModels', 'scores by path', kept)
+    for (const [path, score] of Object.entries(kept))
+      if (score !== null) checkNumber(fn, `bestKModels['${path}']`, score)
     this.bestModelPath = state.bestModelPath
     this.bestModelScore = state.bestModelScore
+    this.bestKModels = { ...kept }
   }
 }
 
@@ -166,7 +255,8 @@ export async function checkpointPaths(callbacks: readonly CallbackHooks[]): Prom
   for (const [i, callback] of callbacks.entries()) {
     if (!(callback instanceof ModelCheckpoint)) continue
     const name = `callbacks[${i}] (${callback.stateKey})`
-    for (const path of callback.paths) {
+    const { paths, prefix } = callback
+    for (const path of [...paths, ...(prefix === null ? [] : [prefix])]) {
       // What cannot be written to is refused by name when it is claimed.
       const folder = await realFolder(path).catch(() => resolve(path))
       const other = owners.get(folder)
@@ -176,7 +266,7 @@ export async function checkpointPaths(callbacks: readonly CallbackHooks[]): Prom
         )
       }
       owners.set(folder, name)
-      all.push(path)
+      if (path !== prefix) all.push(path)
     }
   }
   return all

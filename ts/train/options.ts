@@ -11,6 +11,7 @@ import {
 } from '../errors.js'
 import type { Scheduler } from '../optim/lr_scheduler.js'
 import type { History } from './history.js'
+import { devBatches, limitsOf, type MaxTime, secondsOf } from './limits.js'
 import { PRECISIONS, type TrainerPrecision } from './precision.js'
 import type {
   CallbackHooks,
@@ -58,6 +59,31 @@ export interface TrainerOptionsOf<C extends CallbackHooks> {
   valCheckInterval?: number
   /** Validate after every N epochs, without valCheckInterval. Default 1. */
   checkValEveryNEpoch?: number
+  /**
+   * Add up the gradients of so many batches, and make one optimiser step of their mean; the last one
+   * of an epoch may have fewer. Default 1.
+   */
+  accumulateGradBatches?: number
+  /** Take no more batches in an epoch: a number from 1 on, or a part below 1. Default: all. */
+  limitTrainBatches?: number
+  /** The same for validation; 0: none. Default: all. */
+  limitValBatches?: number
+  /** The same for `test`. Default: all. */
+  limitTestBatches?: number
+  /** The same for `predict`. Default: all. */
+  limitPredictBatches?: number
+  /**
+   * Train and validate with the first batches alone, the same in every epoch: a number from 1 on, or
+   * a part below 1. To see that a model can learn at all. Default 0: no.
+   */
+  overfitBatches?: number
+  /**
+   * Run one batch (true), or so many, of everything, to see that nothing fails: without loggers,
+   * checkpoints and early stopping. Default false.
+   */
+  fastDevRun?: boolean | number
+  /** End training after the step in which this time is over: 'DD:HH:MM:SS', or its parts. */
+  maxTime?: string | MaxTime
   /** Ends training after the running step. */
   signal?: AbortSignal
   /**
@@ -96,12 +122,6 @@ export interface FitOptions {
   scheduler?: Scheduler | SchedulerConfig
   /** Go on from this checkpoint. */
   ckptPath?: string | URL
-  /**
-   * With ckptPath: the epoch that was running begins again, with training data that may be others than
-   * the checkpoint's (another batch size, more text). Weights, optimiser, schedule, callbacks and
-   * random numbers go on. Default false: the data must be the same.
-   */
-  restartEpoch?: boolean
 }
 
 /** What `fit` resolves with. */
@@ -130,6 +150,14 @@ const OPTIONS = [
   'logEveryNSteps',
   'valCheckInterval',
   'checkValEveryNEpoch',
+  'accumulateGradBatches',
+  'limitTrainBatches',
+  'limitValBatches',
+  'limitTestBatches',
+  'limitPredictBatches',
+  'overfitBatches',
+  'fastDevRun',
+  'maxTime',
   'signal',
   'strategy',
   'findUnusedParameters',
@@ -156,17 +184,26 @@ export function checkTrainerOptions(options: TrainerOptionsOf<CallbackHooks>): T
   const signal = optional(options.signal, (value) => {
     if (!(value instanceof AbortSignal)) throw typeError(fn, 'signal', 'an AbortSignal', value)
   })
+  const fastDevRun = devBatches(fn, options.fastDevRun ?? false)
+  const limits = limitsOf(fn, options, fastDevRun)
   return {
-    maxEpochs: maxEpochs ?? (maxSteps === null ? 1000 : Infinity),
-    maxSteps: maxSteps ?? Infinity,
-    logEveryNSteps: checkInteger(fn, 'logEveryNSteps', options.logEveryNSteps ?? 50, 1),
-    valCheckInterval,
-    checkValEveryNEpoch: checkInteger(
+    ...limits,
+    fastDevRun,
+    maxTime: options.maxTime === undefined ? null : secondsOf(fn, options.maxTime),
+    accumulateGradBatches: checkInteger(
       fn,
-      'checkValEveryNEpoch',
-      options.checkValEveryNEpoch ?? 1,
+      'accumulateGradBatches',
+      options.accumulateGradBatches ?? 1,
       1,
     ),
+    maxEpochs: fastDevRun > 0 ? 1 : (maxEpochs ?? (maxSteps === null ? 1000 : Infinity)),
+    maxSteps: fastDevRun > 0 ? fastDevRun : (maxSteps ?? Infinity),
+    logEveryNSteps: checkInteger(fn, 'logEveryNSteps', options.logEveryNSteps ?? 50, 1),
+    valCheckInterval: fastDevRun > 0 ? null : valCheckInterval,
+    checkValEveryNEpoch:
+      fastDevRun > 0
+        ? 1
+        : checkInteger(fn, 'checkValEveryNEpoch', options.checkValEveryNEpoch ?? 1, 1),
     signal,
     gradientClipVal: optional(options.gradientClipVal ?? undefined, (n) => {
       checkNumber(fn, 'gradientClipVal', n, 0)

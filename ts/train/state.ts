@@ -7,6 +7,7 @@ import { type HistoryRecord, isRecord } from './history.js'
 import type { Totals } from './meter.js'
 import { PRECISIONS, type TrainerPrecision } from './precision.js'
 import type { Carried } from './types.js'
+import type { OpenStep } from './updates.js'
 
 export interface LoopState extends Record<string, unknown> {
   epoch: number
@@ -25,6 +26,20 @@ export interface LoopState extends Record<string, unknown> {
   history: HistoryRecord[]
   /** Absent in older checkpoints. */
   precision?: TrainerPrecision
+  /** What has been added up for the next optimiser step, if anything. */
+  openStep: OpenStep | null
+  /** How long training has taken, in seconds. */
+  elapsed: number
+}
+
+/** What checkpoints of earlier versions do not have. */
+const LATER: Partial<LoopState> = { openStep: null, elapsed: 0 }
+
+function isOpenStep(value: unknown): value is OpenStep {
+  if (!isObject(value) || !isCount(value.batches, 1)) return false
+  const { learned, spoiled, gradients } = value
+  if (typeof learned !== 'boolean' || typeof spoiled !== 'boolean') return false
+  return gradients instanceof Map && [...gradients.values()].every((one) => one instanceof Tensor)
 }
 
 function isTotals(value: unknown): value is Totals {
@@ -54,10 +69,13 @@ const CHECKS: { [K in keyof Required<LoopState>]: (value: unknown) => boolean } 
     isObject(value) && Object.values(value).every((state) => Object(state) === state),
   history: (value) => Array.isArray(value) && value.every(isRecord),
   precision: (value) => value === undefined || PRECISIONS.some((name) => name === value),
+  openStep: (value) => value === null || isOpenStep(value),
+  elapsed: (value) => typeof value === 'number' && value >= 0,
 }
 
 /** @param name of the file, for messages @throws Error that names the entry that is wrong */
-export function checkState(value: unknown, name: string): LoopState {
+export function checkState(given: unknown, name: string): LoopState {
+  const value = isObject(given) ? { ...LATER, ...given } : given
   for (const [key, check] of Object.entries(CHECKS)) {
     const missing = key !== 'precision' && isObject(value) && !Object.hasOwn(value, key)
     if (!isObject(value) || missing) throw new Error(`${name} has no '${key}'`)

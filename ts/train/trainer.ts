@@ -1,22 +1,18 @@
 /** What a user calls to train a model; as Lightning's `Trainer`. The work is done by FitLoop. */
-import {
-  checkBoolean,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  rangeError,
-  typeError,
-} from '../errors.js'
+import { checkBoolean, typeError } from '../errors.js'
 import { checkPath } from '../io/path.js'
 import { Module } from '../nn/module.js'
-import { LRScheduler, type Scheduler } from '../optim/lr_scheduler.js'
 import { manualSeed, type RandomState, withRandom } from '../random.js'
+import type { Tensor } from '../tensor.js'
 import { deviceOf } from './batch.js'
 import { checkStateful } from './callback_states.js'
+import { isNumbers } from './checks.js'
+import { EarlyStopping } from './early_stopping.js'
 import { evaluate } from './evaluate.js'
+import { checkModel, checkpointPath, checkSchedule, prepareFit } from './fit_arguments.js'
 import { FitStatus } from './fit_metrics.js'
 import type { History } from './history.js'
-import { checkHooks } from './hooks.js'
+import { batchesOf } from './limits.js'
 import { FitLoop } from './loop.js'
 import { checkpointPaths, ModelCheckpoint } from './model_checkpoint.js'
 import { prefixed } from './monitor.js'
@@ -28,6 +24,7 @@ import {
   type TrainerOptionsOf,
 } from './options.js'
 import { holdPrecision } from './precision.js'
+import { predict } from './predict.js'
 import { ProgressBar } from './progress_bar.js'
 import { checkSource } from './source.js'
 import { createStrategy } from './strategies/create.js'
@@ -36,7 +33,6 @@ import type {
   CallbackHooks,
   DataSource,
   Logger,
-  LoopParts,
   Progress,
   SchedulerConfig,
   TrainableOptimizer,
@@ -60,7 +56,10 @@ export interface TrainerOptions extends TrainerOptionsOf<Callback> {}
  */
 export class Trainer implements TrainerHandle {
   readonly options: Readonly<TrainerSettings>
-  /** In order; checkpoints come last, so that they keep what the others have decided. */
+  /**
+   * In order; checkpoints come last, so that they keep what the others have decided. Without
+   * checkpoints and early stopping where fastDevRun is on.
+   */
   readonly callbacks: readonly Callback[]
   readonly loggers: readonly Logger[]
   /** The fit that is running, or the latest. */
@@ -88,20 +87,20 @@ export class Trainer implements TrainerHandle {
       if (typeof callback !== 'object' || callback === null)
         throw typeError(fn, `callbacks[${i}]`, 'a callback', callback)
       checkStateful(fn, `callbacks[${i}]`, callback)
-      checkHooks(fn, `callbacks[${i}]`, callback)
     })
     const ownBar = callbacks.some((callback) => callback instanceof ProgressBar)
     const bar = checkBoolean(fn, 'progressBar', options.progressBar ?? !ownBar)
       ? [new ProgressBar()]
       : []
+    const dev = this.options.fastDevRun > 0
+    const left = (callback: Callback): boolean =>
+      callback instanceof ModelCheckpoint || callback instanceof EarlyStopping
+    const used = dev ? callbacks.filter((callback) => !left(callback)) : callbacks
     const isCheckpoint = (callback: Callback): boolean => callback instanceof ModelCheckpoint
-    this.callbacks = [
-      ...bar,
-      ...callbacks.filter((c) => !isCheckpoint(c)),
-      ...callbacks.filter(isCheckpoint),
-    ]
-    this.loggers = options.logger === undefined ? [] : ([options.logger].flat() as Logger[])
-    this.loggers.forEach((logger, i) => {
+    this.callbacks = [...bar, ...used.filter((c) => !isCheckpoint(c)), ...used.filter(isCheckpoint)]
+    const loggers = options.logger === undefined ? [] : ([options.logger].flat() as Logger[])
+    this.loggers = dev ? [] : loggers
+    loggers.forEach((logger, i) => {
       if (typeof logger?.logMetrics !== 'function')
         throw typeError(fn, `logger[${i}]`, 'an object with logMetrics', logger)
     })
@@ -159,12 +158,36 @@ export class Trainer implements TrainerHandle {
 
   /** Whether this fit has validation data. */
   get validating(): boolean {
-    return this.#loop !== null && this.#loop.parts.validData !== null
+    return this.#loop?.validating ?? false
   }
 
   /** The optimiser that fit uses. */
   get optimizer(): TrainableOptimizer | null {
     return this.#loop?.parts.optimizer ?? null
+  }
+
+  /** The schedule that fit uses; a callback may give it another one. */
+  get schedule(): SchedulerConfig | null {
+    return this.#loop?.parts.schedule ?? null
+  }
+
+  set schedule(schedule: SchedulerConfig | null) {
+    if (this.#loop !== null) this.#loop.parts.schedule = checkSchedule(schedule ?? undefined)
+  }
+
+  /** Whether this is the process that writes files and logs: rank 0. */
+  get isGlobalZero(): boolean {
+    return this.#loop?.isGlobalZero ?? true
+  }
+
+  /**
+   * Adds a record of numbers to the history, and gives it to the loggers; for callbacks.
+   * @throws TypeError
+   */
+  logMetrics(metrics: Readonly<Record<string, number>>): void {
+    if (!isNumbers(metrics))
+      throw typeError('logMetrics', 'metrics', 'an object of numbers', metrics)
+    this.#loop?.logMetrics(metrics)
   }
 
   /** Where training stands. */
@@ -175,7 +198,7 @@ export class Trainer implements TrainerHandle {
     const done = loop?.globalStep ?? 0
     const inEpochs =
       batches === null || loop === null ? Infinity : (maxEpochs - loop.epoch) * batches - loop.batch
-    const stepsLeft = Math.min(inEpochs, maxSteps - done)
+    const stepsLeft = Math.min(inEpochs / this.options.accumulateGradBatches, maxSteps - done)
     const rate = loop?.rates ?? { steps: 0, count: 0 }
     return {
       epoch: this.currentEpoch,
@@ -228,7 +251,11 @@ export class Trainer implements TrainerHandle {
     validData?: DataSource<B> | null,
     options: FitOptions = {},
   ): Promise<FitResult> {
-    const parts = this.#prepare(model, trainData, validData ?? null, options)
+    if (this.#running)
+      throw new TypeError(
+        '[fit] this trainer is training already; make another one, or wait for the first fit',
+      )
+    const parts = prepareFit(model, trainData, validData ?? null, options)
     const giveBack = holdPrecision('fit', this.options.precision)
     this.#running = true
     try {
@@ -259,8 +286,7 @@ export class Trainer implements TrainerHandle {
     let giveBack = async (): Promise<void> => {}
     try {
       giveBack = await loop.claim(await checkpointPaths(this.callbacks))
-      if (options.ckptPath !== undefined)
-        await loop.restore(checkpointPath(options.ckptPath), options.restartEpoch ?? false)
+      if (options.ckptPath !== undefined) await loop.restore(checkpointPath(options.ckptPath))
       else if (this.options.seed !== null && loop.globalStep === 0) manualSeed(this.options.seed)
       restored = true
       await strategy.setup(model)
@@ -276,6 +302,7 @@ export class Trainer implements TrainerHandle {
       const stopped = await loop.run()
       if (stopped === 'aborted' && loop.stepsThisFit > 0) await loop.hooks.call('onAbort')
       await loop.hooks.call('onFitEnd')
+      await loop.hooks.call('onTeardown')
       const ended = stopped === 'aborted' ? 'aborted' : 'success'
       for (const logger of loop.loggers) await logger.finalize?.(ended)
       loop.status.currentEpoch = loop.epoch
@@ -305,53 +332,6 @@ export class Trainer implements TrainerHandle {
     }
   }
 
-  /** Checks what fit was given and completes it. */
-  #prepare<B>(
-    model: TrainingModule<B>,
-    trainData: DataSource<B>,
-    validData: DataSource<B> | null,
-    options: FitOptions,
-  ): LoopParts<B> {
-    if (this.#running)
-      throw new TypeError(
-        '[fit] this trainer is training already; make another one, or wait for the first fit',
-      )
-    this.#checkModel('fit', model, 'trainingStep')
-    checkSource('fit', 'trainData', trainData)
-    model.checkData?.(trainData)
-    if (validData !== null) {
-      checkSource('fit', 'validData', validData)
-      this.#checkModel('fit', model, 'validationStep')
-      model.checkData?.(validData)
-    }
-    checkOptions('fit', options, ['optimizer', 'scheduler', 'ckptPath', 'restartEpoch'])
-    if (options.restartEpoch !== undefined)
-      checkBoolean('fit', 'restartEpoch', options.restartEpoch)
-    if (options.restartEpoch && options.ckptPath === undefined)
-      throw typeError('fit', 'restartEpoch', 'ckptPath beside it', options.restartEpoch)
-    if (options.ckptPath !== undefined) checkpointPath(options.ckptPath)
-    const configured = options.optimizer ?? model.configureOptimizers?.()
-    const { optimizer, lrScheduler } = isOptimizer(configured)
-      ? { optimizer: configured, lrScheduler: undefined }
-      : (configured ?? {})
-    if (!isOptimizer(optimizer)) {
-      throw typeError(
-        'fit',
-        'options.optimizer',
-        'an optimizer (from options or model.configureOptimizers)',
-        optimizer,
-      )
-    }
-    const schedule = options.scheduler ?? lrScheduler
-    return { model, optimizer, schedule: checkSchedule(schedule), trainData, validData }
-  }
-
-  #checkModel(fn: string, model: unknown, step: 'trainingStep' | 'validationStep'): void {
-    if (!(model instanceof Module)) throw typeError(fn, 'model', 'a module', model)
-    const found = (model as unknown as TrainingModule<unknown>)[step]
-    if (typeof found !== 'function') throw typeError(fn, `model.${step}`, 'a function', found)
-  }
-
   /**
    * The metrics of a model on data: `valLoss` and what the model reports more (`valPerplexity`).
    * @throws (rejects) as fit
@@ -360,11 +340,33 @@ export class Trainer implements TrainerHandle {
     model: TrainingModule<B>,
     data: DataSource<B>,
   ): Promise<Record<string, number>> {
-    this.#checkModel('validate', model, 'validationStep')
-    checkSource('validate', 'data', data)
+    checkModel('validate', model, 'validationStep')
+    return prefixed('val', await this.#evaluate('validate', model, data))
+  }
+
+  /**
+   * The same by the model's testStep, or validationStep where it has none: `testLoss`, …; as
+   * Lightning's `Trainer.test`.
+   * @throws (rejects) as fit
+   */
+  async test<B>(model: TrainingModule<B>, data: DataSource<B>): Promise<Record<string, number>> {
+    const own = model instanceof Module && typeof model.testStep === 'function'
+    checkModel('test', model, own ? null : 'validationStep')
+    return prefixed('test', await this.#evaluate('test', model, data))
+  }
+
+  async #evaluate<B>(
+    fn: 'validate' | 'test',
+    model: TrainingModule<B>,
+    data: DataSource<B>,
+  ): Promise<Record<string, number>> {
+    checkSource(fn, 'data', data)
     model.checkData?.(data)
-    const { signal } = this.options
-    const giveBack = holdPrecision('validate', this.options.precision)
+    const testing = fn === 'test'
+    const { signal, limitValBatches, limitTestBatches } = this.options
+    const name = testing ? 'limitTestBatches' : 'limitValBatches'
+    const limit = batchesOf(name, testing ? limitTestBatches : limitValBatches, data)
+    const giveBack = holdPrecision(fn, this.options.precision)
     try {
       const means = await evaluate(
         model,
@@ -373,9 +375,31 @@ export class Trainer implements TrainerHandle {
         () => signal?.aborted ?? false,
         undefined,
         signal,
+        { limit: limit === 0 ? null : limit, testing },
       )
       signal?.throwIfAborted()
-      return prefixed('val', means ?? {})
+      return means ?? {}
+    } finally {
+      giveBack()
+    }
+  }
+
+  /**
+   * What the model's predictStep gives for each batch, or forward(batch) where it has none: in
+   * evaluation mode, without gradients; as Lightning's `Trainer.predict`.
+   * @throws (rejects) as fit
+   */
+  async predict<B, P = Tensor>(model: TrainingModule<B>, data: DataSource<B>): Promise<P[]> {
+    checkModel('predict', model, null)
+    checkSource('predict', 'data', data)
+    const { signal, limitPredictBatches } = this.options
+    const limit = batchesOf('limitPredictBatches', limitPredictBatches, data)
+    const { currentEpoch: epoch, globalStep } = this
+    const giveBack = holdPrecision('predict', this.options.precision)
+    try {
+      const found = await predict(model, data, { epoch, globalStep }, signal, limit)
+      signal?.throwIfAborted()
+      return found as P[]
     } finally {
       giveBack()
     }
@@ -393,36 +417,4 @@ export class Trainer implements TrainerHandle {
     const loop = this.#loop
     await this.#withRandom(() => loop.save(folder))
   }
-}
-
-function checkpointPath(path: string | URL): string {
-  return checkPath('fit', 'ckptPath', path, 'the path of a checkpoint')
-}
-
-function isOptimizer(value: unknown): value is TrainableOptimizer {
-  const { step, zeroGrad, lr } = (value ?? {}) as Partial<TrainableOptimizer>
-  return typeof step === 'function' && typeof zeroGrad === 'function' && typeof lr === 'number'
-}
-
-function checkSchedule(schedule: Scheduler | SchedulerConfig | undefined): SchedulerConfig | null {
-  if (schedule === undefined) return null
-  if (typeof schedule !== 'object' || schedule === null)
-    throw typeError('fit', 'scheduler', 'a scheduler', schedule)
-  const config: SchedulerConfig = 'scheduler' in schedule ? schedule : { scheduler: schedule }
-  checkOptions('fit', config, ['scheduler', 'interval', 'monitor'])
-  if (typeof config.scheduler?.step !== 'function')
-    throw typeError('fit', 'scheduler', 'a scheduler', config.scheduler)
-  if (config.monitor !== undefined) {
-    checkString('fit', 'scheduler.monitor', config.monitor)
-    if (config.scheduler instanceof LRScheduler)
-      throw rangeError(
-        'fit',
-        'scheduler.monitor',
-        'a schedule that watches a metric',
-        config.scheduler.constructor.name,
-      )
-  }
-  if (config.interval !== undefined)
-    checkOneOf('fit', 'scheduler.interval', config.interval, ['epoch', 'step'])
-  return config
 }

@@ -72,6 +72,10 @@ export interface TrainingModule<B> extends Module {
   trainingStep(batch: B, context: StepContext): Awaitable<Tensor | StepResult | null | undefined>
   /** The same for validation, called in evaluation mode without recording. */
   validationStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult | null | undefined>
+  /** The same for `trainer.test`. Default: validationStep. */
+  testStep?(batch: B, context: StepContext): Awaitable<Tensor | StepResult | null | undefined>
+  /** What `trainer.predict` gives for a batch. Default: forward(batch). */
+  predictStep?(batch: B, context: StepContext): unknown
   /** The optimiser, or it with a schedule, for a `fit` that is given none. */
   configureOptimizers?():
     | TrainableOptimizer
@@ -127,7 +131,9 @@ export interface CallbackHooks<T = TrainerHandle> {
   onFitStart?(trainer: T, model: Module): Awaitable<void>
   /** Before the first batch of an epoch. */
   onTrainEpochStart?(trainer: T, model: Module): Awaitable<void>
-  /** After each optimiser step (which may still be running on the device). */
+  /** Before each batch. */
+  onTrainBatchStart?(trainer: T, model: Module): Awaitable<void>
+  /** After each batch (whose optimiser step, if it makes one, may still be running on the device). */
   onTrainBatchEnd?(trainer: T, model: Module): Awaitable<void>
   /** Before the first validation batch. */
   onValidationStart?(trainer: T, model: Module): Awaitable<void>
@@ -139,6 +145,8 @@ export interface CallbackHooks<T = TrainerHandle> {
   onAbort?(trainer: T, model: Module): Awaitable<void>
   /** After everything, also where training was stopped early. */
   onFitEnd?(trainer: T, model: Module): Awaitable<void>
+  /** Last of all, when also the checkpoints of onFitEnd are written; as Lightning's `teardown`. */
+  onTeardown?(trainer: T, model: Module): Awaitable<void>
   /** When training fails, before `fit` rejects with the error. */
   onException?(trainer: T, model: Module, error: unknown): Awaitable<void>
   /**
@@ -154,7 +162,7 @@ export interface CallbackHooks<T = TrainerHandle> {
 }
 
 /** Why training ended. */
-export type StopReason = 'maxEpochs' | 'maxSteps' | 'shouldStop' | 'aborted'
+export type StopReason = 'maxEpochs' | 'maxSteps' | 'maxTime' | 'shouldStop' | 'aborted'
 
 /** Where training stands; for progress displays. */
 export interface Progress {
@@ -179,6 +187,17 @@ export interface TrainerSettings {
   logEveryNSteps: number
   valCheckInterval: number | null
   checkValEveryNEpoch: number
+  accumulateGradBatches: number
+  limitTrainBatches: number | null
+  limitValBatches: number | null
+  limitTestBatches: number | null
+  limitPredictBatches: number | null
+  /** 0: none. */
+  overfitBatches: number
+  /** 0: none. */
+  fastDevRun: number
+  /** In seconds. */
+  maxTime: number | null
   signal: AbortSignal | null
   gradientClipVal: number | null
   gradientClipAlgorithm: 'norm' | 'value'
@@ -212,6 +231,12 @@ export interface TrainerHandle {
   readonly validating: boolean
   /** The optimiser that fit uses. */
   readonly optimizer: TrainableOptimizer | null
+  /** The schedule that fit uses; a callback may give it another one. */
+  schedule: SchedulerConfig | null
+  /** Whether this is the process that writes files and logs: rank 0. */
+  readonly isGlobalZero: boolean
+  /** Adds a record of these numbers to the history, and gives it to the loggers. */
+  logMetrics(metrics: Readonly<Record<string, number>>): void
   /** Where training stands. */
   readonly progress: Progress
   /** As {@link Trainer.validate}. */

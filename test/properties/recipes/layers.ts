@@ -179,6 +179,11 @@ export const layers: Record<string, Recipe> = {
     x(),
     { a: 1, mode: 'fanOut', nonlinearity: 'selu' },
   ]),
+  'nn.init.eye': call(init.eye, () => [x()]),
+  'nn.init.dirac': call(init.dirac, () => [f(2, 3, 3), 2]),
+  'nn.init.sparse': call(init.sparse, () => [x(), 0.5, 0.1]),
+  'nn.init.orthogonal': call(init.orthogonal, () => [x(), 1]),
+  'nn.init.truncNormal': call(init.truncNormal, () => [x(), 0, 1, -2, 2]),
   'nn.init.calculateGain': call(init.calculateGain, () => ['leakyRelu', 0.1]),
   'nn.Parameter': call(nn.Parameter as never, () => [f(2, 3), true]),
 }
@@ -231,7 +236,11 @@ export const modules: Record<string, Recipe> = {
     'forward',
     () => [f(2, 3)],
   ),
-  'nn.utils.clipGradNorm': call(nn.utils.clipGradNorm, () => [trained(), 1, { normType: 2 }]),
+  'nn.utils.clipGradNorm': call(nn.utils.clipGradNorm, () => [
+    trained(),
+    1,
+    { normType: 2, errorIfNonfinite: false },
+  ]),
   'nn.utils.clipGradValue': call(nn.utils.clipGradValue, () => [trained(), 1]),
 }
 

@@ -54,13 +54,6 @@ export const texts: Record<string, Recipe> = {
       tokenizer: { level: 'word' },
     },
   ]),
-  'data.Vocabulary.fromCounts': call(data.Vocabulary.fromCounts, () => [
-    new Map([
-      ['a', 3],
-      ['b', 1],
-    ]),
-    { minFrequency: 2, unknownToken: '?' },
-  ]),
   'data.Vocabulary.fromText': call(data.Vocabulary.fromText, () => [
     'to be',
     {

@@ -9,6 +9,7 @@ import {
   copied,
   f,
   g,
+  linear,
   type Made,
   make,
   method,
@@ -31,7 +32,12 @@ const fitted =
     }
     return [
       (made, batches, valid, rest) => new library.Trainer(made).fit(module, batches, valid, rest),
-      [{ progressBar: false, maxSteps: 2, ...options() }, [f(2, 2), f(3, 2)], [f(1, 2)], settings],
+      [
+        { progressBar: false, maxSteps: 2, ...options() },
+        [f(2, 2), f(3, 2)],
+        [f(1, 2), f(1, 2)],
+        settings,
+      ],
     ]
   }
 const trainerOptions = {
@@ -49,6 +55,14 @@ const trainerOptions = {
   logEveryNSteps: 1,
   valCheckInterval: 0.5,
   checkValEveryNEpoch: 1,
+  accumulateGradBatches: 2,
+  limitTrainBatches: 4,
+  limitValBatches: 0.5,
+  limitTestBatches: 1,
+  limitPredictBatches: 2,
+  overfitBatches: 0,
+  fastDevRun: false,
+  maxTime: '00:00:01:00',
   seed: 3,
 }
 
@@ -240,6 +254,51 @@ function restarts(): optim.lrScheduler.CosineAnnealingWarmRestarts {
   return new lrScheduler.CosineAnnealingWarmRestarts(sgd(), 2)
 }
 
+const { swaUtils } = optim
+export const averages: Record<string, Recipe> = {
+  'optim.swaUtils.AveragedModel': () => [
+    (...args) => Reflect.construct(swaUtils.AveragedModel, args),
+    [linear(), { multiAvgFn: swaUtils.getEmaMultiAvgFn(0.9), useBuffers: true }],
+  ],
+  'optim.swaUtils.AveragedModel.forward': method(averaged, 'forward', () => [f(2, 3)] as never),
+  'optim.swaUtils.AveragedModel.updateParameters': () => {
+    const module = linear()
+    const copy = new swaUtils.AveragedModel(module)
+    return [(...args) => copy.updateParameters(...(args as [never])), [module]]
+  },
+  'optim.swaUtils.AveragedModel.loadStateDict': method(averaged, 'loadStateDict', () => [
+    averaged().stateDict(),
+    { strict: false },
+  ]),
+  'optim.swaUtils.SWALR': scheduler(swaUtils.SWALR, 0.1, {
+    annealEpochs: 2,
+    annealStrategy: 'linear',
+  }),
+  'optim.swaUtils.updateBn': call(swaUtils.updateBn, () => [[f(2, 3)], linear()]),
+  'optim.swaUtils.getEmaMultiAvgFn': call(swaUtils.getEmaMultiAvgFn, () => [0.9]),
+  'optim.swaUtils.getSwaMultiAvgFn': call(swaUtils.getSwaMultiAvgFn, () => []),
+  'optim.swaUtils.getEmaAvgFn': call(swaUtils.getEmaAvgFn, () => [0.9]),
+  'optim.swaUtils.getSwaAvgFn': call(swaUtils.getSwaAvgFn, () => []),
+  StochasticWeightAveraging: make(library.StochasticWeightAveraging, {
+    swaLrs: 0.1,
+    swaEpochStart: 0.5,
+    annealingEpochs: 2,
+    annealingStrategy: 'linear',
+  }),
+  'StochasticWeightAveraging.stateDict': method(swa, 'stateDict'),
+  'StochasticWeightAveraging.loadStateDict': method(swa, 'loadStateDict', () => [
+    { nAveraged: 0, latestUpdateEpoch: -1, averages: null, schedule: null },
+  ]),
+}
+
+function averaged(): optim.swaUtils.AveragedModel {
+  return new swaUtils.AveragedModel(linear())
+}
+
+function swa(): library.StochasticWeightAveraging {
+  return new library.StochasticWeightAveraging({ swaLrs: 0.1 })
+}
+
 /** An optimiser, and a step of it. */
 function stepped(type: Made, args: unknown[]): unknown {
   const optimizer: optim.Optimizer = Reflect.construct(type as never, args)
@@ -278,6 +337,25 @@ export const training: Record<string, Recipe> = {
     'validate',
     () => [short(), [f(2, 2)]],
   ),
+  'Trainer.test': method(
+    () => new library.Trainer({ progressBar: false }),
+    'test',
+    () => [short(), [f(2, 2)]],
+  ),
+  'Trainer.predict': method(
+    () => new library.Trainer({ progressBar: false }),
+    'predict',
+    () => [short(), [f(2, 2)]],
+  ),
+  'Trainer.logMetrics': method(
+    () => new library.Trainer(),
+    'logMetrics',
+    () => [{ mine: 1 }],
+  ),
+  LearningRateMonitor: make(library.LearningRateMonitor, {
+    loggingInterval: 'step',
+    logMomentum: true,
+  }),
   'Trainer.saveCheckpoint': method(
     () => new library.Trainer(),
     'saveCheckpoint',
@@ -288,6 +366,10 @@ export const training: Record<string, Recipe> = {
     minDelta: 0,
     patience: 1,
     mode: 'max',
+    checkFinite: true,
+    stoppingThreshold: 3,
+    divergenceThreshold: 0,
+    restoreBestWeights: false,
   }),
   'EarlyStopping.stateDict': method(() => new library.EarlyStopping(), 'stateDict'),
   'EarlyStopping.loadStateDict': method(
@@ -302,6 +384,7 @@ export const training: Record<string, Recipe> = {
     saveLast: true,
     everyNTrainSteps: 1,
     everyNEpochs: 1,
+    saveTopK: 2,
   }),
   'ModelCheckpoint.stateDict': method(
     () => new library.ModelCheckpoint({ dirpath: 'x' }),

@@ -57,6 +57,9 @@ export class DdpStrategy implements Strategy {
       `logEveryNSteps ${logEveryNSteps}`,
       `valCheckInterval ${valCheckInterval}, checkValEveryNEpoch ${settings.checkValEveryNEpoch}`,
       `nonFinite '${nonFinite}'`,
+      `accumulateGradBatches ${settings.accumulateGradBatches}`,
+      `limitTrainBatches ${settings.limitTrainBatches}, limitValBatches ${settings.limitValBatches}`,
+      `overfitBatches ${settings.overfitBatches}`,
       `trainData of ${lengthOf(trainData) ?? 'some'} batches`,
       validData === null ? 'no validData' : 'validData',
     ])

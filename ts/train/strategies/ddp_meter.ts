@@ -9,7 +9,7 @@ import type { StopRequest } from './strategy.js'
 /** Steps that a process may be ahead of what it knows of the others. */
 const AHEAD = 4
 /** The stronger first. */
-const REQUESTS: readonly StopRequest[] = ['aborted', 'shouldStop']
+const REQUESTS: readonly StopRequest[] = ['aborted', 'shouldStop', 'maxTime']
 
 interface Entry {
   step: number

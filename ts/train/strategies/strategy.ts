@@ -4,7 +4,7 @@ import type { Metering, Receive, Totals } from '../meter.js'
 import type { Carried, LoopParts, TrainerSettings } from '../types.js'
 
 /** Why a process may want to stop. */
-export type StopRequest = 'aborted' | 'shouldStop'
+export type StopRequest = 'aborted' | 'shouldStop' | 'maxTime'
 
 /**
  * What differs between a fit in one process and a fit in several; as Lightning's `Strategy`. The
