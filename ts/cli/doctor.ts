@@ -27,10 +27,9 @@ export async function doctor(): Promise<void> {
   say('features', features.join(' ') || 'none that matter here')
   const forced = process.env.FUSED_RNN_ISA ? ', by FUSED_RNN_ISA' : ''
   say('kernels', `${isa}${forced} (this processor can run ${isas.join(', ')})`)
-  const by = features.includes('avx512bf16')
-    ? 'float32 instructions, which are faster here'
-    : 'float32 instructions'
-  say('bfloat16', bf16 === 'avx512bf16' ? 'by AVX512-BF16' : `by ${bf16}'s ${by}`)
+  const faster = features.includes('avx512bf16') && !forced ? ', which are faster here' : ''
+  const emulated = `by ${bf16}'s float32 instructions${faster}`
+  say('bfloat16', bf16 === 'avx512bf16' ? 'by AVX512-BF16' : emulated)
   say('threads', `${threads} (${threadsWhy})`)
   const cuda = binding.cuda()
   say('CUDA', describeCuda(cuda))
