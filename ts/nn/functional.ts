@@ -38,6 +38,7 @@ export {
   sample,
 } from '../ops/random.js'
 export { logSoftmax, softmax } from '../ops/softmax.js'
+export { type CTCDecoded, type CTCDecodeOptions, ctcDecode } from './ctc_decode.js'
 export { embedding } from './embedding.js'
 
 /** max(x, 0), element by element. @throws TypeError */

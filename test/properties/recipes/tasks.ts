@@ -391,4 +391,9 @@ export const tasks: Record<string, Recipe> = {
     { device: testDevice },
   ]),
   'models.SequenceTagger.extraRepr': method(() => tagger, 'extraRepr'),
+  'nn.functional.ctcDecode': call(nn.functional.ctcDecode, () => [
+    f(3, 2, 4),
+    [3, 2],
+    { blank: 0, beamSize: 2 },
+  ]),
 }
