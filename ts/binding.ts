@@ -108,7 +108,19 @@ export const UpdateRule = {
   asgd: 9,
   rprop: 10,
 } as const
-export const PairLoss = { mse: 0, bceWithLogits: 1 } as const
+export const PairLoss = {
+  mse: 0,
+  bceWithLogits: 1,
+  l1: 2,
+  smoothL1: 3,
+  huber: 4,
+  bce: 5,
+  klDiv: 6,
+  klDivLog: 7,
+  poisson: 8,
+  poissonLog: 9,
+  pinball: 10,
+} as const
 
 export interface EngineInfo {
   /** Instruction set of the CPU kernels: 'avx512', 'avx2' or 'base'. */
@@ -203,6 +215,33 @@ export type RecurrentShared = readonly [
   dropout: number,
   seed: number,
   counter: number,
+]
+
+/** What the calls of a CTC loss share; see CtcShape in native/ops/ops_sequence.h. */
+export type CtcShared = readonly [
+  logProbs: Buffer,
+  steps: number,
+  batch: number,
+  classes: number,
+  targets: Buffer,
+  /** Of padded targets; -1: one after the other. */
+  width: number,
+  inputLengths: Buffer,
+  targetLengths: Buffer,
+  blank: number,
+  zeroInfinity: boolean,
+]
+
+/** What the calls of a CRF share; see CrfShape there. */
+export type CrfShared = readonly [
+  emissions: Buffer,
+  steps: number,
+  batch: number,
+  tags: number,
+  batchFirst: boolean,
+  start: Buffer,
+  end: Buffer,
+  transitions: Buffer,
 ]
 
 export interface Binding {
@@ -356,6 +395,29 @@ export interface Binding {
     inner: number,
     log: boolean,
   ): Buffer
+
+  /** → [y, mean of every row, 1 / standard deviation of every row] */
+  layerNorm(
+    x: Buffer,
+    rows: number,
+    n: number,
+    weight: Buffer | null,
+    bias: Buffer | null,
+    eps: number,
+  ): [Buffer, Buffer, Buffer]
+  /** → [dx, dweight, dbias], null where not wanted */
+  layerNormBackward(
+    dy: Buffer,
+    x: Buffer,
+    rows: number,
+    n: number,
+    weight: Buffer | null,
+    mean: Buffer,
+    scale: Buffer,
+    needsX: boolean,
+    needsWeight: boolean,
+    needsBias: boolean,
+  ): (Buffer | null)[]
 
   // layouts
   copyStrided(
@@ -536,6 +598,7 @@ export interface Binding {
   crossEntropy(
     logits: Buffer,
     target: Buffer,
+    weight: Buffer | null,
     rows: number,
     classes: number,
     ignoreIndex: number,
@@ -546,6 +609,7 @@ export interface Binding {
   crossEntropyBackward(
     logits: Buffer,
     target: Buffer,
+    weight: Buffer | null,
     rows: number,
     classes: number,
     ignoreIndex: number,
@@ -559,6 +623,7 @@ export interface Binding {
   ): Buffer
   pairLoss(
     kind: number,
+    option: number,
     reduction: number,
     length: number,
     x: Buffer,
@@ -569,6 +634,7 @@ export interface Binding {
   /** → [dx, dt], null where not wanted */
   pairLossBackward(
     kind: number,
+    option: number,
     reduction: number,
     length: number,
     x: Buffer,
@@ -579,6 +645,18 @@ export interface Binding {
     needsX: boolean,
     needsT: boolean,
   ): [Buffer | null, Buffer | null]
+
+  // sums over all paths through sequences
+  /** alpha is for backward; null unless `keep`. */
+  ctc(...args: [...CtcShared, keep: boolean]): [losses: Buffer, alpha: Buffer | null]
+  ctcBackward(...args: [...CtcShared, alpha: Buffer, dloss: Buffer]): Buffer
+  crf(
+    ...args: [...CrfShared, path: Buffer, mask: Buffer | null, keep: boolean]
+  ): [likelihood: Buffer, lengths: Buffer, alpha: Buffer | null]
+  crfBackward(
+    ...args: [...CrfShared, path: Buffer, lengths: Buffer, alpha: Buffer, dlikelihood: Buffer]
+  ): [demissions: Buffer, dstart: Buffer, dend: Buffer, dtransitions: Buffer]
+  crfDecode(...args: [...CrfShared, mask: Buffer | null]): Buffer
 
   // clipping and optimisers, in place: scale to maxNorm when `norm` is given, then clamp to maxValue
   /** @param p of the norm: any number but 0 */

@@ -9,6 +9,7 @@
 #include "core/failure.h"
 #include "cpu/isa.h"
 #include "cpu/reduce.h"
+#include "ops/pair_losses.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
@@ -58,6 +59,8 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
   Scratch scratch(per_row ? 1 : shape.n);
   float* losses = per_row ? args.loss : scratch.data();
   const float smoothing = shape.label_smoothing;
+  const float* weight = args.weight;
+  const float all = weight != nullptr ? total_weight(weight, shape.classes) : 0;
   context.pool.parallel_for(
       shape.n, kGrain / (shape.classes + 1) + 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
@@ -70,7 +73,14 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
           const float lse = shape.log_probabilities ? 0 : log_sum_exp(row, shape.classes);
           args.lse[i] = lse;
           losses[i] = lse - row[args.target[i]];
-          if (smoothing > 0) {
+          if (weight != nullptr) losses[i] *= weight[args.target[i]];
+          if (smoothing > 0 && weight != nullptr) {
+            const double sum =
+                sum_over(shape.classes, [=](auto at) { return at(row) * at(weight); });
+            const auto classes = static_cast<double>(shape.classes);
+            const auto uniform = static_cast<float>((double{all} * lse - sum) / classes);
+            losses[i] += smoothing * (uniform - losses[i]);
+          } else if (smoothing > 0) {
             const double sum = sum_of(row, shape.classes);
             const auto uniform = lse - static_cast<float>(sum / shape.classes);
             losses[i] += smoothing * (uniform - losses[i]);
@@ -81,7 +91,7 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
   double total = 0;
   for (int64_t i = 0; i < shape.n; ++i) total += losses[i];
   const bool mean = shape.reduction == Reduction::mean;
-  const auto terms = static_cast<double>(mean ? counted(shape, args.target) : 1);
+  const double terms = mean ? counted(shape, args.target, weight) : 1;
   *args.loss = mean_of(total, terms);
 }
 
@@ -100,23 +110,7 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& conte
 
 namespace {
 
-struct Mse {
-  static float loss(float x, float t, float, float) { return (x - t) * (x - t); }
-  static float dx(float x, float t, float, float) { return 2 * (x - t); }
-  static float dt(float x, float t, float, float) { return 2 * (t - x); }
-};
-
-struct BceLogits {
-  // log(1 + exp(-x)) without overflow
-  static float softplus(float x) { return (x < 0 ? -x : 0) + log1pf(exp_(-fabsf(x))); }
-  static float loss(float x, float t, float w, float pw) {
-    return w * ((1 - t) * x + (1 + (pw - 1) * t) * softplus(x));
-  }
-  static float dx(float x, float t, float w, float pw) {
-    return w * ((1 - t) - (1 + (pw - 1) * t) * sigmoid_(-x));
-  }
-  static float dt(float x, float, float w, float pw) { return w * ((pw - 1) * softplus(x) - x); }
-};
+using pair_losses::Extra;
 
 constexpr int64_t kBlock = 4096;
 
@@ -137,8 +131,9 @@ double sum_each(int64_t n, F f) {
 template <class L>
 void pair_forward(const PairLossForwardArgs& args, Context& context) {
   const auto at = [&](int64_t i) {
-    return L::loss(args.x[i], args.t[i], args.weight ? args.weight[i] : 1,
-                   args.pos_weight ? args.pos_weight[i] : 1);
+    return L::loss(args.x[i], args.t[i],
+                   Extra{args.weight ? args.weight[i] : 1, args.pos_weight ? args.pos_weight[i] : 1,
+                         args.option});
   };
   if (args.reduction == Reduction::none) {
     context.pool.parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
@@ -169,10 +164,10 @@ void pair_backward(const PairLossBackwardArgs& args, Context& context) {
   context.pool.parallel_for(args.n, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float g = each ? args.dloss[i] : common;
-      const float w = args.weight ? args.weight[i] : 1;
-      const float pw = args.pos_weight ? args.pos_weight[i] : 1;
-      if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], w, pw);
-      if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], w, pw);
+      const Extra extra{args.weight ? args.weight[i] : 1, args.pos_weight ? args.pos_weight[i] : 1,
+                        args.option};
+      if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], extra);
+      if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], extra);
     }
   });
 }
@@ -180,13 +175,16 @@ void pair_backward(const PairLossBackwardArgs& args, Context& context) {
 }  // namespace
 
 void pair_loss_forward(const PairLossForwardArgs& args, Context& context) {
-  return args.kind == PairLoss::mse ? pair_forward<Mse>(args, context)
-                                    : pair_forward<BceLogits>(args, context);
+  if (args.kind == PairLoss::bce) {
+    bool inside = true;
+    for (int64_t i = 0; i < args.n; ++i) inside &= args.x[i] >= 0 && args.x[i] <= 1;
+    if (!inside) fail("binaryCrossEntropy", kNoProbability);
+  }
+  with_pair_loss(args.kind, [&](auto loss) { pair_forward<decltype(loss)>(args, context); });
 }
 
 void pair_loss_backward(const PairLossBackwardArgs& args, Context& context) {
-  return args.kind == PairLoss::mse ? pair_backward<Mse>(args, context)
-                                    : pair_backward<BceLogits>(args, context);
+  with_pair_loss(args.kind, [&](auto loss) { pair_backward<decltype(loss)>(args, context); });
 }
 
 FUSED_RNN_KERNELS_END

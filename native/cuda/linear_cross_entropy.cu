@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kBlock)
 void linear_cross_entropy_backward(const LinearCrossEntropyBackwardArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
   const int64_t in = args.in, out = args.out;
-  DeviceScratch factor(device, 1);
+  DeviceScratch factor(device, 2);
   cross_entropy_factor(device, args.loss, factor.data());
   const CrossEntropyGradient gradient(args.loss, factor.data());
 

@@ -6,6 +6,7 @@
 #include "cuda/loss.h"
 #include "cuda/ops.h"
 #include "cuda/reduce.h"
+#include "ops/pair_losses.h"
 
 namespace fused_rnn::cuda {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 template <class Group>
 __global__ void __launch_bounds__(kBlock)
     cross_entropy_rows(CrossEntropyShape shape, const float* logits, const int32_t* target,
-                       float* losses, float* lse_out) {
+                       const float* weight, float* losses, float* lse_out) {
   FUSED_RNN_SHARED(float, floats, kWarp);
   FUSED_RNN_SHARED(double, doubles, kWarp);
   for (int64_t i = Group::first_row(); i < shape.n; i += Group::step()) {
@@ -41,11 +42,17 @@ __global__ void __launch_bounds__(kBlock)
       lse = max + log_(static_cast<float>(Group::sum(sum, doubles)));
     }
     float loss = lse - x[t];
+    if (weight != nullptr) loss *= weight[t];
     if (shape.label_smoothing > 0) {
-      double sum = 0;
-      for (int64_t c = Group::rank(); c < shape.classes; c += Group::kThreads) sum += x[c];
+      double sum = 0, all = 0;
+      for (int64_t c = Group::rank(); c < shape.classes; c += Group::kThreads) {
+        sum += weight != nullptr ? x[c] * weight[c] : x[c];
+        all += weight != nullptr ? weight[c] : 1;
+      }
       sum = Group::sum(sum, doubles);
-      const auto uniform = lse - static_cast<float>(sum / static_cast<double>(shape.classes));
+      all = Group::sum(all, doubles);
+      const auto uniform =
+          static_cast<float>((all * lse - sum) / static_cast<double>(shape.classes));
       loss += shape.label_smoothing * (uniform - loss);
     }
     if (first) {
@@ -55,11 +62,18 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
+// What a row of this target adds to what the mean is over.
+__device__ double counted(const CrossEntropyShape& shape, const float* weight, int64_t target) {
+  if (target == shape.ignore_index) return 0;
+  if (weight == nullptr) return 1;
+  return target < 0 || target >= shape.classes ? 0 : weight[target];
+}
+
 // One block: checks the targets, and unless there is a loss for each row adds the rows' losses up.
 constexpr int kTotalThreads = 1024;
 __global__ void __launch_bounds__(kTotalThreads)
-    cross_entropy_total(CrossEntropyShape shape, const int32_t* target, const float* losses,
-                        float* loss, FaultSite site) {
+    cross_entropy_total(CrossEntropyShape shape, const int32_t* target, const float* weight,
+                        const float* losses, float* loss, FaultSite site) {
   FUSED_RNN_SHARED(int64_t, indices, kWarp);
   FUSED_RNN_SHARED(double, doubles, kWarp);
   check_indices({target, shape.n, 0, shape.classes, shape.ignore_index}, site, indices);
@@ -67,7 +81,7 @@ __global__ void __launch_bounds__(kTotalThreads)
   double total = 0, count = 0;
   for (int64_t i = threadIdx.x; i < shape.n; i += blockDim.x) {
     total += losses[i];
-    count += target[i] != shape.ignore_index;
+    count += counted(shape, weight, target[i]);
   }
   total = block_reduce(total, 0, doubles, reduce::Plus{});
   count = block_reduce(count, 0, doubles, reduce::Plus{});
@@ -76,9 +90,20 @@ __global__ void __launch_bounds__(kTotalThreads)
 }
 
 struct Counts {
+  CrossEntropyShape shape;
   const int32_t* target;
-  int64_t ignored;
-  __device__ double operator()(int64_t, int64_t i) const { return target[i] != ignored; }
+  const float* weight;
+  __device__ double operator()(int64_t, int64_t i) const {
+    return counted(shape, weight, target[i]);
+  }
+};
+struct Weights {
+  const float* weight;
+  __device__ double operator()(int64_t, int64_t i) const { return weight[i]; }
+};
+struct WriteTotal {
+  float* total;
+  __device__ void operator()(int64_t, double sum) const { *total = static_cast<float>(sum); }
 };
 
 struct WriteFactor {
@@ -127,18 +152,21 @@ void cross_entropy_forward(const CrossEntropyForwardArgs& args, Context& context
   with_row_group(shape.classes, [&](auto group) {
     using Group = decltype(group);
     launch(cross_entropy_rows<Group>, Group::grid(shape.n), dim3(kBlock), 0, device.stream(), shape,
-           args.logits, args.target, losses, args.lse);
+           args.logits, args.target, args.weight, losses, args.lse);
   });
   const char* name = shape.log_probabilities ? "nllLoss" : "crossEntropy";
   launch(cross_entropy_total, dim3(1), dim3(kTotalThreads), 0, device.stream(), shape, args.target,
-         losses, args.loss, device.index_site(name, "target"));
+         args.weight, losses, args.loss, device.index_site(name, "target"));
 }
 
 void cross_entropy_factor(CudaDevice& device, const CrossEntropyBackwardArgs& args, float* factor) {
   const CrossEntropyShape& shape = args.shape;
+  if (args.weight != nullptr) {
+    sum_rows<double>(device, 1, shape.classes, Weights{args.weight}, WriteTotal{factor + 1});
+  }
   if (shape.reduction == Reduction::none) return;
   const bool mean = shape.reduction == Reduction::mean;
-  sum_rows<double>(device, 1, mean ? shape.n : 0, Counts{args.target, shape.ignore_index},
+  sum_rows<double>(device, 1, mean ? shape.n : 0, Counts{shape, args.target, args.weight},
                    WriteFactor{args.dloss, mean, factor});
 }
 
@@ -146,7 +174,7 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& conte
   CudaDevice& device = device_of(context);
   const int64_t classes = args.shape.classes, n = args.shape.n * classes;
   if (n == 0) return;
-  DeviceScratch factor(device, 1);
+  DeviceScratch factor(device, 2);
   cross_entropy_factor(device, args, factor.data());
   const CrossEntropyGradient gradient(args, factor.data());
   if (classes % 4 == 0 && aligned16(args.dlogits)) {
@@ -162,32 +190,15 @@ void cross_entropy_backward(const CrossEntropyBackwardArgs& args, Context& conte
 
 namespace {
 
-struct Mse {
-  __device__ static float loss(float x, float t, float, float) { return (x - t) * (x - t); }
-  __device__ static float dx(float x, float t, float, float) { return 2 * (x - t); }
-  __device__ static float dt(float x, float t, float, float) { return 2 * (t - x); }
-};
-
-struct BceLogits {
-  // log(1 + exp(-x)) without overflow
-  __device__ static float softplus(float x) { return (x < 0 ? -x : 0) + log1pf(exp_(-fabsf(x))); }
-  __device__ static float loss(float x, float t, float w, float pw) {
-    return w * ((1 - t) * x + (1 + (pw - 1) * t) * softplus(x));
-  }
-  __device__ static float dx(float x, float t, float w, float pw) {
-    return w * ((1 - t) - (1 + (pw - 1) * t) * sigmoid_(-x));
-  }
-  __device__ static float dt(float x, float, float w, float pw) {
-    return w * ((pw - 1) * softplus(x) - x);
-  }
-};
+using pair_losses::Extra;
 
 template <class L>
 struct PairTerm {
   PairLossForwardArgs args;
   __device__ float operator()(int64_t, int64_t i) const {
-    return L::loss(args.x[i], args.t[i], args.weight ? args.weight[i] : 1,
-                   args.pos_weight ? args.pos_weight[i] : 1);
+    return L::loss(args.x[i], args.t[i],
+                   Extra{args.weight ? args.weight[i] : 1, args.pos_weight ? args.pos_weight[i] : 1,
+                         args.option});
   }
   __device__ void operator()(int64_t i) const { args.loss[i] = (*this)(0, i); }
 };
@@ -204,10 +215,10 @@ struct PairGradient {
   __device__ void operator()(int64_t i) const {
     float g = args.dloss[args.reduction == Reduction::none ? i : 0];
     if (args.reduction == Reduction::mean) g /= static_cast<float>(args.n);
-    const float w = args.weight ? args.weight[i] : 1;
-    const float pw = args.pos_weight ? args.pos_weight[i] : 1;
-    if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], w, pw);
-    if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], w, pw);
+    const Extra extra{args.weight ? args.weight[i] : 1, args.pos_weight ? args.pos_weight[i] : 1,
+                      args.option};
+    if (args.dx) args.dx[i] = g * L::dx(args.x[i], args.t[i], extra);
+    if (args.dt) args.dt[i] = g * L::dt(args.x[i], args.t[i], extra);
   }
 };
 
@@ -220,17 +231,32 @@ void pair_forward(const PairLossForwardArgs& args, Context& context) {
   sum_rows<double>(device, 1, args.n, term, WriteLoss{args.loss, terms});
 }
 
+struct NoProbability {
+  const float* x;
+  __device__ double operator()(int64_t, int64_t i) const { return !(x[i] >= 0 && x[i] <= 1); }
+};
+struct ReportIfAny {
+  FaultSite site;
+  __device__ void operator()(int64_t, double count) const {
+    if (count > 0) report_fault(site, 0, 0, 0);
+  }
+};
+
 }  // namespace
 
 void pair_loss_forward(const PairLossForwardArgs& args, Context& context) {
-  return args.kind == PairLoss::mse ? pair_forward<Mse>(args, context)
-                                    : pair_forward<BceLogits>(args, context);
+  CudaDevice& device = device_of(context);
+  if (args.kind == PairLoss::bce) {
+    sum_rows<double>(device, 1, args.n, NoProbability{args.x},
+                     ReportIfAny{device.text_site("binaryCrossEntropy", kNoProbability)});
+  }
+  with_pair_loss(args.kind, [&](auto loss) { pair_forward<decltype(loss)>(args, context); });
 }
 
 void pair_loss_backward(const PairLossBackwardArgs& args, Context& context) {
   CudaDevice& device = device_of(context);
-  return args.kind == PairLoss::mse ? each(device, args.n, PairGradient<Mse>{args})
-                                    : each(device, args.n, PairGradient<BceLogits>{args});
+  with_pair_loss(args.kind,
+                 [&](auto loss) { each(device, args.n, PairGradient<decltype(loss)>{args}); });
 }
 
 }  // namespace fused_rnn::cuda

@@ -47,10 +47,11 @@ LinearGradients linear_backward(Executor& executor, const Buffer& dy, const Buff
 CrossEntropyOutput cross_entropy(Executor& executor, const CrossEntropyCall& call) {
   const Buffer loss = call.logits.beside(call.losses());
   const Buffer lse = call.logits.beside(call.shape.n);
-  executor.enqueue(pure("crossEntropy"), call.cost(), {call.logits, call.target}, {loss, lse},
-                   [=](const Backend& backend, Context& context) {
+  executor.enqueue(pure("crossEntropy"), call.cost(), {call.logits, call.target, call.weight},
+                   {loss, lse}, [=](const Backend& backend, Context& context) {
                      backend.cross_entropy_forward(
-                         {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32()},
+                         {call.shape, call.logits.f32(), call.target.i32(), loss.f32(), lse.f32(),
+                          call.weight.f32()},
                          context);
                    });
   return {loss, lse};
@@ -59,17 +60,17 @@ CrossEntropyOutput cross_entropy(Executor& executor, const CrossEntropyCall& cal
 Buffer cross_entropy_backward(Executor& executor, const CrossEntropyCall& call, const Buffer& lse,
                               const Buffer& dloss, bool defer) {
   const Buffer dlogits = call.logits.beside(call.shape.n * call.shape.classes);
-  executor.enqueue("crossEntropy backward", call.cost(), {call.logits, call.target, lse, dloss},
-                   {dlogits}, [=](const Backend& backend, Context& context) {
-                     if (defer) {
-                       return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
-                           backend, context, call.shape, call.logits, call.target, lse, dloss));
-                     }
-                     backend.cross_entropy_backward(
-                         {call.shape, call.logits.f32(), call.target.i32(), lse.f32(), dloss.f32(),
-                          dlogits.f32()},
-                         context);
-                   });
+  executor.enqueue(
+      "crossEntropy backward", call.cost(), {call.logits, call.target, call.weight, lse, dloss},
+      {dlogits}, [=](const Backend& backend, Context& context) {
+        if (defer) {
+          return dlogits.storage->defer(std::make_shared<DeferredLogitsGradient>(
+              backend, context, call.shape, call.logits, call.target, call.weight, lse, dloss));
+        }
+        backend.cross_entropy_backward({call.shape, call.logits.f32(), call.target.i32(), lse.f32(),
+                                        dloss.f32(), dlogits.f32(), call.weight.f32()},
+                                       context);
+      });
   return dlogits;
 }
 

@@ -27,6 +27,7 @@ struct CrossEntropyCall {
   Buffer logits;  // [n, classes]
   Buffer target;  // int32 [n]
   CrossEntropyShape shape;
+  Buffer weight = {};  // [classes] or absent
   int64_t losses() const { return shape.reduction == Reduction::none ? shape.n : 1; }
   int64_t cost() const { return cost::functions(shape.n * shape.classes); }
 };

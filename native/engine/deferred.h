@@ -29,12 +29,13 @@ class DeferredOneHot : public Deferred {
 class DeferredLogitsGradient : public Deferred {
  public:
   DeferredLogitsGradient(const Backend& backend, Context context, const CrossEntropyShape& shape,
-                         Buffer logits, Buffer target, Buffer lse, Buffer dloss)
+                         Buffer logits, Buffer target, Buffer weight, Buffer lse, Buffer dloss)
       : backend_(backend),
         context_(context),
         shape_(shape),
         logits_(std::move(logits)),
         target_(std::move(target)),
+        weight_(std::move(weight)),
         lse_(std::move(lse)),
         dloss_(std::move(dloss)) {}
 
@@ -48,14 +49,14 @@ class DeferredLogitsGradient : public Deferred {
     return shape_.n == rows && shape_.classes == classes;
   }
   CrossEntropyBackwardArgs args() const {
-    return {shape_, logits_.f32(), target_.i32(), lse_.f32(), dloss_.f32(), nullptr};
+    return {shape_, logits_.f32(), target_.i32(), lse_.f32(), dloss_.f32(), nullptr, weight_.f32()};
   }
 
  private:
   const Backend& backend_;
   mutable Context context_;
   CrossEntropyShape shape_;
-  Buffer logits_, target_, lse_, dloss_;
+  Buffer logits_, target_, weight_, lse_, dloss_;
 };
 
 }  // namespace fused_rnn

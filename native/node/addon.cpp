@@ -117,6 +117,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_indexing(env, exports, this);
   register_recurrent(env, exports, this);
   register_random(env, exports, this);
+  register_sequence(env, exports, this);
   register_loss(env, exports, this);
   register_optim(env, exports, this);
   register_dlpack(env, exports, this);

@@ -173,6 +173,7 @@ void register_indexing(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_loss(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_sequence(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_optim(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_dlpack(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_distributed(Napi::Env env, Napi::Object exports, Addon* addon);

@@ -5,11 +5,12 @@
 namespace fused_rnn::node {
 namespace {
 
-// (logits, target, rows, classes, ignoreIndex, labelSmoothing, logProbabilities, reduction)
+// (logits, target, weight, rows, classes, ignoreIndex, labelSmoothing, logProbabilities, reduction)
 CrossEntropyCall read_cross_entropy(Args& args) {
   CrossEntropyCall call;
   call.logits = args.buffer();
   call.target = args.buffer();
+  call.weight = args.optional_buffer();
   call.shape.n = args.size();
   call.shape.classes = args.size();
   call.shape.ignore_index = args.integer();
@@ -18,13 +19,14 @@ CrossEntropyCall read_cross_entropy(Args& args) {
   call.shape.reduction = static_cast<Reduction>(args.size());
   args.expect(call.logits, call.shape.n * call.shape.classes);
   args.expect(call.target, call.shape.n, DType::int32);
+  args.expect(call.weight, call.shape.classes);
   return call;
 }
 
 // crossEntropy(…) → [loss, lse]
 Napi::Value cross_entropy(Addon& addon, Args& args) {
   const CrossEntropyCall call = read_cross_entropy(args);
-  Executor& executor = addon.executor_of({call.logits, call.target}, {});
+  Executor& executor = addon.executor_of({call.logits, call.target, call.weight}, {});
   const auto [loss, lse] = fused_rnn::cross_entropy(executor, call);
   return addon.wrap_all({loss, lse});
 }
@@ -47,16 +49,19 @@ struct PairLossCall {
   Reduction reduction;
   int64_t n;
   Buffer x, t, weight, pos_weight;
+  float option;
   int64_t losses() const { return reduction == Reduction::none ? n : 1; }
   int64_t cost() const {
-    return kind == PairLoss::mse ? cost::elements(n) : cost::scalar_functions(n);
+    if (kind == PairLoss::bce_logits) return cost::scalar_functions(n);
+    return kind <= PairLoss::huber ? cost::elements(n) : cost::functions(n);
   }
 };
 
-// (kind, reduction, length, x, t, weight, posWeight)
+// (kind, option, reduction, length, x, t, weight, posWeight)
 PairLossCall read_pair_loss(Args& args) {
   PairLossCall call;
   call.kind = static_cast<PairLoss>(args.size());
+  call.option = static_cast<float>(args.number());
   call.reduction = static_cast<Reduction>(args.size());
   call.n = args.size();
   call.x = args.buffer();
@@ -77,7 +82,7 @@ Napi::Value pair_loss(Addon& addon, Args& args) {
                 [=](const Backend& backend, Context& context) {
                   backend.pair_loss_forward(
                       {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
-                       call.weight.f32(), call.pos_weight.f32(), loss.f32()},
+                       call.weight.f32(), call.pos_weight.f32(), loss.f32(), call.option},
                       context);
                 });
   return addon.wrap(loss);
@@ -90,13 +95,14 @@ Napi::Value pair_loss_backward(Addon& addon, Args& args) {
   args.expect(dloss, call.losses());
   Buffer dx = args.boolean() ? call.x.beside(call.n) : Buffer{};
   Buffer dt = args.boolean() ? call.x.beside(call.n) : Buffer{};
-  addon.enqueue("loss backward", call.cost(), {call.x, call.t, call.weight, call.pos_weight, dloss},
-                {dx, dt}, [=](const Backend& backend, Context& context) {
-                  backend.pair_loss_backward(
-                      {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(),
-                       call.weight.f32(), call.pos_weight.f32(), dloss.f32(), dx.f32(), dt.f32()},
-                      context);
-                });
+  addon.enqueue(
+      "loss backward", call.cost(), {call.x, call.t, call.weight, call.pos_weight, dloss}, {dx, dt},
+      [=](const Backend& backend, Context& context) {
+        backend.pair_loss_backward(
+            {call.kind, call.reduction, call.n, call.x.f32(), call.t.f32(), call.weight.f32(),
+             call.pos_weight.f32(), dloss.f32(), dx.f32(), dt.f32(), call.option},
+            context);
+      });
   return addon.wrap_all({dx, dt});
 }
 

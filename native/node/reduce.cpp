@@ -151,6 +151,49 @@ Napi::Value softmax_backward(Addon& addon, Args& args) {
   return addon.wrap(dx);
 }
 
+// layerNorm(x, rows, n, weight, bias, eps) → [y, mean, scale]
+Napi::Value layer_norm(Addon& addon, Args& args) {
+  Buffer x = args.buffer();
+  const int64_t rows = args.size(), n = args.size();
+  Buffer weight = args.optional_buffer(), bias = args.optional_buffer();
+  const auto eps = static_cast<float>(args.number());
+  args.expect(x, rows * n);
+  args.expect(weight, n);
+  args.expect(bias, n);
+  Buffer y = x.beside(rows * n), mean = x.beside(rows), scale = x.beside(rows);
+  addon.enqueue(pure("layerNorm"), cost::elements(3 * x.length), {x, weight, bias},
+                {y, mean, scale}, [=](const Backend& backend, Context& context) {
+                  backend.layer_norm_forward({x.f32(), weight.f32(), bias.f32(), y.f32(),
+                                              mean.f32(), scale.f32(), rows, n, eps},
+                                             context);
+                });
+  return addon.wrap_all({y, mean, scale});
+}
+
+// layerNormBackward(dy, x, rows, n, weight, mean, scale, needsX, needsWeight, needsBias) →
+// [dx, dweight, dbias]
+Napi::Value layer_norm_backward(Addon& addon, Args& args) {
+  Buffer dy = args.buffer(), x = args.buffer();
+  const int64_t rows = args.size(), n = args.size();
+  Buffer weight = args.optional_buffer(), mean = args.buffer(), scale = args.buffer();
+  args.expect(dy, rows * n);
+  args.expect(x, rows * n);
+  args.expect(weight, n);
+  args.expect(mean, rows);
+  args.expect(scale, rows);
+  Buffer dx = args.boolean() ? x.beside(rows * n) : Buffer{};
+  Buffer dweight = args.boolean() ? x.beside(n) : Buffer{};
+  Buffer dbias = args.boolean() ? x.beside(n) : Buffer{};
+  addon.enqueue("layerNorm backward", cost::elements(4 * x.length), {dy, x, weight, mean, scale},
+                {dx, dweight, dbias}, [=](const Backend& backend, Context& context) {
+                  backend.layer_norm_backward(
+                      {dy.f32(), x.f32(), weight.f32(), mean.f32(), scale.f32(), dx.f32(),
+                       dweight.f32(), dbias.f32(), rows, n},
+                      context);
+                });
+  return addon.wrap_all({dx, dweight, dbias});
+}
+
 }  // namespace
 
 void register_reduce(Napi::Env env, Napi::Object exports, Addon* addon) {
@@ -162,6 +205,8 @@ void register_reduce(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<scan>(env, exports, "scan", addon);
   add_entry<softmax>(env, exports, "softmax", addon);
   add_entry<softmax_backward>(env, exports, "softmaxBackward", addon);
+  add_entry<layer_norm>(env, exports, "layerNorm", addon);
+  add_entry<layer_norm_backward>(env, exports, "layerNormBackward", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "ops/ops_indexing.h"
+#include "ops/ops_sequence.h"
 #include "ops/ops_tensor.h"
 #include "ops/ops_training.h"
 

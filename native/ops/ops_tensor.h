@@ -160,6 +160,29 @@ struct SoftmaxBackwardArgs {
   int64_t outer, n, inner;
 };
 
+// y = (x - mean) * scale * weight + bias, row by row; scale = 1 / sqrt(variance + eps).
+struct LayerNormForwardArgs {
+  const float* x;       // [rows, n]
+  const float* weight;  // [n] or null: ones
+  const float* bias;    // [n] or null; only beside a weight
+  float* y;             // [rows, n]
+  float* mean;          // [rows]
+  float* scale;         // [rows]
+  int64_t rows, n;
+  float eps;
+};
+struct LayerNormBackwardArgs {
+  const float* dy;      // [rows, n]
+  const float* x;       // [rows, n]
+  const float* weight;  // [n] or null
+  const float* mean;    // [rows]
+  const float* scale;   // [rows]
+  float* dx;            // [rows, n] or null
+  float* dweight;       // [n] or null
+  float* dbias;         // [n] or null
+  int64_t rows, n;
+};
+
 // ---- Shapes -----------------------------------------------------------------------------------
 
 // out[i] = in[sum of i[d] * strides[d]]; strides may be 0 or negative. Elements of any type.

@@ -58,7 +58,8 @@ struct OneHotArgs {
 
 enum class Reduction : int32_t { none, mean, sum };
 
-// Rows with target == ignore_index count nothing. The mean is over the others, NaN over none.
+// Rows with target == ignore_index count nothing. The mean is over the others, by the weights of
+// their targets, NaN over none.
 struct CrossEntropyShape {
   int64_t n;
   int64_t classes;
@@ -70,10 +71,11 @@ struct CrossEntropyShape {
 // Throws when a target is neither ignore_index nor in [0, classes).
 struct CrossEntropyForwardArgs {
   CrossEntropyShape shape;
-  const float* logits;    // [n, classes]
-  const int32_t* target;  // [n]
-  float* loss;            // [n] or [1]
-  float* lse;             // [n], log of the sum of exponentials, for backward
+  const float* logits;            // [n, classes]
+  const int32_t* target;          // [n]
+  float* loss;                    // [n] or [1]
+  float* lse;                     // [n], log of the sum of exponentials, for backward
+  const float* weight = nullptr;  // [classes], or null: ones
 };
 struct CrossEntropyBackwardArgs {
   CrossEntropyShape shape;
@@ -82,19 +84,35 @@ struct CrossEntropyBackwardArgs {
   const float* lse;       // [n]
   const float* dloss;     // [n] or [1]
   float* dlogits;         // [n, classes]
+  const float* weight = nullptr;
 };
 
-// mse: (x - t)^2. bce_logits: w * ((1 - t) x + (1 + (pos_weight - 1) t) log(1 + exp(-x))).
-enum class PairLoss : int32_t { mse, bce_logits };
+// The formulas are in pair_losses.h.
+enum class PairLoss : int32_t {
+  mse,
+  bce_logits,
+  l1,
+  smooth_l1,
+  huber,
+  bce,
+  kl_div,
+  kl_div_log,
+  poisson,
+  poisson_log,
+  pinball
+};
+// Thrown by bce.
+constexpr const char* kNoProbability = "input: expected probabilities, in [0, 1]";
 struct PairLossForwardArgs {
   PairLoss kind;
   Reduction reduction;
   int64_t n;
   const float* x;           // [n]
   const float* t;           // [n]
-  const float* weight;      // [n] or null for ones (bce only)
-  const float* pos_weight;  // [n] or null for ones (bce only)
+  const float* weight;      // [n] or null for ones
+  const float* pos_weight;  // [n] or null for ones
   float* loss;              // [n] or [1]
+  float option = 0;         // beta, delta, eps
 };
 struct PairLossBackwardArgs {
   PairLoss kind;
@@ -107,6 +125,7 @@ struct PairLossBackwardArgs {
   const float* dloss;       // [n] or [1]
   float* dx;                // [n] or null
   float* dt;                // [n] or null
+  float option = 0;
 };
 
 // ---- Clipping and optimisers: every parameter in one pass -------------------------------------

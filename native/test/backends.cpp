@@ -129,6 +129,7 @@ int compare_all(std::vector<std::string> names) {
   add_indexing_cases(cases);
   add_product_cases(cases);
   add_training_cases(cases);
+  add_sequence_cases(cases);
   add_recurrent_cases(cases);
   add_whole_loop_cases(cases);
 

@@ -109,6 +109,14 @@ void add_losses(Cases& cases) {
                   s.backend.cross_entropy_backward({shape, logits, t, lse, s.floats(none ? n : 1),
                                                     s.output("dlogits", n * classes)},
                                                    s.context);
+                  const float* weight = s.floats(classes, 0.5f, 2);
+                  s.backend.cross_entropy_forward(
+                      {shape, logits, t, s.output("weighted", none ? n : 1), lse, weight},
+                      s.context);
+                  s.backend.cross_entropy_backward(
+                      {shape, logits, t, lse, s.floats(none ? n : 1),
+                       s.output("weighted dlogits", n * classes), weight},
+                      s.context);
                 });
           }
         }
@@ -141,6 +149,27 @@ void add_losses(Cases& cases) {
       }
     }
   }
+  for (int kind = 2; kind <= static_cast<int>(PairLoss::pinball); ++kind) {
+    cases.add("pair_loss " + std::to_string(kind), [=](Side& s) {
+      constexpr int64_t n = 700;
+      const auto loss = static_cast<PairLoss>(kind);
+      const float *x = s.floats(n, 0, 1), *t = s.floats(n, 0, 1), *weight = s.floats(n, 0, 1);
+      s.backend.pair_loss_forward(
+          {loss, Reduction::mean, n, x, t, weight, nullptr, s.output("loss", 1), 0.5f}, s.context);
+      s.backend.pair_loss_backward({loss, Reduction::none, n, x, t, weight, nullptr, s.floats(n),
+                                    s.output("dx", n, 1e-4), s.output("dt", n, 1e-4), 0.5f},
+                                   s.context);
+    });
+  }
+  cases.add(
+      "pair_loss of no probability",
+      [](Side& s) {
+        s.backend.pair_loss_forward(
+            {PairLoss::bce, Reduction::mean, 3, s.values(std::vector<float>{0, 1, 1.5f}),
+             s.floats(3), nullptr, nullptr, s.output("loss", 1)},
+            s.context);
+      },
+      "[binaryCrossEntropy] input: expected probabilities, in [0, 1]");
   const auto bad = [](bool log) {
     return [=](Side& s) {
       const CrossEntropyShape shape{4, 3, -100, 0, log, Reduction::mean};

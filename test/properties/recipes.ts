@@ -3,6 +3,7 @@ import * as library from 'fused-rnn'
 import { gradients } from './recipes/autograd.js'
 import { processes } from './recipes/distributed.js'
 import { layers, modules, sequences } from './recipes/layers.js'
+import { losses, sequenceLayers } from './recipes/losses.js'
 import { allMetrics } from './recipes/metrics.js'
 import { tasks } from './recipes/tasks.js'
 import { context, factories, tensors } from './recipes/tensors.js'
@@ -16,6 +17,8 @@ export const recipes: Record<string, Recipe> = {
   ...tensors,
   ...gradients,
   ...layers,
+  ...losses,
+  ...sequenceLayers,
   ...modules,
   ...sequences,
   ...processes,

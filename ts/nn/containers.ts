@@ -2,6 +2,7 @@
 import { checkIterable, typeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import { Module } from './module.js'
+import { Parameter } from './parameter.js'
 
 /** Modules under the names '0', '1', …; what Sequential and ModuleList share. */
 abstract class Numbered<M extends Module = Module> extends Module {
@@ -55,6 +56,108 @@ export class ModuleList<M extends Module = Module> extends Numbered<M> {
     throw new TypeError(
       '[ModuleList] forward: a ModuleList is called through its modules, not itself',
     )
+  }
+}
+
+/** Keys that are fields: no dot, and nothing that the module has already. */
+function checkKey(owner: Module, key: unknown, type: string): string {
+  if (typeof key !== 'string' || key === '' || key.includes('.'))
+    throw typeError(type, 'key', 'a text without a dot', key)
+  if (key in owner && !Object.hasOwn(owner, key))
+    throw new TypeError(`[${type}] key: '${key}' is a name of ${type} itself`)
+  if (key === 'training' || key === 'uncloneable')
+    throw new TypeError(`[${type}] key: '${key}' is a name of ${type} itself`)
+  return key
+}
+
+/** Modules by name, whose parameters are found under it; as `torch.nn.ModuleDict`. */
+export class ModuleDict<M extends Module = Module> extends Module {
+  /** @throws TypeError */
+  constructor(modules: Readonly<Record<string, M>> = {}) {
+    super()
+    this.update(modules)
+  }
+
+  /** Sets several modules. @throws TypeError */
+  update(modules: Readonly<Record<string, M>>): this {
+    if (typeof modules !== 'object' || modules === null || modules instanceof Module)
+      throw typeError('ModuleDict', 'modules', 'an object of modules', modules)
+    for (const [key, module] of Object.entries(modules)) this.set(key, module)
+    return this
+  }
+
+  /** @throws TypeError */
+  set(key: string, module: M): this {
+    checkKey(this, key, 'ModuleDict')
+    if (!(module instanceof Module)) throw typeError('ModuleDict', 'module', 'a module', module)
+    Reflect.set(this, key, module)
+    return this
+  }
+
+  /** The module of that name; undefined if there is none. */
+  get(key: string): M | undefined {
+    const value: unknown = Object.hasOwn(this, key) ? Reflect.get(this, key) : undefined
+    return value instanceof Module ? (value as M) : undefined
+  }
+
+  has(key: string): boolean {
+    return this.get(key) !== undefined
+  }
+
+  keys(): string[] {
+    return this.namedChildren().map(([name]) => name)
+  }
+
+  values(): M[] {
+    return this.keys().map((key) => this.get(key) as M)
+  }
+
+  entries(): [string, M][] {
+    return this.keys().map((key) => [key, this.get(key) as M])
+  }
+
+  /** @throws always: a dictionary computes nothing itself */
+  override forward(): never {
+    throw new TypeError(
+      '[ModuleDict] forward: a ModuleDict is called through its modules, not itself',
+    )
+  }
+}
+
+/** Parameters in order, under the names '0', '1', …; as `torch.nn.ParameterList`. */
+export class ParameterList extends Module {
+  [index: number]: Tensor
+
+  /** @param parameters tensors, which become parameters. @throws TypeError */
+  constructor(parameters: Iterable<Tensor> = []) {
+    super()
+    this.extend(parameters)
+  }
+
+  get length(): number {
+    return this.parameters().length
+  }
+
+  /** @throws TypeError */
+  append(parameter: Tensor): this {
+    this[this.length] = Parameter(parameter)
+    return this
+  }
+
+  /** @throws TypeError */
+  extend(parameters: Iterable<Tensor>): this {
+    checkIterable('ParameterList', 'parameters', parameters, 'tensors')
+    for (const parameter of parameters) this.append(parameter)
+    return this
+  }
+
+  [Symbol.iterator](): IterableIterator<Tensor> {
+    return this.parameters()[Symbol.iterator]()
+  }
+
+  /** @throws always: a list computes nothing itself */
+  override forward(): never {
+    throw new TypeError('[ParameterList] forward: a ParameterList computes nothing itself')
   }
 }
 

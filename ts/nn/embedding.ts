@@ -1,9 +1,18 @@
+import { record, willRecord } from '../autograd.js'
 import { binding, RandomKind } from '../binding.js'
 import { type Device, deviceNumber, deviceOption } from '../device.js'
-import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  formatShape,
+  rangeError,
+} from '../errors.js'
+import { noGrad } from '../grad_mode.js'
 import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
-import { fillInto, randomInto } from '../ops/in_place.js'
+import { copyInto, fillInto, randomInto } from '../ops/in_place.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
 import { Module } from './module.js'
@@ -13,6 +22,12 @@ import { Parameter } from './parameter.js'
 export interface EmbeddingOptions {
   /** A row that starts as zeros and gets no gradient; negative counts from the end. */
   paddingIdx?: number | null
+  /** Rows that are looked up and have a larger norm are scaled down to it first, in the table itself. */
+  maxNorm?: number | null
+  /** Which norm that is. Default 2. */
+  normType?: number
+  /** Divide each row's gradient by how often it is among the indices. Default false. */
+  scaleGradByFreq?: boolean
 }
 
 export interface EmbeddingLayerOptions extends EmbeddingOptions {
@@ -22,23 +37,86 @@ export interface EmbeddingLayerOptions extends EmbeddingOptions {
 
 /** Rows of a table. @throws TypeError, RangeError */
 export function embedding(indices: Tensor, weight: Tensor, options: EmbeddingOptions = {}): Tensor {
-  checkOptions('embedding', options, ['paddingIdx'])
-  return lookUp('embedding', indices, weight, options.paddingIdx)
+  checkOptions('embedding', options, OPTIONS)
+  return lookUp('embedding', indices, weight, checkLookUp('embedding', options))
 }
 
+const OPTIONS = ['paddingIdx', 'maxNorm', 'normType', 'scaleGradByFreq']
+
+/** The options of a look-up beside the row of padding, checked. */
+function checkLookUp(fn: string, options: EmbeddingOptions): LookUp {
+  const { maxNorm = null, normType, scaleGradByFreq, paddingIdx } = options
+  if (maxNorm !== null) checkNumber(fn, 'maxNorm', maxNorm, 0)
+  const norm = checkNumber(fn, 'normType', normType ?? 2, 0)
+  if (norm === 0) throw rangeError(fn, 'normType', 'a number above 0', '0')
+  const scale = checkBoolean(fn, 'scaleGradByFreq', scaleGradByFreq ?? false)
+  return { paddingIdx: paddingIdx ?? null, maxNorm, normType: norm, scaleGradByFreq: scale }
+}
+
+type LookUp = Required<EmbeddingOptions>
+
 /** @param owner what a wrong index is said to be of */
-function lookUp(
-  owner: string,
-  indices: Tensor,
-  weight: Tensor,
-  padding: number | null | undefined,
-): Tensor {
+function lookUp(owner: string, indices: Tensor, weight: Tensor, given: LookUp): Tensor {
   checkFloat('embedding', 'weight', weight)
   if (weight.shape.length !== 2)
     throw rangeError('embedding', 'weight', 'shape (V, E)', formatShape(weight.shape))
-  const paddingIdx = checkPadding('embedding', padding, weight.shape[0] as number)
+  const paddingIdx = checkPadding('embedding', given.paddingIdx, weight.shape[0] as number)
   const options = paddingIdx === null ? { owner } : { owner, paddingIdx }
-  return gatherRows('embedding', weight, indices, options)
+  if (given.maxNorm !== null)
+    noGrad(() => renormalize(indices, weight, given.maxNorm as number, given.normType, owner))
+  const rows = gatherRows('embedding', weight, indices, options)
+  return given.scaleGradByFreq ? byFrequency(rows, indices, weight.shape[0] as number) : rows
+}
+
+/** How often each row of a table of `rows` is among the indices, `[rows, 1]`. */
+function counts(indices: Tensor, rows: number): Tensor {
+  const { numel, device } = indices
+  const ones = binding.fill(numel, 1, deviceNumber(device))
+  const sums = binding.scatterAddRows(ones, indices.buffer, 1, rows, 1, -1)
+  binding.release(ones)
+  return Tensor.wrap(sums, [rows, 1], device)
+}
+
+/** Scales the rows that are looked up, in place. */
+function renormalize(
+  indices: Tensor,
+  weight: Tensor,
+  maxNorm: number,
+  normType: number,
+  owner: string,
+): void {
+  const [rows, width] = weight.shape as readonly [number, number]
+  using found = gatherRows('embedding', weight, indices, { owner })
+  if (indices.numel === 0) return
+  using flat = found.reshape([-1, width])
+  const size = flat.abs()
+  const norm =
+    normType === Infinity
+      ? size.max(1, { keepdim: true })[0]
+      : size
+          .pow(normType)
+          .sum(1, { keepdim: true })
+          .pow(1 / normType)
+  // maxNorm / (norm + 1e-7) where that is below 1 and the norm above: what is to be added.
+  const factor = norm.add(1e-7).pow(-1).mul(maxNorm).clamp(null, 1)
+  using change = flat.mul(factor.sub(1))
+  const sums = binding.scatterAddRows(change.buffer, indices.buffer, 1, rows, width, -1)
+  using total = Tensor.wrap(sums, [rows, width], weight.device)
+  using times = counts(indices, rows)
+  using once = total.div(times.clamp(1))
+  using next = weight.detach().add(once)
+  copyInto('embedding', weight, next.buffer)
+}
+
+/** The same rows; their gradients are divided by how often each is there. */
+function byFrequency(rows: Tensor, indices: Tensor, size: number): Tensor {
+  if (!willRecord([rows])) return rows
+  using all = counts(indices, size)
+  const own = gatherRows('embedding', all, indices).reshape([...indices.shape, 1])
+  const out = rows.viewAs(rows.shape)
+  const backward = ([g]: readonly (Tensor | null)[]) => [(g as Tensor).div(own)]
+  record('embedding', [rows], [out], backward, [own], 'values', backward)
+  return out
 }
 
 function checkPadding(fn: string, value: number | null | undefined, rows: number): number | null {
@@ -65,6 +143,9 @@ export class Embedding extends Module {
   readonly embeddingDim: number
   /** The row without gradient, or null. */
   readonly paddingIdx: number | null
+  readonly maxNorm: number | null
+  readonly normType: number
+  readonly scaleGradByFreq: boolean
   weight: Tensor
 
   /** @throws TypeError, RangeError */
@@ -72,7 +153,11 @@ export class Embedding extends Module {
     super()
     this.numEmbeddings = checkInteger('Embedding', 'numEmbeddings', numEmbeddings, 1)
     this.embeddingDim = checkInteger('Embedding', 'embeddingDim', embeddingDim, 1)
-    checkOptions('Embedding', options, ['paddingIdx', 'device'])
+    checkOptions('Embedding', options, [...OPTIONS, 'device'])
+    const { maxNorm, normType, scaleGradByFreq } = checkLookUp('Embedding', options)
+    this.maxNorm = maxNorm
+    this.normType = normType
+    this.scaleGradByFreq = scaleGradByFreq
     this.paddingIdx = checkPadding('Embedding', options.paddingIdx, numEmbeddings)
     const shape = checkShape('Embedding', [numEmbeddings, embeddingDim])
     const device = deviceOption('Embedding', options.device)
@@ -91,7 +176,7 @@ export class Embedding extends Module {
     options: EmbeddingOptions & { freeze?: boolean } = {},
   ): Embedding {
     checkFloat('Embedding.fromPretrained', 'weight', weight)
-    checkOptions('Embedding.fromPretrained', options, ['paddingIdx', 'freeze'])
+    checkOptions('Embedding.fromPretrained', options, [...OPTIONS, 'freeze'])
     const { freeze = true, ...rest } = options
     checkBoolean('Embedding.fromPretrained', 'freeze', freeze)
     if (weight.shape.length !== 2) {
@@ -124,12 +209,7 @@ export class Embedding extends Module {
    * @throws TypeError
    */
   override forward(indices: Tensor): Tensor {
-    return lookUp(
-      nameOf(this.numEmbeddings, this.embeddingDim),
-      indices,
-      this.weight,
-      this.paddingIdx,
-    )
+    return lookUp(nameOf(this.numEmbeddings, this.embeddingDim), indices, this.weight, this)
   }
 
   override extraRepr(): string {

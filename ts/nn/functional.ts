@@ -19,17 +19,45 @@ export {
   silu,
   softplus,
 } from '../ops/activation.js'
+export { type AttentionOptions, scaledDotProductAttention } from '../ops/attention.js'
+export { type Conv1dFunctionOptions, conv1d } from '../ops/convolution.js'
+export { type CTCLossOptions, ctcLoss, type SequenceLengths } from '../ops/ctc.js'
+export { type LayerNormFunctionOptions, layerNorm } from '../ops/layer_norm.js'
 export { linear } from '../ops/linear.js'
 export {
-  type BCEWithLogitsOptions,
-  binaryCrossEntropyWithLogits,
   type CrossEntropyOptions,
   crossEntropy,
-  mseLoss,
   type NLLLossOptions,
   nllLoss,
   type ReductionOptions,
 } from '../ops/loss.js'
+export {
+  type BCEOptions,
+  type BCEWithLogitsOptions,
+  binaryCrossEntropy,
+  binaryCrossEntropyWithLogits,
+  type GaussianNLLOptions,
+  gaussianNllLoss,
+  type HuberOptions,
+  huberLoss,
+  type KLDivOptions,
+  klDiv,
+  l1Loss,
+  mseLoss,
+  type PoissonNLLOptions,
+  poissonNllLoss,
+  quantileLoss,
+  type SmoothL1Options,
+  smoothL1Loss,
+} from '../ops/pair_loss.js'
+export {
+  type AvgPoolOptions,
+  adaptiveAvgPool1d,
+  avgPool1d,
+  type MaxPoolOptions,
+  maxPool1d,
+  type PoolOptions,
+} from '../ops/pooling.js'
 export {
   type DropoutOptions,
   dropout,

@@ -1,4 +1,16 @@
 /** Layers, losses and what they are made of; as `torch.nn`. */
+
+export { LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from './activation.js'
+export {
+  type AdaptiveLogSoftmaxOptions,
+  AdaptiveLogSoftmaxWithLoss,
+} from './adaptive_softmax.js'
+export {
+  type AttentionForwardOptions,
+  MultiheadAttention,
+  type MultiheadAttentionOptions,
+} from './attention.js'
+export { BatchNorm1d, type BatchNormOptions } from './batch_norm.js'
 export {
   type CellOptions,
   GRUCell,
@@ -7,16 +19,48 @@ export {
   RNNCell,
   type RNNCellOptions,
 } from './cells.js'
-export { ModuleList, Sequential } from './containers.js'
+export { ModuleDict, ModuleList, ParameterList, Sequential } from './containers.js'
+export {
+  AdaptiveAvgPool1d,
+  AvgPool1d,
+  Conv1d,
+  type Conv1dOptions,
+  MaxPool1d,
+} from './convolution.js'
+export {
+  CRF,
+  type CRFDecodeOptions,
+  type CRFForwardOptions,
+  type CRFOptions,
+} from './crf.js'
+export { CTCLoss } from './ctc.js'
 export { Dropout } from './dropout.js'
 export { Embedding, type EmbeddingOptions } from './embedding.js'
 export * as functional from './functional.js'
 export type { BackwardHook, ForwardHook, ForwardPreHook } from './hooks.js'
 export * as init from './init.js'
+export { LayerNorm, type LayerNormOptions } from './layer_norm.js'
 export { LayerNormLSTM, LayerNormLSTMCell } from './layer_norm_lstm.js'
 export { Linear, type LinearOptions } from './linear.js'
-export { BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss } from './loss.js'
-export { type IncompatibleKeys, type LoadStateDictOptions, Module } from './module.js'
+export { CrossEntropyLoss, NLLLoss } from './loss.js'
+export {
+  type BufferOptions,
+  type IncompatibleKeys,
+  type LoadStateDictOptions,
+  Module,
+} from './module.js'
+export {
+  BCELoss,
+  BCEWithLogitsLoss,
+  GaussianNLLLoss,
+  HuberLoss,
+  KLDivLoss,
+  L1Loss,
+  MSELoss,
+  PoissonNLLLoss,
+  QuantileLoss,
+  SmoothL1Loss,
+} from './pair_loss.js'
 export * as parallel from './parallel.js'
 export { Parameter } from './parameter.js'
 export { GRU, LSTM, RNN, type RNNOptions } from './recurrent.js'
@@ -26,4 +70,5 @@ export {
   type RecurrentOptions,
   type RecurrentState,
 } from './recurrent_layer.js'
+export { Flatten, Identity } from './shapes.js'
 export * as utils from './utils.js'

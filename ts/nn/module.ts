@@ -25,6 +25,12 @@ export interface LoadStateDictOptions {
   strict?: boolean
 }
 
+/** What {@link Module.registerBuffer} takes. */
+export interface BufferOptions {
+  /** Whether state dicts have it. Default true. */
+  persistent?: boolean
+}
+
 /** What a state dict and a module do not share. */
 export interface IncompatibleKeys {
   /** Parameters of the module that the map does not have. */
@@ -49,6 +55,8 @@ export abstract class Module {
   /** Has structuredClone and postMessage throw, which would lose the values. @internal */
   readonly uncloneable = MODULE_MARK
   #hooks: ModuleHooks | null = null
+  /** The fields that hold buffers, and whether they are in state dicts. */
+  #buffers: Map<string, boolean> | null = null
 
   /** What the module computes; a subclass defines it. */
   abstract forward(...inputs: never[]): unknown
@@ -71,6 +79,60 @@ export abstract class Module {
         seen.add(parameter)
         result.push([join(prefix, name), parameter])
       }
+    }
+    return result
+  }
+
+  /**
+   * Puts a tensor that is no parameter, such as a running mean, into the field `name`: it is in state
+   * dicts, moves along with the module and is copied by {@link clone}. As `Module.register_buffer`.
+   * @param tensor null: nothing yet. Whatever tensor the field holds later counts
+   * @param options `persistent` (default true): whether it is in state dicts
+   * @throws TypeError for a name that is taken or has a dot, and a tensor that requires a gradient
+   */
+  registerBuffer(name: string, tensor: Tensor | null, options: BufferOptions = {}): void {
+    const fn = 'registerBuffer'
+    if (typeof name !== 'string' || name === '' || name.includes('.'))
+      throw typeError(fn, 'name', 'a name without a dot', name)
+    checkOptions(fn, options, ['persistent'])
+    const persistent = checkBoolean(fn, 'persistent', options.persistent ?? true)
+    if (name in this && this.#buffers?.has(name) !== true)
+      throw new TypeError(`[${fn}] name: '${name}' is another field of ${this.constructor.name}`)
+    if (tensor !== null && !(tensor instanceof Tensor))
+      throw typeError(fn, 'tensor', 'a tensor or null', tensor)
+    if (tensor?.requiresGrad)
+      throw new TypeError(
+        `[${fn}] tensor: expected one that requires no gradient; assign a parameter to a field`,
+      )
+    this.#buffers ??= new Map()
+    this.#buffers.set(name, persistent)
+    Reflect.set(this, name, tensor)
+  }
+
+  /** The buffers, each once; as `Module.buffers`. */
+  buffers(): Tensor[] {
+    return this.namedBuffers().map(([, buffer]) => buffer)
+  }
+
+  /** Name and tensor of every buffer, this module's own first; as `Module.named_buffers`. */
+  namedBuffers(): [string, Tensor][] {
+    const seen = new Set<Tensor>()
+    const result: [string, Tensor][] = []
+    for (const [prefix, module] of this.namedModules()) {
+      for (const [name, buffer] of module.#ownBuffers()) {
+        if (seen.has(buffer)) continue
+        seen.add(buffer)
+        result.push([join(prefix, name), buffer])
+      }
+    }
+    return result
+  }
+
+  #ownBuffers(persistent = false): [string, Tensor][] {
+    const result: [string, Tensor][] = []
+    for (const [name, isPersistent] of this.#buffers ?? []) {
+      const value: unknown = Reflect.get(this, name)
+      if (value instanceof Tensor && (isPersistent || !persistent)) result.push([name, value])
     }
     return result
   }
@@ -115,8 +177,8 @@ export abstract class Module {
   }
 
   /**
-   * Every parameter under every name it has; as `Module.state_dict`. The tensors are detached and
-   * share the parameters' memory: later training shows in them. Save or copy them to keep a state.
+   * Every parameter and buffer under every name it has; as `Module.state_dict`. The tensors are
+   * detached and share the memory: later training shows in them. Save or copy them to keep a state.
    */
   stateDict(): Map<string, Tensor> {
     const result = new Map<string, Tensor>()
@@ -191,7 +253,7 @@ export abstract class Module {
   }
 
   /**
-   * Moves the parameters and their gradients to a device; as `Module.to`. They stay the same
+   * Moves the parameters, their gradients and the buffers to a device; as `Module.to`. They stay the same
    * tensors, so that optimisers keep them.
    * @throws TypeError, RangeError
    */
@@ -201,9 +263,10 @@ export abstract class Module {
     return this
   }
 
-  /** Moves what this module itself holds; a subclass with tensors beside parameters extends it. */
+  /** Moves what this module itself holds; a subclass with tensors beside those extends it. */
   protected moveTensors(device: string): void {
     for (const [, parameter] of this.#fields().parameters) parameter.moveTo(device)
+    for (const [, buffer] of this.#ownBuffers()) buffer.moveTo(device)
   }
 
   /** Drops the gradients of all parameters, or makes them zeros; as `Module.zero_grad`. */
@@ -253,6 +316,7 @@ export abstract class Module {
       return own
     }
     new FieldCopier(module.constructor.name, copies, isModule, copyModule).copyFields(module, copy)
+    if (module.#buffers !== null) copy.#buffers = new Map(module.#buffers)
     if (module.#hooks !== null && module.#hooks.size > 0) {
       copy.#hooks = module.#hooks.copy()
       standIn(copy, copy.#hooks)
@@ -336,7 +400,7 @@ export abstract class Module {
     return fieldsOf<Module>(this, isModule)
   }
 
-  /** Parameters under all their names, also those of modules that are held twice. */
+  /** Parameters and buffers under all their names, also those of modules that are held twice. */
   #everyName(): [string, Tensor][] {
     this.namedModules() // refuses what would be left out
     const result: [string, Tensor][] = []
@@ -347,6 +411,8 @@ export abstract class Module {
       const fields = module.#fields()
       for (const [name, parameter] of fields.parameters)
         result.push([join(prefix, name), parameter])
+      for (const [name, buffer] of module.#ownBuffers(true))
+        result.push([join(prefix, name), buffer])
       for (const [name, child] of fields.modules) visit(join(prefix, name), child)
       path.pop()
     }

@@ -1,7 +1,7 @@
-/** Losses: one fused pass forward, one backward. */
+/** Losses of classes: one fused pass forward, one backward. */
 import { record, willRecord } from '../autograd.js'
-import { BinaryOp, binding, PairLoss, Reduction } from '../binding.js'
-import { checkSameDevice, deviceNumber } from '../device.js'
+import { binding, Reduction } from '../binding.js'
+import { checkSameDevice } from '../device.js'
 import {
   checkInteger,
   checkNumber,
@@ -13,10 +13,10 @@ import {
 } from '../errors.js'
 import { Memory } from '../memory.js'
 import { sameShape } from '../shape.js'
-import { type Shape, Tensor } from '../tensor.js'
+import { Tensor } from '../tensor.js'
 import { filled } from './again.js'
-import { broadcastStrides, checkFloat } from './common.js'
-import { crossEntropyAgain, pairLossAgain } from './loss_again.js'
+import { checkFloat } from './common.js'
+import { crossEntropyAgain } from './loss_again.js'
 
 /** What becomes of the losses of single elements. */
 export interface ReductionOptions {
@@ -28,20 +28,14 @@ export interface ReductionOptions {
 export interface NLLLossOptions extends ReductionOptions {
   /** Rows with this target count nothing. Default -100. */
   ignoreIndex?: number
+  /** A factor for each class, `[C]`: of its rows' losses, and of their share in a mean. */
+  weight?: Tensor | null
 }
 
 /** What the cross entropy takes. */
 export interface CrossEntropyOptions extends NLLLossOptions {
   /** How much of each target goes to all classes alike, in [0, 1]. Default 0. */
   labelSmoothing?: number
-}
-
-/** What the binary cross entropy takes. */
-export interface BCEWithLogitsOptions extends ReductionOptions {
-  /** Factor of every element's loss; of a shape that broadcasts to the input's. */
-  weight?: Tensor | null
-  /** Factor of the positive part of the loss; of a shape that broadcasts to the input's. */
-  posWeight?: Tensor | null
 }
 
 const REDUCTIONS = ['mean', 'sum', 'none'] as const
@@ -56,12 +50,25 @@ export function checkIgnoreIndex(fn: string, value: unknown): number {
   return checkInteger(fn, 'ignoreIndex', value ?? -100, -(2 ** 31), 2 ** 31 - 1)
 }
 
+/** Checks a `weight` option, apart from its size. */
+export function checkClassWeight(fn: string, value: unknown): Tensor | null {
+  if (value === undefined || value === null) return null
+  const weight = checkFloat(fn, 'weight', value)
+  if (weight.shape.length !== 1)
+    throw rangeError(fn, 'weight', 'shape (C,)', formatShape(weight.shape))
+  if (weight.requiresGrad)
+    throw new TypeError(`[${fn}] weight: expected a tensor that requires no gradient`)
+  return weight
+}
+
 /**
- * Cross entropy of softmax(input) and the target classes; as `torch.nn.functional.cross_entropy`.
- * @param input logits, `[N, C]` or `[C]`
- * @param target int32 classes, `[N]` or `[]`; one outside [0, C) that is not `ignoreIndex` is found
- *   when the queue gets there and rejects the next promise
- * @returns `[]`, or the target's shape for reduction 'none'; the mean over no rows is NaN
+ * Cross entropy of softmax(input) and the target; as `torch.nn.functional.cross_entropy`.
+ * @param input logits, `[C]`, `[N, C]` or `[N, C, d1, …]`
+ * @param target int32 classes, `[]`, `[N]` or `[N, d1, …]`; one outside [0, C) that is not
+ *   `ignoreIndex` is found when the queue gets there and rejects the next promise. Or float32
+ *   probabilities of the input's shape, which take no `ignoreIndex`
+ * @returns `[]`, or the classes' shape for reduction 'none'. The mean is over rows that count, by the
+ *   weights of their classes; with probabilities over all rows. Over none it is NaN
  * @throws TypeError, RangeError
  */
 export function crossEntropy(
@@ -69,20 +76,50 @@ export function crossEntropy(
   target: Tensor,
   options: CrossEntropyOptions = {},
 ): Tensor {
-  checkOptions('crossEntropy', options, ['ignoreIndex', 'reduction', 'labelSmoothing'])
-  const smoothing = checkNumber('crossEntropy', 'labelSmoothing', options.labelSmoothing ?? 0, 0, 1)
-  return classLoss('crossEntropy', input, target, options, smoothing, false)
+  const fn = 'crossEntropy'
+  checkOptions(fn, options, ['weight', 'ignoreIndex', 'reduction', 'labelSmoothing'])
+  const smoothing = checkNumber(fn, 'labelSmoothing', options.labelSmoothing ?? 0, 0, 1)
+  if (target instanceof Tensor && target.dtype === 'float32')
+    return probabilityLoss(input, target, options, smoothing)
+  return classLoss(fn, input, target, options, smoothing, false)
 }
 
 /**
  * The negative log likelihood of the target classes; as `torch.nn.functional.nll_loss`.
- * @param input log probabilities, `[N, C]` or `[C]`
- * @param target as for {@link crossEntropy}
+ * @param input log probabilities, `[C]`, `[N, C]` or `[N, C, d1, …]`
+ * @param target int32 classes, as for {@link crossEntropy}
  * @throws TypeError, RangeError
  */
 export function nllLoss(input: Tensor, target: Tensor, options: NLLLossOptions = {}): Tensor {
-  checkOptions('nllLoss', options, ['ignoreIndex', 'reduction'])
+  checkOptions('nllLoss', options, ['weight', 'ignoreIndex', 'reduction'])
   return classLoss('nllLoss', input, target, options, 0, true)
+}
+
+/** Which dimension has the classes, and how many there are. */
+function classesOf(fn: string, input: Tensor): { dim: number; classes: number } {
+  const { shape } = checkFloat(fn, 'input', input)
+  const dim = shape.length === 1 ? 0 : 1
+  const classes = shape[dim]
+  if (classes === undefined)
+    throw rangeError(fn, 'input', 'shape (C,), (N, C) or (N, C, d1, …)', formatShape(shape))
+  if (classes === 0) throw rangeError(fn, 'input', 'at least one class', formatShape(shape))
+  return { dim, classes }
+}
+
+function weightOf(fn: string, value: unknown, classes: number, device: string): Tensor | null {
+  const weight = checkClassWeight(fn, value)
+  if (weight !== null && weight.numel !== classes)
+    throw rangeError(fn, 'weight', `shape (${classes},), one a class`, formatShape(weight.shape))
+  checkSameDevice(fn, 'weight', weight, device)
+  return weight
+}
+
+/** Classes last: `[N, C, d1, …]` as `[N · d1 · …, C]`. */
+function rowsOf(input: Tensor, classes: number): Tensor {
+  const rank = input.shape.length
+  if (rank <= 2) return input
+  const last = [0, ...Array.from({ length: rank - 2 }, (_, d) => d + 2), 1]
+  return input.permute(last).reshape([input.numel / classes, classes])
 }
 
 function classLoss(
@@ -93,16 +130,10 @@ function classLoss(
   smoothing: number,
   logProbabilities: boolean,
 ): Tensor {
-  checkFloat(fn, 'input', input)
+  const { dim, classes } = classesOf(fn, input)
   if (!(target instanceof Tensor)) throw typeError(fn, 'target', 'an int32 tensor', target)
   if (target.dtype !== 'int32') throw typeError(fn, 'target', 'an int32 tensor', target.dtype)
-  const rank = input.shape.length
-  if (rank !== 1 && rank !== 2) {
-    throw rangeError(fn, 'input', 'shape (N, C) or (C,)', formatShape(input.shape))
-  }
-  const classes = input.shape[rank - 1] as number
-  if (classes === 0) throw rangeError(fn, 'input', 'at least one class', formatShape(input.shape))
-  const shape = input.shape.slice(0, -1)
+  const shape = input.shape.filter((_, d) => d !== dim)
   if (!sameShape(target.shape, shape)) {
     throw rangeError(
       fn,
@@ -113,6 +144,7 @@ function classLoss(
   }
   checkSameDevice(fn, 'target', target, input.device)
   const reduction = checkReduction(fn, options.reduction)
+  const weight = weightOf(fn, options.weight, classes, input.device)
   const settings = [
     target.numel,
     classes,
@@ -121,34 +153,43 @@ function classLoss(
     logProbabilities,
     Reduction[reduction],
   ] as const
-  const [loss, lse] = binding.crossEntropy(input.buffer, target.buffer, ...settings)
+  const rows = rowsOf(input, classes)
+  const [loss, lse] = binding.crossEntropy(
+    rows.buffer,
+    target.buffer,
+    weight?.buffer ?? null,
+    ...settings,
+  )
   const out = Tensor.wrap(loss, reduction === 'none' ? shape : [], input.device)
-  if (!willRecord([input])) {
+  if (!willRecord([rows])) {
     binding.release(lse)
     return out
   }
   const savedLse = new Memory(lse)
-  const x = input.share()
+  const x = rows.share()
   const t = target.share()
+  const w = weight?.share() ?? null
+  const full = rows.shape
   record(
     fn,
-    [input],
+    [rows],
     [out],
     ([g], node) => [
       Tensor.wrap(
         binding.crossEntropyBackward(
           x.buffer,
           t.buffer,
+          w?.buffer ?? null,
           ...settings,
           savedLse.buffer,
           (g as Tensor).buffer,
           node.mayDefer(0),
         ),
-        input.shape,
+        full,
         (g as Tensor).device,
       ),
     ],
-    [savedLse, x, t],
+    [savedLse, x, t, ...(w === null ? [] : [w])],
     'values',
     ([g], node) => {
       const dy = g as Tensor
@@ -161,6 +202,7 @@ function classLoss(
         binding.crossEntropyBackward(
           x.buffer,
           t.buffer,
+          w?.buffer ?? null,
           ...fixed,
           savedLse.buffer,
           ones.buffer,
@@ -169,155 +211,44 @@ function classLoss(
         [n, c],
         device,
       )
-      const logits = node.input(0, x, input.shape, device).reshape([n, c])
+      const logits = node.input(0, x, full, device).reshape([n, c])
       const dx = logProbabilities
         ? share.mul(dy.shape.length === 0 ? dy : dy.reshape([n, 1]))
         : crossEntropyAgain(dy, logits, share)
-      return [dx.reshape(input.shape)]
+      return [dx.reshape(full)]
     },
   )
   return out
 }
 
-/**
- * The squared difference; as `torch.nn.functional.mse_loss`.
- * @param input any shape
- * @param target the same shape
- * @returns `[]`, or the input's shape for reduction 'none'; the mean over no elements is NaN
- * @throws TypeError, RangeError
- */
-export function mseLoss(input: Tensor, target: Tensor, options: ReductionOptions = {}): Tensor {
-  checkOptions('mseLoss', options, ['reduction'])
-  return pairLoss('mseLoss', PairLoss.mse, input, target, options, null, null)
-}
-
-/**
- * Binary cross entropy of sigmoid(input) and the target probabilities; as
- * `torch.nn.functional.binary_cross_entropy_with_logits`.
- * @param input logits, any shape
- * @param target probabilities, the same shape
- * @returns `[]`, or the input's shape for reduction 'none'
- * @throws TypeError, RangeError
- */
-export function binaryCrossEntropyWithLogits(
+/** The same of probabilities: −Σ weight · target · log softmax(input). */
+function probabilityLoss(
   input: Tensor,
   target: Tensor,
-  options: BCEWithLogitsOptions = {},
+  options: CrossEntropyOptions,
+  smoothing: number,
 ): Tensor {
-  const fn = 'binaryCrossEntropyWithLogits'
-  checkOptions(fn, options, ['weight', 'posWeight', 'reduction'])
-  checkFloat(fn, 'input', input)
-  const weight = expanded(fn, 'weight', options.weight ?? null, input.shape)
-  const posWeight = expanded(fn, 'posWeight', options.posWeight ?? null, input.shape)
-  return pairLoss(fn, PairLoss.bceWithLogits, input, target, options, weight, posWeight)
-}
-
-/** A tensor of weights at the input's shape, as a new handle. */
-function expanded(fn: string, name: string, weight: Tensor | null, shape: Shape): Tensor | null {
-  if (weight === null) return null
-  checkFloat(fn, name, weight)
-  if (weight.requiresGrad) {
-    throw new TypeError(`[${fn}] ${name}: expected a tensor that requires no gradient`)
+  const fn = 'crossEntropy'
+  const { dim, classes } = classesOf(fn, input)
+  if (!sameShape(target.shape, input.shape)) {
+    const expected = `int32 classes, or probabilities of the input's shape ${formatShape(input.shape)}`
+    throw typeError(fn, 'target', expected, target)
   }
-  const offset = shape.length - weight.shape.length
-  if (offset < 0 || weight.shape.some((size, d) => size !== 1 && size !== shape[offset + d])) {
+  if (options.ignoreIndex !== undefined && options.ignoreIndex >= 0)
     throw rangeError(
       fn,
-      name,
-      `a shape that broadcasts to ${formatShape(shape)}`,
-      formatShape(weight.shape),
+      'ignoreIndex',
+      'none for probabilities as targets',
+      String(options.ignoreIndex),
     )
-  }
-  if (sameShape(weight.shape, shape)) return weight.viewAs(shape)
-  const zero = binding.fill(1, 0, deviceNumber(weight.device))
-  const strides = broadcastStrides(weight.shape, shape)
-  const full = binding.binary(
-    BinaryOp.add,
-    weight.buffer,
-    zero,
-    shape,
-    strides,
-    shape.map(() => 0),
-  )
-  binding.release(zero)
-  return Tensor.wrap(full, shape, weight.device)
-}
-
-function pairLoss(
-  fn: string,
-  kind: number,
-  input: Tensor,
-  target: Tensor,
-  options: ReductionOptions,
-  weight: Tensor | null,
-  posWeight: Tensor | null,
-): Tensor {
-  checkFloat(fn, 'input', input)
-  checkFloat(fn, 'target', target)
-  const { shape, numel } = input
-  if (!sameShape(shape, target.shape)) {
-    throw rangeError(
-      fn,
-      'target',
-      `the input's shape ${formatShape(shape)}`,
-      formatShape(target.shape),
-    )
-  }
   checkSameDevice(fn, 'target', target, input.device)
-  checkSameDevice(fn, 'weight', weight, input.device)
-  checkSameDevice(fn, 'posWeight', posWeight, input.device)
   const reduction = checkReduction(fn, options.reduction)
-  const code = Reduction[reduction]
-  const weights = [weight, posWeight].filter((tensor) => tensor !== null)
-  const out = Tensor.wrap(
-    binding.pairLoss(
-      kind,
-      code,
-      numel,
-      input.buffer,
-      target.buffer,
-      weight?.buffer ?? null,
-      posWeight?.buffer ?? null,
-    ),
-    reduction === 'none' ? shape : [],
-    input.device,
-  )
-  if (!willRecord([input, target])) {
-    for (const tensor of weights) tensor[Symbol.dispose]()
-    return out
-  }
-  const x = input.share()
-  const t = target.share()
-  record(
-    fn,
-    [input, target],
-    [out],
-    ([g], node) => {
-      const gradients = binding.pairLossBackward(
-        kind,
-        code,
-        numel,
-        x.buffer,
-        t.buffer,
-        weight?.buffer ?? null,
-        posWeight?.buffer ?? null,
-        (g as Tensor).buffer,
-        node.needs(0),
-        node.needs(1),
-      )
-      return gradients.map(
-        (gradient) => gradient && Tensor.wrap(gradient, shape, (g as Tensor).device),
-      )
-    },
-    [x, t, ...weights],
-    'values',
-    ([g], node) => {
-      const { device } = g as Tensor
-      const pair = [node.input(0, x, shape, device), node.input(1, t, shape, device)] as const
-      const needs = [node.needs(0), node.needs(1)] as const
-      const mean = reduction === 'mean'
-      return pairLossAgain(kind, mean, g as Tensor, pair, [weight, posWeight], needs)
-    },
-  )
-  return out
+  const weight = weightOf(fn, options.weight, classes, input.device)
+  const even = smoothing > 0 ? target.mul(1 - smoothing).add(smoothing / classes) : target
+  const along = input.shape.map((_, d) => (d === dim ? classes : 1))
+  const weighted = weight === null ? even : even.mul(weight.reshape(along))
+  const each = input.logSoftmax(dim).mul(weighted)
+  if (reduction === 'none') return each.sum(dim).neg()
+  const rows = reduction === 'mean' ? input.numel / classes : 1
+  return each.sum().div(-rows)
 }

@@ -20,6 +20,50 @@ function softplusOfMinus(x: Tensor): Tensor {
   return x.neg().relu().add(x.abs().neg().exp().add(1).log())
 }
 
+/** −1, 0 or 1. */
+function sign(x: Tensor): Tensor {
+  return x.mul(1e30).clamp(-1, 1)
+}
+
+/** Of the other losses of pairs, by input and by target; see native/ops/pair_losses.h. */
+function derivatives(
+  kind: number,
+  x: Tensor,
+  t: Tensor,
+  weight: Tensor | null,
+  option: number,
+): [dx: Tensor, dt: Tensor] {
+  const odd = (dx: Tensor): [Tensor, Tensor] => [dx, dx.neg()]
+  const d = x.sub(t)
+  switch (kind) {
+    case PairLoss.l1:
+      return odd(sign(d))
+    case PairLoss.smoothL1:
+      return odd(option === 0 ? sign(d) : d.div(option).clamp(-1, 1))
+    case PairLoss.huber:
+      return odd(d.clamp(-option, option))
+    case PairLoss.pinball:
+      return odd(
+        sign(d)
+          .mul(0.5)
+          .sub((weight as Tensor).sub(0.5)),
+      )
+    case PairLoss.klDiv:
+      return [t.neg(), t.log().add(1).sub(x)]
+    case PairLoss.klDivLog:
+      return [t.exp().neg(), t.exp().mul(t.sub(x).add(1))]
+    case PairLoss.poisson:
+      return [t.div(x.add(option)).neg().add(1), x.add(option).log().neg()]
+    case PairLoss.poissonLog:
+      return [x.exp().sub(t), x.neg()]
+    default: {
+      const rest = x.neg().add(1)
+      const logs = rest.log().clamp(-100).sub(x.log().clamp(-100))
+      return [d.div(rest.mul(x).clamp(1e-12)), logs]
+    }
+  }
+}
+
 /**
  * Of losses of pairs of elements.
  * @param mean whether the result is their mean
@@ -32,6 +76,7 @@ export function pairLossAgain(
   [x, target]: readonly [Tensor, Tensor],
   [weight, posWeight]: readonly [Tensor | null, Tensor | null],
   [needsX, needsTarget]: readonly [boolean, boolean],
+  option = 0,
 ): (Tensor | null)[] {
   const shape: Shape = x.shape
   const scaled = (y: Tensor): Tensor => {
@@ -41,6 +86,12 @@ export function pairLossAgain(
   if (kind === PairLoss.mse) {
     const twice = scaled(x.sub(target).mul(2))
     return [needsX ? twice : null, needsTarget ? twice.neg() : null]
+  }
+  if (kind !== PairLoss.bceWithLogits) {
+    const [dx, dt] = derivatives(kind, x, target, weight, option)
+    const plain = (y: Tensor): Tensor => (mean ? y.mul(g).div(x.numel) : y.mul(g).reshape(shape))
+    const full = kind === PairLoss.pinball ? plain : scaled
+    return [needsX ? full(dx) : null, needsTarget ? full(dt) : null]
   }
   // posWeight − 1, and what the softplus is multiplied by: 1 + (posWeight − 1) · target.
   const more = posWeight === null ? null : posWeight.sub(1)

@@ -5,7 +5,7 @@ import { enableGrad, noGrad } from '../grad_mode.js'
 import { stateFromBytes, stateToBytes } from '../io/state_bytes.js'
 import { Module } from '../nn/module.js'
 import { copyInto } from '../ops/in_place.js'
-import { mseLoss } from '../ops/loss.js'
+import { mseLoss } from '../ops/pair_loss.js'
 import { Tensor } from '../tensor.js'
 import type { TrainableOptimizer } from './types.js'
 

@@ -80,7 +80,13 @@ export const layers: Record<string, Recipe> = {
   'nn.Linear.forward': method(linear, 'forward', () => [f(2, 3)]),
   'nn.Linear.resetParameters': method(linear, 'resetParameters'),
   'nn.Linear.extraRepr': method(linear, 'extraRepr'),
-  'nn.Embedding': make(nn.Embedding, 5, 3, { paddingIdx: 0, device: testDevice }),
+  'nn.Embedding': make(nn.Embedding, 5, 3, {
+    paddingIdx: 0,
+    maxNorm: 1,
+    normType: 2,
+    scaleGradByFreq: true,
+    device: testDevice,
+  }),
   'nn.Embedding.fromPretrained': call(nn.Embedding.fromPretrained, () => [
     f(5, 3),
     { paddingIdx: 0, freeze: false },
@@ -131,7 +137,11 @@ export const layers: Record<string, Recipe> = {
     () => [x(), f(2, 3)],
   ),
   'nn.functional.linear': call(functional.linear, () => [x(), f(2, 3), f(2)]),
-  'nn.functional.embedding': call(functional.embedding, () => [i(2), f(5, 3), { paddingIdx: 0 }]),
+  'nn.functional.embedding': call(functional.embedding, () => [
+    i(2),
+    f(5, 3),
+    { paddingIdx: 0, maxNorm: 1, normType: 2, scaleGradByFreq: true },
+  ]),
   'nn.functional.oneHot': call(functional.oneHot, () => [i(2), 3]),
   'nn.functional.dropout': call(functional.dropout, () => [x(), { p: 0.5, training: true }]),
   'nn.functional.sample': call(functional.sample, () => [f(2, 3), { temperature: 1, topK: 2 }]),
@@ -152,12 +162,12 @@ export const layers: Record<string, Recipe> = {
   'nn.functional.crossEntropy': call(functional.crossEntropy, () => [
     x(),
     i(2),
-    { ignoreIndex: 1, reduction: 'sum', labelSmoothing: 0.1 },
+    { weight: f(3), ignoreIndex: 1, reduction: 'sum', labelSmoothing: 0.1 },
   ]),
   'nn.functional.nllLoss': call(functional.nllLoss, () => [
     x(),
     i(2),
-    { ignoreIndex: 1, reduction: 'none' },
+    { weight: f(3), ignoreIndex: 1, reduction: 'none' },
   ]),
   'nn.functional.mseLoss': call(functional.mseLoss, () => [x(), f(2, 3), { reduction: 'none' }]),
   'nn.functional.binaryCrossEntropyWithLogits': call(
@@ -205,6 +215,13 @@ export const modules: Record<string, Recipe> = {
       ] as const
     ).map((name) => [`nn.Module.${name}`, method(short, name)]),
   ),
+  'nn.Module.buffers': method(short, 'buffers'),
+  'nn.Module.namedBuffers': method(short, 'namedBuffers'),
+  'nn.Module.registerBuffer': method(short, 'registerBuffer', () => [
+    'mean',
+    f(3),
+    { persistent: false },
+  ]),
   'nn.Module.loadStateDict': method(linear, 'loadStateDict', () => [
     new Map([
       ['weight', f(2, 3)],
@@ -229,6 +246,43 @@ export const modules: Record<string, Recipe> = {
     () => new nn.ModuleList(),
     'extend',
     () => [[linear()]],
+  ),
+  'nn.ModuleDict': () => [(modules) => new nn.ModuleDict(modules), [{ a: linear() }]],
+  'nn.ModuleDict.forward': method(() => new nn.ModuleDict(), 'forward'),
+  'nn.ModuleDict.get': method(
+    () => new nn.ModuleDict({ a: linear() }),
+    'get',
+    () => ['a'],
+  ),
+  'nn.ModuleDict.has': method(
+    () => new nn.ModuleDict({ a: linear() }),
+    'has',
+    () => ['a'],
+  ),
+  'nn.ModuleDict.set': method(
+    () => new nn.ModuleDict(),
+    'set',
+    () => ['a', linear()],
+  ),
+  'nn.ModuleDict.update': method(
+    () => new nn.ModuleDict(),
+    'update',
+    () => [{ a: linear() }],
+  ),
+  'nn.ModuleDict.keys': method(() => new nn.ModuleDict({ a: linear() }), 'keys'),
+  'nn.ModuleDict.values': method(() => new nn.ModuleDict({ a: linear() }), 'values'),
+  'nn.ModuleDict.entries': method(() => new nn.ModuleDict({ a: linear() }), 'entries'),
+  'nn.ParameterList': () => [(list) => new nn.ParameterList(list), [[f(2), f(3)]]],
+  'nn.ParameterList.forward': method(() => new nn.ParameterList(), 'forward'),
+  'nn.ParameterList.append': method(
+    () => new nn.ParameterList(),
+    'append',
+    () => [f(2)],
+  ),
+  'nn.ParameterList.extend': method(
+    () => new nn.ParameterList(),
+    'extend',
+    () => [[f(2)]],
   ),
   'nn.Sequential': () => [(...list) => new nn.Sequential(...list), [linear(), linear()]],
   'nn.Sequential.forward': method(

@@ -12,6 +12,8 @@ export const f = (...shape: number[]): Tensor => library.ones(shape)
 export const i = (...shape: number[]): Tensor => library.zeros(shape, { dtype: 'int32' })
 export const b = (...shape: number[]): Tensor => library.ones(shape, { dtype: 'bool' })
 export const g = (...shape: number[]): Tensor => library.ones(shape, { requiresGrad: true })
+/** int32 ones: labels beside the blank 0, lengths, a mask. */
+export const labels = (...shape: number[]): Tensor => library.ones(shape, { dtype: 'int32' })
 export const tokens = (n: number): Int32Array =>
   Int32Array.from({ length: n }, (_, k) => (k * 7) % 11)
 

@@ -1,0 +1,235 @@
+/** Losses of pairs, of sequences, and layers around recurrent ones. */
+import { nn } from 'fused-rnn'
+import { testDevice } from '../../helpers.js'
+import { call, f, g, i, labels, make, method, type Recipe, x } from './tools.js'
+
+const { functional } = nn
+
+/** A loss of two tensors, and a layer of one. */
+const pairOf = (of: () => nn.Module): Recipe => method(of, 'forward', () => [x(), f(2, 3)])
+const unary = (of: () => nn.Module): Recipe => method(of, 'forward', () => [x()])
+
+const adaptive = () => new nn.AdaptiveLogSoftmaxWithLoss(4, 6, [2, 4], { divValue: 2 })
+
+export const losses: Record<string, Recipe> = {
+  'nn.AdaptiveLogSoftmaxWithLoss': make(nn.AdaptiveLogSoftmaxWithLoss, 4, 6, [2, 4], {
+    divValue: 2,
+    headBias: true,
+    device: testDevice,
+  }),
+  'nn.AdaptiveLogSoftmaxWithLoss.forward': method(adaptive, 'forward', () => [g(2, 4), i(2)]),
+  'nn.AdaptiveLogSoftmaxWithLoss.logProb': method(adaptive, 'logProb', () => [g(2, 4)]),
+  'nn.AdaptiveLogSoftmaxWithLoss.predict': method(adaptive, 'predict', () => [g(2, 4)]),
+  'nn.AdaptiveLogSoftmaxWithLoss.resetParameters': method(adaptive, 'resetParameters'),
+  'nn.AdaptiveLogSoftmaxWithLoss.extraRepr': method(adaptive, 'extraRepr'),
+  'nn.BCELoss': make(nn.BCELoss, { reduction: 'sum', weight: null }),
+  'nn.BCELoss.forward': pairOf(() => new nn.BCELoss()),
+  'nn.L1Loss': make(nn.L1Loss, { reduction: 'sum' }),
+  'nn.L1Loss.forward': pairOf(() => new nn.L1Loss()),
+  'nn.SmoothL1Loss': make(nn.SmoothL1Loss, { reduction: 'sum', beta: 2 }),
+  'nn.SmoothL1Loss.forward': pairOf(() => new nn.SmoothL1Loss()),
+  'nn.HuberLoss': make(nn.HuberLoss, { reduction: 'sum', delta: 2 }),
+  'nn.HuberLoss.forward': pairOf(() => new nn.HuberLoss()),
+  'nn.KLDivLoss': make(nn.KLDivLoss, { reduction: 'batchmean', logTarget: true }),
+  'nn.KLDivLoss.forward': pairOf(() => new nn.KLDivLoss()),
+  'nn.PoissonNLLLoss': make(nn.PoissonNLLLoss, {
+    reduction: 'sum',
+    logInput: false,
+    full: true,
+    eps: 0.1,
+  }),
+  'nn.PoissonNLLLoss.forward': pairOf(() => new nn.PoissonNLLLoss()),
+  'nn.GaussianNLLLoss': make(nn.GaussianNLLLoss, { reduction: 'sum', full: true, eps: 0.1 }),
+  'nn.GaussianNLLLoss.forward': method(
+    () => new nn.GaussianNLLLoss(),
+    'forward',
+    () => [x(), f(2, 3), f(2, 1)],
+  ),
+  'nn.QuantileLoss': make(nn.QuantileLoss, [0.1, 0.5, 0.9], { reduction: 'sum' }),
+  'nn.QuantileLoss.forward': method(
+    () => new nn.QuantileLoss([0.1, 0.5, 0.9]),
+    'forward',
+    () => [x(), f(2)],
+  ),
+  'nn.functional.binaryCrossEntropy': call(functional.binaryCrossEntropy, () => [
+    x(),
+    f(2, 3),
+    { reduction: 'none', weight: f(3) },
+  ]),
+  'nn.functional.l1Loss': call(functional.l1Loss, () => [x(), f(2, 3), { reduction: 'none' }]),
+  'nn.functional.smoothL1Loss': call(functional.smoothL1Loss, () => [
+    x(),
+    f(2, 3),
+    { reduction: 'none', beta: 2 },
+  ]),
+  'nn.functional.huberLoss': call(functional.huberLoss, () => [
+    x(),
+    f(2, 3),
+    { reduction: 'none', delta: 2 },
+  ]),
+  'nn.functional.klDiv': call(functional.klDiv, () => [
+    x(),
+    f(2, 3),
+    { reduction: 'batchmean', logTarget: true },
+  ]),
+  'nn.functional.poissonNllLoss': call(functional.poissonNllLoss, () => [
+    x(),
+    f(2, 3),
+    { reduction: 'none', logInput: false, full: true, eps: 0.1 },
+  ]),
+  'nn.functional.gaussianNllLoss': call(functional.gaussianNllLoss, () => [
+    x(),
+    f(2, 3),
+    f(2, 3),
+    { reduction: 'none', full: true, eps: 0.1 },
+  ]),
+  'nn.functional.quantileLoss': call(functional.quantileLoss, () => [
+    x(),
+    f(2),
+    [0.1, 0.5, 0.9],
+    { reduction: 'none' },
+  ]),
+  'nn.CTCLoss': make(nn.CTCLoss, { blank: 0, reduction: 'sum', zeroInfinity: true }),
+  'nn.CTCLoss.forward': method(
+    () => new nn.CTCLoss(),
+    'forward',
+    () => [g(4, 2, 3), labels(2, 2), [4, 3], [2, 1]],
+  ),
+  'nn.functional.ctcLoss': call(functional.ctcLoss, () => [
+    g(4, 2, 3),
+    labels(3),
+    labels(2),
+    [2, 1],
+    { blank: 0, reduction: 'none', zeroInfinity: true },
+  ]),
+  'nn.CRF': make(nn.CRF, 3, { batchFirst: true, device: testDevice }),
+  'nn.CRF.forward': method(
+    () => new nn.CRF(3),
+    'forward',
+    () => [f(4, 2, 3), i(4, 2), { mask: labels(4, 2), reduction: 'none' }],
+  ),
+  'nn.CRF.decode': method(
+    () => new nn.CRF(3),
+    'decode',
+    () => [f(4, 2, 3), { mask: labels(4, 2) }],
+  ),
+  'nn.CRF.resetParameters': method(() => new nn.CRF(3), 'resetParameters'),
+  'nn.CRF.extraRepr': method(() => new nn.CRF(3), 'extraRepr'),
+}
+
+export const sequenceLayers: Record<string, Recipe> = {
+  'nn.LayerNorm': make(nn.LayerNorm, [2, 3], {
+    eps: 0.1,
+    elementwiseAffine: true,
+    bias: false,
+    device: testDevice,
+  }),
+  'nn.LayerNorm.forward': unary(() => new nn.LayerNorm(3)),
+  'nn.LayerNorm.resetParameters': method(() => new nn.LayerNorm(3), 'resetParameters'),
+  'nn.LayerNorm.extraRepr': method(() => new nn.LayerNorm(3), 'extraRepr'),
+  'nn.BatchNorm1d': make(nn.BatchNorm1d, 3, {
+    eps: 0.1,
+    momentum: 0.2,
+    affine: true,
+    trackRunningStats: true,
+    device: testDevice,
+  }),
+  'nn.BatchNorm1d.forward': unary(() => new nn.BatchNorm1d(3)),
+  'nn.BatchNorm1d.resetParameters': method(() => new nn.BatchNorm1d(3), 'resetParameters'),
+  'nn.BatchNorm1d.extraRepr': method(() => new nn.BatchNorm1d(3), 'extraRepr'),
+  'nn.Conv1d': make(nn.Conv1d, 4, 6, 3, {
+    stride: 2,
+    padding: 1,
+    dilation: 2,
+    groups: 2,
+    bias: true,
+    paddingMode: 'zeros',
+    device: testDevice,
+  }),
+  'nn.Conv1d.forward': unary(() => new nn.Conv1d(2, 2, 2)),
+  'nn.Conv1d.resetParameters': method(() => new nn.Conv1d(2, 2, 2), 'resetParameters'),
+  'nn.Conv1d.extraRepr': method(() => new nn.Conv1d(2, 2, 2), 'extraRepr'),
+  'nn.MaxPool1d': make(nn.MaxPool1d, 2, { stride: 1, padding: 1, dilation: 1, ceilMode: true }),
+  'nn.MaxPool1d.forward': unary(() => new nn.MaxPool1d(2)),
+  'nn.MaxPool1d.extraRepr': method(() => new nn.MaxPool1d(2), 'extraRepr'),
+  'nn.AvgPool1d': make(nn.AvgPool1d, 2, {
+    stride: 1,
+    padding: 1,
+    ceilMode: true,
+    countIncludePad: false,
+  }),
+  'nn.AvgPool1d.forward': unary(() => new nn.AvgPool1d(2)),
+  'nn.AvgPool1d.extraRepr': method(() => new nn.AvgPool1d(2), 'extraRepr'),
+  'nn.AdaptiveAvgPool1d': make(nn.AdaptiveAvgPool1d, 2),
+  'nn.AdaptiveAvgPool1d.forward': unary(() => new nn.AdaptiveAvgPool1d(2)),
+  'nn.AdaptiveAvgPool1d.extraRepr': method(() => new nn.AdaptiveAvgPool1d(2), 'extraRepr'),
+  'nn.MultiheadAttention': make(nn.MultiheadAttention, 4, 2, {
+    dropout: 0.1,
+    bias: true,
+    kdim: 3,
+    vdim: 5,
+    batchFirst: true,
+    device: testDevice,
+  }),
+  'nn.MultiheadAttention.forward': method(
+    () => new nn.MultiheadAttention(4, 2),
+    'forward',
+    () => [
+      g(3, 2, 4),
+      f(5, 2, 4),
+      f(5, 2, 4),
+      {
+        keyPaddingMask: f(2, 5),
+        needWeights: true,
+        attnMask: f(3, 5),
+        averageAttnWeights: false,
+        isCausal: true,
+      },
+    ],
+  ),
+  'nn.MultiheadAttention.extraRepr': method(() => new nn.MultiheadAttention(4, 2), 'extraRepr'),
+  'nn.Identity': make(nn.Identity),
+  'nn.Identity.forward': unary(() => new nn.Identity()),
+  'nn.Flatten': make(nn.Flatten, 0, 1),
+  'nn.Flatten.forward': unary(() => new nn.Flatten(0)),
+  'nn.Flatten.extraRepr': method(() => new nn.Flatten(), 'extraRepr'),
+  'nn.ReLU': make(nn.ReLU),
+  'nn.ReLU.forward': unary(() => new nn.ReLU()),
+  'nn.Tanh': make(nn.Tanh),
+  'nn.Tanh.forward': unary(() => new nn.Tanh()),
+  'nn.Sigmoid': make(nn.Sigmoid),
+  'nn.Sigmoid.forward': unary(() => new nn.Sigmoid()),
+  'nn.Softmax': make(nn.Softmax, 1),
+  'nn.Softmax.forward': unary(() => new nn.Softmax(1)),
+  'nn.Softmax.extraRepr': method(() => new nn.Softmax(1), 'extraRepr'),
+  'nn.LogSoftmax': make(nn.LogSoftmax, 1),
+  'nn.LogSoftmax.forward': unary(() => new nn.LogSoftmax(1)),
+  'nn.LogSoftmax.extraRepr': method(() => new nn.LogSoftmax(1), 'extraRepr'),
+  'nn.functional.layerNorm': call(functional.layerNorm, () => [
+    x(),
+    [3],
+    { weight: f(3), bias: f(3), eps: 0.1 },
+  ]),
+  'nn.functional.conv1d': call(functional.conv1d, () => [
+    g(2, 4, 8),
+    f(6, 2, 3),
+    { bias: f(6), stride: 2, padding: 1, dilation: 2, groups: 2 },
+  ]),
+  'nn.functional.maxPool1d': call(functional.maxPool1d, () => [
+    g(2, 2, 5),
+    2,
+    { stride: 2, padding: 1, dilation: 1, ceilMode: true },
+  ]),
+  'nn.functional.avgPool1d': call(functional.avgPool1d, () => [
+    g(2, 2, 5),
+    2,
+    { stride: 2, padding: 1, ceilMode: true, countIncludePad: false },
+  ]),
+  'nn.functional.adaptiveAvgPool1d': call(functional.adaptiveAvgPool1d, () => [g(2, 2, 5), 2]),
+  'nn.functional.scaledDotProductAttention': call(functional.scaledDotProductAttention, () => [
+    g(2, 3, 4),
+    f(2, 5, 4),
+    f(2, 5, 6),
+    { attnMask: f(3, 5), dropoutP: 0.1, isCausal: false, scale: 0.5 },
+  ]),
+}
