@@ -1,4 +1,7 @@
 /** Arguments too many are refused by everything that is exported; scripts/arguments.mjs does it. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import * as library from 'fused-rnn'
 import { nn, ones, tensor } from 'fused-rnn'
@@ -6,24 +9,43 @@ import { recipes } from './properties/recipes.js'
 
 /** What anybody but the user calls, with arguments of its own. */
 const PROTOCOL = /\.(toJSON|finalize|on[A-Z]\w*)$/
-/** What only classes and their bases call. */
-const PROTECTED =
-  /\.(newInstance|moveTensors|checkTogether|stateKeys|update|write|cut|next|inOrder|checkPlace|arrangement)$|Recurrent\w+\.(step|run)$|LRScheduler\.apply$/
+/** What only classes and their bases call, by the types: 'LSTM.run'. */
+const PROTECTED = new Set(
+  declarations().flatMap((types) =>
+    types
+      .split(/^(?=(?:export |declare |abstract )*class )/m)
+      .flatMap((part) =>
+        Array.from(
+          part.matchAll(/^ +(?:protected|private) (?:static |abstract )*(\w+)[(;<]/gm),
+          ([, method]) => `${/class (\w+)/.exec(part)?.[1]}.${method}`,
+        ),
+      ),
+  ),
+)
 /** What is no part of the public surface. */
-const INTERNAL = /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init\.uniformParameter$/
+const INTERNAL =
+  /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init\.uniformParameter$|^data\.IndexedBatches\.ofPart$|LRScheduler\.(begin|restart)$/
 /** What the tape calls. */
 const OF_THE_TAPE = /^Tensor\.(changed|over)$/
 /** Any number of tensors; classes that users extend. */
 const FUNCTIONS =
   /^(autograd\.(profiler\.profile|profiler\.EventAverages|Function|FunctionContext)(\.(forward|backward|apply|saveForBackward|markNonDifferentiable))?|utils\.checkpoint\.checkpoint)$/
 /** Any number of arguments: modules one after the other; what the model in it takes; operands. */
-const ANY_NUMBER = /^(nn\.(Sequential|parallel\.DistributedDataParallel\.forward)|einsum)$/
+const ANY_NUMBER =
+  /^(nn\.(Sequential|parallel\.DistributedDataParallel\.forward)|optim\.swaUtils\.AveragedModel\.forward|einsum|Tensor\.at)$/
 
 const sourceOf = (f: unknown): string => Function.prototype.toString.call(f)
 const left = (name: string): boolean =>
-  [PROTOCOL, PROTECTED, INTERNAL, OF_THE_TAPE, FUNCTIONS, ANY_NUMBER].some((rule) =>
-    rule.test(name),
-  )
+  PROTECTED.has(name.split('.').slice(-2).join('.')) ||
+  [PROTOCOL, INTERNAL, OF_THE_TAPE, FUNCTIONS, ANY_NUMBER].some((rule) => rule.test(name))
+
+/** The types of all modules. */
+function declarations(): string[] {
+  const dist = dirname(fileURLToPath(import.meta.resolve('fused-rnn')))
+  return readdirSync(dist, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.d.ts') && !file.startsWith('types'))
+    .map((file) => readFileSync(join(dist, file), 'utf8'))
+}
 
 /** The text of a class's own constructor, or null. */
 function constructorOf(source: string): string | null {

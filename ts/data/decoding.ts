@@ -44,8 +44,8 @@ export class Decoding {
   /** @throws TypeError for what is no encoding */
   constructor(origin: TextOrigin, encoding?: string) {
     this.#origin = origin
-    this.#named = String(encoding)
     this.#given = encoding === undefined ? undefined : checkEncoding(origin.fn, encoding)
+    this.#named = String(encoding)
   }
 
   /** The text of the bytes that come next. @throws TypeError that names the place of what is no text */

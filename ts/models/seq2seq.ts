@@ -244,8 +244,10 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
     const fn = 'Seq2Seq.trainingStep'
     if (typeof batch !== 'object' || batch === null) throw typeError(fn, 'batch', 'a batch', batch)
     const { target: vocabulary } = this.layers(fn)
-    const { target, input, lengths } = batch
+    const { target, input, lengths, targetLengths = [] } = batch
     if (!(target instanceof Tensor)) throw typeError(fn, 'batch.target', 'a tensor', target)
+    if (!Array.isArray(targetLengths))
+      throw typeError(fn, 'batch.targetLengths', 'an array of numbers', targetLengths)
     const [size, steps] = target.shape as [number, number]
     const begin = full([size, 1], vocabulary.indexOf(BEGIN), {
       dtype: 'int32',
@@ -261,7 +263,10 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
       target.reshape([size * steps]),
       { ignoreIndex: padOf(vocabulary), labelSmoothing: this.training ? labelSmoothing : 0 },
     )
-    const count = (batch.targetLengths ?? []).reduce((a, b) => a + b, 0)
+    const count = targetLengths.reduce(
+      (sum, length, i) => sum + checkInteger(fn, `batch.targetLengths[${i}]`, length, 0),
+      0,
+    )
     return { loss, count: checkInteger(fn, 'batch.count', batch.count, 0) === 0 ? 0 : count }
   }
 

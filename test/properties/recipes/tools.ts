@@ -118,7 +118,7 @@ export class Short extends nn.Module {
     return this.layer.forward(input)
   }
   trainingStep(batch: Tensor): Tensor {
-    if (this.#steps++ > 6) throw new RangeError('[trainingStep] enough')
+    if (this.#steps++ > 20) throw new RangeError('[trainingStep] enough')
     return this.forward(batch).mean()
   }
   validationStep(batch: Tensor): Tensor {
