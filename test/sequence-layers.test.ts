@@ -297,6 +297,25 @@ test('Identity, Flatten, ModuleDict, ParameterList, activations', async (t) => {
   const expected = x.tanh().softmax(1).logSoftmax(-1)
   await closeTo(t, net.forward(x), await expected.data(), 0)
   await closeTo(t, new nn.Sigmoid().forward(x), await x.sigmoid().data(), 0)
+  // The functions are compared with PyTorch's in elementwise.test.ts.
+  const pairs: [nn.Module, Tensor, string][] = [
+    [new nn.GELU(), F.gelu(x), "GELU(approximate='none')"],
+    [
+      new nn.GELU({ approximate: 'tanh' }),
+      F.gelu(x, { approximate: 'tanh' }),
+      "GELU(approximate='tanh')",
+    ],
+    [new nn.SiLU(), F.silu(x), 'SiLU()'],
+    [new nn.ELU({ alpha: 0.5 }), F.elu(x, { alpha: 0.5 }), 'ELU(alpha=0.5)'],
+    [new nn.LeakyReLU(), F.leakyRelu(x), 'LeakyReLU(negativeSlope=0.01)'],
+    [new nn.Softplus({ beta: 2 }), F.softplus(x, { beta: 2 }), 'Softplus(beta=2, threshold=20)'],
+    [new nn.LogSigmoid(), F.logSigmoid(x), 'LogSigmoid()'],
+  ]
+  for (const [layer, of, name] of pairs) {
+    t.is(`${layer}`, name)
+    await closeTo(t, layer.forward(x as never) as Tensor, await of.data(), 0)
+  }
+  throwsWith(t, () => new nn.Softplus({ beta: 0 }), RangeError, /\[Softplus\] beta/)
 })
 
 test('layers: wrong arguments', (t) => {

@@ -148,7 +148,8 @@ const FILES =
   /^(io\.|onnx\.export|data\.(loadText|loadCSV)|models\.\w+\.(load|save|writeSVG)|History\.write)/
 
 /** What is an error however it is called: without a fit, without other processes. */
-const REFUSED = /^(nn.ModuleList.forward|Trainer.saveCheckpoint|distributed\.|nn.parallel\.)/
+const REFUSED =
+  /^(nn.(ModuleList|ModuleDict|ParameterList).forward|Trainer.saveCheckpoint|distributed\.|nn.parallel\.)/
 
 async function refusedOrDone(name: string, call: () => unknown, said: () => string): Promise<void> {
   const fail = (when: string, error: unknown): never => {

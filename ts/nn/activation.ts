@@ -1,6 +1,18 @@
 /** Activations as modules. */
-import { checkInteger } from '../errors.js'
-import { checkTensor } from '../ops/common.js'
+import { checkInteger, checkNumber, checkOneOf, checkOptions, rangeError } from '../errors.js'
+import {
+  type ELUOptions,
+  elu,
+  type GELUOptions,
+  gelu,
+  type LeakyReluOptions,
+  leakyRelu,
+  logSigmoid,
+  type SoftplusOptions,
+  silu,
+  softplus,
+} from '../ops/activation.js'
+import { checkFloat, checkTensor } from '../ops/common.js'
 import { logSoftmax, softmax } from '../ops/softmax.js'
 import * as unary from '../ops/unary.js'
 import type { Tensor } from '../tensor.js'
@@ -67,5 +79,110 @@ export class LogSoftmax extends Module {
 
   override extraRepr(): string {
     return `dim=${this.dim}`
+  }
+}
+
+/** x Φ(x) with the normal distribution Φ, or its approximation; as `torch.nn.GELU`. */
+export class GELU extends Module {
+  readonly approximate: 'none' | 'tanh'
+
+  /** @throws TypeError, RangeError */
+  constructor(options: GELUOptions = {}) {
+    super()
+    checkOptions('GELU', options, ['approximate'])
+    const { approximate = 'none' } = options
+    this.approximate = checkOneOf('GELU', 'approximate', approximate, ['none', 'tanh'])
+  }
+
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    return gelu(checkFloat('GELU', 'input', input), { approximate: this.approximate })
+  }
+
+  override extraRepr(): string {
+    return `approximate='${this.approximate}'`
+  }
+}
+
+/** x sigmoid(x), also known as swish; as `torch.nn.SiLU`. */
+export class SiLU extends Module {
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    return silu(checkFloat('SiLU', 'input', input))
+  }
+}
+
+/** x, or alpha (exp(x) − 1) where x is below 0; as `torch.nn.ELU`. */
+export class ELU extends Module {
+  readonly alpha: number
+
+  /** @throws TypeError, RangeError */
+  constructor(options: ELUOptions = {}) {
+    super()
+    checkOptions('ELU', options, ['alpha'])
+    this.alpha = checkNumber('ELU', 'alpha', options.alpha ?? 1)
+  }
+
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    return elu(checkFloat('ELU', 'input', input), { alpha: this.alpha })
+  }
+
+  override extraRepr(): string {
+    return `alpha=${this.alpha}`
+  }
+}
+
+/** x, times a slope where it is below 0; as `torch.nn.LeakyReLU`. */
+export class LeakyReLU extends Module {
+  readonly negativeSlope: number
+
+  /** @throws TypeError, RangeError */
+  constructor(options: LeakyReluOptions = {}) {
+    super()
+    checkOptions('LeakyReLU', options, ['negativeSlope'])
+    this.negativeSlope = checkNumber('LeakyReLU', 'negativeSlope', options.negativeSlope ?? 0.01)
+  }
+
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    return leakyRelu(checkFloat('LeakyReLU', 'input', input), { negativeSlope: this.negativeSlope })
+  }
+
+  override extraRepr(): string {
+    return `negativeSlope=${this.negativeSlope}`
+  }
+}
+
+/** log(1 + exp(beta x)) / beta; as `torch.nn.Softplus`. */
+export class Softplus extends Module {
+  readonly beta: number
+  readonly threshold: number
+
+  /** @throws TypeError, RangeError, also for a beta of 0 */
+  constructor(options: SoftplusOptions = {}) {
+    super()
+    checkOptions('Softplus', options, ['beta', 'threshold'])
+    this.beta = checkNumber('Softplus', 'beta', options.beta ?? 1)
+    if (this.beta === 0) throw rangeError('Softplus', 'beta', 'a number other than 0', '0')
+    this.threshold = checkNumber('Softplus', 'threshold', options.threshold ?? 20)
+  }
+
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    const { beta, threshold } = this
+    return softplus(checkFloat('Softplus', 'input', input), { beta, threshold })
+  }
+
+  override extraRepr(): string {
+    return `beta=${this.beta}, threshold=${this.threshold}`
+  }
+}
+
+/** log(sigmoid(x)); as `torch.nn.LogSigmoid`. */
+export class LogSigmoid extends Module {
+  /** Any shape. @throws TypeError */
+  override forward(input: Tensor): Tensor {
+    return logSigmoid(checkFloat('LogSigmoid', 'input', input))
   }
 }

@@ -11,7 +11,7 @@ import {
 import { ones, zeros } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
 import { checkFloat } from '../ops/common.js'
-import { copyInto, fillInto } from '../ops/in_place.js'
+import { copyInto } from '../ops/in_place.js'
 import { normalizedRows } from '../ops/layer_norm.js'
 import type { Tensor } from '../tensor.js'
 import * as init from './init.js'
@@ -81,7 +81,9 @@ export class BatchNorm1d extends Module {
     const { running_mean: mean, running_var: variance, num_batches_tracked: count } = this
     if (mean !== null) init.zeros(mean)
     if (variance !== null) init.ones(variance)
-    if (count !== null) fillInto('resetParameters', count, 0)
+    if (count === null) return
+    using none = zeros([], { device: count.device, dtype: 'int32' })
+    copyInto('resetParameters', count, none.buffer)
   }
 
   /**

@@ -1,6 +1,18 @@
 /** Layers, losses and what they are made of; as `torch.nn`. */
 
-export { LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from './activation.js'
+export {
+  ELU,
+  GELU,
+  LeakyReLU,
+  LogSigmoid,
+  LogSoftmax,
+  ReLU,
+  Sigmoid,
+  SiLU,
+  Softmax,
+  Softplus,
+  Tanh,
+} from './activation.js'
 export {
   type AdaptiveLogSoftmaxOptions,
   AdaptiveLogSoftmaxWithLoss,

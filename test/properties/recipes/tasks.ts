@@ -309,7 +309,11 @@ export const tasks: Record<string, Recipe> = {
   'OnlineLearner.predict': method(online, 'predict', () => ['a', [1, 2]]),
   'OnlineLearner.refresh': method(online, 'refresh'),
   'OnlineLearner.forget': method(online, 'forget', () => ['a']),
-  'OnlineLearner.stateOf': method(() => known, 'stateOf', () => ['a']),
+  'OnlineLearner.stateOf': method(
+    () => known,
+    'stateOf',
+    () => ['a'],
+  ),
   'OnlineLearner.restore': method(online, 'restore', () => ['a', clientState.slice()]),
   'utils.stateToBytes': call(utils.stateToBytes, () => [[f(2, 3), { a: 1 }]]),
   'utils.stateFromBytes': call(utils.stateFromBytes, () => [

@@ -17,8 +17,10 @@ function checkSchedulers(
   if (!Array.isArray(schedulers))
     throw typeError(fn, 'schedulers', 'an array of schedulers', schedulers)
   if (schedulers.length === 0) throw rangeError(fn, 'schedulers', 'at least one', 'none')
-  const own = optimizer ?? (schedulers[0] as Partial<LRScheduler> | null)?.optimizer
-  schedulers.forEach((scheduler, i) => {
+  // A copy has no holes, which forEach would pass over.
+  const list = [...(schedulers as readonly LRScheduler[])]
+  const own = optimizer ?? (list[0] as Partial<LRScheduler> | null | undefined)?.optimizer
+  list.forEach((scheduler, i) => {
     if (!(scheduler instanceof LRScheduler)) {
       const expected = 'a scheduler that depends on the number of steps alone'
       throw typeError(fn, `schedulers[${i}]`, expected, scheduler)
@@ -26,7 +28,7 @@ function checkSchedulers(
     if (scheduler.optimizer !== own)
       throw rangeError(fn, `schedulers[${i}]`, 'a scheduler of the same optimizer', 'another')
   })
-  return [...schedulers]
+  return list
 }
 
 /** What both share: the schedules' states. */
