@@ -139,7 +139,9 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
   killed: { says: /signal 9/ },
   exits: { says: /./, code: 3 },
   leaves: { says: /^rank [01] of 3: .*\[allReduce\] the process of rank 2 has left the group/ },
-  index: { says: /^rank 2 of 3: .*\[embedding\] index\[0\]: expected a whole number .* got 7/ },
+  index: {
+    says: /^rank 2 of 3: .*\[nn\.Embedding\(4, 2\)\] index\[0\]: expected a whole number .* got 7/,
+  },
   mismatch: {
     says: /^rank \d of 3: .*\[DistributedDataParallel\] parameters: expected the same in all processes, got '1.weight' \(4, 3\) on rank 0 and '1.weight' \(5, 3\) on rank 2/,
   },
@@ -152,7 +154,9 @@ const failures: Record<string, { says: RegExp; code?: number }> = {
     says: /\[DistributedDataParallel\] options: expected the same in all processes, got bucketCapMb 25 on rank 0 and bucketCapMb 1 on rank 2/,
   },
   // Others go on with what comes after it.
-  poisoned: { says: /^rank 2 of 3: .*\[embedding\] index\[0\]: expected a whole number .* got 7/ },
+  poisoned: {
+    says: /^rank 2 of 3: .*\[nn\.Embedding\(4, 2\)\] index\[0\]: expected a whole number .* got 7/,
+  },
   backward: {
     says: /^rank 2 of 3: .*\[DistributedDataParallel\] a backward pass has failed while gradients were being averaged: \[backward\] the graph of 'linear' was already used/,
   },

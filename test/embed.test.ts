@@ -507,8 +507,8 @@ native(title('memory is shared through DLPack, and given back'), async (t) => {
   t.is(lines.pop(), 'memory is shared')
   const expected = [
     /a DLManagedTensor, got a null pointer/,
-    /float32 or int32, got type code 2 of 64 bits and 1 lanes/,
-    /float32 or int32, got type code 1 of 32 bits/,
+    /float32, int32 or bool, got type code 2 of 64 bits and 1 lanes/,
+    /float32, int32 or bool, got type code 1 of 32 bits/,
     /memory of the CPU or a CUDA device, got device type 8/,
     /memory of cpu, got that of cuda:0/,
     /at most 8 dimensions, got 9/,

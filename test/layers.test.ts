@@ -140,7 +140,7 @@ test.serial('Embedding: an index out of range rejects the next promise', async (
       t,
       layer.forward(int([0, bad])).data(),
       Error,
-      new RegExp(`\\[embedding\\] index\\[1\\]: .*below 5, got ${bad}$`),
+      new RegExp(`\\[nn.Embedding\\(5, 2\\)\\] index\\[1\\]: .*below 5, got ${bad}$`),
     )
   }
 })

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "core/random.h"  // FUSED_RNN_HD
+
 namespace fused_rnn {
 
 // ---- Connectionist temporal classification (Graves et al. 2006) -------------------------------
@@ -20,7 +22,7 @@ struct CtcShape {
   bool zero_infinity;  // a target that no path has costs 0 instead of infinity
 
   // Floats of a row of alpha for a target of n labels: blanks [n + 1], -infinity, labels [n].
-  static constexpr int64_t row(int64_t n) { return 2 * n + 2; }
+  FUSED_RNN_HD static constexpr int64_t row(int64_t n) { return 2 * n + 2; }
   int64_t alpha_floats() const { return steps * 2 * (total + batch); }
 };
 // Throws when a length is not in its range, or a target is no class or the blank.

@@ -43,8 +43,10 @@ same<typeof x, Tensor>()
 same<typeof x.shape, Shape>()
 same<typeof x.dtype, DType>()
 same<typeof x.grad, Tensor | null>()
-same<Awaited<ReturnType<typeof x.data>>, Float32Array | Int32Array>()
-same<Awaited<ReturnType<typeof x.item>>, number>()
+const values = x.data()
+same<Awaited<typeof values>, Float32Array | Int32Array>()
+const number = x.item()
+same<Awaited<typeof number>, number>()
 // @ts-expect-error a tensor's values come by a promise
 is<number>(x.item())
 // @ts-expect-error a shape cannot be changed
