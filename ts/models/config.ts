@@ -14,6 +14,7 @@ import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModelOptions } from './language_model.js'
 
+/** Recurrent layers that models are made of. */
 export type CellName = 'rnn' | 'gru' | 'lstm'
 
 /** Sizes and kinds; what is written as config.json. */

@@ -214,6 +214,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
     this.state = state
   }
 
+/** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: TaggerState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) {

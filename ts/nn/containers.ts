@@ -100,18 +100,22 @@ export class ModuleDict<M extends Module = Module> extends Module {
     return value instanceof Module ? (value as M) : undefined
   }
 
+/** Whether there is a module of this name. */
   has(key: string): boolean {
     return this.get(key) !== undefined
   }
 
+/** The names, in order. */
   keys(): string[] {
     return this.namedChildren().map(([name]) => name)
   }
 
+/** The modules, in order. */
   values(): M[] {
     return this.keys().map((key) => this.get(key) as M)
   }
 
+/** Names with their modules, in order. */
   entries(): [string, M][] {
     return this.keys().map((key) => [key, this.get(key) as M])
   }
@@ -151,6 +155,7 @@ export class ParameterList extends Module {
     return this
   }
 
+/** The parameters, in order. */
   [Symbol.iterator](): IterableIterator<Tensor> {
     return this.parameters()[Symbol.iterator]()
   }

@@ -25,6 +25,7 @@ export interface AdamGroup {
   maximize: boolean
 }
 
+/** What {@link Adam} and {@link AdamW} take. */
 export type AdamOptions = Partial<AdamGroup> & OptimizerOptions
 
 /** What Adam and AdamW share. */
