@@ -11,7 +11,7 @@ export type GradientHook = (gradient: Tensor) => Tensor | undefined | null | voi
 
 /** What takes a hook away again; as `torch.utils.hooks.RemovableHandle`. */
 export interface RemovableHandle {
-/** The hook is not called any more. Twice is fine. */
+  /** The hook is not called any more. Twice is fine. */
   remove(): void
 }
 

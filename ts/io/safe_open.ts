@@ -60,7 +60,7 @@ export class SafeOpen {
     await this.#file.close()
   }
 
-/** Closes the file; for `await using`. */
+  /** Closes the file; for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -234,7 +234,7 @@ export class MeanAbsoluteError extends Metric {
    * @param predicted float32 tensor or array of numbers
    * @param target of the same shape
    */
-/** Adds the errors of predicted values, in the shape and order of the true ones. */
+  /** Adds the errors of predicted values, in the shape and order of the true ones. */
   update(predicted: Tensor | Numbers, target: Tensor | Numbers): void {
     const fn = 'MeanAbsoluteError.update'
     const [p, t] = [valuesOf(fn, 'predicted', predicted), valuesOf(fn, 'target', target)]
@@ -290,7 +290,7 @@ export class Perplexity extends Metric {
    * @param logits float32 (…, V)
    * @param target int32 tokens (…)
    */
-/** Adds a batch: logits `[…, C]` and classes `[…]` (int32). */
+  /** Adds a batch: logits `[…, C]` and classes `[…]` (int32). */
   update(logits: Tensor, target: Tensor): void {
     const fn = 'Perplexity.update'
     if (!(logits instanceof Tensor)) throw typeError(fn, 'logits', 'a tensor', logits)

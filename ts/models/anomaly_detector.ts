@@ -88,7 +88,7 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> {
     this.state = state
   }
 
-/** The layers and what was learnt with them. @throws before fit */
+  /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): {
     encoder: RNN | GRU | LSTM
     head: Linear

@@ -140,7 +140,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
     this.output = new Linear(hiddenSize, target.size, { device })
   }
 
-/** The layers and what was learnt with them. @throws before fit */
+  /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): {
     source: Vocabulary
     target: Vocabulary

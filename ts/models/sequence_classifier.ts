@@ -112,7 +112,7 @@ export class SequenceClassifier extends TaskModel<ExampleBatch> {
     this.state = state
   }
 
-/** The layers and what was learnt with them. @throws before fit */
+  /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: ClassifierState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) {

@@ -16,6 +16,7 @@ import { tensor } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
 import { accuracy } from '../metrics/classification.js'
 import { type Span, spanF1, spansOf } from '../metrics/sequences.js'
+import { CRF } from '../nn/crf.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { crossEntropy } from '../nn/functional.js'
@@ -28,7 +29,6 @@ import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
-import { allowedOnly, ChainCRF, type ChainScores, likeliestTags } from './chain_crf.js'
 import type { CellName } from './config.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
@@ -42,6 +42,7 @@ import {
   TaskModel,
 } from './task_model.js'
 import { byLength, PADDING } from './text_inputs.js'
+import { allowedOnly, type ChainScores, likeliestTags } from './viterbi.js'
 
 /** What of a word is an input beside the word itself: its end, its capitals and digits. */
 export type TokenFeature = 'suffix3' | 'shape'
@@ -182,7 +183,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
   drop: Dropout
   rnn: RNN | GRU | LSTM | null = null
   head: Linear | null = null
-  crf: ChainCRF | null = null
+  crf: CRF | null = null
   protected features: Vocabulary[] = []
   protected home: string
 
@@ -210,11 +211,11 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
     const stack = { cell, hiddenSize, numLayers, dropout, bidirectional: true, device }
     this.rnn = recurrentStack(width, stack)
     this.head = new Linear(2 * hiddenSize, state.tags.length, { device })
-    this.crf = state.crf ? new ChainCRF(state.tags.length, device) : null
+    this.crf = state.crf ? new CRF(state.tags.length, { batchFirst: true, device }) : null
     this.state = state
   }
 
-/** The layers and what was learnt with them. @throws before fit */
+  /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: TaggerState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) {
@@ -271,16 +272,12 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
       )
       return { loss, count: weight }
     }
-    const [inside, ends] = [new Float32Array(size * time), new Float32Array(size * time)]
+    const inside = new Int32Array(size * time)
     lengths.forEach((length, b) => {
       inside.fill(1, b * time, b * time + length)
-      ends[b * time + length - 1] = 1
     })
-    const { device } = scores
-    const of = (values: Float32Array): Tensor => tensor(values, { shape: [size, time], device })
-    // Where a sentence has ended, any tag does.
-    const known = target.float().clamp(0).int()
-    const loss = this.crf.forward(scores, known, of(inside), of(ends)).div(tokens)
+    const mask = tensor(inside, { shape: [size, time], device: scores.device })
+    const loss = this.crf.forward(scores, target, { mask }).div(-tokens)
     return { loss, count: weight }
   }
 

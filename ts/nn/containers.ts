@@ -100,22 +100,22 @@ export class ModuleDict<M extends Module = Module> extends Module {
     return value instanceof Module ? (value as M) : undefined
   }
 
-/** Whether there is a module of this name. */
+  /** Whether there is a module of this name. */
   has(key: string): boolean {
     return this.get(key) !== undefined
   }
 
-/** The names, in order. */
+  /** The names, in order. */
   keys(): string[] {
     return this.namedChildren().map(([name]) => name)
   }
 
-/** The modules, in order. */
+  /** The modules, in order. */
   values(): M[] {
     return this.keys().map((key) => this.get(key) as M)
   }
 
-/** Names with their modules, in order. */
+  /** Names with their modules, in order. */
   entries(): [string, M][] {
     return this.keys().map((key) => [key, this.get(key) as M])
   }
@@ -155,7 +155,7 @@ export class ParameterList extends Module {
     return this
   }
 
-/** The parameters, in order. */
+  /** The parameters, in order. */
   [Symbol.iterator](): IterableIterator<Tensor> {
     return this.parameters()[Symbol.iterator]()
   }
