@@ -1,4 +1,5 @@
 /** Names that may have been meant. */
+import { editDistance } from './edit_distance.js'
 
 /** So many are shown of what there is. */
 const SHOWN = 8
@@ -17,29 +18,9 @@ export function suggestion(name: string, names: readonly string[]): string | nul
   for (const candidate of names) {
     // More names than anybody reads are not compared letter by letter.
     if (Math.abs(candidate.length - name.length) >= least) continue
-    const changes = distance(name.toLowerCase(), candidate.toLowerCase())
+    const changes = editDistance(name.toLowerCase().split(''), candidate.toLowerCase().split(''))
     if (changes < least) [best, least] = [candidate, changes]
   }
   if (best !== null || name.length < 3) return best
   return names.find((one) => one.includes(name) || (one.length > 2 && name.includes(one))) ?? null
-}
-
-/** Letters to change, add or leave out (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1
-      next.push(
-        Math.min(
-          (row[j] as number) + 1,
-          (next[j - 1] as number) + 1,
-          (row[j - 1] as number) + same,
-        ),
-      )
-    }
-    row = next
-  }
-  return row[b.length] as number
 }

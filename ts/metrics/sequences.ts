@@ -1,4 +1,5 @@
 /** Metrics of whole sequences: spans of tags, and what was recognised. */
+import { editDistance } from '../edit_distance.js'
 import { rangeError, typeError } from '../errors.js'
 import { checkPairs, listOf } from './checks.js'
 
@@ -78,26 +79,6 @@ export function spanF1(
 
 /** A text (by code points) or any array of tokens. */
 export type Sequence = string | ArrayLike<string | number>
-
-/** How many insertions, deletions and replacements lead from one to the other (Levenshtein 1966). */
-export function editDistance(from: readonly unknown[], to: readonly unknown[]): number {
-  let row = Array.from({ length: to.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= to.length; j++) {
-      const same = from[i - 1] === to[j - 1] ? 0 : 1
-      next.push(
-        Math.min(
-          (row[j] as number) + 1,
-          (next[j - 1] as number) + 1,
-          (row[j - 1] as number) + same,
-        ),
-      )
-    }
-    row = next
-  }
-  return row[to.length] as number
-}
 
 function sequencesOf(fn: string, name: string, value: unknown): unknown[][] {
   const all = listOf<unknown>(fn, name, value, 'an array of texts or arrays of tokens')

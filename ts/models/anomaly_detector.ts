@@ -23,10 +23,10 @@ import {
 import { AnomalyStream } from './anomaly_stream.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
-  checkBuilt,
   checkStack,
   type LoadModelOptions,
   loadTask,
+  notFitted,
   recurrentStack,
   runStack,
   TaskModel,
@@ -95,10 +95,7 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> {
     state: AnomalyDetectorState
   } {
     const { encoder, head, state } = this
-    if (encoder === null || head === null || state === null) {
-      checkBuilt(fn, this)
-      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
-    }
+    if (encoder === null || head === null || state === null) throw notFitted(fn)
     return { encoder, head, state }
   }
 

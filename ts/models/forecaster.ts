@@ -33,11 +33,11 @@ import {
 import { type PredictOptions, predictAll, predictOptions } from './forecaster_predict.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
-  checkBuilt,
   checkStack,
   checkWeightShape,
   type LoadModelOptions,
   loadTask,
+  notFitted,
   recurrentStack,
   runStack,
   TaskModel,
@@ -151,10 +151,7 @@ export class Forecaster extends TaskModel<WindowBatch> implements OnnxModule {
     state: ForecasterState
   } {
     const { rnn, drop, head, state } = this
-    if (rnn === null || drop === null || head === null || state === null) {
-      checkBuilt(fn, this)
-      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
-    }
+    if (rnn === null || drop === null || head === null || state === null) throw notFitted(fn)
     return { rnn, drop, head, state }
   }
 

@@ -32,13 +32,13 @@ import {
   sideTokens,
   type TokenInput,
 } from './seq2seq_config.js'
-import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
+import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
-  checkBuilt,
   checkStack,
   checkWeightShape,
   type LoadModelOptions,
   loadTask,
+  notFitted,
   recurrentStack,
   TaskModel,
 } from './task_model.js'
@@ -152,10 +152,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   } {
     const { source, target, encoder, decoder, combine, output } = this
     const embeddings = [this.encoderEmbedding, this.decoderEmbedding] as [Embedding, Embedding]
-    if (source === null || target === null || encoder === null) {
-      checkBuilt(fn, this)
-      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
-    }
+    if (source === null || target === null || encoder === null) throw notFitted(fn)
     return {
       source,
       target,
@@ -350,20 +347,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
           ...(seed !== undefined && { seed }),
         },
       )
-    const cut = own === null ? all.length - Math.round(settings.valid * all.length) : all.length
-    if (cut === 0)
-      throw rangeError(fn, 'valid', 'a share that leaves an example', `${settings.valid}`)
-    const valid = own ?? all.slice(cut)
-    const validData =
-      valid.length === 0
-        ? null
-        : batches(valid, own === null ? 'examples' : 'valid', own === null ? cut : 0, false)
-    return fitModel<ExampleBatch>(
-      this,
-      batches(all.slice(0, cut), 'examples', 0, true),
-      validData,
-      settings,
-    )
+    return fitExamples<ExampleBatch, SequencePair>(fn, this, all, own, settings, batches)
   }
 
   /** Numbers of an input's tokens. @throws RangeError where all are unknown */

@@ -40,11 +40,11 @@ import {
 import { classesOf, stratified, weightsOf } from './labels.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
-  checkBuilt,
   checkStack,
   checkWeightShape,
   type LoadModelOptions,
   loadTask,
+  notFitted,
   recurrentStack,
   runStack,
   TaskModel,
@@ -115,10 +115,7 @@ export class SequenceClassifier extends TaskModel<ExampleBatch> {
   /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: ClassifierState } {
     const { rnn, head, state } = this
-    if (rnn === null || head === null || state === null) {
-      checkBuilt(fn, this)
-      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
-    }
+    if (rnn === null || head === null || state === null) throw notFitted(fn)
     return { rnn, head, state }
   }
 

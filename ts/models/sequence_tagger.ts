@@ -30,13 +30,13 @@ import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
 import type { CellName } from './config.js'
-import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
+import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
-  checkBuilt,
   checkStack,
   checkWeightShape,
   type LoadModelOptions,
   loadTask,
+  notFitted,
   recurrentStack,
   runStack,
   TaskModel,
@@ -218,10 +218,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
   /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: TaggerState } {
     const { rnn, head, state } = this
-    if (rnn === null || head === null || state === null) {
-      checkBuilt(fn, this)
-      throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first)`)
-    }
+    if (rnn === null || head === null || state === null) throw notFitted(fn)
     return { rnn, head, state }
   }
 
@@ -343,20 +340,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
           ...(seed !== undefined && { seed }),
         },
       )
-    const cut = own === null ? all.length - Math.round(settings.valid * all.length) : all.length
-    if (cut === 0)
-      throw rangeError(fn, 'valid', 'a share that leaves an example', String(settings.valid))
-    const valid = own ?? all.slice(cut)
-    const validData =
-      valid.length === 0
-        ? null
-        : batches(valid, own === null ? 'examples' : 'valid', own === null ? cut : 0, false)
-    return fitModel<ExampleBatch>(
-      this,
-      batches(all.slice(0, cut), 'examples', 0, true),
-      validData,
-      settings,
-    )
+    return fitExamples<ExampleBatch, TaggedSequence>(fn, this, all, own, settings, batches)
   }
 
   /** Rows of the numbers of each token and its features. */

@@ -163,3 +163,26 @@ export async function fitModel<B>(
   model.eval()
   return result
 }
+
+/**
+ * Trains with examples, the last of which (a share of them) are kept apart to validate with, unless
+ * there are `own` ones for it.
+ * @param batches makes batches of examples, which messages call `name[from]` and so on
+ * @throws (rejects) RangeError where nothing is left to learn from
+ */
+export function fitExamples<B, E>(
+  fn: string,
+  model: TrainingModule<B>,
+  all: readonly E[],
+  own: readonly E[] | null,
+  settings: FitSettings,
+  batches: (list: readonly E[], name: string, from: number, shuffle: boolean) => DataSource<B>,
+): Promise<FitResult> {
+  const cut = own === null ? all.length - Math.round(settings.valid * all.length) : all.length
+  if (cut === 0)
+    throw rangeError(fn, 'valid', 'a share that leaves an example', String(settings.valid))
+  const valid = own ?? all.slice(cut)
+  const [name, from] = own === null ? (['examples', cut] as const) : (['valid', 0] as const)
+  const validData = valid.length === 0 ? null : batches(valid, name, from, false)
+  return fitModel<B>(model, batches(all.slice(0, cut), 'examples', 0, true), validData, settings)
+}

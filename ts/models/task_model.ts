@@ -71,8 +71,14 @@ export abstract class TaskModel<B> extends Module implements TrainingModule<B> {
 
 /** @throws TypeError unless the model has weights */
 export function checkBuilt(fn: string, model: Module): void {
-  if (model.parameters().length > 0) return
-  throw new TypeError(`[${fn}] model: expected one that has learnt (call fit first), got a new one`)
+  if (model.parameters().length === 0) throw notFitted(fn)
+}
+
+/** What a call of a model that has no layers yet ends with. */
+export function notFitted(fn: string): TypeError {
+  return new TypeError(
+    `[${fn}] model: expected one that has learnt (call fit first), got a new one`,
+  )
 }
 
 /**
