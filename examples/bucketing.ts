@@ -3,7 +3,7 @@
  * example lstm_bucketing.py. Padding is left out of the loss and of the perplexity.
  */
 import { type Callback, data, nn, noGrad, optim, type Tensor, Trainer } from 'fused-rnn'
-import { count, options, treebank } from './common.js'
+import { count, type Keep, keep, keepOptions, options, treebank } from './common.js'
 
 const padding = 0
 
@@ -68,11 +68,11 @@ class Speedometer implements Callback {
 }
 
 const batchSize = 50
-const given = options<{ width: number; frequent: number }>(
+const given = options<Keep & { width: number; frequent: number }>(
   'A language model of sentences in buckets.',
   { epochs: 2, corpus: 'a folder with ptb.train.txt and ptb.valid.txt' },
   (command) =>
-    command
+    keepOptions(command)
       .option('--width <number>', 'of the embedding and of both layers', count, 256)
       .option('--frequent <number>', 'batches from one line of speed to the next', count, 50),
 )
@@ -96,7 +96,11 @@ const buckets = (lines: string) =>
 
 const model = new SentenceModel(vocabulary.size, given.width)
 const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, weightDecay: 1e-5 })
-const trainer = new Trainer({ maxEpochs: given.epochs, callbacks: [new Speedometer()] })
-const { metrics } = await trainer.fit(model, buckets(train), buckets(valid), { optimizer })
+const kept = keep(given, [new Speedometer()], 1)
+const trainer = new Trainer({ maxEpochs: given.epochs, ...kept.trainer })
+const { metrics } = await trainer.fit(model, buckets(train), buckets(valid), {
+  optimizer,
+  ...kept.fit,
+})
 console.log(`Train perplexity ${metrics.trainPerplexity?.toFixed(1)}`)
 console.log(`Validation perplexity ${metrics.valPerplexity?.toFixed(1)}`)

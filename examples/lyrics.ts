@@ -13,7 +13,16 @@ import {
   Trainer,
   tensor,
 } from 'fused-rnn'
-import { choice, options, read, sonnets } from './common.js'
+import {
+  checkPrefix,
+  choice,
+  type Keep,
+  keep,
+  keepOptions,
+  options,
+  read,
+  sonnets,
+} from './common.js'
 
 const hidden = 256
 /** Layer, learning rate, and after how many epochs to look at it, as in the original. */
@@ -80,28 +89,36 @@ class CharModel extends nn.Module {
   }
 }
 
-const { epochs, ...given } = options<{
-  cell: keyof typeof systems
-  sampling: 'consecutive' | 'random'
-  clip: number
-  prefix?: string[]
-}>(
+/** The first words of the corpus's first lines: texts that it can surely go on from. */
+function beginnings(text: string): string[] {
+  const lines = text.split(/[\n\r]+/).filter((line) => line.trim() !== '')
+  const words = lines.map((line) => [...(line.trim().split(' ')[0] ?? '')].slice(0, 12).join(''))
+  return [...new Set(words)].slice(0, 2)
+}
+
+const { epochs, ...given } = options<
+  Keep & {
+    cell: keyof typeof systems
+    sampling: 'consecutive' | 'random'
+    clip: number
+    prefix?: string[]
+  }
+>(
   'A character model of song lyrics.',
   { epochs: 160, corpus: 'a text to learn from; its first 10,000 characters are used' },
   (command) =>
-    command
+    keepOptions(command)
       .addOption(choice('--cell <name>', 'the recurrent layer', Object.keys(systems)))
       .addOption(choice('--sampling <way>', 'order of the text', ['consecutive', 'random']))
       .option('--clip <norm>', 'the norm that gradients are clipped to; 0: none', Number, 0.01)
-      .option('--prefix <texts...>', 'what the predictions begin with'),
+      .option('--prefix <texts...>', 'what the predictions begin with; else words of the text'),
 )
 const system = systems[given.cell]
-const lyrics = (given.data === undefined ? sonnets() : await read(given.data)).replace(
-  /[\n\r]/g,
-  ' ',
-)
-const corpus = lyrics.slice(0, 10_000)
+const lyrics = given.data === undefined ? sonnets() : await read(given.data)
+const corpus = lyrics.slice(0, 10_000).replace(/[\n\r]/g, ' ')
 const vocabulary = data.Vocabulary.fromText(corpus, { unknownToken: null })
+const prefixes = given.prefix ?? beginnings(lyrics.slice(0, 10_000))
+for (const prefix of prefixes) checkPrefix(vocabulary, prefix)
 const tokens = vocabulary.encode(corpus)
 const size = { batchSize: 32, sequenceLength: 35, dropLast: true }
 const batches =
@@ -111,24 +128,27 @@ const batches =
 
 const model = new CharModel(system.layer(vocabulary.size), vocabulary)
 let start = performance.now()
+let trained = 0
+const kept = keep(given, [
+  new ProgressBar({ everyNEpochs: system.every }),
+  {
+    async onTrainEpochEnd({ currentEpoch, callbackMetrics }) {
+      const epoch = currentEpoch + 1
+      trained++
+      if (epoch % system.every !== 0 && epoch !== epochs) return
+      const seconds = (performance.now() - start) / 1000 / trained
+      const perplexity = callbackMetrics.trainPerplexity?.toFixed(4)
+      console.log(`epoch ${epoch}, perplexity ${perplexity}, time ${seconds.toFixed(3)} sec`)
+      for (const prefix of prefixes) console.log(` - ${await model.predict(prefix, 50)}`)
+      start = performance.now()
+      trained = 0
+    },
+  },
+])
 const trainer = new Trainer({
   maxEpochs: epochs,
   gradientClipVal: given.clip || null,
-  callbacks: [
-    new ProgressBar({ everyNEpochs: system.every }),
-    {
-      async onTrainEpochEnd({ currentEpoch, callbackMetrics }) {
-        const epoch = currentEpoch + 1
-        if (epoch % system.every !== 0 && epoch !== epochs) return
-        const seconds = (performance.now() - start) / 1000 / (((epoch - 1) % system.every) + 1)
-        const perplexity = callbackMetrics.trainPerplexity?.toFixed(4)
-        console.log(`epoch ${epoch}, perplexity ${perplexity}, time ${seconds.toFixed(3)} sec`)
-        for (const prefix of given.prefix ?? ['thou ', 'my love '])
-          console.log(` - ${await model.predict(prefix, 50)}`)
-        start = performance.now()
-      },
-    },
-  ],
+  ...kept.trainer,
 })
 const optimizer = new optim.Adam(model.parameters(), { lr: system.lr })
-await trainer.fit(model, batches, null, { optimizer })
+await trainer.fit(model, batches, null, { optimizer, ...kept.fit })

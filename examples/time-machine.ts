@@ -14,7 +14,16 @@ import {
   tensor,
   zeros,
 } from 'fused-rnn'
-import { choice, options, read, sonnets } from './common.js'
+import {
+  checkPrefix,
+  choice,
+  type Keep,
+  keep,
+  keepOptions,
+  options,
+  read,
+  sonnets,
+} from './common.js'
 
 const hidden = 32
 const layers = 2
@@ -136,19 +145,27 @@ const {
   epochs,
   model: name,
   ...given
-} = options<{ model: 'gru' | 'scratch'; plot: string }>(
+} = options<Keep & { model: 'gru' | 'scratch'; plot: string; prefix: string }>(
   'Deep recurrent networks on The Time Machine.',
   { epochs: 100, corpus: 'a text to learn from; its first 15,032 letters are used' },
   (command) =>
-    command
+    keepOptions(command)
       .addOption(choice('--model <name>', 'scratch: tanh units written out', ['gru', 'scratch']))
+      .option('--prefix <text>', 'what the continuation begins with', 'it has')
       .option('--plot <file>', 'where to draw the loss', 'time-machine.svg'),
 )
 const text = given.data === undefined ? sonnets() : await read(given.data)
 const vocabulary = data.Vocabulary.fromText(text, {
   tokenizer: { lettersOnly: true, lowerCase: true },
 })
+checkPrefix(vocabulary, given.prefix)
 const corpus = vocabulary.encode(text)
+if (corpus.length < 15_032) {
+  console.error(
+    `error: --data: expected at least 15,032 letters and spaces, got ${corpus.length}; other characters than a to z are left out`,
+  )
+  process.exit(1)
+}
 const size = { batchSize: 1024, sequenceLength: 32, stride: 1 }
 const train = new data.RandomWindows(corpus.subarray(0, 10_000 + 32), size)
 const valid = new data.RandomWindows(corpus.subarray(10_000, 15_000 + 32), size)
@@ -156,11 +173,11 @@ const valid = new data.RandomWindows(corpus.subarray(10_000, 15_000 + 32), size)
 const rnn = name === 'scratch' ? new StackedRNNScratch(vocabulary.size) : new GRU(vocabulary.size)
 const model = new RNNLM(rnn, vocabulary)
 const optimizer = new optim.SGD(model.parameters(), { lr: 2 })
-const callbacks = [new ProgressBar({ everyNEpochs: 10 })]
-const trainer = new Trainer({ maxEpochs: epochs, gradientClipVal: 1, callbacks })
-const { history, metrics } = await trainer.fit(model, train, valid, { optimizer })
+const kept = keep(given, [new ProgressBar({ everyNEpochs: 10 })])
+const trainer = new Trainer({ maxEpochs: epochs, gradientClipVal: 1, ...kept.trainer })
+const { history, metrics } = await trainer.fit(model, train, valid, { optimizer, ...kept.fit })
 const { trainPerplexity = NaN, valPerplexity = NaN } = metrics
 console.log(`perplexity ${trainPerplexity.toFixed(2)}, validation ${valPerplexity.toFixed(2)}`)
-console.log(await model.predict('it has', 20))
+console.log(await model.predict(given.prefix, 20))
 await history.writeSVG(given.plot)
 console.log(`picture: ${given.plot}`)

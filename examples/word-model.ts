@@ -3,13 +3,13 @@
  * on language models of Gluon's tutorials ("Recurrent Neural Networks with gluon", 2017).
  */
 import { data, models, optim, Trainer } from 'fused-rnn'
-import { count, options, treebank } from './common.js'
+import { count, type Keep, keep, keepOptions, options, treebank } from './common.js'
 
-const given = options<{ width: number; lr: number }>(
+const given = options<Keep & { width: number; lr: number }>(
   'An LSTM language model of words.',
   { epochs: 4, corpus: 'a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt' },
   (command) =>
-    command
+    keepOptions(command)
       .option('--width <number>', 'of the embedding and of the layer', count, 100)
       .option('--lr <rate>', 'learning rate', Number, 20),
 )
@@ -28,9 +28,10 @@ const model = new models.LanguageModel({
   dropout: 0,
 })
 const optimizer = new optim.SGD(model.parameters(), { lr: given.lr })
-const trainer = new Trainer({ maxEpochs: given.epochs, gradientClipVal: 0.25 })
+const kept = keep(given, [], 1)
+const trainer = new Trainer({ maxEpochs: given.epochs, gradientClipVal: 0.25, ...kept.trainer })
 const start = performance.now()
-await trainer.fit(model, batches(train), batches(valid), { optimizer })
+await trainer.fit(model, batches(train), batches(valid), { optimizer, ...kept.fit })
 const minutes = (performance.now() - start) / 60_000
 const { valPerplexity } = await trainer.validate(model, batches(test))
 console.log(`test perplexity ${valPerplexity?.toFixed(1)} after ${minutes.toFixed(1)} minutes`)

@@ -1,10 +1,10 @@
 /** The programs in examples/, each run for a short while, on data that they bring themselves. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { emulated, testDevice } from './helpers.js'
+import { emulated, onCpu, testDevice } from './helpers.js'
 import { type Finished, run as runProgram } from './limits.js'
 
 const folder = fileURLToPath(new URL('../dist-examples/', import.meta.url))
@@ -71,7 +71,7 @@ for (const [cell, most] of Object.entries({ gru: 6, rnn: 16, lstm: 12, lstm2: 18
     const { stdout } = await succeed(t, 'lyrics', '--cell', cell, '--epochs', '12')
     const perplexity = Number(/epoch 12, perplexity (\S+), time/.exec(stdout)?.[1])
     t.true(perplexity < most, String(perplexity))
-    t.regex(stdout, /^ - thou .{50}$/m)
+    t.regex(stdout, /^ - From.{50}$/m)
   })
 }
 
@@ -87,6 +87,45 @@ test.serial('lyrics: random windows, given prefixes, a file that is missing', as
     /^error: \[loadText\] cannot read 'no-such-file': there is no such file\n$/,
   )
 })
+
+test.serial('lyrics: a prefix that the corpus has not is refused before training', async (t) => {
+  const refused = await run('lyrics', ['--prefix', 'thou', 'größer'])
+  t.is(refused.code, 1)
+  t.regex(refused.stderr, /^error: --prefix größer: \[Vocabulary\] token: expected .* got 'ö'\n$/)
+  const empty = await run('lyrics', ['--prefix', ''])
+  t.regex(empty.stderr, /^error: --prefix: expected at least one character\n$/)
+})
+
+test.serial('lyrics: Chinese lines; a checkpoint is gone on with', async (t) => {
+  const folder = await temporary(t)
+  const corpus = join(folder, 'lines.txt')
+  const characters = Array.from({ length: 1100 }, (_, i) => String.fromCodePoint(0x4e00 + (i % 90)))
+  await writeFile(corpus, characters.map((c, i) => (i % 9 === 8 ? `${c}\n` : c)).join(''))
+  const out = ['--data', corpus, '--out', join(folder, 'kept')]
+  const first = await succeed(t, 'lyrics', ...out, '--epochs', '1')
+  t.regex(first.stdout, /^ - 一丁\S+.{50}$/mu)
+  const second = await succeed(t, 'lyrics', ...out, '--epochs', '2', '--resume')
+  t.regex(second.stdout, /^epoch 2, /)
+  const nowhere = await run('lyrics', ['--resume'])
+  t.regex(nowhere.stderr, /^error: --resume needs --out, /)
+})
+
+if (onCpu) {
+  test.serial('all rows of the table run on excerpts of their corpora', async (t) => {
+    const script = fileURLToPath(new URL('../scripts/verify-examples.mjs', import.meta.url))
+    const all = await runProgram(process.execPath, [script, '--quick'], { limitSeconds: 600 })
+    t.is(all.code, 0, all.stderr)
+    t.is(all.stdout.trim().split('\n').length, 16, all.stdout)
+    const wrong = await runProgram(process.execPath, [script, '--quick', '--only', 'lyric'], {
+      limitSeconds: 60,
+    })
+    t.is(wrong.code, 1)
+    t.regex(
+      wrong.stderr,
+      /^examples:verify: --only: expected some of lyrics-rnn, .* got 'lyric'\n$/,
+    )
+  })
+}
 
 for (const way of ['hand', 'tape']) {
   long(`binary-addition, gradients by ${way}: the error falls, and both ways agree`, async (t) => {
