@@ -1,8 +1,8 @@
 /** The ratios as a picture: a bar each from 1, to the right where ours is faster. */
 import { scaleLog } from 'd3-scale'
-import { type EngineName, engines } from './engines.js'
-import { type Spread, times } from './measure.js'
-import type { Report } from './report.js'
+import { type EngineName, engines } from '#bench/engines.js'
+import { type Spread, times } from '#bench/measure.js'
+import type { Report } from '#bench/session.js'
 
 const WIDTH = 860
 const MARGIN = { top: 84, right: 72, bottom: 64, left: 150 }

@@ -1,8 +1,8 @@
 /** Single operations: what `--list ops` times, ours and PyTorch's side by side. */
-import type { EngineName } from './engines.js'
-import { engines } from './engines.js'
-import { type Spread, spread } from './measure.js'
-import { Peer } from './process.js'
+import { join } from 'node:path'
+import { type EngineName, engines, startEngine } from '#bench/engines.js'
+import { type Spread, spread } from '#bench/measure.js'
+import type { Peer } from '#bench/process.js'
 
 /** One operation on a square matrix; the peers in fused_rnn_ops.ts and pytorch_ops.py know the names. */
 export interface Operation {
@@ -112,15 +112,12 @@ export async function timeOperations(
   rounds: number,
   report: (row: OperationRow) => void,
 ): Promise<void> {
+  const root = join(import.meta.dirname, '..')
   const start = (name: EngineName, program: string): Promise<Peer> =>
-    Peer.start(engines[name].command, [
-      engines[name].program.replace(/[^/\\]+$/, program),
-      JSON.stringify(chosen[0]),
-      String(threads),
-    ])
+    startEngine(engines[name], [JSON.stringify(chosen[0]), String(threads)], join(root, program))
   const peers = [
-    await start('fused-rnn', 'fused_rnn_ops.js'),
-    await start('pytorch', 'pytorch_ops.py'),
+    await start('fused-rnn', 'dist-bench/peers/fused_rnn_ops.js'),
+    await start('pytorch', 'bench/peers/pytorch_ops.py'),
   ] as const
   try {
     for (const operation of chosen) {

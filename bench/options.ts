@@ -1,10 +1,11 @@
 /** The benchmark's command line. */
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { type Budget, defaultBudget } from './cost.js'
-import { type EngineName, engines, peerNames } from './engines.js'
+import { type Budget, defaultBudget } from '#bench/cost.js'
+import { type EngineName, peerNames } from '#bench/engines.js'
+import { PRECISIONS } from '#bench/session.js'
+import { type ListName, lists, type Workload } from '#bench/workloads.js'
 import { type Operation, operations } from './operations.js'
-import { type ListName, lists, type Workload } from './workloads.js'
 
 export const HELP = `npm run bench -- [options]
 
@@ -24,8 +25,6 @@ export const HELP = `npm run bench -- [options]
   --report           print the tables of docs/benchmarks.md from the last results, and measure nothing
 `
 
-const PRECISIONS = ['tf32', 'ieee', 'bf16'] as const
-
 export interface Options {
   /** What to run, a file of results each. */
   runs: { list: ListName; workloads: readonly Workload[] }[]
@@ -34,8 +33,7 @@ export interface Options {
   /** Some of a list's workloads only. */
   partial: boolean
   inference: boolean
-  /** Null: the default ones. */
-  peers: EngineName[] | null
+  peers: readonly EngineName[]
   threads: number[]
   device: string
   precision: (typeof PRECISIONS)[number]
@@ -107,7 +105,7 @@ export function parseOptions(args: string[]): Options {
           list: { type: 'string' },
           only: { type: 'string' },
           inference: { type: 'boolean', default: false },
-          peers: { type: 'string' },
+          peers: { type: 'string', default: 'pytorch,pytorch-lookup' },
           threads: { type: 'string', default: String(cpus().length) },
           device: { type: 'string', default: 'cpu' },
           precision: { type: 'string', default: 'tf32' },
@@ -121,8 +119,8 @@ export function parseOptions(args: string[]): Options {
       throw new UsageError((error as Error).message.split(/[.\n]/)[0])
     }
   })()
-  const peers = values.peers === undefined ? null : names('peers', values.peers)
-  const unknown = peers?.find((name) => !isPeer(name))
+  const peers = names('peers', values.peers)
+  const unknown = peers.find((name) => !isPeer(name))
   if (unknown !== undefined) {
     throw new UsageError(`--peers: expected some of ${peerNames.join(', ')}, got '${unknown}'`)
   }
@@ -141,7 +139,7 @@ export function parseOptions(args: string[]): Options {
     operations: values.list === 'ops' ? operationsOf(values.only) : [],
     partial: values.only !== undefined,
     inference: values.inference,
-    peers: peers as EngineName[] | null,
+    peers: peers as EngineName[],
     threads: names('threads', values.threads)
       .map((text) => whole('threads', text, 1024))
       .sort((a, b) => a - b),
@@ -150,19 +148,4 @@ export function parseOptions(args: string[]): Options {
     report: values.report,
     help: values.help,
   }
-}
-
-/** The engines to put beside ours for a workload. */
-export function opponents(w: Workload, peers: Options['peers']): EngineName[] {
-  const wanted = new Set<EngineName>(peers ?? ['pytorch', 'pytorch-lookup'])
-  // bfloat16 is compared with float32, by the same engines.
-  wanted.add('fused-rnn-float32')
-  if (wanted.has('pytorch')) wanted.add('pytorch-autocast')
-  // Packing is compared with padding, by the same engines.
-  wanted.add('fused-rnn-padded')
-  if (wanted.has('pytorch')) wanted.add('pytorch-padded')
-  wanted.delete('fused-rnn')
-  return (Object.keys(engines) as EngineName[]).filter(
-    (name) => wanted.has(name) && engines[name].suits(w),
-  )
 }

@@ -1,126 +1,16 @@
-/** The results: a file, a table on the terminal, the tables of docs/benchmarks.md in Markdown. */
+/** The results: a file, a picture, the tables of docs/benchmarks.md in Markdown. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type EngineName, engines } from '#bench/engines.js'
+import { type Opponent, type Row, times } from '#bench/measure.js'
+import type { Report } from '#bench/session.js'
+import { geometricMeans, json, megabytes, percentOfLimit, range, short } from '#bench/table.js'
+import { type ListName, lists } from '#bench/workloads.js'
 import { chart } from './chart.js'
-import { type EngineName, engines } from './engines.js'
-import { type Opponent, type Row, type Spread, times } from './measure.js'
-import { type ListName, lists } from './workloads.js'
 
 const folder = join(import.meta.dirname, '../bench/results')
 
-/** A file of results. */
-export interface Report {
-  date: string
-  command: string
-  cpu: string
-  cores: number
-  /** The instruction set of our kernels. */
-  isa: string
-  /** The GPU that it ran on, if on one, and what products were computed in. */
-  gpu?: string | undefined
-  precision?: string
-  node: string
-  list: ListName
-  inference: boolean
-  threads: number[]
-  rounds: number
-  /** The part of the processors' time that something else took before the first row. */
-  busyBefore: number
-  /** Every engine that took part, as it names itself. */
-  engines: Partial<Record<EngineName, string>>
-  /** Geometric means of the median ratios, by number of threads and engine. */
-  geometricMeans: Record<string, Partial<Record<EngineName, number>>>
-  rows: Row[]
-  skipped: { workload: string; reason: string }[]
-}
-
-/** The geometric mean; NaN of nothing. */
-export function geometricMean(values: readonly number[]): number {
-  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length)
-}
-
-/** Means of the ratios of each engine on `threads` threads. */
-export function geometricMeans(
-  rows: readonly Row[],
-  threads: number,
-): Partial<Record<EngineName, number>> {
-  const here = rows.filter((row) => row.threads === threads)
-  const names = new Set(here.flatMap(({ peers }) => peers.map(({ engine }) => engine)))
-  return Object.fromEntries(
-    [...names].map((name) => {
-      const ratios = here.flatMap(({ peers }) => peers.filter(({ engine }) => engine === name))
-      return [name, geometricMean(ratios.map(({ ratio }) => ratio.median))]
-    }),
-  )
-}
-
-// ---- Numbers ---------------------------------------------------------------------------------------
-
-/** Three digits: 84.2 k. */
-export function short(value: number): string {
-  const [scale, unit] = value >= 1e6 ? [1e6, ' M'] : value >= 1e3 ? [1e3, ' k'] : [1, '']
-  const scaled = value / scale
-  return `${scaled >= 100 ? scaled.toFixed(0) : scaled.toPrecision(3)}${unit}`
-}
-
-const range = ({ median, min, max }: Spread): string =>
-  `${times(median)} (${times(min)}–${times(max)})`
-const megabytes = (bytes: number | null): string => (bytes ? (bytes / 2 ** 20).toFixed(0) : '–')
-const percentOfLimit = (row: Row): string =>
-  row.limit ? `${((100 * row.ours.gflops) / row.limit.gflops).toFixed(0)} %` : '–'
-
-// ---- Terminal --------------------------------------------------------------------------------------
-
-const WIDTHS = [22, 20, 11, 20, 9, 9, 8]
-
-/** A line of the terminal's table; the last columns are the latencies of inference. */
-function line(cells: readonly string[]): string {
-  const padded = cells.map((cell, i) =>
-    i < 2 ? cell.padEnd(WIDTHS[i] as number) : cell.padStart(WIDTHS[i] ?? 22),
-  )
-  return padded.join(' ').trimEnd()
-}
-
-/** The head of the terminal's table. */
-export function tableHead(inference: boolean): string {
-  const cells = ['workload', 'engine', 'tokens/s', 'ours over it', 'GFLOP/s', 'of limit', 'MB']
-  return line(inference ? [...cells, 'B=1 µs (p99)', 'its over ours'] : cells)
-}
-
-/** A row of the terminal's table: a line an engine. */
-export function tableRow(row: Row, severalThreads: boolean): string {
-  const name = severalThreads ? `${row.workload} ×${row.threads}` : row.workload
-  const latency = ({ latency }: Pick<Opponent, 'latency'>): string =>
-    latency ? `${latency.median.toFixed(0)} (${latency.p99.toFixed(0)})` : ''
-  const { ours } = row
-  const lines = [
-    line([
-      name,
-      engines[ours.engine].title,
-      short(ours.tokensPerSecond),
-      '',
-      ours.gflops.toFixed(1),
-      percentOfLimit(row),
-      megabytes(ours.peakBytes),
-      latency(ours),
-    ]),
-    ...row.peers.map((peer) =>
-      line([
-        '',
-        engines[peer.engine].title,
-        short(peer.tokensPerSecond),
-        range(peer.ratio),
-        '',
-        '',
-        megabytes(peer.peakBytes),
-        latency(peer),
-        peer.latencyRatio ? range(peer.latencyRatio) : '',
-      ]),
-    ),
-    ...row.failed.map(({ engine, reason }) => line(['', engines[engine].title, `– ${reason}`])),
-  ]
-  return lines.join('\n')
-}
+// ---- Markdown --------------------------------------------------------------------------------------
 
 /** How much faster each workload is on more threads; ours and PyTorch. */
 export function scalingTable(rows: readonly Row[], threads: readonly number[]): string {
@@ -146,13 +36,18 @@ export function scalingTable(rows: readonly Row[], threads: readonly number[]): 
   return lines.join('\n')
 }
 
-// ---- Markdown --------------------------------------------------------------------------------------
-
 const HEADINGS: Readonly<Record<ListName, string>> = {
   training: '',
   deepbench: ': DeepBench’s layers',
   norms: ': layers with norms and without',
   packed: ': packed sequences',
+}
+
+/** Whose memory stands beside ours. */
+const MEMORY: Partial<Record<EngineName, string>> = {
+  pytorch: 'PyTorch’s',
+  'pytorch-autocast': 'under autocast',
+  'fused-rnn-float32': 'ours in float32',
 }
 
 /** The table of docs/benchmarks.md for one file of results. */
@@ -162,14 +57,15 @@ export function markdown(report: Report): string {
   const others = (Object.keys(engines) as EngineName[]).filter((name) =>
     rows.some(({ peers }) => peers.some(({ engine }) => engine === name)),
   )
-  const memory = others.filter((name) => name === 'pytorch')
+  const memory = others.filter((name) => MEMORY[name] !== undefined)
   const head = [
     'workload',
     'fused-rnn, tokens/s',
     ...others.map((name) => `over ${engines[name].title}`),
     'GFLOP/s',
     'of the limit',
-    ...(memory.length > 0 ? ['memory, MB', 'PyTorch’s'] : ['memory, MB']),
+    'memory, MB',
+    ...memory.map((name) => MEMORY[name] as string),
     ...(report.inference ? ['B = 1, µs (p99)', ...others.map((n) => engines[n].title)] : []),
   ]
   const body = rows.map((row) => {
@@ -254,10 +150,7 @@ export function write(report: Report, partial: boolean): string[] {
   mkdirSync(folder, { recursive: true })
   const name = baseName(report, partial)
   const path = (extension: string): string => join(folder, `${name}.${extension}`)
-  // No more digits than were measured.
-  const rounded = (_: string, value: unknown): unknown =>
-    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value
-  writeFileSync(path('json'), `${JSON.stringify(report, rounded, 2)}\n`)
+  writeFileSync(path('json'), `${json(report)}\n`)
   writeFileSync(path('svg'), chart(report))
   return ['json', 'svg'].map((extension) => `bench/results/${name}.${extension}`)
 }

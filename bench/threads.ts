@@ -7,7 +7,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { nn, ones, randn, setNumThreads, synchronize } from 'fused-rnn'
-import { median } from './measure.js'
+import { median } from '#bench/measure.js'
 
 /** Steps, sequences, units. */
 type Sizes = readonly [steps: number, batch: number, hidden: number]

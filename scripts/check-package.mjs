@@ -170,10 +170,24 @@ writeFileSync(
 run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', home])
 console.log('types      README’s program compiles, with skipLibCheck off')
 
-process.stdout.write(
-  runBare(join(home, 'node_modules/.bin/fused-rnn'), ['doctor']).replace(/^/gm, '  '),
-)
+const program = join(home, 'node_modules/.bin/fused-rnn')
+process.stdout.write(runBare(program, ['doctor']).replace(/^/gm, '  '))
 console.log()
+
+// The benchmark: ours alone, and the peers' programs, for those who have Python.
+for (const name of [
+  'serve',
+  'pytorch',
+  'pytorch_models',
+  'pytorch_products',
+  'jax_scan',
+  'keras_model',
+])
+  if (!files.includes(`package/bench/peers/${name}.py`)) fail(`${name}.py is not packed`)
+const tiny = '--hidden 8 --input 4 --batch 2 --steps 3 --rounds 1 --threads 1 --json'.split(' ')
+const { rows } = JSON.parse(runBare(program, ['bench', ...tiny]))
+if (!(rows[0].ours.tokensPerSecond > 0)) fail('bench measured nothing')
+console.log('bench      runs; the peers’ programs are there')
 
 // ---- Without a prebuilt addon -------------------------------------------------------------------------
 

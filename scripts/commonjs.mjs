@@ -57,7 +57,7 @@ writeFileSync(join(dist, 'index.mjs'), "export * from './index.cjs'\n")
 const types = join(dist, 'types')
 rmSync(types, { recursive: true, force: true })
 for (const name of readdirSync(dist, { recursive: true })) {
-  if (!name.endsWith('.d.ts') || /^cli[\\/]/.test(name)) continue
+  if (!name.endsWith('.d.ts') || /^(bench|cli)[\\/]/.test(name)) continue
   mkdirSync(dirname(join(types, name)), { recursive: true })
   copyFileSync(join(dist, name), join(types, name))
 }

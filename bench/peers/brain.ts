@@ -6,9 +6,10 @@
  * at batch 1, with another optimiser; `run` starts anew from the first token, so nothing here for
  * inference.
  */
-import type { Workload } from '../workloads.js'
-import { indices } from './models.js'
-import { missing, optional, seconds, serve, Unable, version } from './serve.js'
+
+import { indices } from '#bench/peers/models.js'
+import { missing, optional, seconds, serve, Unable, version } from '#bench/peers/serve.js'
+import type { Workload } from '#bench/workloads.js'
 
 /** What is used of a network of brain.js. */
 interface Network {

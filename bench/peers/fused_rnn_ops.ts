@@ -15,8 +15,8 @@ import {
   tensor,
   where,
 } from 'fused-rnn'
+import { seconds, serve, version } from '#bench/peers/serve.js'
 import type { Operation, OperationName } from '../operations.js'
-import { seconds, serve, version } from './serve.js'
 
 type Call = () => Tensor | Promise<unknown>
 

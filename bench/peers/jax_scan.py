@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from serve import Unable, missing, serve
+from serve import Unable, indices, missing, serve
 
 # XLA takes as many threads as it may use processors.
 if len(sys.argv) > 2 and hasattr(os, 'sched_setaffinity'):
@@ -22,15 +22,6 @@ import numpy  # noqa: E402
 
 LEARNING_RATE, MAX_NORM = 0.1, 1.0
 GATES = {'rnn': 1, 'gru': 3, 'lstm': 4}
-
-
-def indices(count, n):
-    """Deterministic whole numbers below n, the same in every peer."""
-    state, out = 1, numpy.empty(count, numpy.int32)
-    for i in range(count):
-        state = (state * 1103515245 + 12345) & 0xFFFFFFFF
-        out[i] = (state >> 8) % n
-    return out
 
 
 def cell(kind, p, state, gates):
@@ -86,7 +77,7 @@ def parameters(w):
 
     def stack():
         directions, n = 2 if w['bidirectional'] else 1, GATES[w['cell']] * H
-        first = H if kind == 'layer' else w['embedding'] or V
+        first = w['embedding'] or V
         inputs = [first] + [directions * H] * (w['layers'] - 1)
         return [[dict(ih=uniform(i, n), hh=uniform(H, n), bih=uniform(n), bhh=uniform(n))
                  for _ in range(directions)] for i in inputs]
@@ -113,8 +104,9 @@ def set_up(w, threads, _):
         raise Unable('JAX has no packed sequences')
     T, B, H, V, kind = w['steps'], w['batch'], w['hidden'], w['vocabulary'], w['kind']
     if kind == 'layer':
-        x = jnp.asarray(indices(T * B * H, 256) / 128 - 1, jnp.float32).reshape(T, B, H)
-        gradient = x
+        def values(width):
+            return jnp.asarray(indices(T * B * width, 256) / 128 - 1, jnp.float32).reshape(T, B, width)
+        x, gradient = values(w['embedding']), values(H * (2 if w['bidirectional'] else 1))
     elif kind == 'tagger':
         x = jnp.asarray(indices(T * B * V, 2), jnp.float32).reshape(T, B, V)
         targets = jnp.asarray(indices(T * B, 2), jnp.float32).reshape(T, B, 1)
@@ -182,7 +174,8 @@ def set_up(w, threads, _):
             begin = time.perf_counter_ns()
             y, now['state'] = one(now['p'], token, now['state'])
             if kind == 'layer':
-                token = y.block_until_ready()
+                y.block_until_ready()
+                token = y if y.shape == token.shape else token
             elif kind == 'tagger':
                 y.item()
             else:

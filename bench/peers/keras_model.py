@@ -6,7 +6,7 @@ a row lookup as wide as the layer.
 import os
 import time
 
-from serve import Unable, missing, serve
+from serve import Unable, indices, missing, serve
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
@@ -19,15 +19,6 @@ from tensorflow import keras  # noqa: E402
 LEARNING_RATE, MAX_NORM = 0.1, 1.0
 
 
-def indices(count, n):
-    """Deterministic whole numbers below n, the same in every peer."""
-    state, out = 1, []
-    for _ in range(count):
-        state = (state * 1103515245 + 12345) & 0xFFFFFFFF
-        out.append((state >> 8) % n)
-    return out
-
-
 def build(w, batch, steps, stateful):
     """The functional model, for whole sequences or for one token at a time."""
     layers, kind, H, V = keras.layers, w['kind'], w['hidden'], w['vocabulary']
@@ -36,7 +27,8 @@ def build(w, batch, steps, stateful):
         x = start = keras.Input((steps,), batch_size=batch, dtype='int32')
         x = layers.Embedding(V, w['embedding'] or H)(x)
     else:
-        x = start = keras.Input((steps, V if kind == 'tagger' else H), batch_size=batch)
+        inputs = V if kind == 'tagger' else w['embedding']
+        x = start = keras.Input((steps, inputs), batch_size=batch)
     for _ in range(w['layers']):
         if w['dropout']:
             x = layers.Dropout(w['dropout'])(x)
@@ -64,7 +56,10 @@ def set_up(w, threads, _):
         targets = tf.reshape(tf.constant(indices(T * B, 2), tf.float32), (B, T, 1))
         criterion = keras.losses.BinaryCrossentropy(from_logits=True)
     else:
-        x = targets = tf.reshape(tf.constant(indices(T * B * H, 256), tf.float32) / 128 - 1, (B, T, H))
+        def values(width):
+            numbers = tf.constant(indices(T * B * width, 256), tf.float32)
+            return tf.reshape(numbers / 128 - 1, (B, T, width))
+        x, targets = values(w['embedding']), values(H * (2 if w['bidirectional'] else 1))
         criterion = lambda gradient, y: tf.reduce_sum(y * gradient)  # noqa: E731
     optimizer = keras.optimizers.SGD(LEARNING_RATE, global_clipnorm=MAX_NORM)
     optimizer.build(model.trainable_variables)
@@ -114,7 +109,8 @@ def set_up(w, threads, _):
             if kind == 'lm':
                 now['token'] = tf.constant([[y.argmax()]], tf.int32)
             elif kind == 'layer':
-                now['token'] = tf.constant(y)
+                if y.shape == now['token'].shape:
+                    now['token'] = tf.constant(y)
             times.append((time.perf_counter_ns() - begin) / 1e3)
         return {'microseconds': times}
 

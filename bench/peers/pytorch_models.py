@@ -1,5 +1,6 @@
 """The models of the workloads in PyTorch, as models.ts has them; the tests' fixture uses them too."""
 import contextlib
+import math
 import time
 
 import torch
@@ -9,11 +10,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 def indices(count, n):
     """Deterministic whole numbers below n, the same in every peer."""
-    state, out = 1, []
-    for _ in range(count):
-        state = (state * 1103515245 + 12345) & 0xFFFFFFFF
-        out.append((state >> 8) % n)
-    return out
+    factor, add, below = 1103515245, 12345, 0xFFFFFFFF
+    state = torch.tensor([(factor + add) & below], device='cpu')
+    while len(state) < count:  # as many steps at once as there are numbers already
+        state = torch.cat([state, (state * factor + add) & below])
+        factor, add = factor * factor & below, (factor * add + add) & below
+    return ((state[:count] >> 8) % n).to(torch.empty(0).device)
 
 
 class LayerNormLSTM(nn.Module):
@@ -143,8 +145,8 @@ class Task:
             self._layer(w)
             return
         if kind == 'tagger':
-            x = torch.tensor(indices(T * B * V, 2), dtype=torch.float32).reshape(T, B, V)
-            t = torch.tensor(indices(T * B, 2), dtype=torch.float32).reshape(T, B, 1)
+            x = indices(T * B * V, 2).float().reshape(T, B, V)
+            t = indices(T * B, 2).float().reshape(T, B, 1)
             # The fixtures are made in double precision.
             x, t = x.to(torch.get_default_dtype()), t.to(torch.get_default_dtype())
             criterion = nn.BCEWithLogitsLoss()
@@ -153,8 +155,7 @@ class Task:
             self.loss = lambda: criterion(self.forward(), t)
             self.next = lambda _: self.model(x[:1, :1], self.state)
             return
-        tokens = torch.tensor(indices(T * B, V)).reshape(T, B)
-        targets = torch.tensor(indices(T * B, V))
+        tokens, targets = indices(T * B, V).reshape(T, B), indices(T * B, V)
         criterion = nn.CrossEntropyLoss()
         if kind == 'packed':
             lengths = torch.tensor(w['lengths'], device='cpu')  # where packing wants them
@@ -174,11 +175,12 @@ class Task:
         self.loss = lambda: criterion(self.forward(), targets)
 
     def _layer(self, w):
-        shape = w['steps'], w['batch'], w['hidden']
-        count = shape[0] * shape[1] * shape[2]
-        values = (torch.tensor(indices(count, 256)) / 128 - 1).reshape(shape)
-        x, gradient = values.clone().requires_grad_(), values
-        self.model = recurrent(w, w['hidden'])
+        def values(width):
+            shape = w['steps'], w['batch'], width
+            return (indices(math.prod(shape), 256) / 128 - 1).reshape(shape)
+        x = values(w['embedding']).requires_grad_()
+        gradient = values(w['hidden'] * (2 if w['bidirectional'] else 1))
+        self.model = recurrent(w, w['embedding'])
         self.forward = lambda: self.model(x)[0]
 
         def run(autocast):
@@ -202,12 +204,13 @@ class Task:
         """Microseconds that each of `count` tokens took, one at a time, at batch 1."""
         times = []
         layer, tagger = self.w['kind'] == 'layer', self.w['kind'] == 'tagger'
-        token, last = 0, torch.zeros(1, 1, self.w['hidden'])
+        token, last = 0, torch.zeros(1, 1, self.w['embedding'])
         self.state = self.state if self.state is not None else self.start()
         for _ in range(count):
             begin = time.perf_counter_ns()
             if layer:
-                last, self.state = self.model(last, self.state)
+                y, self.state = self.model(last, self.state)
+                last = y if y.shape == last.shape else last
             else:
                 logits, self.state = self.next(None if tagger else torch.tensor([[token]]))
                 token = logits.item() if tagger else logits.argmax().item()

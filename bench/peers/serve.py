@@ -15,6 +15,17 @@ def answer(**values):
     print(json.dumps(values), flush=True)
 
 
+def indices(count, n):
+    """Deterministic whole numbers below n, the same in every peer (models.ts), as a numpy array."""
+    import numpy
+    factor, add, below = 1103515245, 12345, 0xFFFFFFFF
+    state = numpy.array([factor + add & below], numpy.uint64)
+    while len(state) < count:  # as many steps at once as there are numbers already
+        state = numpy.concatenate([state, state * numpy.uint64(factor) + numpy.uint64(add) & numpy.uint64(below)])
+        factor, add = factor * factor & below, (factor * add + add) & below
+    return ((state[:count] >> numpy.uint64(8)) % numpy.uint64(n)).astype(numpy.int32)
+
+
 def missing(name):
     """Says that a package is not there, and ends."""
     answer(missing=name)

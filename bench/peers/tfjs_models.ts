@@ -6,9 +6,16 @@
  * a row lookup, as wide as the layer.
  */
 import { cpus } from 'node:os'
-import type { Workload } from '../workloads.js'
-import { indices } from './models.js'
-import { microseconds, missing, optional, type Requests, seconds, Unable } from './serve.js'
+import { indices } from '#bench/peers/models.js'
+import {
+  microseconds,
+  missing,
+  optional,
+  type Requests,
+  seconds,
+  Unable,
+} from '#bench/peers/serve.js'
+import type { Workload } from '#bench/workloads.js'
 
 interface Tensor {
   data(): Promise<Float32Array>
@@ -89,7 +96,7 @@ function model(w: Workload, stateful: boolean): (x: Tensor, training: boolean) =
 
 /** Numbers for the input and the loss, batch first. */
 function dataOf(w: Workload): { x: Tensor; loss: (y: Tensor) => Tensor } {
-  const { batch, steps, vocabulary, hidden } = w
+  const { batch, steps, vocabulary } = w
   const count = batch * steps
   if (w.kind === 'lm') {
     const tokens = tf.tensor(indices(count, vocabulary), [batch, steps], 'int32')
@@ -102,10 +109,13 @@ function dataOf(w: Workload): { x: Tensor; loss: (y: Tensor) => Tensor } {
     const targets = tf.tensor(indices(count, 2), [batch, steps, 1])
     return { x, loss: (y) => tf.losses.sigmoidCrossEntropy(targets, y) }
   }
-  const values = Float32Array.from(indices(count * hidden, 256), (i) => i / 128 - 1)
-  const gradient = tf.tensor(values, [batch, steps, hidden])
+  const values = (width: number): Tensor => {
+    const numbers = Float32Array.from(indices(count * width, 256), (i) => i / 128 - 1)
+    return tf.tensor(numbers, [batch, steps, width])
+  }
+  const gradient = values(w.hidden * (w.bidirectional ? 2 : 1))
   // A variable, so that it gets a gradient.
-  const x = tf.variable(tf.tensor(values, [batch, steps, hidden]))
+  const x = tf.variable(values(w.embedding))
   return { x, loss: (y) => y.mul(gradient).sum() }
 }
 
@@ -150,7 +160,7 @@ export async function setUp(w: Workload): Promise<Requests> {
       generate: (tokens: number) => {
         one ??= model(w, true)
         const next = one
-        const width = w.kind === 'tagger' ? w.vocabulary : w.hidden
+        const width = w.kind === 'tagger' ? w.vocabulary : w.embedding
         return microseconds(tokens, async () => {
           const values = tf.tidy(() => {
             const input =

@@ -1,6 +1,6 @@
 /** The event loop while training runs at full speed on all cores. */
-import { optional } from '../peers/serve.js'
-import { workloads } from '../workloads.js'
+import { optional } from '#bench/peers/serve.js'
+import { workloads } from '#bench/workloads.js'
 import type { Check, Settings } from './check.js'
 import { median, scaled } from './check.js'
 import { answer, start } from './child.js'

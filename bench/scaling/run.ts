@@ -8,7 +8,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { workloads } from '../workloads.js'
+import { workloads } from '#bench/workloads.js'
 
 const WORKLOADS = ['lyrics-lstm', 'ptb-mxnet', 'deep-lstm512', 'deep-gru1024', 'dinos-rnn']
 const exec = promisify(execFile)

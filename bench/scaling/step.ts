@@ -3,8 +3,8 @@
  * JSON. Arguments: the name of the workload, how many sequences this process has, seconds to measure.
  */
 import { distributed, manualSeed, nn, optim, setNumThreads, synchronize, tensor } from 'fused-rnn'
-import { build } from '../peers/models.js'
-import { workloads } from '../workloads.js'
+import { build } from '#bench/peers/models.js'
+import { workloads } from '#bench/workloads.js'
 
 /** What the addon counts of a process's collectives; see ts/binding.ts. */
 interface Traffic {

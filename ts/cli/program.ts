@@ -1,6 +1,7 @@
 /** The commands, their options and their help. */
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
+import { benchCommand } from './bench_command.js'
 import {
   type EvaluateOptions,
   encoding,
@@ -57,6 +58,7 @@ Begin with:
   for (const command of useCommands((name) => shortErrors(new Command(name))))
     program.addCommand(command)
   program.addCommand(doctorCommand())
+  program.addCommand(benchCommand(shortErrors(new Command('bench'))))
   return program
 }
 

@@ -17,8 +17,8 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { nn, optim, type Tensor, Trainer } from 'fused-rnn'
-import { build } from '../../peers/models.js'
-import { workloads } from '../../workloads.js'
+import { build } from '#bench/peers/models.js'
+import { workloads } from '#bench/workloads.js'
 import { median } from '../check.js'
 
 const [name = '', by = 'loop', seconds = '5'] = process.argv.slice(2)

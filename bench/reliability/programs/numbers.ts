@@ -3,8 +3,8 @@
  * of JSON at the end with the ratios.
  */
 import { nn, optim, randn, synchronize, type Tensor, Trainer } from 'fused-rnn'
-import { build } from '../../peers/models.js'
-import { workloads } from '../../workloads.js'
+import { build } from '#bench/peers/models.js'
+import { workloads } from '#bench/workloads.js'
 
 const [what = '', count = '5'] = process.argv.slice(2)
 const rounds = Number(count)

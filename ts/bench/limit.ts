@@ -4,8 +4,8 @@
  * Every product [m, k] · [k, n] of a training step comes three times, with the same number of
  * operations: forward, for the gradient of its input ([m, n] · [n, k]) and for the gradient of its
  * weight ([k, m] · [m, n]); in inference, once. Each of these sizes is timed with fused-rnn's own
- * `matmul` and with PyTorch's `mm`, on as many threads as the workload uses, and the best rate of
- * all bursts counts. A recurrent product runs step by step, forward and for its input's gradient:
+ * `matmul` and, where it is there, with PyTorch's `mm`, in the precision and on as many threads as the
+ * workload uses, and the best rate of all bursts counts. A recurrent product runs step by step, forward and for its input's gradient:
  * it is timed both with the rows of one step and with the rows of all steps stacked into one tall
  * product, and the better rate counts, so the limit is what could be reached if the steps cost
  * nothing by being apart. One-hot input is a row lookup and has no product.
@@ -13,14 +13,17 @@
  * The limit is the time-weighted mean: all operations / Σ (operations of i / best rate of i).
  */
 import { forwardProducts } from './cost.js'
-import { engines } from './engines.js'
-import { Peer, PeerError } from './process.js'
+import { type EngineName, engines, startEngine } from './engines.js'
+import { type Peer, PeerError } from './process.js'
 import type { Workload } from './workloads.js'
 
 /** How long a size is timed, in each of the two. */
 const SECONDS = 0.1
 /** Taller products are timed with fewer rows: the rate does not change any more. */
 const TALL_GFLOP = 40
+
+/** The engines that can time products. */
+export type ProductEngine = Extract<EngineName, 'fused-rnn' | 'pytorch'>
 
 type Sizes = [m: number, k: number, n: number]
 
@@ -45,11 +48,13 @@ function fewer(rows: number, weights: number): number {
 /** Times products on a number of threads, each size once. */
 export class Limits {
   readonly #threads: number
+  readonly #engines: readonly ProductEngine[]
   #peers: Promise<Peer[]> | null = null
   readonly #rates = new Map<string, Promise<Rate>>()
 
-  constructor(threads: number) {
+  constructor(threads: number, engines: readonly ProductEngine[]) {
     this.#threads = threads
+    this.#engines = engines
   }
 
   async of(w: Workload, training: boolean): Promise<Limit> {
@@ -108,11 +113,10 @@ export class Limits {
 
   async #start(): Promise<Peer[]> {
     const peers: Peer[] = []
-    for (const name of ['fused-rnn', 'pytorch'] as const) {
-      const { command, program } = engines[name]
+    for (const engine of this.#engines.map((name) => engines[name])) {
       try {
-        const args = [program.replace(/(\.\w+)$/, '_products$1'), '{}', String(this.#threads)]
-        peers.push(await Peer.start(command, args))
+        const program = engine.program.replace(/(\.\w+)$/, '_products$1')
+        peers.push(await startEngine(engine, ['{}', String(this.#threads)], program))
       } catch (error) {
         if (!(error instanceof PeerError)) throw error
       }

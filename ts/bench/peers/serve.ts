@@ -39,8 +39,7 @@ export async function serve(
       requests = await setUp(w, Number(threads), mode)
       return { ready, threads: requests.threads }
     } catch (error) {
-      if (error instanceof Unable) return { unable: error.message }
-      throw error
+      return refusal(error)
     }
   }
   print(await prepare(JSON.parse(workload) as Workload))
@@ -51,9 +50,19 @@ export async function serve(
       continue
     }
     const request = name as Exclude<keyof Requests, 'threads'>
-    const answer = await (requests as Answers | null)?.[request]?.(what as number)
-    print(answer ?? { unable: `no ${name} here` })
+    try {
+      const answer = await (requests as Answers | null)?.[request]?.(what as number)
+      print(answer ?? { unable: `no ${name} here` })
+    } catch (error) {
+      print(refusal(error))
+    }
   }
+}
+
+/** The answer to what failed, in one line. */
+function refusal(error: unknown): object {
+  if (!(error instanceof Error)) throw error
+  return { unable: error.message.replace(/\s*\n\s*/g, ' ') }
 }
 
 /** How long something took, and the loss that it may have given. */

@@ -8,8 +8,7 @@ export interface Workload {
   name: string
   /**
    * 'lm': next-token model. 'tagger': a number per step. 'seq2seq': encoder and decoder.
-   * 'layer': a recurrent layer alone, with as many inputs as units. 'packed': a next-token model of
-   * sequences of unequal lengths.
+   * 'layer': a recurrent layer alone. 'packed': a next-token model of sequences of unequal lengths.
    */
   kind: 'lm' | 'tagger' | 'seq2seq' | 'layer' | 'packed'
   cell: 'rnn' | 'gru' | 'lstm'
@@ -17,7 +16,7 @@ export interface Workload {
   norms?: boolean
   /** Vocabulary, or the number of inputs of a tagger. */
   vocabulary: number
-  /** Width of the embedding; 0: one-hot input. */
+  /** Width of the embedding; 0: one-hot input. The number of inputs of a layer alone. */
   embedding: number
   hidden: number
   layers: number

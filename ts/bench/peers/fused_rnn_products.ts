@@ -1,6 +1,6 @@
-/** Our rate of matrix products, for the limit of the machine (bench/limit.ts). */
+/** Our rate of matrix products, for the limit of the machine (limit.ts). */
 import { createInterface } from 'node:readline'
-import { getNumThreads, rand, setNumThreads, synchronize } from 'fused-rnn'
+import { getNumThreads, rand, setNumThreads, synchronize } from '../../index.js'
 import { chooseDevice } from './fused_rnn_device.js'
 
 const BURST = 0.02

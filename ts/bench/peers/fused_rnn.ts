@@ -1,15 +1,23 @@
 /** Our side of the benchmark; bench/peers/protocol.md says what a peer is. */
-import { getNumThreads, manualSeed, noGrad, optim, setNumThreads, synchronize } from 'fused-rnn'
+import {
+  getNumThreads,
+  manualSeed,
+  noGrad,
+  optim,
+  setNumThreads,
+  synchronize,
+} from '../../index.js'
+import { VERSION } from '../../version.js'
 import type { Workload } from '../workloads.js'
 import { chooseDevice } from './fused_rnn_device.js'
 import { build, type Task } from './models.js'
-import { microseconds, seconds, serve, version } from './serve.js'
+import { microseconds, seconds, serve } from './serve.js'
 
 const LEARNING_RATE = 0.1
 const MAX_NORM = 1
 
 chooseDevice()
-const ready = `fused-rnn ${version('fused-rnn')}`
+const ready = `fused-rnn ${VERSION}`
 
 function trainer(
   { model, backward }: Task,

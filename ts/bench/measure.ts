@@ -1,8 +1,8 @@
 /** One row of the benchmark: ours and its opponents on one workload, in interleaved rounds. */
 import { forwardFlops, tokensPerStep, trainingFlops } from './cost.js'
-import { type EngineName, engines } from './engines.js'
+import { type EngineName, engines, startEngine } from './engines.js'
 import type { Limit, Limits } from './limit.js'
-import { Peer, PeerError } from './process.js'
+import { type Peer, PeerError } from './process.js'
 import type { ListName, Workload } from './workloads.js'
 
 /** Long enough that the clock and the start of a round do not matter. */
@@ -53,7 +53,7 @@ export interface Opponent extends Measured {
 /** A row of the results. */
 export interface Row {
   workload: string
-  list: ListName
+  list: ListName | 'own'
   threads: number
   tokensPerStep: number
   /** Useful operations. */
@@ -113,12 +113,12 @@ class Contestant {
     request: 'train' | 'infer',
     kept: KeptPeers | null,
   ): Promise<Contestant> {
-    const { command, program, mode, given } = engines[engine]
+    const { mode, given } = engines[engine]
     const workload = given?.(w) ?? w
-    const args = [program, JSON.stringify(workload), String(threads)]
+    const args = [JSON.stringify(workload), String(threads), ...(mode === undefined ? [] : [mode])]
     let peer = kept?.get(engine)
     if (peer !== undefined) await peer.setUp(workload)
-    else peer = await Peer.start(command, mode === undefined ? args : [...args, mode])
+    else peer = await startEngine(engines[engine], args)
     try {
       const contestant = new Contestant(engine, peer, w, request, kept === null)
       await contestant.#calibrate()
@@ -180,7 +180,7 @@ class Contestant {
 }
 
 export interface Setting {
-  list: ListName
+  list: Row['list']
   threads: number
   rounds: number
   inference: boolean

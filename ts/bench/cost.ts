@@ -63,6 +63,24 @@ export function memoryEstimate(w: Workload): number {
   return 4 * floats
 }
 
+/**
+ * What a step needs at the very least, in bytes: weights and their gradients, the input, the gates and
+ * outputs of every layer, the logits; forward alone, the weights and the largest layer's.
+ */
+export function leastMemory(w: Workload, training: boolean): number {
+  const tokens = tokensPerStep(w)
+  const products = forwardProducts(w)
+  const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0)
+  const weights = sum(products.map(({ k, n, times }) => times * k * n))
+  const layers = products
+    .filter(({ name }) => name === 'recurrent')
+    .map(({ k, n, times }) => times * tokens * (k + n))
+  const input = tokens * w.embedding
+  const logits = w.kind === 'layer' ? 0 : tokens * w.vocabulary
+  const kept = training ? sum(layers) + logits : Math.max(...layers, logits)
+  return 4 * (weights * (training ? 2 : 1) + input + kept)
+}
+
 /** What a row may cost before the benchmark leaves it out. */
 export interface Budget {
   gflop: number

@@ -1,5 +1,5 @@
 /** Where our side of the benchmark computes: what the runner's `--device` and `--precision` say. */
-import { backends, setDefaultDevice } from 'fused-rnn'
+import { backends, setDefaultDevice } from '../../index.js'
 
 export function chooseDevice(): void {
   setDefaultDevice(process.env.FUSED_RNN_BENCH_DEVICE ?? 'cpu')

@@ -1,5 +1,5 @@
 /** The models of the workloads, written as a user of fused-rnn writes them. */
-import { nn, synchronize, type Tensor, tensor } from 'fused-rnn'
+import { nn, synchronize, type Tensor, tensor } from '../../index.js'
 import type { Workload } from '../workloads.js'
 
 /** Deterministic whole numbers below n, the same in every peer. */
@@ -169,12 +169,12 @@ export function build(w: Workload): Task {
 }
 
 function layerTask(w: Workload): Task {
-  const model = recurrent(w, w.hidden)
-  const shape = [w.steps, w.batch, w.hidden]
-  const x = floats(shape, { requiresGrad: true })
-  const gradient = floats(shape)
+  const model = recurrent(w, w.embedding)
+  const outputs = w.hidden * (w.bidirectional ? 2 : 1)
+  const x = floats([w.steps, w.batch, w.embedding], { requiresGrad: true })
+  const gradient = floats([w.steps, w.batch, outputs])
   const forward = (): Tensor => model.forward(x)[0]
-  let last = floats([1, 1, w.hidden])
+  let last = floats([1, 1, w.embedding])
   let state: State
   return {
     model,
@@ -185,10 +185,14 @@ function layerTask(w: Workload): Task {
       y.backward(gradient)
       return y
     },
-    async step() {
-      ;[last, state] = model.forward(last, state)
-      await synchronize()
-    },
+    step: w.bidirectional
+      ? null
+      : async () => {
+          let y: Tensor
+          ;[y, state] = model.forward(last, state)
+          if (w.embedding === w.hidden) last = y
+          await synchronize()
+        },
   }
 }
 

@@ -10,6 +10,8 @@ const PATIENCE = 600_000
 export class PeerError extends Error {
   /** The package that it says is not installed. */
   missing: string | null = null
+  /** Its program could not be started at all. */
+  unstarted = false
 }
 
 const running = new Set<ChildProcess>()
@@ -22,6 +24,17 @@ export function stopAll(): void {
 
 process.on('exit', stopAll)
 
+/** Ctrl-C and its like end all of them, and this process. @param say what to print then */
+export function stopOnSignals(say: () => void): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      stopAll()
+      say()
+      process.exit(130)
+    })
+  }
+}
+
 type Answer = Record<string, unknown>
 
 /** A program that answers lines of JSON with lines of JSON. */
@@ -30,14 +43,16 @@ export class Peer {
   readonly #lines: AsyncIterator<string>
   /** The end of its standard error, which is only shown when it fails. */
   #errors = ''
-  readonly #ended: Promise<string>
+  readonly #ended: Promise<PeerError>
   /** Name and version, as it says. */
   title = ''
   /** Peak memory when it was ready, before the first step, in bytes. */
   bytesAtReady: number | null = null
 
   private constructor(command: string, args: string[]) {
-    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    // The peers' folder is the package's, where Python has nothing to write.
+    const env = { ...process.env, PYTHONDONTWRITEBYTECODE: '1' }
+    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env })
     running.add(this.#child)
     const { stdin, stdout, stderr } = this.#child
     this.#lines = createInterface({ input: stdout as NodeJS.ReadableStream })[
@@ -50,12 +65,15 @@ export class Peer {
     stdin?.on('error', () => {})
     this.#ended = new Promise((resolve) => {
       this.#child.on('error', (error: NodeJS.ErrnoException) => {
-        resolve(error.code === 'ENOENT' ? `${command} is not installed` : error.message)
+        const why =
+          error.code === 'ENOENT' ? 'is not installed' : `cannot be started: ${error.code}`
+        resolve(Object.assign(new PeerError(`${command} ${why}`), { unstarted: true }))
       })
       this.#child.on('close', (code, signal) => {
         running.delete(this.#child)
         const last = this.#errors.trim().split('\n').at(-1)?.trim()
-        resolve(`ended with ${signal ?? `code ${code}`}${last ? `: ${last}` : ''}`)
+        const why = signal === 'SIGKILL' ? 'perhaps there was not enough memory' : last
+        resolve(new PeerError(`ended with ${signal ?? `code ${code}`}${why ? `: ${why}` : ''}`))
       })
     })
   }
@@ -110,7 +128,7 @@ export class Peer {
     try {
       for (;;) {
         const line = await Promise.race([this.#lines.next(), patience])
-        if (line.done) throw new PeerError(await this.#ended)
+        if (line.done) throw await this.#ended
         const answer = parse(line.value)
         // Frameworks print notes of their own.
         if (answer === null) continue
