@@ -8,7 +8,7 @@ import { onCpu } from './helpers.js'
 const program = fileURLToPath(new URL('./fuzz/main.js', import.meta.url))
 
 // What is read goes through the CPU on every device.
-for (const target of ['safetensors', 'model', 'checkpoint', 'texts', 'lock'])
+for (const target of ['safetensors', 'model', 'checkpoint', 'texts', 'lock', 'torch', 'pickle'])
   (onCpu ? test.serial : test.serial.skip)(
     `inputs that fuzzing has found: ${target}`,
     async (t) => {

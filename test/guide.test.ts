@@ -30,7 +30,7 @@ once('the TypeScript of the guide is one program, which learns, writes and reads
   t.true(trainer !== undefined && trainer < 1, stdout)
   t.regex(stdout, /^the quick brown fox .{44}$/m)
   t.true(stdout.includes('[ 5, 2, 4 ] [ 2, 5 ] [ 1, 2, 4 ]'), stdout)
-  t.deepEqual(await readdir(cwd), ['model.safetensors'])
+  t.deepEqual(await readdir(cwd), ['model.pt', 'model.safetensors'])
 })
 
 test('both programs have the same numbered parts', async (t) => {

@@ -11,7 +11,10 @@ import {
   optim,
   synchronize,
   Trainer,
+  tensor,
 } from 'fused-rnn'
+import { pickled } from '../../dist/io/torch/pickle.js'
+import { zipped } from '../../dist/io/zip_writer.js'
 
 export interface Target {
   /** Inputs to begin with. @param folder an empty one, to make them in */
@@ -277,4 +280,65 @@ const lock: Target = {
   repair: (input) => input,
 }
 
-export const targets: Record<string, Target> = { safetensors, model, checkpoint, texts, lock }
+// ---- Files of torch.save: archives, and pickles in archives ------------------------------------------
+
+async function loadTorch(bytes: Uint8Array, folder: string): Promise<void> {
+  const path = join(folder, 'file.pt')
+  writeFileSync(path, bytes)
+  let value: unknown
+  try {
+    value = await io.torch.load(path)
+  } catch (error) {
+    return expectClear(error, /^\[torch\.load\] /)
+  }
+  try {
+    await io.torch.save(path, value)
+    await io.torch.load(path)
+    io.torch.stateDict(value)
+  } catch (error) {
+    expectClear(error, /^\[torch\.(save|stateDict)\] /)
+  }
+}
+
+const torchValues = (): unknown[] => [
+  1,
+  new Map([['a', tensor([1, 2])]]),
+  { a: tensor([1, 0], { dtype: 'bool' }), b: [2 ** 40, 0.5, null, true, 'x'] },
+]
+const archiveOf = (pickle: Uint8Array, values: Uint8Array): Buffer =>
+  Buffer.concat([
+    ...zipped([
+      { name: 'a/data.pkl', bytes: pickle },
+      { name: 'a/byteorder', bytes: Buffer.from('little') },
+      { name: 'a/data/0', bytes: values },
+    ]),
+  ])
+
+/** The checksums of all files in an archive taken away, so that not all changes end there. */
+function withoutChecksums(input: Uint8Array): Uint8Array {
+  const bytes = Buffer.from(input)
+  for (let at = bytes.indexOf('PK\x01\x02'); at >= 0; at = bytes.indexOf('PK\x01\x02', at + 1))
+    if (at + 20 <= bytes.length) bytes.writeUInt32LE(0, at + 16)
+  return bytes
+}
+
+const torch: Target = {
+  async seeds() {
+    return torchValues().map((value) => archiveOf(pickled('', value).bytes, Buffer.alloc(8)))
+  },
+  run: loadTorch,
+  repair: withoutChecksums,
+}
+
+const pickle: Target = {
+  async seeds() {
+    return torchValues().map((value) => pickled('', value).bytes)
+  },
+  run: (input, folder) => loadTorch(archiveOf(input, Buffer.alloc(64, 1)), folder),
+  repair: (input) => (input.at(-1) === 0x2e ? input : Buffer.concat([input, Buffer.from('.')])),
+}
+
+export const targets: Record<string, Target> = {
+  ...{ safetensors, model, checkpoint, texts, lock },
+  ...{ torch, pickle },
+}

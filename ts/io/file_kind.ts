@@ -9,11 +9,12 @@ interface Kind {
   advice: string
 }
 
-const SAVE_TORCH =
-  "in Python: safetensors.torch.save_file(torch.load('FILE', weights_only=True), 'model.safetensors') with a state dict"
 const SAVE_NUMPY = (tensors: string): string =>
   `in Python: safetensors.numpy.save_file(${tensors}, 'model.safetensors')`
-const TORCH: Kind = { what: 'a file of PyTorch (torch.save)', advice: `convert it ${SAVE_TORCH}` }
+const TORCH: Kind = {
+  what: 'a file of PyTorch (torch.save)',
+  advice: "read it with io.torch.load('FILE')",
+}
 const NPZ: Kind = {
   what: 'a file of NumPy (.npz)',
   advice: `convert it ${SAVE_NUMPY("dict(numpy.load('FILE'))")}`,
@@ -36,7 +37,8 @@ const ONNX: Kind = {
 }
 const PICKLE: Kind = {
   what: 'a pickle of Python (as torch.save wrote before 1.6)',
-  advice: `convert it ${SAVE_TORCH}`,
+  advice:
+    "write it again in Python: torch.save(torch.load('FILE', weights_only=True), 'new.pt'), and read that with io.torch.load",
 }
 const packed = (what: string, command: string): Kind => ({
   what: `compressed with ${what}`,

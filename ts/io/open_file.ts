@@ -118,6 +118,21 @@ export async function readJson(path: string, options: ReadOptions): Promise<unkn
   return parsePlainJson(await readText(path, options))
 }
 
+/** Exactly `length` bytes from `position`. @throws (rejects) Error when the file has become shorter */
+export async function readAt(
+  file: FileHandle,
+  position: number,
+  length: number,
+): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafeSlow(length)
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await file.read(bytes, done, length - done, position + done)
+    if (bytesRead === 0) throw new Error('the file became shorter while it was read')
+    done += bytesRead
+  }
+  return bytes
+}
+
 /** The SHA-256 of a regular file. @throws (rejects) as {@link openRegular}; the signal's reason */
 export async function digestOf(path: string, signal?: AbortSignal): Promise<string> {
   const { file } = await openRegular(path)

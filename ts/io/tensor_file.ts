@@ -7,7 +7,7 @@ import { listed, suggestion } from '../suggest.js'
 import { Tensor } from '../tensor.js'
 import { DTYPES } from './dtypes.js'
 import { fileKind, HEAD_BYTES } from './file_kind.js'
-import { digestOfFile, openRegular, PIECE } from './open_file.js'
+import { digestOfFile, openRegular, PIECE, readAt } from './open_file.js'
 import { inPieces, Turns } from './pieces.js'
 import {
   checkOpening,
@@ -57,7 +57,7 @@ export class TensorFile {
     try {
       return await TensorFile.#read(file, info, signal)
     } catch (error) {
-      const head = await read(file, 0, Math.min(HEAD_BYTES, info.size)).catch(() => null)
+      const head = await readAt(file, 0, Math.min(HEAD_BYTES, info.size)).catch(() => null)
       await file.close()
       const kind = head && fileKind(head, path)
       throw kind ? new Error(kind, { cause: error }) : error
@@ -69,12 +69,12 @@ export class TensorFile {
     info: Stats,
     signal: AbortSignal | undefined,
   ): Promise<TensorFile> {
-    const head = await read(file, 0, Math.min(9, info.size))
+    const head = await readAt(file, 0, Math.min(9, info.size))
     const length = headerLength(head.subarray(0, 8), info.size)
     // What is no header need not be read to its end.
     checkOpening(head.subarray(8))
     binding.checkRoom(length)
-    const bytes = await read(file, 8, length)
+    const bytes = await readAt(file, 8, length)
     const header = await inPieces(parseHeader(bytes, info.size - 8 - length), signal)
     return new TensorFile(file, info, header, 8 + length, signal)
   }
@@ -193,7 +193,7 @@ class Window {
 
   async move(position: number, length: number): Promise<Uint8Array> {
     const most = Math.min(PIECE, this.#fileBytes - position)
-    this.#bytes = await read(this.#file, position, Math.max(length, most))
+    this.#bytes = await readAt(this.#file, position, Math.max(length, most))
     this.#from = position
     return this.#bytes.subarray(0, length)
   }
@@ -214,15 +214,4 @@ function wrap(entry: Entry, buffer: NativeBuffer, device: string): Tensor {
   const moved = tensor.to(device)
   tensor[Symbol.dispose]()
   return moved
-}
-
-/** Exactly `length` bytes from `position`. */
-async function read(file: FileHandle, position: number, length: number): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(length)
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(bytes, done, length - done, position + done)
-    if (bytesRead === 0) throw new Error('the file became shorter while it was read')
-    done += bytesRead
-  }
-  return bytes
 }
