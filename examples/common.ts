@@ -31,6 +31,14 @@ export function count(value: string): number {
   return number
 }
 
+/** A port for a server, for the command line; 0: any that is free. */
+export function port(value: string): number {
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || number > 65535)
+    throw new InvalidArgumentError('It has to be a whole number up to 65535.')
+  return number
+}
+
 /** An option that takes one of some words. The first is the default. */
 export function choice(flags: string, about: string, words: readonly string[]): Option {
   return new Option(flags, about).choices(words).default(words[0])
@@ -146,13 +154,37 @@ export class Progress {
   }
 }
 
-/** A text file; where it cannot be read, the program ends with one line. */
-export async function read(path: string): Promise<string> {
+/** Ends the program with one line on standard error. */
+export function fail(message: string): never {
+  return command.error(`error: ${message}`)
+}
+
+/** What something gives; where it cannot, because a file or its content is wrong, one line says why. */
+export async function orFail<T>(given: Promise<T>): Promise<T> {
   try {
-    return await data.loadText(path)
+    return await given
   } catch (error) {
-    return command.error(`error: ${(error as Error).message}`)
+    return fail((error as Error).message)
   }
+}
+
+/** A text file; where it cannot be read, the program ends with one line. */
+export const read = (path: string): Promise<string> => orFail(data.loadText(path))
+
+/** Numbers from 0 up to 1, the same for the same seed: what made-up data are drawn with. */
+export function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+/** Ctrl-C ends training after the running step; a second one ends the program. */
+export function untilInterrupted(): AbortSignal {
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
+  return stop.signal
 }
 
 /** Shakespeare's sonnets: public domain. */

@@ -7,16 +7,8 @@ import { readFile } from 'node:fs/promises'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import { InvalidArgumentError } from 'commander'
 import { data, type Logger, models, optim, Trainer } from 'fused-rnn'
-import { options, read, sonnets } from './common.js'
-
-function port(value: string): number {
-  const number = Number(value)
-  if (!/^\d+$/.test(value) || number > 65535)
-    throw new InvalidArgumentError('It has to be a whole number up to 65535.')
-  return number
-}
+import { options, port, read, sonnets } from './common.js'
 
 const given = options<{ port: number }>(
   'A web server that trains in the background and writes meanwhile. Ctrl-C ends it.',

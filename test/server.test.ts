@@ -1,53 +1,12 @@
 /** examples/server.ts: over HTTP, and in a browser where there is one. */
-import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { request } from 'node:http'
-import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { chromium } from 'playwright-core'
-import { limit, onCpu, sanitized } from './helpers.js'
-
-const CHROMIUM = '/usr/bin/chromium'
+import { openBrowser, startServer, withoutBrowser } from './example-server.js'
+import { limit, onCpu } from './helpers.js'
 
 // The emulation of a GPU would take minutes for an epoch.
 const run = onCpu ? test.serial : test.skip
 const onDevice = onCpu ? '' : ' (skipped: too many steps for kernels that are emulated)'
-
-interface Server {
-  url: string
-  /** Ctrl-C; how it ended. */
-  stop(): Promise<{ code: number | null; stderr: string }>
-}
-
-/** Starts it; it ends with the test. */
-async function start(t: ExecutionContext, ...args: string[]): Promise<Server> {
-  const program = fileURLToPath(new URL('../dist-examples/server.js', import.meta.url))
-  const child = spawn(process.execPath, [program, '--port', '0', ...args])
-  let stdout = ''
-  let stderr = ''
-  child.stderr.on('data', (chunk) => {
-    stderr += chunk
-  })
-  const ended = new Promise<number | null>((resolve) => child.on('close', resolve))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const url = await new Promise<string>((resolve, reject) => {
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk
-      const found = /^http:\S+$/m.exec(stdout)?.[0]
-      if (found !== undefined) resolve(found)
-    })
-    child.on('error', reject)
-    ended.then(() => reject(new Error(stderr)), reject)
-  })
-  const stop = async () => {
-    child.kill('SIGINT')
-    return { code: await ended, stderr }
-  }
-  return { url, stop }
-}
 
 interface Event {
   step: number
@@ -94,7 +53,7 @@ function statusOf(url: string, path: string): Promise<number | undefined> {
 }
 
 run(`HTTP: the loss falls while text is written; bad requests; Ctrl-C${onDevice}`, async (t) => {
-  const { url, stop } = await start(t, '--epochs', '1000')
+  const { url, stop } = await startServer(t, 'server', '--epochs', '1000')
   const losses: number[] = []
   let texts: Promise<string[]> | null = null
   let stepsMeanwhile = 0
@@ -131,29 +90,13 @@ run(`HTTP: the loss falls while text is written; bad requests; Ctrl-C${onDevice}
   t.deepEqual((await stop()).code, 0)
 })
 
-const without = !existsSync(CHROMIUM)
-  ? `there is no ${CHROMIUM}`
-  : sanitized
-    ? "the browser would get the sanitizer's library"
-    : null
-const [browse, why] = without === null ? [run, onDevice] : [test.skip, ` (skipped: ${without})`]
+const [browse, why] =
+  withoutBrowser === null ? [run, onDevice] : [test.skip, ` (skipped: ${withoutBrowser})`]
 
 browse(`in a browser: the curve moves, what is typed goes on${why}`, async (t) => {
-  const browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
-  t.teardown(() => browser.close())
+  const browser = await openBrowser(t)
   const page = await browser.newPage()
-  const { url } = await start(t, '--epochs', '3')
+  const { url } = await startServer(t, 'server', '--epochs', '3')
   page.setDefaultTimeout(limit(120))
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(String(error)))
