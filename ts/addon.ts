@@ -2,33 +2,87 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { here, requireFrom } from './here.js'
+import { libc, PLATFORMS, type Platform } from './platforms.js'
 import { VERSION } from './version.js'
 
 /** What the addon is called beside a bundle. */
 const BESIDE = 'fused_rnn.node'
 
-/** The version of the package in this folder; null when it is not ours, or not a package. */
-function versionIn(folder: string): string | null {
+/** The version of the package in this folder; null when it is another, or none. */
+function versionIn(folder: string, expected = 'fused-rnn'): string | null {
   try {
     const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-    return name === 'fused-rnn' ? String(version) : null
+    return name === expected ? String(version) : null
   } catch {
     return null
   }
 }
 
-/** The addon of an installed package or a clone: the one built there, else the prebuilt one. */
-function inPackage(root: string): string {
+/** What node-gyp-build finds below a folder: build/Release, else prebuilds; null for nothing. */
+function below(root: string, folder: string): string | null {
+  const load = requireFrom(join(root, 'package.json'))('node-gyp-build')
+  try {
+    return (load as { path(dir: string): string }).path(folder)
+  } catch {
+    return null
+  }
+}
+
+/** The folder of a platform's package, where it is installed for the package in `root`. */
+function folderOf(root: string, { name }: Platform): string | null {
   try {
     const require = requireFrom(join(root, 'package.json'))
-    return (require('node-gyp-build') as { path(dir: string): string }).path(root)
-  } catch (cause) {
-    const { platform, arch } = process
-    throw new Error(
-      `fused-rnn: there is no addon for ${platform}-${arch} here; with a C++20 compiler and cmake, build it: npm run build:native (in ${root})`,
-      { cause },
-    )
+    return dirname(require.resolve(`@fused-rnn/${name}/package.json`))
+  } catch {
+    return null
   }
+}
+
+/** Where there is an NVIDIA driver, on Linux and in WSL, the addon with CUDA comes first. */
+const hasDriver = (): boolean => existsSync('/dev/nvidiactl') || existsSync('/dev/dxg')
+
+/**
+ * The addon of the package in `root`: what was built there, else what was prebuilt there (a clone),
+ * else that of the platform's package.
+ */
+function inPackage(root: string): string {
+  const own = below(root, root)
+  if (own !== null) return own
+  const { platform, arch } = process
+  const library = libc()
+  const fits = ({ os, cpu, libc }: Platform): boolean =>
+    os === platform && cpu === arch && (libc === undefined || library?.startsWith(libc) === true)
+  const fitting = PLATFORMS.filter(fits)
+  // Of two that fit, the list has the one with CUDA last.
+  const inOrder = hasDriver() ? fitting.toReversed() : fitting
+  const others: string[] = []
+  for (const place of inOrder) {
+    const folder = folderOf(root, place)
+    if (folder === null) continue
+    const version = versionIn(folder, `@fused-rnn/${place.name}`)
+    const file = version === VERSION ? below(root, folder) : null
+    if (file !== null) return file
+    const wrong = version === VERSION ? 'has no addon in it' : `is version ${version}`
+    others.push(`@fused-rnn/${place.name} ${wrong}`)
+  }
+  for (const place of PLATFORMS)
+    if (!fitting.includes(place) && folderOf(root, place) !== null)
+      others.push(`@fused-rnn/${place.name} is for another system`)
+  throw new Error(missing(fitting, [platform, arch, ...(library ? [library] : [])], others))
+}
+
+/** What is wrong with an installation that has no addon, and what to do. */
+function missing(
+  fitting: readonly Platform[],
+  system: readonly string[],
+  others: readonly string[],
+): string {
+  const [first] = fitting
+  const build = 'build it from the sources: npx fused-rnn build'
+  if (first === undefined)
+    return `fused-rnn: there is no prebuilt addon for ${system.join(' ')}, only for ${PLATFORMS.map(({ name }) => name).join(', ')}; with a C++20 compiler and cmake, ${build}`
+  const found = others.length > 0 ? ` (${others.join('; ')})` : ''
+  return `fused-rnn: there is no addon for ${system.join(' ')}: the package @fused-rnn/${first.name} ${VERSION}, which holds it, is not installed${found}. Install on this system, and without --omit=optional or --no-optional; or add that package by its name; or ${build}`
 }
 
 /** The folder of the package that a file would import, if it is installed for it. */
@@ -58,7 +112,7 @@ function forBundle(): string {
   // Where the place is that of a file read long ago, the program is the bundle.
   const bundle = existsSync(here) ? here : (program[0] ?? here)
   throw new Error(
-    `fused-rnn: the addon was not found from the bundle ${bundle}${other}; mark 'fused-rnn' as external in the bundler's configuration and install it where the program runs, or copy the package's prebuilds/${process.platform}-${process.arch}/*.node to ${BESIDE} beside the bundle (docs/troubleshooting.md has the lines for each bundler)`,
+    `fused-rnn: the addon was not found from the bundle ${bundle}${other}; mark 'fused-rnn' as external in the bundler's configuration and install it where the program runs, or copy the addon, prebuilds/${process.platform}-${process.arch}/*.node of the platform's package in node_modules/@fused-rnn, to ${BESIDE} beside the bundle (docs/troubleshooting.md has the lines for each bundler)`,
   )
 }
 

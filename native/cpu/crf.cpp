@@ -142,7 +142,11 @@ float likelihood_of(const CrfForwardArgs& args, const Factors& factors, int64_t 
   score += args.weights.end[args.path[row_of(shape, length - 1, i)]];
   const float* last = row(length - 1);
   double most = -INFINITY, sum = 0;
-  for (int64_t j = 0; j < tags; ++j) most = fmax(most, double{last[j]} + args.weights.end[j]);
+  // By hand: GCC 12 for ARM gives up on a reduction by fmax.
+  for (int64_t j = 0; j < tags; ++j) {
+    const double x = double{last[j]} + args.weights.end[j];
+    most = x > most ? x : most;
+  }
   if (most == -INFINITY) most = 0;
   for (int64_t j = 0; j < tags; ++j) sum += ::exp(last[j] + args.weights.end[j] - most);
   return static_cast<float>(score - (taken + most + ::log(sum)));

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { CudaInfo } from '../binding.js'
+import { libc } from '../platforms.js'
 import { UserError } from './errors.js'
 import { duration, plural } from './format.js'
 import type { Check } from './self_test.js'
@@ -15,7 +16,11 @@ export async function doctor(): Promise<void> {
   const packageFile = new URL('../../package.json', import.meta.url)
   say('fused-rnn', JSON.parse(readFileSync(packageFile, 'utf8')).version)
   say('folder', fileURLToPath(new URL('.', packageFile)))
-  say('Node', [process.versions.node, `${process.platform} ${process.arch}`, ...libc()].join(', '))
+  const library = libc() ?? []
+  say(
+    'Node',
+    [process.versions.node, `${process.platform} ${process.arch}`].concat(library).join(', '),
+  )
   const processors = cpus()
   say('processor', `${processors[0]?.model ?? 'unknown'}, ${plural(processors.length, 'core')}`)
 
@@ -80,15 +85,6 @@ function describeCuda({ runtime, driver, devices, missing }: CudaInfo): string {
   if (runtime === '') return 'not built into this addon'
   const found = `runtime ${runtime} inside, ${driver === '' ? 'no driver' : `driver for ${driver}`}`
   return devices.length > 0 ? found : `${found}: ${missing}`
-}
-
-/** The C library, as far as Node knows it. */
-function libc(): string[] {
-  if (process.platform !== 'linux') return []
-  // Without the names of the network's interfaces, which may take seconds to find.
-  Object.assign(process.report, { excludeNetwork: true })
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
-  return [header.glibcVersionRuntime ? `glibc ${header.glibcVersionRuntime}` : 'musl']
 }
 
 function say(what: string, text: string): void {

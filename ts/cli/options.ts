@@ -66,6 +66,10 @@ export interface GenerateOptions {
   device: string
 }
 
+export interface BuildOptions {
+  cuda: string
+}
+
 export interface EvaluateOptions {
   encoding?: string
   batchSize: number

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { benchCommand } from './bench_command.js'
 import {
+  type BuildOptions,
   type EvaluateOptions,
   encoding,
   type GenerateOptions,
@@ -59,6 +60,7 @@ Begin with:
     program.addCommand(command)
   program.addCommand(doctorCommand())
   program.addCommand(benchCommand(shortErrors(new Command('bench'))))
+  program.addCommand(buildCommand())
   return program
 }
 
@@ -346,5 +348,25 @@ function doctorCommand(): Command {
     .action(async () => {
       const { doctor } = await import('./doctor.js')
       await doctor()
+    })
+}
+
+function buildCommand(): Command {
+  return shortErrors(new Command('build'))
+    .summary('build the addon from its sources, where there is no prebuilt one')
+    .description(
+      'Builds the addon in the folder of the package, from where it is loaded instead of a prebuilt ' +
+        'one. Needs a C++20 compiler (g++ 11 or newer, or clang), cmake 3.19 or newer and make or ' +
+        'ninja, and says which of them is missing. cmake-js, node-addon-api and node-api-headers are ' +
+        'fetched with npm unless they are installed. Takes some minutes.',
+    )
+    .addOption(
+      option('--cuda <choice>', 'with the CUDA backend: needs nvcc of CUDA 13, but no GPU', (o) =>
+        o.choices(['auto', 'on', 'off']).default('auto'),
+      ),
+    )
+    .action(async (options: BuildOptions) => {
+      const { build } = await import('./build.js')
+      await build(options)
     })
 }

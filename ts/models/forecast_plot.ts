@@ -1,5 +1,5 @@
 /** A forecast as an SVG picture. */
-import { scaleLinear, scaleUtc } from 'd3-scale'
+import { scaleLinear, scaleUtc } from '../d3_scale.js'
 import { checkInteger, checkString } from '../errors.js'
 import { numbersOf } from '../metrics/checks.js'
 

@@ -1,5 +1,5 @@
 /** Curves as an SVG picture. */
-import { scaleLinear, scaleLog } from 'd3-scale'
+import { scaleLinear, scaleLog } from '../d3_scale.js'
 import { checkBoolean, checkInteger, checkOptions, checkString } from '../errors.js'
 
 export interface Series {

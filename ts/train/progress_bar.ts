@@ -7,16 +7,20 @@ import type { CallbackHooks, Progress, TrainerHandle } from './types.js'
 /** Between two lines where there is no terminal. */
 const LINE_INTERVAL_MS = 10_000
 
+/** In dist, where scripts/commonjs.mjs has put it; else the package, in a clone without esbuild. */
+const DRAWERS = ['./cli-progress.cjs', 'cli-progress']
+
 /**
  * What draws bars; null in a bundle that has left it behind, where lines must do. A bundle of ES
  * modules could not hold it: it asks for Node's modules by `require`.
  */
 function drawer(): typeof cliProgress | null {
-  try {
-    return requireHere('cli-progress') as typeof cliProgress
-  } catch {
-    return null
+  for (const name of DRAWERS) {
+    try {
+      return requireHere(name) as typeof cliProgress
+    } catch {}
   }
+  return null
 }
 
 /** 1:02:03, 2:03 */
