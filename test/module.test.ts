@@ -117,6 +117,48 @@ test('stateDict shares memory; loadStateDict copies into the same tensors', asyn
   t.deepEqual([...(await weight.data())], [0, 0])
 })
 
+test('loadStateDict with a prefix, and the advice to use one', async (t) => {
+  const state = new nn.Linear(2, 3).stateDict()
+  const prefixed = (prefix: string) => new Map([...state].map(([key, v]) => [prefix + key, v]))
+  const linear = new nn.Linear(2, 3)
+  const given = prefixed('module.model.').set('criterion.weight', zeros([1]))
+  t.deepEqual(linear.loadStateDict(given, { prefix: 'module.model.', strict: false }), {
+    missingKeys: [],
+    unexpectedKeys: ['criterion.weight'],
+  })
+  t.deepEqual(await linear.weight.data(), await state.get('weight')?.data())
+  const load =
+    (map: Map<string, Tensor>, options = {}) =>
+    () =>
+      linear.loadStateDict(map, options)
+  throwsWith(
+    t,
+    load(given),
+    RangeError,
+    /missing keys: 'weight', 'bias'; unexpected keys: .*'criterion\.weight'\. The keys would fit with \{ prefix: 'module\.model\.' \}$/,
+  )
+  throwsWith(t, load(given, { prefix: 'module.' }), RangeError, /prefix: 'module\.model\.'/)
+  throwsWith(t, load(state, { prefix: 'a.' }), RangeError, /would fit without the prefix$/)
+  throwsWith(t, load(state, { prefix: 5 }), TypeError, /prefix: expected a string/)
+  // No advice where it would not help, or where two would.
+  const other = new Map([...prefixed('a.'), ...prefixed('b.')])
+  throwsWith(t, load(other), RangeError, /'b\.bias'$/)
+  throwsWith(t, load(new Map([['a.weight', zeros([1])]])), RangeError, /'a\.weight'$/)
+  throwsWith(
+    t,
+    load(prefixed('a.').set('a.weight', zeros([9])), { prefix: 'a.' }),
+    RangeError,
+    /'a\.weight': expected shape \(3, 2\), got \(9,\)$/,
+  )
+  const outer = new nn.ModuleDict({ inner: new nn.Linear(2, 3), rest: new nn.Linear(1, 1) })
+  throwsWith(
+    t,
+    () => outer.loadStateDict(state),
+    RangeError,
+    /The keys are those of inner: call its loadStateDict$/,
+  )
+})
+
 test('loadStateDict: everything wrong in one error, nothing changed', async (t) => {
   const net = new Net()
   const state = new Map([...net.stateDict()].map(([key, value]) => [key, ones(value.shape)]))

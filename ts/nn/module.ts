@@ -2,7 +2,7 @@
 import type { Hooks, RemovableHandle } from '../autograd/hooks.js'
 import { MODULE_MARK, refuseJSON, withoutJSON } from '../copies.js'
 import { checkDevice, type Device } from '../device.js'
-import { checkBoolean, checkOptions, formatShape, typeError } from '../errors.js'
+import { checkBoolean, checkOptions, typeError } from '../errors.js'
 import { copyInto } from '../ops/in_place.js'
 import { movedValues } from '../ops/transfer.js'
 import { type ZeroGradOptions, zeroGradients } from '../optim/zero_grad.js'
@@ -18,25 +18,14 @@ import {
   ModuleHooks,
   standIn,
 } from './hooks.js'
+import { fitState, type IncompatibleKeys, type LoadStateDictOptions } from './state_fit.js'
 
-/** What {@link Module.loadStateDict} takes. */
-export interface LoadStateDictOptions {
-  /** Refuse missing and unexpected keys. Default true. */
-  strict?: boolean
-}
+export type { IncompatibleKeys, LoadStateDictOptions }
 
 /** What {@link Module.registerBuffer} takes. */
 export interface BufferOptions {
   /** Whether state dicts have it. Default true. */
   persistent?: boolean
-}
-
-/** What a state dict and a module do not share. */
-export interface IncompatibleKeys {
-  /** Parameters of the module that the map does not have. */
-  missingKeys: string[]
-  /** Keys of the map that the module does not have. */
-  unexpectedKeys: string[]
 }
 
 /**
@@ -190,46 +179,15 @@ export abstract class Module {
    * Copies values into the parameters, which stay the same tensors; as `Module.load_state_dict`.
    * Nothing is changed when anything is wrong.
    * @throws RangeError that lists every missing key, unexpected key (both only when strict) and
-   *   wrong shape; TypeError when `state` is no Map of tensors
+   *   wrong shape or type, and the prefix with which the keys would fit; TypeError when `state` is no
+   *   Map of tensors
    */
   loadStateDict(
     state: ReadonlyMap<string, Tensor>,
     options: LoadStateDictOptions = {},
   ): IncompatibleKeys {
-    if (!(state instanceof Map))
-      throw typeError('loadStateDict', 'state', 'a Map of tensors', state)
-    checkOptions('loadStateDict', options, ['strict'])
-    const strict = checkBoolean('loadStateDict', 'strict', options.strict ?? true)
-    const own = new Map(this.#everyName())
-    const missingKeys = [...own.keys()].filter((name) => !state.has(name))
-    const unexpectedKeys = [...state.keys()].filter((name) => !own.has(name))
-    const problems: string[] = []
-    if (strict && missingKeys.length > 0) problems.push(`missing keys: ${list(missingKeys)}`)
-    if (strict && unexpectedKeys.length > 0)
-      problems.push(`unexpected keys: ${list(unexpectedKeys)}`)
-    const copies: [Tensor, Tensor][] = []
-    for (const [name, parameter] of own) {
-      if (!state.has(name)) continue
-      const value = state.get(name)
-      if (!(value instanceof Tensor))
-        throw typeError('loadStateDict', `'${name}'`, 'a tensor', value)
-      if (formatShape(value.shape) !== formatShape(parameter.shape)) {
-        problems.push(
-          `'${name}': expected shape ${formatShape(parameter.shape)}, got ${formatShape(value.shape)}`,
-        )
-      } else if (value.dtype !== parameter.dtype) {
-        problems.push(`'${name}': expected dtype ${parameter.dtype}, got ${value.dtype}`)
-      } else {
-        value.buffer // a disposed tensor is an error before anything is changed
-        copies.push([parameter, value])
-      }
-    }
-    if (problems.length > 0) {
-      throw new RangeError(
-        `[loadStateDict] state does not fit ${this.constructor.name}: ${problems.join('; ')}`,
-      )
-    }
-    for (const [parameter, value] of copies) {
+    const fit = fitState(this.constructor.name, new Map(this.#everyName()), state, options)
+    for (const [parameter, value] of fit.copies) {
       if (value.device === parameter.device) {
         copyInto('loadStateDict', parameter, value.buffer)
       } else {
@@ -237,7 +195,7 @@ export abstract class Module {
         copyInto('loadStateDict', parameter, moved.buffer)
       }
     }
-    return { missingKeys, unexpectedKeys }
+    return { missingKeys: fit.missingKeys, unexpectedKeys: fit.unexpectedKeys }
   }
 
   /** Sets training mode here and in every module inside; as `Module.train`. */
@@ -436,10 +394,6 @@ export function evalMode(model: Module): () => void {
 
 function join(prefix: string, name: string): string {
   return prefix === '' ? name : `${prefix}.${name}`
-}
-
-function list(names: readonly string[]): string {
-  return names.map((name) => `'${name}'`).join(', ')
 }
 
 function print(module: Module, path: readonly Module[]): string {

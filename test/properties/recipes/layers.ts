@@ -227,7 +227,7 @@ export const modules: Record<string, Recipe> = {
       ['weight', f(2, 3)],
       ['bias', f(2)],
     ]),
-    { strict: false },
+    { strict: false, prefix: '' },
   ]),
   'nn.Module.train': method(short, 'train', () => [true]),
   'nn.Module.to': method(short, 'to', () => [testDevice]),
