@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { benchCommand } from './bench_command.js'
+import type { ConvertOptions } from './convert.js'
 import {
   type BuildOptions,
   type EvaluateOptions,
@@ -58,6 +59,7 @@ Begin with:
   program.addCommand(evaluateCommand())
   for (const command of useCommands((name) => shortErrors(new Command(name))))
     program.addCommand(command)
+  program.addCommand(convertCommand())
   program.addCommand(doctorCommand())
   program.addCommand(benchCommand(shortErrors(new Command('bench'))))
   program.addCommand(buildCommand())
@@ -333,6 +335,33 @@ Example:
     .action(async (folder: string, file: string, options: EvaluateOptions) => {
       const { evaluate } = await import('./evaluate.js')
       await evaluate(folder, file, options)
+    })
+}
+
+function convertCommand(): Command {
+  return shortErrors(new Command('convert'))
+    .summary('weights from PyTorch to safetensors and back, models to ONNX')
+    .description(
+      'Reads a state dict or a checkpoint of PyTorch, a safetensors file or the folder of a model, and ' +
+        'writes its weights as safetensors or for torch.load, or the model as ONNX. Nothing in a file is ' +
+        'ever called. Half precision becomes float32.',
+    )
+    .argument('<in>', '.pt, .pth, .ckpt, .bin, .safetensors, or the folder of a model')
+    .argument('<out>', '.safetensors, .pt, .pth or .onnx')
+    .option('--key <name>', 'of a checkpoint: where its state dict is (default: it is looked for)')
+    .option('--prefix <text>', "keep the keys that begin with it, without it ('module.', 'model.')")
+    .option('--overwrite', 'replace what is at <out>')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  fused-rnn convert model.pt model.safetensors
+  fused-rnn convert lightning.ckpt weights.safetensors --prefix model.
+  fused-rnn convert book-model book.onnx`,
+    )
+    .action(async (from: string, to: string, options: ConvertOptions) => {
+      const { convert } = await import('./convert.js')
+      await convert(from, to, options)
     })
 }
 
