@@ -65,7 +65,32 @@ once('forecast: train, predict, evaluate', async (t) => {
   t.true(metrics.mase > 0 && naive.mase >= 0 && retrained, told.stderr)
   const far = await cli('predict', 'm', 'sales.csv', '--horizon', '9')
   t.is(far.code, 1)
-  t.regex(far.stderr, /^fused-rnn: horizon: expected at most 6.*\n$/)
+  t.is(
+    far.stderr,
+    'fused-rnn: --horizon: expected at most 6, which was learnt (--recursive goes on from its own median), got 9\n',
+  )
+  const wide = await cli('predict', 'm', 'sales.csv', '--level', '99')
+  t.regex(wide.stderr, /^fused-rnn: --level: expected at most 80, .*got 99\n$/)
+  await table('narrow.csv', 'month,price', [['2023-01', 1]])
+  t.is(
+    (await cli('predict', 'm', 'narrow.csv')).stderr,
+    "fused-rnn: narrow.csv: expected the column 'sales', which the model has learnt, got month, price\n",
+  )
+  t.is(
+    (await cli('predict', 'm', 'sales.csv', '--out', 'nowhere/f.csv')).stderr,
+    "fused-rnn: cannot write 'nowhere/f.csv': no such file or folder\n",
+  )
+  t.is(
+    (await cli('detect', 'm', 'sales.csv')).stderr,
+    "fused-rnn: detect: 'm' holds a model for `fused-rnn predict` (Forecaster)\n",
+  )
+  const holes = rows.filter((_, i) => i !== 7).map((row, i) => (i === 20 ? [row[0], '', 1] : row))
+  await table('holes.csv', 'month,sales,other', holes)
+  const args = ['--target', 'sales', '--horizon', '6', '--epochs', '1', '--out', 'h']
+  t.regex(
+    (await cli('train', 'holes.csv', '--task', 'forecast', ...args)).stdout,
+    /^learnt +96 rows of 1 series: sales, 2 without a value\n/,
+  )
 })
 
 once('classify and detect', async (t) => {
@@ -98,6 +123,29 @@ once('classify and detect', async (t) => {
   t.regex(
     (await cli('evaluate', 'c', 'mails.csv')).stdout,
     /^accuracy {2}1\.0000\nF1 {8}1\.0000\n\n {6}ham {2}spam\n/,
+  )
+  const wrong = async (file: string, head: string, row: string[], message: string) => {
+    await table(file, head, [['see you', 'ham'].slice(0, row.length), row])
+    const command = row.length === 1 ? 'classify' : 'evaluate'
+    t.is((await cli(command, 'c', file)).stderr, `fused-rnn: ${message}\n`)
+  }
+  await wrong(
+    'unknown.csv',
+    'body',
+    ['xyzzy'],
+    "unknown.csv, row 2 (line 3), column 'body': expected at least one token of the vocabulary, got only unknown ones, such as 'xyzzy'",
+  )
+  await wrong(
+    'other.csv',
+    'body,kind',
+    ['see you', 'maybe'],
+    "other.csv, row 2 (line 3), column 'kind': expected one of ham, spam, got maybe",
+  )
+  await wrong(
+    'nan.csv',
+    'body,kind',
+    ['see you', 'NaN'],
+    "nan.csv, row 2 (line 3), column 'kind': expected a label, got 'NaN', which says that there is none",
   )
   const sensors = Array.from({ length: 120 }, (_, i) => [
     Math.sin(i / 2),
@@ -137,6 +185,11 @@ once('mistakes are told in a line', async (t) => {
     /row 2 \(line 3\), column 'date'.*same time again/,
   )
   await no(['train', 't.csv', '--task', 'forecast', '--out', 'x'], /needs --horizon/)
+  await no(
+    ['train', 't.csv', '--task', 'forecast', '--horizon', '2', '--target', 'y', '--out', 'x'],
+    /--target: expected a column of t\.csv \(date, x\), got 'y'/,
+  )
+  await no(['train', 't.csv', '--task', 'detect', '--time', 'y', '--out', 'x'], /--time: expected/)
   await no(['train', 't.csv', '--horizon', '2'], /--horizon belongs to --task/)
   await no(['train', 't.csv', '--task', 'detect', '--steps', '5'], /--steps has no meaning/)
   await no(['predict', 'nothing', 't.csv'], /there is no folder 'nothing'/)

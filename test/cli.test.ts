@@ -386,7 +386,7 @@ const mistakes: [name: string, line: string, message: RegExp][] = [
     /--temperature.*'-1' is invalid/,
   ],
   ['generate: too many arguments', 'generate a b', /too many arguments/],
-  ['evaluate: no text', 'evaluate folder', /missing required argument 'text file'/],
+  ['evaluate: no text', 'evaluate folder', /missing required argument 'text or table'/],
   ['evaluate: no model', 'evaluate folder text.txt', /'folder' does not hold a model/],
 ]
 for (const [name, line, message] of mistakes) {

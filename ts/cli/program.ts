@@ -216,7 +216,8 @@ function textTrainCommand(): Command {
     .addHelpText(
       'after',
       `
-Ctrl-C finishes the step, saves a checkpoint and prints the command that goes on from it.
+Ctrl-C finishes the step, saves a checkpoint and prints the command that goes on from it; with --task
+it saves the best model so far.
 
 Examples:
   fused-rnn train --demo
@@ -305,13 +306,14 @@ function evaluateCommand(): Command {
 
 function textEvaluateCommand(): Command {
   return shortErrors(new Command('evaluate'))
-    .summary('how well a trained model predicts another text')
+    .summary('how well a trained model predicts another text or table')
     .description(
       'Reads a text with a model that `fused-rnn train` made and prints how well it predicted it: ' +
-        'the mean loss (cross entropy in nats per token) and the perplexity (e to the loss).',
+        'the mean loss (cross entropy in nats per token) and the perplexity (e to the loss). Or a table ' +
+        '(CSV) with a model of `train --task`: forecasts beside the naive one, or accuracy and F1.',
     )
     .argument('<model folder>', 'the output folder of a training')
-    .argument('<text file>', 'the text to predict')
+    .argument('<text or table>', 'what to predict; for a table - is standard input')
     .option(
       '--encoding <name>',
       'of the text files: latin1, windows-1252, utf-16le, … (default: UTF-8, or UTF-16 with its mark)',
@@ -329,8 +331,9 @@ function textEvaluateCommand(): Command {
     .addHelpText(
       'after',
       `
-Example:
-  fused-rnn evaluate book-model another-book.txt`,
+Examples:
+  fused-rnn evaluate book-model another-book.txt
+  fused-rnn evaluate sales-model sales.csv --plot last.svg`,
     )
     .action(async (folder: string, file: string, options: EvaluateOptions) => {
       const { evaluate } = await import('./evaluate.js')

@@ -1,6 +1,6 @@
 /** `fused-rnn train --task …`: forecasts, classes and anomalies over tables. */
 import { join } from 'node:path'
-import { manualSeed, models } from '../index.js'
+import { type data, type FitResult, manualSeed, models } from '../index.js'
 import { exists } from '../io/folders.js'
 import { writeWhole } from '../io/whole_file.js'
 import { UserError } from './errors.js'
@@ -85,6 +85,7 @@ export async function trainTask(
   const more = { ...given('layers', options.layers), ...given('dropout', options.dropout) }
   let model: models.Forecaster | models.SequenceClassifier | models.AnomalyDetector
   let lines: string[]
+  let result: FitResult
   if (task === 'forecast') {
     if (options.horizon === undefined)
       throw new UserError('--task forecast needs --horizon, the rows to predict')
@@ -98,22 +99,23 @@ export async function trainTask(
       ...sizes,
       ...more,
     })
-    await forecaster.fit(series, fit)
+    result = await forecaster.fit(series, fit)
     const { spec, seasonLength } = forecaster.state as models.ForecasterState
     const rows = series.reduce((sum, { length }) => sum + length, 0)
+    const missing = series.reduce((sum, one) => sum + gapsIn(one, spec.targets), 0)
     lines = [
-      `learnt    ${count(rows)} rows of ${plural(series.length, 'series', 'series')}: ${spec.targets.join(', ')}`,
+      `learnt    ${count(rows)} rows of ${plural(series.length, 'series', 'series')}: ${spec.targets.join(', ')}${missing > 0 ? `, ${count(missing)} without a value` : ''}`,
       `window    ${spec.inputSize} rows, season of ${seasonLength}; predicts ${spec.horizon}`,
     ]
     model = forecaster
   } else if (task === 'classify') {
-    const examples = textsIn(table, options, true)
+    const { examples, placed } = textsIn(table, options, true)
     const classifier = new models.SequenceClassifier({
       ...sizes,
       ...more,
       ...given('embedding', options.embedding),
     })
-    await classifier.fit(examples, fit)
+    result = await placed(classifier.fit(examples, fit))
     lines = [`learnt    ${count(examples.length)} texts of ${classifier.state?.classes.join(', ')}`]
     model = classifier
   } else {
@@ -121,7 +123,7 @@ export async function trainTask(
       throw new UserError('--layers and --dropout have no meaning with --task detect')
     const series = seriesIn(table, options)
     const detector = new models.AnomalyDetector({ ...sizes })
-    await detector.fit(series, fit)
+    result = await detector.fit(series, fit)
     const { columns, threshold } = detector.state as models.AnomalyDetectorState
     lines = [`learnt    ${columns.join(', ')}`, `threshold ${threshold.toPrecision(4)}`]
     model = detector
@@ -132,8 +134,21 @@ export async function trainTask(
     join(out, 'table.json'),
     `${JSON.stringify(Object.fromEntries(TASK_OPTIONS.flatMap((name) => (typed.includes(name) && name !== 'json' ? [[name, (options as unknown as Record<string, unknown>)[name]]] : []))), null, 1)}\n`,
   )
-  if (options.json) process.stdout.write(`${JSON.stringify({ task, out, state: model.state })}\n`)
+  const { stopped, epoch } = result
+  if (stopped === 'aborted')
+    lines.push(`stopped   in epoch ${epoch + 1}; the model is the best one until then`)
+  if (options.json)
+    process.stdout.write(`${JSON.stringify({ task, out, stopped, state: model.state })}\n`)
   else process.stdout.write(`${[...lines, `model     ${out}`].join('\n')}\n`)
+}
+
+/** Rows in which a target has no value, also those that a regular grid of times lacks. */
+function gapsIn(series: data.Series, targets: readonly string[]): number {
+  const columns = targets.map((name) => series.column(name))
+  let gaps = 0
+  for (let row = 0; row < series.length; row++)
+    if (columns.some((column) => Number.isNaN(column[row]))) gaps++
+  return gaps
 }
 
 /** What options are called where the model takes them. */

@@ -41,10 +41,7 @@ export async function predict(folder: string, file: string, given: UseOptions): 
   if (model instanceof models.SequenceClassifier) return classifyWith(model, file, options)
   const table = await tableOf(file, options)
   const { spec } = model.state as models.ForecasterState
-  let series = seriesIn(table, {
-    ...options,
-    columns: [...spec.targets, ...spec.histExog, ...spec.futrExog],
-  })
+  let series = seriesIn(table, options, [...spec.targets, ...spec.histExog, ...spec.futrExog])
   const futrExog: Record<string, Float64Array> = {}
   if (spec.futrExog.length > 0) {
     // Rows without a target, at the end, say what is known of the future.
@@ -55,12 +52,21 @@ export async function predict(folder: string, file: string, given: UseOptions): 
     for (const name of spec.futrExog) futrExog[name] = first.column(name).slice(last)
     series = [first.slice(0, last)]
   }
-  const forecasts = await model.predict(series, {
-    ...(spec.futrExog.length > 0 && { futrExog }),
-    ...(options.level && { level: options.level }),
-    ...(given.horizon !== undefined && { horizon: given.horizon }),
-    ...(given.recursive && { recursive: true }),
-  })
+  if (given.horizon !== undefined && given.horizon > spec.horizon && !given.recursive)
+    throw new UserError(
+      `--horizon: expected at most ${spec.horizon}, which was learnt (--recursive goes on from its own median), got ${given.horizon}`,
+    )
+  const forecasts = await model
+    .predict(series, {
+      ...(spec.futrExog.length > 0 && { futrExog }),
+      ...(options.level && { level: options.level }),
+      ...(given.horizon !== undefined && { horizon: given.horizon }),
+      ...(given.recursive && { recursive: true }),
+    })
+    .catch((error: Error) => {
+      const [, rest] = /^\[[\w.]+\] level(?:\[\d+\])?(:.*)$/s.exec(error.message) ?? []
+      throw rest === undefined ? error : new UserError(`--level${rest}`)
+    })
   if (given.plot !== undefined) await (forecasts[0] as models.Forecast).writeSVG(given.plot)
   if (given.json) {
     const levels =
@@ -105,8 +111,8 @@ async function classifyWith(
   file: string,
   options: UseOptions,
 ): Promise<void> {
-  const texts = textsIn(await tableOf(file, options), options, false)
-  const results = await model.predict(texts.map(({ input }) => input))
+  const { examples, placed } = textsIn(await tableOf(file, options), options, false)
+  const results = await placed(model.predict(examples.map(({ input }) => input)))
   if (options.json) return put(options.out, `${JSON.stringify(results)}\n`)
   const rows = results.map(
     ({ label, score }, i) => `${i + 1},${csvField(String(label))},${score.toFixed(4)}`,
@@ -120,7 +126,7 @@ export async function detect(folder: string, file: string, given: UseOptions): P
   const model = await loadOnly(folder, [models.AnomalyDetector], 'detect')
   const options = await completed(folder, given)
   const { columns } = model.state as models.AnomalyDetectorState
-  const all = seriesIn(await tableOf(file, options), { ...options, columns })
+  const all = seriesIn(await tableOf(file, options), options, columns)
   const [series, ...more] = all as [data.Series, ...data.Series[]]
   if (more.length > 0) throw new UserError('detect: one series at a time')
   const { threshold } = given
@@ -178,7 +184,8 @@ export async function evaluateTask(
   if (model instanceof models.AnomalyDetector)
     throw new UserError('evaluate: an AnomalyDetector is told by its alarms; use detect')
   if (model instanceof models.SequenceClassifier) {
-    const { text, classes, ...result } = await model.evaluate(textsIn(table, options, true))
+    const { examples, placed } = textsIn(table, options, true)
+    const { text, classes, ...result } = await placed(model.evaluate(examples))
     if (given.json) return put(given.out, `${JSON.stringify({ ...result, classes })}\n`)
     return put(
       given.out,
@@ -187,7 +194,7 @@ export async function evaluateTask(
   }
   const { spec } = model.state as models.ForecasterState
   const columns = [...spec.targets, ...spec.histExog, ...spec.futrExog]
-  const result = await model.backtest(seriesIn(table, { ...options, columns }), {
+  const result = await model.backtest(seriesIn(table, options, columns), {
     ...(given.windows !== undefined && { windows: given.windows }),
     ...(given.seed !== undefined && { seed: given.seed }),
   })
