@@ -17,6 +17,7 @@ const PRINTS: Record<string, RegExp> = {
   'classify.md': /^F1 1 always spam 0\.67\n {6}ham {2}spam\n.*\nspam .*\nspam\n$/,
   'forecast.md': /^error \d\.\d+ naive \d\.\d+\n2026-01-01 [\d.]+ [\d.]+ [\d.]+\n$/,
   'online.md': /^true 399\n$/,
+  'recognize.md': /^errors per letter 0\.0\d whole texts right (0\.[89]\d|1\.00)\nmate\n$/,
   'tag.md': /^1 F1 of names 1\nO B-PER I-PER O \[ \{ type: 'PER', start: 1, end: 3 \} \]\n$/,
   'translate.md': /^edits per letter 0\.\d\d of copying: 1\nCBEF 4\n$/,
   'metrics.md':

@@ -35,9 +35,9 @@ export const recipes: Record<string, Recipe> = {
 
 /** What is exported and needs no recipe: what only subclasses and the trainer call, and bases. */
 const NOT_CALLED = [
-  /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches|IndexedBatches)|models\.(TaskModel|Forecast|ForecastStream|AnomalyStream)|metrics\.Metric|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
+  /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches|IndexedBatches)|models\.(TaskModel|Forecast|ForecastStream|AnomalyStream|RecognitionStream)|metrics\.Metric|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
-  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|errors|windowsOf|windowScores|ownTokens|sourceOf|stepper|writeFiles)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|errors|windowsOf|windowScores|ownTokens|sourceOf|stepper|writeFiles|logProbs|width)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
   /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,

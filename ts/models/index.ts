@@ -32,6 +32,14 @@ export {
   type LanguageModelOptions,
   type LanguageModelState,
 } from './language_model.js'
+export { RecognitionStream, type RecognizedRow } from './recognition_stream.js'
+export type {
+  Recognition,
+  RecognizeOptions,
+  SequenceRecognizerConfig,
+  SequenceRecognizerOptions,
+  TranscribedSequence,
+} from './recognizer_config.js'
 export {
   type GeneratedSequence,
   type GenerateSequenceOptions,
@@ -45,6 +53,7 @@ export type {
   TokenInput,
 } from './seq2seq_config.js'
 export { SequenceClassifier } from './sequence_classifier.js'
+export { SequenceRecognizer } from './sequence_recognizer.js'
 export {
   SequenceTagger,
   type SequenceTaggerConfig,

@@ -9,15 +9,11 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import { noGrad } from '../grad_mode.js'
-import type { Module } from '../nn/module.js'
-import { copyInto } from '../ops/in_place.js'
 import { Adam } from '../optim/adam.js'
-import type { Tensor } from '../tensor.js'
 import { EarlyStopping } from '../train/early_stopping.js'
 import type { FitResult } from '../train/options.js'
 import { Trainer } from '../train/trainer.js'
-import type { CallbackHooks, DataSource, TrainerHandle, TrainingModule } from '../train/types.js'
+import type { DataSource, TrainingModule } from '../train/types.js'
 
 /** What the `fit` of a task's model takes; Data is what it learns from. */
 export interface FitModelOptions<Data = unknown> {
@@ -109,37 +105,6 @@ function checkShare(fn: string, valid: number): number {
   return valid
 }
 
-/** Keeps a copy of the weights with the lowest validation loss, and puts it back at the end. */
-class BestWeights implements CallbackHooks {
-  #best = Infinity
-  #weights: [Tensor, Tensor][] = []
-
-  onValidationEnd(trainer: TrainerHandle, model: Module): void {
-    const { valLoss } = trainer.callbackMetrics
-    if (valLoss === undefined || !(valLoss < this.#best)) return
-    this.#best = valLoss
-    noGrad(() => {
-      if (this.#weights.length === 0)
-        this.#weights = model.parameters().map((own) => [own, own.detach().clone()])
-      else for (const [own, copy] of this.#weights) copyInto('fit', copy, own.buffer)
-    })
-  }
-
-  onFitEnd(): void {
-    for (const [own, copy] of this.#weights) copyInto('fit', own, copy.buffer)
-    this.#free()
-  }
-
-  onException(): void {
-    this.#free()
-  }
-
-  #free(): void {
-    for (const [, copy] of this.#weights) copy[Symbol.dispose]()
-    this.#weights = []
-  }
-}
-
 /** Trains a model as its settings say, and leaves it in evaluation mode. */
 export async function fitModel<B>(
   model: TrainingModule<B>,
@@ -156,7 +121,8 @@ export async function fitModel<B>(
       progressBar,
       ...(signal && { signal }),
       ...(seed !== undefined && { seed }),
-      callbacks: validData === null ? [] : [new BestWeights(), new EarlyStopping({ patience })],
+      callbacks:
+        validData === null ? [] : [new EarlyStopping({ patience, restoreBestWeights: true })],
     })
   const optimizer = new Adam(model.parameters(), { lr })
   const result = await trainer.fit(model, trainData, validData, { optimizer })

@@ -56,6 +56,11 @@ const tagBatch = () =>
     ]),
   ][0]
 
+const recognizer = new models.SequenceRecognizer({ hiddenSize: 3, bidirectional: false })
+const transcribed = () => [{ input: [[1], [2], [3]], target: 'ab' }]
+await recognizer.fit(transcribed(), { maxEpochs: 1, valid: 0, progressBar: false })
+const ctcBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]], target: [1, 2] }])][0]
+
 const seq2seq = new models.Seq2Seq({ hiddenSize: 3, embeddingSize: 3 })
 await seq2seq.fit(
   [
@@ -395,6 +400,46 @@ export const tasks: Record<string, Recipe> = {
     { device: testDevice },
   ]),
   'models.SequenceTagger.extraRepr': method(() => tagger, 'extraRepr'),
+  'models.SequenceRecognizer': make(models.SequenceRecognizer, {
+    labels: ['X', 'Y'],
+    inputSize: 2,
+    cell: 'rnn',
+    hiddenSize: 3,
+    numLayers: 2,
+    bidirectional: false,
+    dropout: 0.1,
+    device: testDevice,
+  }),
+  'models.SequenceRecognizer.forward': method(
+    () => recognizer,
+    'forward',
+    () => [f(1, 3, 1), [3]],
+  ),
+  'models.SequenceRecognizer.trainingStep': method(
+    () => recognizer,
+    'trainingStep',
+    () => [ctcBatch()],
+  ),
+  'models.SequenceRecognizer.predict': method(
+    () => recognizer,
+    'predict',
+    () => [[[[1], [2]]], { batchSize: 2, beamSize: 2 }],
+  ),
+  'models.SequenceRecognizer.evaluate': method(
+    () => recognizer,
+    'evaluate',
+    () => [transcribed(), { batchSize: 2, beamSize: 2 }],
+  ),
+  'models.SequenceRecognizer.stream': method(
+    () => recognizer,
+    'stream',
+    () => [new Uint8Array(3)],
+  ),
+  'models.SequenceRecognizer.load': call(models.SequenceRecognizer.load, () => [
+    'nothing',
+    { device: testDevice },
+  ]),
+  'models.SequenceRecognizer.extraRepr': method(() => recognizer, 'extraRepr'),
   'nn.functional.ctcDecode': call(nn.functional.ctcDecode, () => [
     f(3, 2, 4),
     [3, 2],
