@@ -1,5 +1,12 @@
 /** What a network that was trained with CTC has recognised. */
-import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
+import {
+  checkInteger,
+  checkIterable,
+  checkOptions,
+  formatShape,
+  rangeError,
+  typeError,
+} from '../errors.js'
 import { checkFloat } from '../ops/common.js'
 import type { Tensor } from '../tensor.js'
 
@@ -43,6 +50,7 @@ export function ctcDecode(
   const given = inputLengths ?? new Array<number>(batch).fill(time)
   if (!Array.isArray(given) && !(ArrayBuffer.isView(given) && !(given instanceof DataView)))
     throw typeError(fn, 'inputLengths', 'an array of lengths', given)
+  checkIterable(fn, 'inputLengths', given, 'an array of lengths')
   const lengths = Array.from(given as ArrayLike<unknown>, (length, i) =>
     checkInteger(fn, `inputLengths[${i}]`, length, 0, time),
   )

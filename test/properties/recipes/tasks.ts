@@ -59,6 +59,7 @@ const tagBatch = () =>
 const recognizer = new models.SequenceRecognizer({ hiddenSize: 3, bidirectional: false })
 const transcribed = () => [{ input: [[1], [2], [3]], target: 'ab' }]
 await recognizer.fit(transcribed(), { maxEpochs: 1, valid: 0, progressBar: false })
+const recognitionState = await recognizer.stream().state()
 const ctcBatch = () => [...new data.ExampleBatches([{ input: [[1], [2], [3]], target: [1, 2] }])][0]
 
 const seq2seq = new models.Seq2Seq({ hiddenSize: 3, embeddingSize: 3 })
@@ -433,8 +434,14 @@ export const tasks: Record<string, Recipe> = {
   'models.SequenceRecognizer.stream': method(
     () => recognizer,
     'stream',
-    () => [new Uint8Array(3)],
+    () => [recognitionState.slice()],
   ),
+  'models.RecognitionStream.push': method(
+    () => recognizer.stream(),
+    'push',
+    () => [[1]],
+  ),
+  'models.RecognitionStream.state': method(() => recognizer.stream(), 'state'),
   'models.SequenceRecognizer.load': call(models.SequenceRecognizer.load, () => [
     'nothing',
     { device: testDevice },
