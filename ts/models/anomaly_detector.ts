@@ -4,11 +4,14 @@ import { type Series, type SeriesData, seriesOf } from '../data/series.js'
 import { interpolated, quantileOf, type Scale } from '../data/window_features.js'
 import { deviceOption } from '../device.js'
 import { checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
+import { tensor } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
 import { listOf } from '../metrics/checks.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { OnnxModule } from '../onnx/export.js'
+import type { Graph } from '../onnx/graph.js'
 import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
@@ -21,6 +24,7 @@ import {
   checkDetector,
 } from './anomaly_config.js'
 import { AnomalyStream } from './anomaly_stream.js'
+import { at, layerOf, scaledValue, stackValue } from './onnx_parts.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -60,7 +64,7 @@ const DEFAULTS = { valid: 0.2, batchSize: 64, lr: 0.003, maxEpochs: 60, patience
  * const { ranges } = await model.detect(series)
  * ```
  */
-export class AnomalyDetector extends TaskModel<ExampleBatch> {
+export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModule {
   readonly config: Readonly<AnomalyDetectorConfig>
   /** Null before `fit`. */
   state: AnomalyDetectorState | null = null
@@ -339,6 +343,33 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> {
   stream(from?: Uint8Array): AnomalyStream {
     const { state } = this.layers('AnomalyDetector.stream')
     return new AnomalyStream((rows) => this.score(rows), state, this.config.windowSize, from)
+  }
+
+  /**
+   * For `onnx.export`: input `windows` float32 (B, windowSize, columns), rows as they were measured,
+   * without missing values; outputs `score` (B) of each window's last row and `byColumn` (B, columns).
+   */
+  toOnnx(graph: Graph): void {
+    const { encoder, head, state } = this.layers('onnx.export')
+    const { windowSize, hiddenSize } = this.config
+    const width = state.columns.length
+    const rows = graph.input('windows', 'float32', ['batch', windowSize, width])
+    const windows = scaledValue(graph, rows, state.scales)
+    const before = [graph.ints(0), graph.ints(windowSize - 1), graph.ints(1)]
+    const seen = this.decoder === null ? graph.node('Slice', [windows, ...before]) : windows
+    let last = layerOf(graph, stackValue(graph, encoder, seen)[1], 0)
+    if (this.decoder !== null) {
+      const one = graph.node('Unsqueeze', [last, graph.ints(1)])
+      const repeated = graph.node('Expand', [one, graph.ints(1, windowSize, hiddenSize)])
+      last = at(graph, stackValue(graph, this.decoder, repeated)[0], 1, windowSize - 1)
+    }
+    const error = graph.node('Sub', [graph.call(head, last), at(graph, windows, 1, windowSize - 1)])
+    using share = tensor([1 / width])
+    const squared = graph.node('Mul', [error, error])
+    const byColumn = graph.node('Mul', [squared, graph.weight(share, 'share')])
+    const score = graph.node('ReduceSum', [byColumn, graph.ints(1)], { keepdims: 0 })
+    graph.output('score', score, 'float32', ['batch'])
+    graph.output('byColumn', byColumn, 'float32', ['batch', width])
   }
 
   protected override kind(): string {

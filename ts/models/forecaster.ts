@@ -13,8 +13,7 @@ import { Dropout } from '../nn/dropout.js'
 import { Linear } from '../nn/linear.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
-import type { Graph, Value } from '../onnx/graph.js'
-import { DataType } from '../onnx/proto.js'
+import type { Graph } from '../onnx/graph.js'
 import { cat } from '../ops/shape.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
@@ -31,6 +30,7 @@ import {
   stateFor,
 } from './forecaster_config.js'
 import { type PredictOptions, predictAll, predictOptions } from './forecaster_predict.js'
+import { layerOf, stackValue } from './onnx_parts.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -316,32 +316,27 @@ export class Forecaster extends TaskModel<WindowBatch> implements OnnxModule {
   toOnnx(graph: Graph): void {
     const { rnn, head, state } = this.layers('onnx.export')
     const { spec } = state
-    const width = spec.futrExog.length
+    const width = spec.horizon * spec.futrExog.length
+    const targets = spec.targets.length
     const input = graph.input('input', 'float32', ['batch', spec.inputSize, inputFeatures(spec)])
-    const [, result] = graph.call(rnn as LSTM, input) as unknown as [Value, Value | [Value, Value]]
-    const hidden = Array.isArray(result) ? result[0] : result
-    const last = graph.node('Gather', [hidden, graph.ints(this.config.numLayers - 1)], { axis: 0 })
-    const flat = graph.node('Squeeze', [last, graph.ints(0)])
-    const known =
-      width === 0
-        ? flat
-        : graph.node(
-            'Concat',
-            [
-              flat,
-              graph.node('Reshape', [
-                graph.input('future', 'float32', ['batch', spec.horizon, width]),
-                graph.ints(-1, spec.horizon * width),
-              ]),
-            ],
-            { axis: 1 },
-          )
-    const shape = [spec.horizon, spec.targets.length, this.config.quantiles.length]
-    const out = graph.node('Reshape', [graph.call(head, known), graph.ints(-1, ...shape)])
-    graph.output('quantiles', graph.node('Cast', [out], { to: DataType.float32 }), 'float32', [
-      'batch',
-      ...shape,
-    ])
+    const [, hidden] = stackValue(graph, rnn, input)
+    const phases = seasonRows(state)
+    const seasons = Math.floor(spec.inputSize / phases)
+    const begin = graph.ints(spec.inputSize - seasons * phases, 0)
+    const end = graph.ints(spec.inputSize, targets)
+    const rows = graph.node('Slice', [input, begin, end, graph.ints(1, 2)])
+    const places = graph.node('Reshape', [rows, graph.ints(-1, seasons, phases * targets)])
+    const usual = graph.node('ReduceMean', [places], { axes: [1], keepdims: 0 })
+    const known = [layerOf(graph, hidden, this.config.numLayers - 1), usual]
+    if (width > 0) {
+      const shape = ['batch', spec.horizon, spec.futrExog.length]
+      const future = graph.input('future', 'float32', shape)
+      known.push(graph.node('Reshape', [future, graph.ints(-1, width)]))
+    }
+    const all = graph.node('Concat', known, { axis: 1 })
+    const shape = [spec.horizon, targets, this.config.quantiles.length]
+    const out = graph.node('Reshape', [graph.call(head, all), graph.ints(-1, ...shape)])
+    graph.output('quantiles', out, 'float32', ['batch', ...shape])
   }
 
   protected override kind(): string {

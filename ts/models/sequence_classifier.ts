@@ -21,6 +21,9 @@ import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { OnnxModule } from '../onnx/export.js'
+import type { Graph, Value } from '../onnx/graph.js'
+import { DataType } from '../onnx/proto.js'
 import { cat } from '../ops/shape.js'
 import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
@@ -38,6 +41,7 @@ import {
   type SequenceClassifierOptions,
 } from './classifier_config.js'
 import { classesOf, stratified, weightsOf } from './labels.js'
+import { endedValue, layerOf, scaledValue, stackValue } from './onnx_parts.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -74,7 +78,7 @@ const DEFAULTS = { valid: 0.1, batchSize: 32, lr: 0.002, maxEpochs: 12, patience
  * const [{ label, score }] = await model.predict(['see you at noon'])
  * ```
  */
-export class SequenceClassifier extends TaskModel<ExampleBatch> {
+export class SequenceClassifier extends TaskModel<ExampleBatch> implements OnnxModule {
   readonly config: Readonly<SequenceClassifierConfig>
   /** Of texts; null for rows of numbers, and before `fit` has found one. */
   vocabulary: Vocabulary | null
@@ -351,6 +355,49 @@ export class SequenceClassifier extends TaskModel<ExampleBatch> {
       classes: [...classes],
       text: confusionText(classes, counts),
     }
+  }
+
+  /**
+   * For `onnx.export`: inputs `tokens` int32 (B, T), or `rows` float32 (B, T, F) as they were measured,
+   * and `lengths` int32 (B); output `scores` (B, classes), the probabilities.
+   */
+  toOnnx(graph: Graph): void {
+    const { rnn, head, state } = this.layers('onnx.export')
+    const { pooling, bidirectional, numLayers } = this.config
+    const shape = ['batch', 'sequence']
+    const read =
+      this.embedding === null
+        ? scaledValue(
+            graph,
+            graph.input('rows', 'float32', [...shape, (state.scales as Scale[]).length]),
+            state.scales as Scale[],
+          )
+        : graph.call(this.embedding, graph.input('tokens', 'int32', shape))
+    const lengths = graph.input('lengths', 'int32', ['batch'])
+    const [steps, hidden] = stackValue(graph, rnn, read, lengths)
+    const top = (bidirectional ? 2 : 1) * numLayers
+    const last = bidirectional
+      ? graph.node('Concat', [layerOf(graph, hidden, top - 2), layerOf(graph, hidden, top - 1)], {
+          axis: 1,
+        })
+      : layerOf(graph, hidden, top - 1)
+    const parts: Value[] = pooling === 'concat' || pooling === 'last' ? [last] : []
+    if (pooling === 'concat' || pooling === 'max') {
+      using least = tensor([-1e9])
+      const ended = endedValue(graph, steps, lengths)
+      const behind = graph.node('Mul', [ended, graph.weight(least, 'behind')])
+      const shown = graph.node('Add', [steps, behind])
+      parts.push(graph.node('ReduceMax', [shown], { axes: [1], keepdims: 0 }))
+    }
+    if (pooling === 'concat' || pooling === 'mean') {
+      const sum = graph.node('ReduceSum', [steps, graph.ints(1)], { keepdims: 0 })
+      const count = graph.node('Cast', [lengths], { to: DataType.float32 })
+      parts.push(graph.node('Div', [sum, graph.node('Unsqueeze', [count, graph.ints(1)])]))
+    }
+    const pooled =
+      parts.length === 1 ? (parts[0] as Value) : graph.node('Concat', parts, { axis: 1 })
+    const scores = graph.node('Softmax', [graph.call(head, pooled)], { axis: 1 })
+    graph.output('scores', scores, 'float32', ['batch', state.classes.length])
   }
 
   protected override kind(): string {

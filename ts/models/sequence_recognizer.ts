@@ -12,11 +12,14 @@ import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
+import type { OnnxModule } from '../onnx/export.js'
+import type { Graph } from '../onnx/graph.js'
 import { ctcLoss } from '../ops/ctc.js'
 import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
+import { scaledValue, stackValue } from './onnx_parts.js'
 import { RecognitionStream, type StreamState } from './recognition_stream.js'
 import {
   checkFits,
@@ -56,7 +59,7 @@ const DEFAULTS = { valid: 0.1, batchSize: 32, lr: 0.005, maxEpochs: 40, patience
  * const [{ labels }] = await model.predict([rows])
  * ```
  */
-export class SequenceRecognizer extends TaskModel<ExampleBatch> {
+export class SequenceRecognizer extends TaskModel<ExampleBatch> implements OnnxModule {
   readonly config: Readonly<SequenceRecognizerConfig>
   /** Null before `fit`. */
   state: RecognizerState | null = null
@@ -299,6 +302,19 @@ export class SequenceRecognizer extends TaskModel<ExampleBatch> {
     const stateShape = [numLayers, 1, hiddenSize]
     const parts = cell === 'lstm' ? 2 : 1
     return new RecognitionStream({ labels, scales, stateShape, parts, device, step }, from)
+  }
+
+  /**
+   * For `onnx.export`: inputs `rows` float32 (B, T, F) as they were measured, and `lengths` int32 (B);
+   * output `logProbs` (B, T, 1 + labels), class 0 the blank.
+   */
+  toOnnx(graph: Graph): void {
+    const { rnn, head, state } = this.layers('onnx.export')
+    const rows = graph.input('rows', 'float32', ['batch', 'sequence', state.scales.length])
+    const lengths = graph.input('lengths', 'int32', ['batch'])
+    const [steps] = stackValue(graph, rnn, scaledValue(graph, rows, state.scales), lengths)
+    const logProbs = graph.node('LogSoftmax', [graph.call(head, steps)], { axis: 2 })
+    graph.output('logProbs', logProbs, 'float32', ['batch', 'sequence', state.labels.length + 1])
   }
 
   protected override kind(): string {

@@ -24,12 +24,15 @@ import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { OnnxModule } from '../onnx/export.js'
+import type { Graph, Value } from '../onnx/graph.js'
 import { cat } from '../ops/shape.js'
 import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
 import type { CellName } from './config.js'
+import { at, stackValue } from './onnx_parts.js'
 import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
   checkStack,
@@ -173,7 +176,7 @@ function featureOf(feature: TokenFeature, token: string): string {
  * const [{ tags, spans }] = await model.predict([['Ada', 'sleeps']])
  * ```
  */
-export class SequenceTagger extends TaskModel<ExampleBatch> {
+export class SequenceTagger extends TaskModel<ExampleBatch> implements OnnxModule {
   readonly config: Readonly<SequenceTaggerConfig>
   /** Null before `fit` has found one. */
   vocabulary: Vocabulary | null
@@ -431,6 +434,22 @@ export class SequenceTagger extends TaskModel<ExampleBatch> {
       accuracy: accuracy(said.flat(), truth.flat()),
       spanF1: isBio(tags) ? spanF1(said, truth) : null,
     }
+  }
+
+  /**
+   * For `onnx.export`: inputs `input` int32 (B, T, 1 + features), the numbers of each token and its
+   * features, and `lengths` int32 (B); output `emissions` (B, T, tags), the scores of each tag by
+   * itself. Which tags are likeliest together (the CRF's part) is not in it.
+   */
+  toOnnx(graph: Graph): void {
+    const { rnn, head, state } = this.layers('onnx.export')
+    const input = graph.input('input', 'int32', ['batch', 'sequence', this.embeddings.length])
+    const lengths = graph.input('lengths', 'int32', ['batch'])
+    const read = this.embeddings.map((one, k) => graph.call(one, at(graph, input, 2, k)))
+    const rows = read.length === 1 ? (read[0] as Value) : graph.node('Concat', read, { axis: 2 })
+    const [steps] = stackValue(graph, rnn, rows, lengths)
+    const shape = ['batch', 'sequence', state.tags.length]
+    graph.output('emissions', graph.call(head, steps), 'float32', shape)
   }
 
   protected override kind(): string {

@@ -8,7 +8,7 @@ import { VERSION } from '../version.js'
 import { Graph } from './graph.js'
 import { exportLayer } from './layers.js'
 
-/** A model that can be exported: one that says what it is made of. LanguageModel is one. */
+/** A model that can be exported: one that says what it is made of. LanguageModel and models of tasks are. */
 export interface OnnxModule extends Module {
   /** Declares inputs and outputs, and what is between them; not asynchronous. */
   toOnnx(graph: Graph): void
