@@ -117,7 +117,10 @@ const trainData = batches(train, true)
 const optimizer = new optim.Adam(model.parameters(), { lr: 0.003 })
 const steps = given.epochs * trainData.length
 const scheduler = {
-  scheduler: new optim.lrScheduler.CosineAnnealingLR(optimizer, steps),
+  scheduler: new optim.lrScheduler.OneCycleLR(optimizer, 0.003, {
+    totalSteps: steps,
+    pctStart: 0.2,
+  }),
   interval: 'step' as const,
 }
 const checkpoints = new ModelCheckpoint({

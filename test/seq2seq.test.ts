@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { data, manualSeed, models, tensor } from 'fused-rnn'
-import { rejectsWith, throwsWith } from './helpers.js'
+import { data, manualSeed, models, type nn, type Tensor, tensor } from 'fused-rnn'
+import { closeTo, fixture, rejectsWith, throwsWith } from './helpers.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-seq2seq-'))
 test.after.always(() => rm(folder, { recursive: true, force: true }))
@@ -43,6 +43,71 @@ test('it learns, saves the same bits, and says where it looked', async (t) => {
   const loaded = await models.Seq2Seq.load(join(folder, 'm'))
   t.deepEqual(await loaded.generate('abd', { nBest: 3 }), found)
   t.deepEqual(await model.clone().generate('abd', { nBest: 3 }), found)
+})
+
+const numbers = fixture('seq2seq')
+for (const [name, options] of Object.entries(numbers.info.cases) as [
+  string,
+  models.Seq2SeqOptions,
+][])
+  test(`logits, loss and gradients are PyTorch's: ${name}`, async (t) => {
+    const { E, H, lengths, targetLengths } = numbers.info
+    const tokens = (text: string, specialTokens: string[]): data.Vocabulary =>
+      data.Vocabulary.fromTokens([...text], { specialTokens })
+    const model = new models.Seq2Seq({
+      ...options,
+      embeddingSize: E,
+      hiddenSize: H,
+      dropout: 0,
+      source: tokens('abcde', ['<pad>']),
+      target: tokens('ABCDE', ['<pad>', '<s>', '</s>']),
+    })
+    model.loadStateDict(numbers.tensors(`${name}.weights`))
+    const input = numbers.tensor('source')
+    const logits = model.forward(input, lengths, numbers.tensor('before'))
+    await closeTo(t, logits, numbers.array(`${name}.logits`), 2e-5, 'logits')
+    const { loss } = await model.trainingStep({
+      input,
+      lengths,
+      target: numbers.tensor('target'),
+      targetLengths,
+      examples: [0, 1, 2],
+      count: 3,
+    })
+    await closeTo(t, loss, numbers.array(`${name}.loss`), 2e-5, 'loss')
+    loss.backward()
+    const gradients = numbers.tensors(`${name}.grads`)
+    t.is(model.namedParameters().length, gradients.size)
+    for (const [key, { grad }] of model.namedParameters())
+      await closeTo(t, grad as Tensor, numbers.array(`${name}.grads.${key}`), 1e-4, key)
+  })
+
+test('outputs are no longer than training lets expect', async (t) => {
+  const model = await fitted({}, 1)
+  // As bad as a network can be: it never says the end.
+  const { output, target } = model as { output: nn.Linear; target: data.Vocabulary }
+  const bias = [...(await (output.bias as Tensor).data())]
+  bias[target.indexOf('</s>')] = -1e4
+  output.loadStateDict(
+    new Map([
+      ['weight', output.weight],
+      ['bias', tensor(bias)],
+    ]),
+  )
+  const lengthOf = async (input: string, options = {}): Promise<number | undefined> =>
+    (await model.generate(input, options))[0]?.tokens.length
+  // Targets are as long as their inputs, 2 to 4.
+  t.is(await lengthOf('ab'), 4)
+  t.is(await lengthOf('a'), 4)
+  t.is(await lengthOf('abc'), 5)
+  t.is(await lengthOf('abcd'), 6)
+  t.is(await lengthOf('abcdabcd'), 11)
+  t.is(await lengthOf('ab', { maxLength: 20 }), 20)
+  t.is(await lengthOf('a'.repeat(400)), 100)
+  await model.save(join(folder, 'long'))
+  const loaded = await models.Seq2Seq.load(join(folder, 'long'))
+  t.is((await loaded.generate('ab'))[0]?.tokens.length, 4)
+  t.is((await model.clone().generate('ab'))[0]?.tokens.length, 4)
 })
 
 for (const options of [

@@ -37,11 +37,10 @@ export const recipes: Record<string, Recipe> = {
 const NOT_CALLED = [
   /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches|IndexedBatches)|models\.(TaskModel|Forecast|ForecastStream|AnomalyStream|RecognitionStream)|metrics\.Metric|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$/,
-  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|errors|windowsOf|windowScores|ownTokens|sourceOf|stepper|writeFiles|logProbs|width)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|errors|windowsOf|windowScores|ownTokens|sourceOf|writeFiles|logProbs|width)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
   /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,
-  /^models\.Seq2Seq\.(encode|decode)$/,
   // Under its other name.
   /^models\.OnlineLearner/,
   // With wrong numbers of epochs they would not end; their own tests have the errors.

@@ -1,5 +1,5 @@
 /** From one sequence to another: encoder, decoder, attention. */
-import { type ExampleBatch, ExampleBatches, padInputs } from '../data/example_batches.js'
+import { type ExampleBatch, ExampleBatches } from '../data/example_batches.js'
 import { Vocabulary } from '../data/vocabulary.js'
 import { deviceOption } from '../device.js'
 import { checkInteger, checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
@@ -7,19 +7,22 @@ import { full, tensor } from '../factories.js'
 import { enableGrad, noGrad } from '../grad_mode.js'
 import { errorRate } from '../metrics/sequences.js'
 import { Dropout } from '../nn/dropout.js'
-import { Embedding } from '../nn/embedding.js'
+import type { Embedding } from '../nn/embedding.js'
 import { crossEntropy } from '../nn/functional.js'
-import { Linear } from '../nn/linear.js'
-import { evalMode } from '../nn/module.js'
-import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
+import type { Linear } from '../nn/linear.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
-import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import { cat } from '../ops/shape.js'
 import { manualSeed, nextRandom } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
-import { beamSearch, type Decoder } from './beam_search.js'
+import { beamSearch } from './beam_search.js'
+import {
+  longestOutput,
+  noteLengths,
+  type OutputLengths,
+  outputLengthsOf,
+} from './output_lengths.js'
 import {
   BEGIN,
   checkPairs,
@@ -32,6 +35,8 @@ import {
   sideTokens,
   type TokenInput,
 } from './seq2seq_config.js'
+import { decoderOf } from './seq2seq_decoder.js'
+import { decode, encode, makeLayers, type Seq2SeqLayers } from './seq2seq_network.js'
 import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
   checkStack,
@@ -39,7 +44,6 @@ import {
   type LoadModelOptions,
   loadTask,
   notFitted,
-  recurrentStack,
   TaskModel,
 } from './task_model.js'
 
@@ -51,7 +55,10 @@ export interface GenerateSequenceOptions {
   lengthPenalty?: number
   /** How many to give, the best first; at most beamSize. Default 1. */
   nBest?: number
-  /** Tokens of the longest. Default: the model's. */
+  /**
+   * Tokens of the longest. Default: a quarter more than training has shown for inputs of that length,
+   * at most the model's.
+   */
   maxLength?: number
 }
 
@@ -64,17 +71,16 @@ export interface GeneratedSequence {
   attention: number[][] | null
 }
 
-/** What the decoder reads of the source. */
-interface Memory {
-  /** (B, T, H) */
-  states: Tensor
-  /** (B, 1, T): 0, or much less than 0 where a sequence has ended. */
-  mask: Tensor
-  /** Of the decoder at its beginning: (layers, B, H), for an LSTM a pair. */
-  start: Tensor | [Tensor, Tensor]
+const DEFAULTS = {
+  valid: 0.05,
+  batchSize: 32,
+  lr: 0.003,
+  maxEpochs: 20,
+  patience: 5,
+  oneCycle: true,
 }
-
-const DEFAULTS = { valid: 0.05, batchSize: 64, lr: 0.002, maxEpochs: 20, patience: 3 }
+/** Batches of much the same length, one after the other, would pull the network to and fro. */
+const SORT_WITHIN = 4
 
 /**
  * Turns sequences into others: spelling into sound, dates into one form, words into other words.
@@ -95,6 +101,10 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   decoderEmbedding: Embedding | null = null
   encoder: RNN | GRU | LSTM | null = null
   decoder: RNN | GRU | LSTM | null = null
+  /** From the last states of both directions to where the decoder begins. */
+  bridge: Linear | null = null
+  /** The same for the cell states of an LSTM. */
+  bridgeCell: Linear | null = null
   /** 'general': W of h·W·m; 'additive': of the source's states. */
   attend: Linear | null = null
   /** 'additive': of the decoder's states, and what weighs the sum. */
@@ -104,6 +114,8 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   output: Linear | null = null
   /** Whether the vocabularies are the user's, whose tokenizers cut texts. */
   protected given: { source: boolean; target: boolean }
+  /** How long targets were that were learnt from. */
+  protected lengths: OutputLengths = []
   protected home: string
 
   /** @throws TypeError, RangeError for wrong or unknown options */
@@ -120,109 +132,15 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
 
   /** Makes the layers for the vocabularies. */
   protected build(source: Vocabulary, target: Vocabulary): void {
-    const { embeddingSize, hiddenSize, attention, cell, numLayers, dropout } = this.config
-    const device = this.home
-    const stack = { cell, hiddenSize, numLayers, dropout, device }
     this.source = source
     this.target = target
-    this.encoderEmbedding = new Embedding(source.size, embeddingSize, { device })
-    this.decoderEmbedding = new Embedding(target.size, embeddingSize, { device })
-    this.encoder = recurrentStack(embeddingSize, { ...stack, bidirectional: true })
-    this.decoder = recurrentStack(embeddingSize, stack)
-    const plain = { bias: false, device }
-    if (attention === 'general' || attention === 'additive')
-      this.attend = new Linear(hiddenSize, hiddenSize, plain)
-    if (attention === 'additive') {
-      this.attendState = new Linear(hiddenSize, hiddenSize, { device })
-      this.attendSum = new Linear(hiddenSize, 1, plain)
-    }
-    this.combine = new Linear(hiddenSize * (attention === null ? 1 : 2), hiddenSize, { device })
-    this.output = new Linear(hiddenSize, target.size, { device })
+    Object.assign(this, makeLayers(this.config, source.size, target.size, this.home))
   }
 
   /** The layers and what was learnt with them. @throws before fit */
-  protected layers(fn: string): {
-    source: Vocabulary
-    target: Vocabulary
-    encoder: RNN | GRU | LSTM
-    decoder: RNN | GRU | LSTM
-    embeddings: [Embedding, Embedding]
-    combine: Linear
-    output: Linear
-  } {
-    const { source, target, encoder, decoder, combine, output } = this
-    const embeddings = [this.encoderEmbedding, this.decoderEmbedding] as [Embedding, Embedding]
-    if (source === null || target === null || encoder === null) throw notFitted(fn)
-    return {
-      source,
-      target,
-      encoder,
-      decoder: decoder as RNN,
-      embeddings,
-      combine: combine as Linear,
-      output: output as Linear,
-    }
-  }
-
-  /** The states of the source. */
-  protected encode(input: Tensor, lengths: readonly number[]): Memory {
-    const { encoder, embeddings } = this.layers('Seq2Seq.forward')
-    const { hiddenSize, numLayers } = this.config
-    const embedded = this.drop.forward(embeddings[0].forward(input))
-    const packed = packPaddedSequence(embedded, lengths, { batchFirst: true, enforceSorted: false })
-    const [out, last] = (encoder as RecurrentLayer).forward(packed as never) as unknown as [
-      never,
-      Tensor | [Tensor, Tensor],
-    ]
-    const [both] = padPackedSequence(out, { batchFirst: true })
-    const [batch, time] = both.shape as [number, number, number]
-    // Both directions, added: as wide as the decoder.
-    const states = both.reshape([batch, time, 2, hiddenSize]).sum(2)
-    const bridge = (state: Tensor): Tensor =>
-      state.reshape([numLayers, 2, batch, hiddenSize]).sum(1)
-    const behind = new Float32Array(batch * time)
-    lengths.forEach((length, b) => {
-      behind.fill(-1e9, b * time + length, (b + 1) * time)
-    })
-    const mask = tensor(behind, { shape: [batch, 1, time], device: both.device })
-    const start: Memory['start'] = Array.isArray(last)
-      ? [bridge(last[0]), bridge(last[1])]
-      : bridge(last)
-    return { states, mask, start }
-  }
-
-  /** Logits (B, S, V) of what follows the tokens (B, S), the attention (B, S, T), and the state. */
-  protected decode(
-    tokens: Tensor,
-    memory: Memory,
-    state: Memory['start'],
-  ): [logits: Tensor, attention: Tensor | null, state: Memory['start']] {
-    const { decoder, embeddings, combine, output } = this.layers('Seq2Seq.forward')
-    const { attention } = this.config
-    const embedded = this.drop.forward(embeddings[1].forward(tokens))
-    const [h, next] = (decoder as RecurrentLayer).forward(embedded, state as never) as unknown as [
-      Tensor,
-      Memory['start'],
-    ]
-    let seen: Tensor | null = null
-    let read = h
-    if (attention !== null) {
-      seen = this.scores(h, memory.states).add(memory.mask).softmax(2)
-      read = cat([h, seen.matmul(memory.states)], 2)
-    }
-    const mixed = this.drop.forward(combine.forward(read).tanh())
-    return [output.forward(mixed), seen, next]
-  }
-
-  /** How well each state of the decoder (B, S, H) fits each of the source (B, T, H): (B, S, T). */
-  protected scores(h: Tensor, states: Tensor): Tensor {
-    const { attend, attendState, attendSum } = this
-    if (attendState !== null && attendSum !== null && attend !== null) {
-      const sums = attendState.forward(h).unsqueeze(2).add(attend.forward(states).unsqueeze(1))
-      return attendSum.forward(sums.tanh()).squeeze(3)
-    }
-    const keys = attend === null ? states : attend.forward(states)
-    return h.matmul(keys.transpose(1, 2))
+  protected layers(fn: string): Seq2SeqLayers & { source: Vocabulary; target: Vocabulary } {
+    if (this.source === null || this.target === null || this.encoder === null) throw notFitted(fn)
+    return this as Seq2SeqLayers & { source: Vocabulary; target: Vocabulary }
   }
 
   /**
@@ -233,8 +151,9 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
    * @returns (B, S, V)
    */
   forward(input: Tensor, lengths: readonly number[], target: Tensor): Tensor {
-    const memory = this.encode(input, lengths)
-    return this.decode(target, memory, memory.start)[0]
+    const layers = this.layers('Seq2Seq.forward')
+    const memory = encode(layers, this.drop, this.config.attention, input, lengths)
+    return decode(layers, this.drop, target, memory, memory.start)[0]
   }
 
   /** The mean cross entropy of the target tokens. */
@@ -265,6 +184,11 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
       (sum, length, i) => sum + checkInteger(fn, `batch.targetLengths[${i}]`, length, 0),
       0,
     )
+    // Without </s>.
+    if (this.training)
+      targetLengths.forEach((length, i) => {
+        noteLengths(this.lengths, lengths[i] as number, length - 1)
+      })
     return { loss, count: checkInteger(fn, 'batch.count', batch.count, 0) === 0 ? 0 : count }
   }
 
@@ -295,6 +219,8 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
 
   /**
    * Learns from pairs of sequences. The last 5 % (`valid`) are kept apart; the best weights are kept.
+   * Adam's rate rises to `lr` (.003) in the first fifth of the `maxEpochs` (20) and falls until their end
+   * (OneCycleLR); a `trainer` of one's own keeps it as it is.
    * @param examples `input` and `target`: texts (by characters, unless a vocabulary cuts them
    *   otherwise) or arrays of tokens
    * @throws (rejects) TypeError, RangeError for empty sequences, with the example
@@ -343,6 +269,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
         {
           batchSize: settings.batchSize,
           ignoreIndex: padOf(target),
+          sortWithin: SORT_WITHIN,
           shuffle,
           ...(seed !== undefined && { seed }),
         },
@@ -374,16 +301,16 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   ): Promise<GeneratedSequence[]> {
     const fn = 'Seq2Seq.generate'
     checkOptions(fn, options, ['beamSize', 'lengthPenalty', 'nBest', 'maxLength'])
-    const { target, output } = this.layers(fn)
+    const layers = this.layers(fn)
+    const { target } = layers
     const beamSize = checkInteger(fn, 'beamSize', options.beamSize ?? 4, 1, 4096)
     const nBest = checkInteger(fn, 'nBest', options.nBest ?? 1, 1, beamSize)
     const lengthPenalty = checkNumber(fn, 'lengthPenalty', options.lengthPenalty ?? 1, 0, 10)
-    const most = this.config.maxLength
-    const maxLength = checkInteger(fn, 'maxLength', options.maxLength ?? most, 1, 2 ** 16)
     const read = this.sourceOf(fn, 'input', input)
-    const device = output.weight.device
+    const most = longestOutput(this.lengths, read.length, this.config.maxLength)
+    const maxLength = checkInteger(fn, 'maxLength', options.maxLength ?? most, 1, 2 ** 16)
     const found = await beamSearch(
-      this.stepper(read, device),
+      decoderOf(this, layers, read),
       target.size,
       target.indexOf(BEGIN),
       target.indexOf(END),
@@ -397,50 +324,6 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
       score,
       attention: this.config.attention === null ? null : beside.map((row) => Array.from(row)),
     }))
-  }
-
-  /** What beam search asks for the next token. */
-  protected stepper(input: Int32Array, device: string): Decoder {
-    let memory: Memory | null = null
-    let state: Memory['start'] | null = null
-    const rows = (x: Tensor, dim: number, index: Tensor): Tensor => x.indexSelect(dim, index)
-    return {
-      step: async (from, tokens) => {
-        const restoreModes = evalMode(this)
-        let read: [Promise<ArrayLike<number>>, Promise<ArrayLike<number>> | null]
-        try {
-          read = noGrad(() => {
-            memory ??= this.encode(padInputs([input], 0, 0).to(device), [input.length])
-            let before: Memory['start'] = state ?? memory.start
-            if (from !== null) {
-              const index = tensor(Int32Array.from(from), { device })
-              before = Array.isArray(before)
-                ? [rows(before[0], 1, index), rows(before[1], 1, index)]
-                : rows(before, 1, index)
-            }
-            const next = tensor(Int32Array.from(tokens), { shape: [tokens.length, 1], device })
-            const time = input.length
-            const { hiddenSize } = this.config
-            const wide: Memory = {
-              ...memory,
-              states: memory.states.expand([tokens.length, time, hiddenSize]),
-            }
-            const [logits, seen, after] = this.decode(next, wide, before)
-            state = after
-            return [logits.logSoftmax(2).data(), seen === null ? null : seen.data()]
-          })
-        } finally {
-          restoreModes()
-        }
-        const [logProbs, seen] = await Promise.all(read)
-        const time = input.length
-        return {
-          logProbs: logProbs as ArrayLike<number>,
-          beside: (row) =>
-            seen === null ? [] : Array.prototype.slice.call(seen, row * time, (row + 1) * time),
-        }
-      },
-    }
   }
 
   /**
@@ -468,15 +351,16 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   }
 
   protected override saved(): { config: object; vocabulary: object | null } {
-    const { config, source, target, given } = this
-    return { config: { ...config, given }, vocabulary: { source, target } }
+    const { config, source, target, given, lengths } = this
+    return { config: { ...config, given, lengths }, vocabulary: { source, target } }
   }
 
   /** A model that `save` wrote. @throws (rejects) Error with a one-line message */
   static async load(folder: string | URL, options: LoadModelOptions = {}): Promise<Seq2Seq> {
     return loadTask('Seq2Seq', folder, options, (config, json, weights, device) => {
-      const { given, ...rest } = config as unknown as Seq2SeqOptions & {
+      const { given, lengths, ...rest } = config as unknown as Seq2SeqOptions & {
         given: { source: boolean; target: boolean }
+        lengths: unknown
       }
       const model = new Seq2Seq({ ...rest, device })
       const both = Object(json) as { source?: unknown; target?: unknown }
@@ -486,6 +370,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
       checkWeightShape(weights, 'output.weight', [target.size, hiddenSize])
       checkStack(weights, 'decoder', embeddingSize, model.config)
       model.build(source, target)
+      model.lengths = outputLengthsOf(lengths)
       model.given = { source: given.source === true, target: given.target === true }
       return model
     })

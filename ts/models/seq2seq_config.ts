@@ -31,7 +31,7 @@ export interface Seq2SeqOptions {
   hiddenSize?: number
   /** Default 1. */
   numLayers?: number
-  /** On embeddings, between layers, and before the output. Default 0.2. */
+  /** On embeddings, between layers, and before the output. Default 0.1. */
   dropout?: number
   /** Default 'general'. */
   attention?: Attention
@@ -96,7 +96,7 @@ export function checkSeq2Seq(options: Seq2SeqOptions): Seq2SeqConfig {
           `a vocabulary with ${BEGIN} and ${END} (specialTokens: ['${BEGIN}', '${END}'])`,
           `one without ${token}`,
         )
-  const dropout = checkNumber(fn, 'dropout', options.dropout ?? 0.2, 0, 1)
+  const dropout = checkNumber(fn, 'dropout', options.dropout ?? 0.1, 0, 1)
   if (dropout === 1) throw rangeError(fn, 'dropout', 'a number below 1', '1')
   const { attention = 'general' } = options
   return {

@@ -10,6 +10,7 @@ import {
   typeError,
 } from '../errors.js'
 import { Adam } from '../optim/adam.js'
+import { OneCycleLR } from '../optim/schedules/cyclic.js'
 import { EarlyStopping } from '../train/early_stopping.js'
 import type { FitResult } from '../train/options.js'
 import { Trainer } from '../train/trainer.js'
@@ -55,6 +56,8 @@ export interface FitDefaults {
   lr: number
   maxEpochs: number
   patience: number
+  /** The rate rises to lr in the first fifth of the steps, and falls until the last. Default false. */
+  oneCycle?: boolean
 }
 
 /** The options with their defaults in place. */
@@ -92,6 +95,7 @@ export function checkFitOptions(
     lr,
     maxEpochs: checkInteger(fn, 'maxEpochs', options.maxEpochs ?? defaults.maxEpochs, 1),
     patience: checkInteger(fn, 'patience', options.patience ?? defaults.patience, 1),
+    oneCycle: defaults.oneCycle ?? false,
     seed: options.seed === undefined ? undefined : checkInteger(fn, 'seed', options.seed, 0),
     trainer,
     signal: checkSignal(fn, options.signal),
@@ -125,7 +129,15 @@ export async function fitModel<B>(
         validData === null ? [] : [new EarlyStopping({ patience, restoreBestWeights: true })],
     })
   const optimizer = new Adam(model.parameters(), { lr })
-  const result = await trainer.fit(model, trainData, validData, { optimizer })
+  const steps = maxEpochs * ((trainData as { length?: number }).length ?? 0)
+  const scheduler =
+    settings.oneCycle && settings.trainer === undefined && steps > 1
+      ? new OneCycleLR(optimizer, lr, { totalSteps: steps, pctStart: 0.2 })
+      : null
+  const result = await trainer.fit(model, trainData, validData, {
+    optimizer,
+    ...(scheduler && { scheduler: { scheduler, interval: 'step' as const } }),
+  })
   model.eval()
   return result
 }
