@@ -73,6 +73,12 @@ test('errors', async (t) => {
   await rejectsWith(t, model.score(sensors(3)), RangeError, /at least 6 rows/)
   await rejectsWith(
     t,
+    model.detect(sensors(3)),
+    RangeError,
+    /^\[AnomalyDetector.detect\] series: expected at least 6 rows/,
+  )
+  await rejectsWith(
+    t,
     model.score(new data.Series({ a: [1, 2, 3, 4, 5, 6] })),
     RangeError,
     /a column 'b'/,

@@ -137,6 +137,12 @@ test('errors name the example', async (t) => {
     RangeError,
     /examples\[2\].label.*NaN/,
   )
+  await rejectsWith(
+    t,
+    learn([...two, { input: 'c', label: '' }]),
+    RangeError,
+    /examples\[2\].label: expected a label, got ''/,
+  )
   await rejectsWith(t, learn([...two, { input: 'c' }]), TypeError, /examples\[2\].label/)
   await rejectsWith(t, learn(two.slice(0, 1)), RangeError, /at least two classes/)
   await rejectsWith(

@@ -195,6 +195,12 @@ test('errors', async (t) => {
   await rejectsWith(t, learn([]), RangeError, /at least one example/)
   await rejectsWith(t, learn([{ input: '', target: 'a' }]), RangeError, /examples\[0\].input/)
   await rejectsWith(t, learn([{ input: 'a', target: [1] }]), TypeError, /examples\[0\].target\[0\]/)
+  await rejectsWith(
+    t,
+    learn([{ input: 'a', target: ['X', '</s>'] }]),
+    RangeError,
+    /examples\[0\].target\[1\]: expected another token than <pad>, <s> and <\/s>, which .* got '<\/s>'/,
+  )
   const model = await fitted()
   await rejectsWith(t, model.generate('xyz'), RangeError, /only unknown ones, such as 'x'/)
   await rejectsWith(t, model.generate('a', { beamSize: 2, nBest: 3 }), RangeError, /nBest/)

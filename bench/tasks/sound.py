@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 torch.set_num_threads(1)
-E, H, BATCH, EPOCHS, LR, DROPOUT = 64, 128, 32, 5, 0.004, 0.1
+E, H, BATCH, EPOCHS, LR, DROPOUT = 64, 128, 32, 5, 0.003, 0.1
 PAD, BEGIN, END = 0, 1, 2
 
 

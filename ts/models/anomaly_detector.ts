@@ -1,12 +1,11 @@
 /** Which rows of measurements are unlike what is normal. */
 import { type ExampleBatch, ExampleBatches, padInputs } from '../data/example_batches.js'
 import { type Series, type SeriesData, seriesOf } from '../data/series.js'
-import { interpolated, quantileOf, type Scale } from '../data/window_features.js'
+import { quantileOf } from '../data/window_features.js'
 import { deviceOption } from '../device.js'
 import { checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
-import { listOf } from '../metrics/checks.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
@@ -23,6 +22,7 @@ import {
   type AnomalyThreshold,
   checkDetector,
 } from './anomaly_config.js'
+import { bestThreshold, rangesOf, scaled, scalesOf, sum } from './anomaly_rows.js'
 import { AnomalyStream } from './anomaly_stream.js'
 import { at, layerOf, scaledValue, stackValue } from './onnx_parts.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
@@ -251,7 +251,11 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
    * @throws (rejects) TypeError before fit; RangeError for other columns, fewer rows than a window
    */
   async score(series: SeriesData): Promise<AnomalyScores> {
-    const fn = 'AnomalyDetector.score'
+    return this.scoresOf('AnomalyDetector.score', series)
+  }
+
+  /** The same for other methods, which messages name. */
+  protected async scoresOf(fn: string, series: SeriesData): Promise<AnomalyScores> {
     const { state } = this.layers(fn)
     const [one, ...more] = seriesOf(fn, 'series', series) as [Series, ...Series[]]
     if (more.length > 0) throw rangeError(fn, 'series', 'one series', String(more.length + 1))
@@ -280,18 +284,9 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
       options.threshold === undefined
         ? state.threshold
         : (checkDetector({ threshold: options.threshold }).threshold as number)
-    const scores = await this.score(series)
+    const scores = await this.scoresOf(fn, series)
     const rows = scores.score.flatMap((x, i) => (x > threshold ? [i] : []))
-    const ranges: Anomalies['ranges'] = []
-    for (const row of rows) {
-      const last = ranges.at(-1)
-      const score = scores.score[row] as number
-      if (last !== undefined && last.end === row) {
-        last.end = row + 1
-        last.score = Math.max(last.score, score)
-      } else ranges.push({ start: row, end: row + 1, score })
-    }
-    return { ...scores, threshold, rows, ranges }
+    return { ...scores, threshold, rows, ranges: rangesOf(rows, scores.score) }
   }
 
   /**
@@ -306,33 +301,10 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
   }): Promise<{ threshold: number; f1: number }> {
     const fn = 'AnomalyDetector.calibrate'
     checkOptions(fn, labelled, ['series', 'anomaly'])
-    const { score } = await this.score(labelled.series)
-    const truth = listOf<unknown>(fn, 'anomaly', labelled.anomaly, 'an array of booleans')
-    if (truth.length !== score.length)
-      throw rangeError(fn, 'anomaly', `${score.length} labels, one for each row`, `${truth.length}`)
-    truth.forEach((label, i) => {
-      if (label !== true && label !== false && label !== 0 && label !== 1)
-        throw typeError(fn, `anomaly[${i}]`, 'true or false', label)
-    })
-    const total = truth.filter(Boolean).length
-    if (total === 0 || total === truth.length)
-      throw rangeError(
-        fn,
-        'anomaly',
-        'rows of both kinds',
-        total === 0 ? 'no anomaly' : 'anomalies only',
-      )
-    const order = score.map((x, i) => [x, Boolean(truth[i])] as const).sort(([a], [b]) => b - a)
-    let [right, best, threshold] = [0, -1, 0]
-    order.forEach(([x, is], i) => {
-      if (is) right++
-      const below = order[i + 1]?.[0] ?? 0
-      if (below === x) return
-      const f1 = (2 * right) / (i + 1 + total)
-      if (f1 > best) [best, threshold] = [f1, (x + below) / 2]
-    })
-    this.state = { ...this.layers(fn).state, threshold }
-    return { threshold, f1: best }
+    const { score } = await this.scoresOf(fn, labelled.series)
+    const best = bestThreshold(fn, score, labelled.anomaly)
+    this.state = { ...this.layers(fn).state, threshold: best.threshold }
+    return best
   }
 
   /**
@@ -402,48 +374,6 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
   }
 }
 
-const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0)
-
 function thresholdOf(threshold: AnomalyThreshold, quantile: (q: number) => number): number {
   return typeof threshold === 'number' ? threshold : threshold.factor * quantile(threshold.quantile)
-}
-
-/** @throws RangeError for an unknown column, or one without a value */
-function scalesOf(fn: string, all: readonly Series[], columns: readonly string[]): Scale[] {
-  return columns.map((name) => {
-    const there = all.flatMap((series) => {
-      if (!series.columns.includes(name))
-        throw rangeError(fn, 'normal', `a column '${name}'`, `columns ${series.columns.join(', ')}`)
-      return [...series.column(name)].filter((x) => !Number.isNaN(x))
-    })
-    if (there.length === 0) throw rangeError(fn, `column '${name}'`, 'a value', 'none')
-    const center = sum(there) / there.length
-    const scale = Math.sqrt(there.reduce((s, x) => s + (x - center) ** 2, 0) / there.length)
-    // A column that never changes: any change is strange, by its own size.
-    return { center, scale: scale || Math.abs(center) || 1 }
-  })
-}
-
-/** Rows as the network reads them. @throws RangeError for an unknown column */
-function scaled(
-  fn: string,
-  series: Series,
-  { columns, scales }: AnomalyDetectorState,
-): Float32Array[] {
-  const numbers = columns.map((name) => {
-    const column =
-      series.columns.length === 1 && columns.length === 1 ? (series.columns[0] as string) : name
-    if (!series.columns.includes(column))
-      throw rangeError(fn, 'series', `a column '${name}'`, `columns ${series.columns.join(', ')}`)
-    const filled = interpolated(series.column(column))
-    if (filled.length > 0 && Number.isNaN(filled[0]))
-      throw rangeError(fn, `series, column '${name}'`, 'a value', 'missing ones only')
-    return filled
-  })
-  return Array.from({ length: series.length }, (_, row) =>
-    Float32Array.from(
-      scales,
-      ({ center, scale }, k) => ((numbers[k]?.[row] ?? 0) - center) / scale,
-    ),
-  )
 }

@@ -165,8 +165,8 @@ export function checkExamples(fn: string, name: string, examples: unknown): [unk
     const { label } = example as { label?: unknown }
     if (typeof label !== 'string' && typeof label !== 'boolean' && typeof label !== 'number')
       throw typeError(fn, `${name}[${i}].label`, 'a text, number or boolean', label)
-    if (typeof label === 'number' && !Number.isFinite(label))
-      throw rangeError(fn, `${name}[${i}].label`, 'a label', String(label))
+    if (label === '' || (typeof label === 'number' && !Number.isFinite(label)))
+      throw rangeError(fn, `${name}[${i}].label`, 'a label', label === '' ? "''" : String(label))
     return label
   })
   return [list.map((example) => (example as { input?: unknown }).input), labels]

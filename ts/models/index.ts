@@ -54,14 +54,14 @@ export type {
 } from './seq2seq_config.js'
 export { SequenceClassifier } from './sequence_classifier.js'
 export { SequenceRecognizer } from './sequence_recognizer.js'
-export {
-  SequenceTagger,
-  type SequenceTaggerConfig,
-  type SequenceTaggerOptions,
-  type TaggedSequence,
-  type Tagging,
-  type TokenFeature,
-} from './sequence_tagger.js'
+export { SequenceTagger } from './sequence_tagger.js'
+export type {
+  SequenceTaggerConfig,
+  SequenceTaggerOptions,
+  TaggedSequence,
+  Tagging,
+  TokenFeature,
+} from './tagger_config.js'
 export type { FitModelOptions } from './task_fit.js'
 export { type LoadModelOptions, TaskModel } from './task_model.js'
 export type { SequenceInput } from './text_inputs.js'

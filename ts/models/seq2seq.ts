@@ -34,6 +34,7 @@ import {
   type SequencePair,
   sideTokens,
   type TokenInput,
+  targetTokens,
 } from './seq2seq_config.js'
 import { decoderOf } from './seq2seq_decoder.js'
 import { decode, encode, makeLayers, type Seq2SeqLayers } from './seq2seq_network.js'
@@ -256,7 +257,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
           input: this.sourceOf(fn, `${name}[${from + i}].input`, one.input),
           target: [
             ...target.encode(
-              sideTokens(
+              targetTokens(
                 fn,
                 `${name}[${from + i}].target`,
                 one.target,
@@ -338,7 +339,7 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
     const all = checkPairs(fn, 'examples', examples)
     const { target } = this.layers(fn)
     const truth = all.map((one, i) =>
-      sideTokens(fn, `examples[${i}].target`, one.target, this.given.target ? target : null),
+      targetTokens(fn, `examples[${i}].target`, one.target, this.given.target ? target : null),
     )
     const said: string[][] = []
     for (const { input } of all) said.push((await this.generate(input, options))[0]?.tokens ?? [])

@@ -141,6 +141,25 @@ export function sideTokens(
   return tokens as string[]
 }
 
+/** The same of a target. @throws RangeError for a token that the model sets itself */
+export function targetTokens(
+  fn: string,
+  name: string,
+  given: unknown,
+  vocabulary: Vocabulary | null,
+): string[] {
+  const tokens = sideTokens(fn, name, given, vocabulary)
+  const own = tokens.findIndex((token) => token === BEGIN || token === END || token === PAD)
+  if (own >= 0)
+    throw rangeError(
+      fn,
+      `${name}[${own}]`,
+      `another token than ${PAD}, ${BEGIN} and ${END}, which the model sets itself`,
+      `'${tokens[own]}'`,
+    )
+  return tokens
+}
+
 /** @throws TypeError, RangeError with the number of the example */
 export function checkPairs(fn: string, name: string, given: unknown): SequencePair[] {
   if (!Array.isArray(given)) throw typeError(fn, name, 'an array of { input, target }', given)

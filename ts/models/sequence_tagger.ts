@@ -1,21 +1,12 @@
 /** A tag for every token of a sentence: parts of speech, names. */
 import { type ExampleBatch, ExampleBatches, padInputs } from '../data/example_batches.js'
 import { Vocabulary } from '../data/vocabulary.js'
-import { type Device, deviceOption } from '../device.js'
-import {
-  checkBoolean,
-  checkInteger,
-  checkNumber,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  rangeError,
-  typeError,
-} from '../errors.js'
+import { deviceOption } from '../device.js'
+import { checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
 import { accuracy } from '../metrics/classification.js'
-import { type Span, spanF1, spansOf } from '../metrics/sequences.js'
+import { spanF1, spansOf } from '../metrics/sequences.js'
 import { CRF } from '../nn/crf.js'
 import { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
@@ -31,8 +22,20 @@ import { manualSeed } from '../random.js'
 import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
-import type { CellName } from './config.js'
 import { at, stackValue } from './onnx_parts.js'
+import {
+  checkSentences,
+  checkTagger,
+  checkTokens,
+  featureOf,
+  isBio,
+  type SequenceTaggerConfig,
+  type SequenceTaggerOptions,
+  type TaggedSequence,
+  type TaggerState,
+  type Tagging,
+  type Vocabularies,
+} from './tagger_config.js'
 import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
   checkStack,
@@ -47,124 +50,7 @@ import {
 import { byLength, PADDING } from './text_inputs.js'
 import { allowedOnly, type ChainScores, likeliestTags } from './viterbi.js'
 
-/** What of a word is an input beside the word itself: its end, its capitals and digits. */
-export type TokenFeature = 'suffix3' | 'shape'
-
-/** What {@link SequenceTagger} takes. */
-export interface SequenceTaggerOptions {
-  /** In the order of their numbers. Default: all of the data, sorted. */
-  tags?: readonly string[]
-  /** Numbers the tokens. Default: those of the data. */
-  vocabulary?: Vocabulary
-  /** Default: both. */
-  features?: readonly TokenFeature[]
-  /** E, of tokens; features have a quarter. Default 100. */
-  embeddingSize?: number
-  /** Default 'lstm'. */
-  cell?: CellName
-  /** H, in each direction. Default 100. */
-  hiddenSize?: number
-  /** Default 1. */
-  numLayers?: number
-  /** Default 0.3. */
-  dropout?: number
-  /** Whether the tags of a sentence are scored together. Default: for BIO tags (`B-PER`, `I-PER`, `O`). */
-  crf?: boolean
-  /** Where the parameters are made. Default: the default device. */
-  device?: string | Device
-}
-
-/** A sentence with its tags. */
-export interface TaggedSequence {
-  input: readonly string[]
-  tags: readonly string[]
-}
-
-/** What the tagger says of a sentence. */
-export interface Tagging {
-  tags: string[]
-  /** Of each tag, its probability by itself. */
-  scores: number[]
-  /** What BIO tags mark; missing with others. */
-  spans?: Span[]
-}
-
-/** The options with their defaults; null: by the data. */
-export interface SequenceTaggerConfig {
-  tags: readonly string[] | null
-  features: readonly TokenFeature[]
-  embeddingSize: number
-  cell: CellName
-  hiddenSize: number
-  numLayers: number
-  dropout: number
-  crf: boolean | null
-}
-
-/** What `fit` has found. */
-interface TaggerState {
-  tags: string[]
-  crf: boolean
-}
-
-interface Vocabularies {
-  words: Vocabulary
-  features: Vocabulary[]
-}
-
-const KEYS = [
-  'tags',
-  'features',
-  'embeddingSize',
-  'cell',
-  'hiddenSize',
-  'numLayers',
-  'dropout',
-  'crf',
-]
 const DEFAULTS = { valid: 0.1, batchSize: 32, lr: 0.002, maxEpochs: 20, patience: 3 }
-
-function checkTagger(options: SequenceTaggerOptions): SequenceTaggerConfig {
-  const fn = 'SequenceTagger'
-  checkOptions(fn, options, [...KEYS, 'vocabulary', 'device'])
-  const { tags, vocabulary, features = ['suffix3', 'shape'] } = options
-  if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
-    throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
-  if (!Array.isArray(features)) throw typeError(fn, 'features', 'an array', features)
-  if (tags != null && !Array.isArray(tags)) throw typeError(fn, 'tags', 'an array of tags', tags)
-  const list =
-    tags == null ? null : Array.from(tags, (tag, i) => checkString(fn, `tags[${i}]`, tag))
-  if (list !== null && new Set(list).size < Math.max(2, list.length))
-    throw rangeError(fn, 'tags', 'at least two distinct tags', list.slice(0, 8).join(', '))
-  const dropout = checkNumber(fn, 'dropout', options.dropout ?? 0.3, 0, 1)
-  if (dropout === 1) throw rangeError(fn, 'dropout', 'a number below 1', '1')
-  return {
-    tags: list,
-    features: [
-      ...new Set(
-        Array.from(features, (one, i) =>
-          checkOneOf(fn, `features[${i}]`, one, ['suffix3', 'shape'] as const),
-        ),
-      ),
-    ],
-    embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 100, 1, 2 ** 16),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm']),
-    hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 100, 1, 2 ** 16),
-    numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
-    dropout,
-    crf: options.crf == null ? null : checkBoolean(fn, 'crf', options.crf),
-  }
-}
-
-/** Capitals, small letters, digits and others, each run once: 'McDonald-7' is 'AaAa-0'. */
-function featureOf(feature: TokenFeature, token: string): string {
-  if (feature === 'suffix3') return token.slice(-3).toLowerCase()
-  return token
-    .replace(/\p{Lu}+/gu, 'A')
-    .replace(/[\p{Ll}\p{Lo}]+/gu, 'a')
-    .replace(/\p{N}+/gu, '0')
-    .slice(0, 12)
-}
 
 /**
  * Gives every token of a sentence a tag: parts of speech, or names as BIO tags, whose spans it puts
@@ -489,11 +375,6 @@ export class SequenceTagger extends TaskModel<ExampleBatch> implements OnnxModul
   }
 }
 
-/** Whether tags mark spans. */
-const isBio = (tags: readonly string[]): boolean =>
-  tags.some((tag) => tag.startsWith('B-')) &&
-  tags.every((tag) => tag === 'O' || /^[BI]-./.test(tag))
-
 /** The probability of one of the tags of a token. */
 function shareOf(data: ArrayLike<number>, from: number, count: number, tag: number): number {
   let most = -Infinity
@@ -501,36 +382,4 @@ function shareOf(data: ArrayLike<number>, from: number, count: number, tag: numb
   let sum = 0
   for (let k = 0; k < count; k++) sum += Math.exp((data[from + k] as number) - most)
   return Math.exp((data[from + tag] as number) - most) / sum
-}
-
-/** @throws TypeError, RangeError */
-function checkTokens(fn: string, name: string, tokens: unknown): string[] {
-  if (!Array.isArray(tokens)) throw typeError(fn, name, 'an array of tokens', tokens)
-  if (tokens.length === 0) throw rangeError(fn, name, 'at least one token', 'none')
-  return Array.from(tokens, (token, i) => checkString(fn, `${name}[${i}]`, token))
-}
-
-/** @throws TypeError, RangeError with the number of the example */
-function checkSentences(
-  fn: string,
-  name: string,
-  given: unknown,
-): { input: string[]; tags: string[] }[] {
-  if (!Array.isArray(given)) throw typeError(fn, name, 'an array of { input, tags }', given)
-  if (given.length === 0) throw rangeError(fn, name, 'at least one example', 'none')
-  return Array.from(given as unknown[], (one, i) => {
-    if (typeof one !== 'object' || one === null)
-      throw typeError(fn, `${name}[${i}]`, 'an object { input, tags }', one)
-    const { input, tags } = one as { input?: unknown; tags?: unknown }
-    const tokens = checkTokens(fn, `${name}[${i}].input`, input)
-    const labels = checkTokens(fn, `${name}[${i}].tags`, tags)
-    if (labels.length !== tokens.length)
-      throw rangeError(
-        fn,
-        `${name}[${i}].tags`,
-        `${tokens.length} tags, one for each token`,
-        String(labels.length),
-      )
-    return { input: tokens, tags: labels }
-  })
 }
