@@ -83,7 +83,9 @@ void Queue::push(Job job) {
   if (blocking_) {
     if (stopping_) return;
     const FlushDenormals flush;
-    return run(job);
+    std::string error = run(job);
+    if (job.settle) job.settle(std::move(error));
+    return;
   }
   bool wake;
   {
@@ -146,13 +148,21 @@ void Queue::work() {
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    run(job);
+    std::string error = run(job);
     const bool large = !job.one_thread;
+    const auto settle = std::move(job.settle);
     job = {};  // frees what it held before the next one allocates
+    if (settle) settling_ = true;
     lock.lock();
     outstanding_ -= 1;
     if (large) large_ -= 1;
     if (outstanding_ == kHardBound - 1) drained_.notify_all();
+    if (settle) {
+      lock.unlock();
+      settle(std::move(error));
+      settling_ = false;
+      lock.lock();
+    }
     if (outstanding_ <= room().left && !room_waiters_.empty()) release_waiters(lock);
   }
   jobs_.clear();
@@ -214,19 +224,20 @@ const std::string* poison_among(Buffers reads) {
 
 }  // namespace
 
-void Queue::run(Job& job) {
+std::string Queue::run(Job& job) {
   if (device_ != nullptr) begin_on_device(job);
   if (job.report) return job.report(job.reads);
   Context context{job.one_thread ? no_helpers_ : pool_, stopping_, device_.get()};
   run_checked(job.op, job.reads, job.writes,
               {&job.run, [](void* f, Context& c) { (*static_cast<decltype(&job.run)>(f))(c); }},
               context);
-  if (device_ == nullptr) return;
+  if (device_ == nullptr) return {};
   if (job.settles) {
     settle_device();
   } else {
     take_faults();
   }
+  return {};
 }
 
 void Queue::begin_on_device(const Job& job) {

@@ -42,8 +42,11 @@ struct Job {
   const char* op = "";
   // See Queue::one_thread().
   bool one_thread = false;
-  // Instead of `run`, for read-backs, which look for the poison themselves.
-  std::function<void(Buffers reads)> report;
+  // Instead of `run`, for read-backs, which look for the poison themselves. Returns what has failed.
+  std::function<std::string(Buffers reads)> report;
+  // Tells whoever waits for the report, once the queue no longer counts the job: who hears of the
+  // last one finds it idle().
+  std::function<void(std::string error)> settle;
   // On a device: it hands results to the host, so all faults are to be known after it.
   bool settles = false;
   // It writes nothing but `writes`, which nobody has seen before. See Queue::changes().
@@ -89,6 +92,10 @@ class Queue {
     return outstanding_.load(std::memory_order_acquire) == 0 && device_ == nullptr && !stopping_;
   }
 
+  // Whether a settle() of a job that idle() no longer counts may be under way: what the thread that
+  // pushes settles itself could overtake it.
+  bool settling() const { return settling_.load(std::memory_order_acquire); }
+
   // Runs a small operation on the calling thread, which is the one that pushes, while idle().
   template <class F>
   void run_here(const char* op, Buffers reads, Buffers writes, bool pure, F&& f) {
@@ -123,7 +130,7 @@ class Queue {
   const Room& room() const { return large_ > 0 || device_ != nullptr ? kRoom : kRoomForSmall; }
   void work();
   void wait_for_job(std::unique_lock<std::mutex>& lock, bool linger);
-  void run(Job& job);
+  std::string run(Job& job);  // what a report has found
   void run_here(const char* op, Buffers reads, Buffers writes, Task task);
   void run_checked(const char* op, Buffers reads, Buffers writes, Task task, Context& context);
   void release_waiters(std::unique_lock<std::mutex>& lock);
@@ -145,6 +152,7 @@ class Queue {
   std::atomic<int> requested_threads_;
   std::atomic<size_t> outstanding_{0};
   std::atomic<size_t> large_{0};  // of those, what is not for one_thread
+  std::atomic<bool> settling_{false};
   std::mutex mutex_;
   std::condition_variable filled_;
   bool asleep_ = false;  // the worker waits on filled_

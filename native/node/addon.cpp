@@ -264,7 +264,7 @@ Napi::Value Addon::when_done(Napi::Env env, Executor& executor, int64_t cost, Bu
                              Napi::Value value, std::function<void()> work) {
   Queue& queue = executor.queue;
   tell_between_steps(env);
-  if (Queue::small(cost) && queue.idle()) {
+  if (Queue::small(cost) && queue.idle() && !queue.settling()) {
     std::string error = report(queue, reads, work);
     // Promises settle in order.
     if (!pending_.empty() || loop_waits()) {
@@ -281,9 +281,10 @@ Napi::Value Addon::when_done(Napi::Env env, Executor& executor, int64_t cost, Bu
   Napi::Promise promise = pending_.at(id).deferred.Promise();
   Job job;
   job.reads.assign(reads.begin(), reads.end());
-  job.report = [this, id, &queue, work = std::move(work)](Buffers reads) {
-    settle(id, report(queue, reads, work));
+  job.report = [this, &queue, work = std::move(work)](Buffers reads) {
+    return report(queue, reads, work);
   };
+  job.settle = [this, id](std::string error) { settle(id, std::move(error)); };
   queue.push(std::move(job));
   return promise;
 }
