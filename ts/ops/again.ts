@@ -7,6 +7,7 @@ import { binding, type UnaryOp } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { unary } from './unary.js'
 
 /** The sum of a gradient over the dimensions in which a tensor of `shape` was broadcast. */
 export function sumLike(gradient: Tensor, shape: Shape): Tensor {
@@ -88,6 +89,21 @@ const DERIVATIVES: Partial<Record<keyof typeof UnaryOp, Derivative | 'steps'>> =
       .exp()
       .div(Math.sqrt(2 * Math.PI))
     return g.mul(cdf.add(x.mul(density)))
+  },
+  geluTanh: (g, x) => {
+    const scale = Math.sqrt(2 / Math.PI)
+    const t = x.mul(x.square().mul(0.044715).add(1)).mul(scale).tanh()
+    const slope = x
+      .square()
+      .mul(3 * 0.044715)
+      .add(1)
+      .mul(scale)
+    const bent = x.mul(t.square().neg().add(1)).mul(slope)
+    return g.mul(t.add(1).add(bent).mul(0.5))
+  },
+  mish: (g, x) => {
+    const t = unary('softplus', x, 1, 20).tanh()
+    return g.mul(t.add(x.mul(t.square().neg().add(1)).mul(x.sigmoid())))
   },
   sign: 'steps',
   round: 'steps',

@@ -1,10 +1,14 @@
 /** One-dimensional convolutions: windows, and one matrix product over the whole batch. */
+
+import { throughFunction } from '../autograd/partial.js'
 import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding } from '../binding.js'
-import { checkSameDevice } from '../device.js'
+import { checkSameDevice, deviceNumber } from '../device.js'
 import { checkInteger, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
+import { filled } from './again.js'
 import { checkFloat } from './common.js'
+import { cat } from './shape.js'
 import { backWindows, spreadValues, type Windows, windowCount, windowValues } from './windows.js'
 
 /** What {@link conv1d} takes. */
@@ -173,8 +177,33 @@ function convolved(input: Tensor, weight: Tensor, sizes: Sizes): Tensor {
       return [dx, dw]
     },
     [x, w],
+    'values',
+    ([g], node) => {
+      const inputs = [node.input(0, x, shape, device), node.input(1, w, weightShape, device)]
+      const through = (...[a, b]: (Tensor | null)[]) => [
+        composed(a as Tensor, b as Tensor, sizes).reshape(outShape),
+      ]
+      return throughFunction('conv1d', through, inputs, [g as Tensor])
+    },
   )
   return out
+}
+
+/** The same of operations that are recorded, as `[N, groups, O / groups, L']`. */
+function composed(x: Tensor, weight: Tensor, sizes: Sizes): Tensor {
+  const { batch, channels, length, outputs, groups, windows, count } = sizes
+  const { kernel, stride, dilation, before, after } = windows
+  const { device } = x
+  const edge = (size: number) => filled([batch, channels, size], 0, device)
+  const wide = cat([edge(before), x.reshape([batch, channels, length]), edge(after)], 2)
+  const places = Int32Array.from({ length: kernel * count }, (_, i) => {
+    return Math.floor(i / count) * dilation + (i % count) * stride
+  })
+  const buffer = binding.upload(places, deviceNumber(device), places.length)
+  const index = Tensor.wrap(buffer, [places.length], device, 'int32')
+  const inner = (channels / groups) * kernel
+  const columns = wide.indexSelect(2, index).reshape([batch, groups, inner, count])
+  return weight.reshape([groups, outputs / groups, inner]).matmul(columns)
 }
 
 /** The gradient of the input: the convolution of dy, spread by the stride, with the kernels turned. */

@@ -1,8 +1,11 @@
 /** Linear-chain conditional random fields: the likelihood of a path, and the best one. */
+
+import { throughFunction } from '../autograd/partial.js'
 import { record, willRecord } from '../autograd.js'
 import { type Buffer, binding, type CrfShared } from '../binding.js'
 import { Memory } from '../memory.js'
 import { Tensor } from '../tensor.js'
+import { pathLikelihood } from './paths_again.js'
 
 /** Emissions `[T, N, K]` (or `[N, T, K]`) and the weights, checked. */
 export interface CrfInput {
@@ -38,7 +41,7 @@ export function crfLikelihood(
   path: Tensor,
   mask: Tensor | null,
 ): [likelihood: Tensor, lengths: Tensor] {
-  const { emissions, start, end, transitions, batch, tags } = input
+  const { emissions, start, end, transitions, steps, batch, tags, batchFirst } = input
   const inputs = [emissions, start, end, transitions] as const
   const keep = willRecord(inputs)
   const [likelihood, lengths, alpha] = binding.crf(
@@ -60,6 +63,7 @@ export function crfLikelihood(
     lengthsOut.share(),
   ] as const
   const { shape, device } = emissions
+  const pathShape = path.shape
   record(
     'CRF',
     inputs,
@@ -77,6 +81,22 @@ export function crfLikelihood(
       return gradients.map((gradient, i) => Tensor.wrap(gradient, shapes[i] as number[], device))
     },
     [savedAlpha, ...saved],
+    'values',
+    ([g], node) => {
+      const shapes = [shape, [tags], [tags], [tags, tags]]
+      const from = shapes.map((size, i) => node.input(i, saved[i] as Memory, size, device))
+      const order = (y: Tensor, size: number[]): Tensor =>
+        batchFirst
+          ? y.reshape([batch, steps, ...size]).transpose(0, 1)
+          : y.reshape([steps, batch, ...size])
+      const tagged = order(Tensor.over(saved[4].share(), pathShape, device, 'int32'), [])
+      const ends = Tensor.over(saved[5].share(), [batch], device, 'int32')
+      const through = (...[e, s, f, t]: (Tensor | null)[]): Tensor[] => {
+        const emitted = order(e as Tensor, [tags])
+        return [pathLikelihood(emitted, s as Tensor, f as Tensor, t as Tensor, tagged, ends)]
+      }
+      return throughFunction('CRF', through, from, [g as Tensor])
+    },
   )
   return [out, lengthsOut]
 }

@@ -1,4 +1,6 @@
 /** Connectionist temporal classification: the loss over all ways to align a target. */
+
+import { throughFunction } from '../autograd/partial.js'
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
@@ -14,6 +16,7 @@ import { Memory } from '../memory.js'
 import { Tensor } from '../tensor.js'
 import { checkFloat } from './common.js'
 import { checkReduction, type ReductionOptions } from './loss.js'
+import { ctcAgain } from './paths_again.js'
 
 /** What the CTC loss takes. */
 export interface CTCLossOptions extends ReductionOptions {
@@ -140,6 +143,7 @@ export function ctcLoss(
     batch,
     classes,
     width,
+    Math.max(0, ...(outputs.numbers ?? [longest])),
     blank,
     zeroInfinity,
   ])
@@ -171,6 +175,7 @@ type Settings = [
   batch: number,
   classes: number,
   width: number,
+  longest: number,
   blank: number,
   zeroInfinity: boolean,
 ]
@@ -180,7 +185,7 @@ function sequenceLosses(
   targets: Tensor,
   inputLengths: Tensor,
   targetLengths: Tensor,
-  [steps, batch, classes, width, blank, zeroInfinity]: Settings,
+  [steps, batch, classes, width, longest, blank, zeroInfinity]: Settings,
 ): Tensor {
   const keep = willRecord([x])
   const [loss, alpha] = binding.ctc(
@@ -201,6 +206,7 @@ function sequenceLosses(
   const savedAlpha = new Memory(alpha)
   const saved = [x.share(), targets.share(), inputLengths.share(), targetLengths.share()] as const
   const { shape } = x
+  const targetShape = targets.shape
   record(
     'ctcLoss',
     [x],
@@ -224,6 +230,26 @@ function sequenceLosses(
       return [Tensor.wrap(dx, shape, dloss.device)]
     },
     [savedAlpha, ...saved],
+    'values',
+    ([g], node) => {
+      const { device } = g as Tensor
+      const [, labels, most, lengths] = saved
+      const given = {
+        targets: Tensor.over(labels.share(), targetShape, device, 'int32'),
+        width,
+        longest,
+        inputLengths: Tensor.over(most.share(), [batch], device, 'int32'),
+        targetLengths: Tensor.over(lengths.share(), [batch], device, 'int32'),
+        blank,
+      }
+      const from = node.input(0, saved[0], shape, device)
+      const wide = (y: Tensor): Tensor => y.reshape([steps, batch, classes])
+      const dx = ctcAgain(g as Tensor, wide(from), given, zeroInfinity, (f, gradient) => {
+        const through = (...[y]: (Tensor | null)[]) => [f(wide(y as Tensor))]
+        return wide(throughFunction('ctcLoss', through, [from], [gradient])[0] as Tensor)
+      })
+      return [dx.reshape(shape)]
+    },
   )
   return out
 }

@@ -2,6 +2,7 @@
 import { PairLoss } from '../binding.js'
 import type { Shape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
+import { unary } from './unary.js'
 
 /**
  * Of the cross entropy: g · c · (softmax(x) − targets), where c is a row's share in the result.
@@ -17,12 +18,7 @@ export function crossEntropyAgain(g: Tensor, x: Tensor, share: Tensor): Tensor {
 
 /** log(1 + exp(−x)), also of large numbers. */
 function softplusOfMinus(x: Tensor): Tensor {
-  return x.neg().relu().add(x.abs().neg().exp().add(1).log())
-}
-
-/** −1, 0 or 1. */
-function sign(x: Tensor): Tensor {
-  return x.mul(1e30).clamp(-1, 1)
+  return unary('logSigmoid', x).neg()
 }
 
 /** Of the other losses of pairs, by input and by target; see native/ops/pair_losses.h. */
@@ -37,14 +33,15 @@ function derivatives(
   const d = x.sub(t)
   switch (kind) {
     case PairLoss.l1:
-      return odd(sign(d))
+      return odd(d.sign())
     case PairLoss.smoothL1:
-      return odd(option === 0 ? sign(d) : d.div(option).clamp(-1, 1))
+      return odd(option === 0 ? d.sign() : d.div(option).clamp(-1, 1))
     case PairLoss.huber:
       return odd(d.clamp(-option, option))
     case PairLoss.pinball:
       return odd(
-        sign(d)
+        d
+          .sign()
           .mul(0.5)
           .sub((weight as Tensor).sub(0.5)),
       )

@@ -1,9 +1,11 @@
 /** One-dimensional pooling over windows. */
-import { record, willRecord } from '../autograd.js'
+import { type Backward, record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { checkBoolean, checkInteger, checkOptions, formatShape, rangeError } from '../errors.js'
+import type { Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import { summed } from './along.js'
 import { checkFloat } from './common.js'
 import { checkStep } from './convolution.js'
 import { backWindows, spreadValues, type Windows, windowCount, windowValues } from './windows.js'
@@ -120,6 +122,12 @@ export function maxPool1d(input: Tensor, kernelSize: number, options: MaxPoolOpt
       return [Tensor.wrap(dx, full, device)]
     },
     [index],
+    'values',
+    ([g]) => {
+      const places = index.viewAs([rows * count])
+      const dy = (g as Tensor).reshape([rows * count])
+      return [summed(fn, [rows * length], 0, places, dy).reshape(full)]
+    },
   )
   return out
 }
@@ -145,28 +153,37 @@ export function avgPool1d(input: Tensor, kernelSize: number, options: AvgPoolOpt
     const high = Math.min(from + kernel, countIncludePad ? length + padding : length)
     return 1 / (high - low)
   })
-  if (sizes.every((size) => size === sizes[0])) return sums.mul(1 / kernelSize)
+  const [first] = sizes
+  if (sizes.every((size) => size === first)) return sums.mul(first as number)
   const factors = binding.upload(sizes, deviceNumber(input.device), count)
   using weights = Tensor.wrap(factors, [count], input.device)
   return sums.mul(weights)
 }
 
-function windowSums(input: Tensor, { rows, length, windows, count, shape }: Pooling): Tensor {
+function windowSums(input: Tensor, pooling: Pooling): Tensor {
+  const { rows, length, windows, count, shape } = pooling
   const { device, shape: full } = input
   const all = windowValues(input.buffer, device, 1, rows, length, windows, 0, false)
   const out = Tensor.wrap(binding.sum(all, rows * count, windows.kernel, 1, 1), shape, device)
   binding.release(all)
-  record('avgPool1d', [input], [out], ([g]) => {
-    const dy = (g as Tensor).buffer
-    const spread = spreadValues(dy, rows, count, windows.stride)
-    const wide = (count - 1) * windows.stride + 1
-    const back = backWindows(length, windows)
-    const parts = windowValues(spread, device, 1, rows, wide, back, 0, false)
-    binding.release(spread)
-    const dx = binding.sum(parts, rows * length, windows.kernel, 1, 1)
-    binding.release(parts)
-    return [Tensor.wrap(dx, full, device)]
-  })
+  const backward: Backward = ([g]) => [windowSpread(g as Tensor, pooling, full)]
+  record('avgPool1d', [input], [out], backward, [], 'values', backward)
+  return out
+}
+
+/** Each window's value at all elements of the window, added up: windowSums()'s backward. */
+function windowSpread(dy: Tensor, pooling: Pooling, full: Shape): Tensor {
+  const { rows, length, windows, count } = pooling
+  const { device } = dy
+  const spread = spreadValues(dy.buffer, rows, count, windows.stride)
+  const wide = (count - 1) * windows.stride + 1
+  const back = backWindows(length, windows)
+  const parts = windowValues(spread, device, 1, rows, wide, back, 0, false)
+  binding.release(spread)
+  const out = Tensor.wrap(binding.sum(parts, rows * length, windows.kernel, 1, 1), full, device)
+  binding.release(parts)
+  const backward: Backward = ([g]) => [windowSums(g as Tensor, pooling)]
+  record('avgPool1d', [dy], [out], backward, [], 'values', backward)
   return out
 }
 

@@ -1,8 +1,12 @@
 /** Running sums and products. */
+
+import { over } from '../autograd/node.js'
 import { type Backward, record, willRecord } from '../autograd.js'
 import { BinaryOp, type Buffer, binding, ScanKind } from '../binding.js'
 import { Tensor } from '../tensor.js'
+import { filled } from './again.js'
 import { checkDim, checkNumeric, splitAt } from './common.js'
+import { cat } from './shape.js'
 
 /** The running sum from the first element or, reversed, from the last, with history. */
 function runningSum(x: Tensor, dim: number, reverse: boolean): Tensor {
@@ -21,6 +25,63 @@ function runningSum(x: Tensor, dim: number, reverse: boolean): Tensor {
 export function cumsum(x: Tensor, dim: number): Tensor {
   checkNumeric('cumsum', 'tensor', x)
   return runningSum(x, checkDim('cumsum', 'dim', dim, x.shape.length), false)
+}
+
+/**
+ * out[i] = x[i] + a[i] · out[i − 1] along the middle of `[outer, n, inner]` or, reversed, out[i] = x[i] +
+ * a[i + 1] · out[i + 1]; with history. Each is the other's gradient by x.
+ */
+function recurrence(x: Tensor, a: Tensor, reverse: boolean): Tensor {
+  const [outer, n, inner] = x.shape as [number, number, number]
+  const buffer = binding.scan(ScanKind.linear, x.buffer, a.buffer, outer, n, inner, reverse)
+  const out = Tensor.wrap(buffer, x.shape, x.device)
+  if (!willRecord([x, a])) return out
+  const [savedA, savedOut] = [a.share(), out.share()]
+  const { shape } = x
+  const gradients = (dy: Tensor, from: Tensor, y: Tensor, needsA: boolean): (Tensor | null)[] => {
+    const dx = recurrence(dy, from, !reverse)
+    if (!needsA) return [dx, null]
+    // What the factor of an element was multiplied by, and whose gradient it came into.
+    const before = reverse ? dx : y
+    const after = reverse ? y : dx
+    return [dx, shifted(before).mul(after)]
+  }
+  record(
+    'scan',
+    [x, a],
+    [out],
+    ([g], node) => {
+      const dy = g as Tensor
+      const [from, y] = [over(savedA, shape, dy.device), over(savedOut, shape, dy.device)]
+      return gradients(dy, from, y, node.needs(1))
+    },
+    [savedA, savedOut],
+    'values',
+    ([g], node) => {
+      const dy = g as Tensor
+      const from = node.input(1, savedA, shape, dy.device)
+      return gradients(dy, from, node.output(0, savedOut, shape, dy.device), node.needs(1))
+    },
+  )
+  return out
+}
+
+/** Each element of the middle dimension one further on, after a 0. */
+function shifted(x: Tensor): Tensor {
+  const [outer, n, inner] = x.shape as [number, number, number]
+  if (n === 0) return x
+  return cat([filled([outer, 1, inner], 0, x.device), x.slice(1, 0, n - 1)], 1)
+}
+
+/**
+ * The gradient of running products p over the middle of `[outer, n, inner]`, with history; as
+ * productsBackward().
+ */
+export function productsAgain(dy: Tensor, x: Tensor, p: Tensor): Tensor {
+  const [outer, n, inner] = x.shape as [number, number, number]
+  if (n === 0) return x.mul(0)
+  const before = cat([filled([outer, 1, inner], 1, x.device), p.slice(1, 0, n - 1)], 1)
+  return recurrence(dy, x, true).mul(before)
 }
 
 function product(buffer: Buffer, other: Buffer, n: number): Buffer {
@@ -79,12 +140,12 @@ export function cumprod(x: Tensor, dim: number): Tensor {
     },
     [savedX, savedOut],
     'values',
-    // Of a gradient that is differentiated in turn, NaN where there are zeros.
     ([g], node) => {
       const dy = g as Tensor
-      const p = node.output(0, savedOut, shape, dy.device)
-      const from = node.input(0, savedX, shape, dy.device)
-      return [runningSum(dy.mul(p), d, true).div(from)]
+      const sizes = [outer, n, inner]
+      const p = node.output(0, savedOut, shape, dy.device).reshape(sizes)
+      const from = node.input(0, savedX, shape, dy.device).reshape(sizes)
+      return [productsAgain(dy.reshape(sizes), from, p).reshape(shape)]
     },
   )
   return out

@@ -14,7 +14,8 @@ import {
   mean,
   type ReduceOptions,
 } from './reduce.js'
-import { productsBackward } from './scan.js'
+import { cumprod, productsAgain, productsBackward } from './scan.js'
+import { cat } from './shape.js'
 
 /** What std and var take. */
 export interface VarianceOptions extends ReduceOptions {
@@ -188,18 +189,14 @@ export function prod(x: Tensor, dim?: number | null, options: ReduceOptions = {}
     ([g]) => [relabel(prodBackward((g as Tensor).buffer, savedX.buffer, sizes, device), shape)],
     [savedX],
     'values',
-    // Of a gradient that is differentiated in turn, NaN where there are zeros.
     ([g], node) => {
       const { outer, n, inner } = sizes
       const from = node.input(0, savedX, shape, device)
-      const product = prod(from.reshape([outer, n, inner]), 1, { keepdim: true })
+      if (n === 0) return [from.mul(0)]
+      const middle = from.reshape([outer, n, inner])
       const dy = (g as Tensor).reshape([outer, 1, inner])
-      return [
-        dy
-          .mul(product)
-          .div(from.reshape([outer, n, inner]))
-          .reshape(shape),
-      ]
+      const none = filled([outer, n - 1, inner], 0, device)
+      return [productsAgain(cat([none, dy], 1), middle, cumprod(middle, 1)).reshape(shape)]
     },
   )
   return out

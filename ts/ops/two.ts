@@ -1,11 +1,11 @@
 /** maximum, minimum and other functions of two tensors, with NumPy broadcasting and gradients. */
-import { record, willRecord } from '../autograd.js'
+import { type Backward, record, willRecord } from '../autograd.js'
 import { binding, UnaryOp } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { promoted } from '../dtype.js'
 import { rangeError, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
-import { sumLike } from './again.js'
+import { filled, sumLike } from './again.js'
 import { broadcastShapes, sumTemporaryTo } from './common.js'
 import { typeWith } from './comparison.js'
 import { numberValues, type PairName, pairValues } from './pairs.js'
@@ -53,12 +53,35 @@ const PARTS: Record<Named, readonly [Part, Part]> = {
   pow: [share('powBase'), share('powExponent')],
 }
 
+/** The same, made of operations that are recorded; of those that PARTS only multiplies, PARTS does. */
+const AGAIN: Partial<Record<Named, readonly [Part, Part]>> = {
+  atan2: [(dy, a, b) => dy.mul(overSquares(b, a)), (dy, a, b) => dy.mul(overSquares(a, b)).neg()],
+  pow: [
+    (dy, a, b) => {
+      const base = a.maskedFill(a.eq(0).logicalAnd(b.eq(0)), 1)
+      return dy.mul(b.mul(base.pow(b.sub(1))))
+    },
+    (dy, a, b) => {
+      const base = a.maskedFill(a.eq(0).logicalAnd(b.ge(0)), 1)
+      return dy.mul(a.pow(b).mul(base.log()))
+    },
+  ],
+}
+
+/** a / (a² + b²) where neither square is too large or too small; 0 where both are 0. */
+function overSquares(a: Tensor, b: Tensor): Tensor {
+  const most = a.detach().abs().maximum(b.detach().abs())
+  const scale = most.maskedFill(most.eq(0), 1)
+  const [x, y] = [a.div(scale), b.div(scale)]
+  const squares = x.square().add(y.square())
+  return x.div(squares.maskedFill(most.eq(0), 1)).div(scale)
+}
+
 /** On float32 tensors. */
 function floats(op: Named, a: Tensor, b: Tensor): Tensor {
   const out = pairValues(op, a, b)
   if (!willRecord([a, b])) return out
   const [x, y] = [a.viewAs(a.shape), b.viewAs(b.shape)]
-  const fixed = op === 'maximum' || op === 'minimum' ? (`${op}Share` as const) : null
   record(
     op,
     [a, b],
@@ -71,14 +94,20 @@ function floats(op: Named, a: Tensor, b: Tensor): Tensor {
       }),
     [x, y],
     'values',
-    fixed
-      ? ([g], node) =>
-          [x, y].map(({ shape }, i) => {
-            if (!node.needs(i)) return null
-            const factor = pairValues(fixed, i === 0 ? x : y, i === 0 ? y : x)
-            return sumLike((g as Tensor).mul(factor), shape)
-          })
-      : null,
+    ([g], node) => {
+      const dy = g as Tensor
+      return [x, y].map(({ shape }, i) => {
+        if (!node.needs(i)) return null
+        const again = AGAIN[op]?.[i]
+        if (again === undefined) {
+          const factor = (PARTS[op][i] as Part)(filled(dy.shape, 1, dy.device), x, y)
+          return sumLike(dy.mul(factor), shape)
+        }
+        const a = node.input(0, x, x.shape, dy.device)
+        const b = node.input(1, y, y.shape, dy.device)
+        return sumLike(again(dy, a, b), shape)
+      })
+    },
   )
   return out
 }
@@ -124,7 +153,8 @@ function rest(op: 'fmod' | 'remainder', a: Tensor, other: Tensor | number): Tens
   const x = cast(a, dtype)
   const out = numberValues(op, x, other)
   if (x !== a) x[Symbol.dispose]()
-  record(op, [a], [out], ([dy]) => [dy as Tensor])
+  const backward: Backward = ([dy]) => [dy as Tensor]
+  record(op, [a], [out], backward, [], 'values', backward)
   return out
 }
 export function fmod(a: Tensor, other: Tensor | number): Tensor {
