@@ -172,6 +172,10 @@ const METHODS: Record<string, Case> = {
     (a) => [sq(a.min(1)[0]), sq(a.min())],
     () => apart(2, 3),
   ),
+  median: on(
+    (a) => [sq(a.median(1)[0]), sq(a.median())],
+    () => apart(2, 3),
+  ),
   amax: on(
     (a) => sq(a.amax([0, 1])),
     () => apart(2, 3),

@@ -26,6 +26,7 @@ const along: Sides = {
   'indexAdd alpha': (x: T, i: T, s: T) => x.indexAdd(1, i, s, { alpha: -2 }),
   indexCopy: (x: T, i: T, s: T) => x.indexCopy(1, i, s),
   indexFill: (x: T, i: T) => x.indexFill(1, i, -1.5),
+  'indexFill negative': (x: T, i: T) => x.indexFill(1, i, -1.5),
 }
 for (const d of [0, 1, 2, -1]) along[`gather ${d}`] = (x: T, i: T) => x.gather(d, i)
 cases('along', along, 'indexing')

@@ -85,8 +85,17 @@ const order: Sides = {
   'topk all': (x: T) => x.topk(5, { sorted: true }),
   'topk none': (x: T) => x.topk(0),
   'topk NaN': (x: T) => x.topk(3),
+  'median keepdim': (x: T) => x.median(1, { keepdim: true }),
+  'median NaN': (x: T) => x.median(1),
+  'median number': (x: T) => x.median(0),
+  'median ints': (x: T) => x.median(0),
+  'median all': (x: T) => x.median(),
+  'median all ties': (x: T) => x.median(),
+  'median all NaN': (x: T) => x.median(),
+  'median nothing': (x: T) => x.median(),
 }
 for (const d of [0, 1, -1]) {
+  order[`median ${d}`] = (x: T) => x.median(d)
   order[`sort ${d}`] = (x: T) => x.sort(d)
   order[`argsort ${d}`] = (x: T) => x.argsort(d)
 }

@@ -176,6 +176,8 @@ const at: Record<string, (...tensors: T[]) => AtItem[]> = {
   'index 1': (i) => [':', i as T],
   two: (i, j) => [i as T, j as T],
   'two broadcast': (i, j) => [':', i as T, j as T],
+  'index negative': (i) => [i as T],
+  'two negative': (i, j) => [':', i as T, j as T],
   'two apart': (i, j) => [i as T, ':', j as T],
   'three and new': (i, j) => [i as T, null, 0, '1:', j as T],
   ints: (i) => ['1:', i as T],

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { io, nn, optim, type Tensor, tensor, zeros } from 'fused-rnn'
+import { io, nn, ones, optim, type Tensor, tensor, zeros } from 'fused-rnn'
 import {
   closeTo,
   fixture,
@@ -293,6 +293,31 @@ test('Identity, Flatten, ModuleDict, ParameterList, activations', async (t) => {
     [...list].map((parameter) => parameter.requiresGrad),
     [true, true, true],
   )
+  const named = new nn.ParameterDict({ left: zeros([2]) }).update({ right: ones([3]) })
+  t.deepEqual([...named.stateDict().keys()], ['left', 'right'])
+  t.deepEqual([...named.parameters()], named.values())
+  t.true(named.get('left')?.requiresGrad)
+  t.true(named.has('right') && !named.has('forward') && named.get('keys') === undefined)
+  t.deepEqual(
+    named
+      .clone()
+      .entries()
+      .map(([key, { numel }]) => [key, numel]),
+    [
+      ['left', 2],
+      ['right', 3],
+    ],
+  )
+  class Gate extends nn.Module {
+    weights = new nn.ParameterDict({ scale: ones([2]) })
+    override forward(input: Tensor): Tensor {
+      return input.mul(this.weights.get('scale') as Tensor)
+    }
+  }
+  t.deepEqual([...new Gate().stateDict().keys()], ['weights.scale'])
+  throwsWith(t, () => named.set('keys', ones([1])), TypeError, /a name of ParameterDict itself/)
+  throwsWith(t, () => named.set('a', 1 as never), TypeError, /parameter: expected a tensor/)
+  throwsWith(t, () => named.forward(), TypeError, /computes nothing itself/)
   const net = new nn.Sequential(new nn.Tanh(), new nn.Softmax(1), new nn.LogSoftmax(-1))
   const expected = x.tanh().softmax(1).logSoftmax(-1)
   await closeTo(t, net.forward(x), await expected.data(), 0)

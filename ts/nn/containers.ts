@@ -1,6 +1,6 @@
 /** Modules that hold others in order. */
 import { checkIterable, typeError } from '../errors.js'
-import type { Tensor } from '../tensor.js'
+import { Tensor } from '../tensor.js'
 import { Module } from './module.js'
 import { Parameter } from './parameter.js'
 
@@ -163,6 +163,63 @@ export class ParameterList extends Module {
   /** @throws always: a list computes nothing itself */
   override forward(): never {
     throw new TypeError('[ParameterList] forward: a ParameterList computes nothing itself')
+  }
+}
+
+/** Parameters by name; as `torch.nn.ParameterDict`. */
+export class ParameterDict extends Module {
+  /** @param parameters tensors, which become parameters. @throws TypeError */
+  constructor(parameters: Readonly<Record<string, Tensor>> = {}) {
+    super()
+    this.update(parameters)
+  }
+
+  /** Sets several parameters. @throws TypeError */
+  update(parameters: Readonly<Record<string, Tensor>>): this {
+    if (typeof parameters !== 'object' || parameters === null || parameters instanceof Module)
+      throw typeError('ParameterDict', 'parameters', 'an object of tensors', parameters)
+    for (const [key, parameter] of Object.entries(parameters)) this.set(key, parameter)
+    return this
+  }
+
+  /** @throws TypeError */
+  set(key: string, parameter: Tensor): this {
+    checkKey(this, key, 'ParameterDict')
+    if (!(parameter instanceof Tensor))
+      throw typeError('ParameterDict', 'parameter', 'a tensor', parameter)
+    Reflect.set(this, key, Parameter(parameter))
+    return this
+  }
+
+  /** The parameter of that name; undefined if there is none. */
+  get(key: string): Tensor | undefined {
+    const value: unknown = Object.hasOwn(this, key) ? Reflect.get(this, key) : undefined
+    return value instanceof Tensor ? value : undefined
+  }
+
+  /** Whether there is a parameter of this name. */
+  has(key: string): boolean {
+    return this.get(key) !== undefined
+  }
+
+  /** The names, in order. */
+  keys(): string[] {
+    return Object.keys(this).filter((key) => this.has(key))
+  }
+
+  /** The parameters, in order. */
+  values(): Tensor[] {
+    return this.keys().map((key) => this.get(key) as Tensor)
+  }
+
+  /** Names with their parameters, in order. */
+  entries(): [string, Tensor][] {
+    return this.keys().map((key) => [key, this.get(key) as Tensor])
+  }
+
+  /** @throws always: a dictionary computes nothing itself */
+  override forward(): never {
+    throw new TypeError('[ParameterDict] forward: a ParameterDict computes nothing itself')
   }
 }
 

@@ -31,7 +31,7 @@ export {
   RNNCell,
   type RNNCellOptions,
 } from './cells.js'
-export { ModuleDict, ModuleList, ParameterList, Sequential } from './containers.js'
+export { ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential } from './containers.js'
 export {
   AdaptiveAvgPool1d,
   AvgPool1d,

@@ -5,7 +5,7 @@ import { checkSameDevice } from '../device.js'
 import { checkNumber, checkOptions, formatShape, rangeError, typeError } from '../errors.js'
 import type { Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import { castValues, checkDim, checkNumeric, checkTensor, splitAt } from './common.js'
+import { castValues, checkDim, checkNumeric, checkTensor, fromFront, splitAt } from './common.js'
 import { cat, expand, narrowTo, reshape } from './shape.js'
 
 export function checkIndex(fn: string, index: unknown, device: string): Tensor {
@@ -269,6 +269,8 @@ export function indexCopy(x: Tensor, dim: number, index: Tensor, src: Tensor): T
 export function indexFill(x: Tensor, dim: number, index: Tensor, value: number): Tensor {
   checkNumeric('indexFill', 'tensor', x)
   const number = checkValue('indexFill', 'value', value, x)
-  const [d, at] = spread('indexFill', x, dim, index, null)
+  const size = x.shape[checkDim('indexFill', 'dim', dim, x.shape.length)] ?? 1
+  checkIndex('indexFill', index, x.device)
+  const [d, at] = spread('indexFill', x, dim, fromFront(index, size), null)
   return scattered('indexFill', x, d, at, number, false)
 }

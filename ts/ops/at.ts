@@ -4,7 +4,7 @@ import { checkSameDevice, deviceNumber } from '../device.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
 import { numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import { broadcastShapes, checkTensor } from './common.js'
+import { broadcastShapes, checkTensor, fromFront } from './common.js'
 import { gatherAlong, gatherRows } from './gather.js'
 import { permute, reshape, select, slice, unsqueeze } from './shape.js'
 
@@ -51,7 +51,7 @@ function checkItem(name: string, item: AtItem, x: Tensor): void {
     throw typeError(
       'at',
       name,
-      `${EXPECTED}; how many elements a bool mask leaves is not known at the call: use where(mask, x, other) or x.maskedFill(mask, value), or make indices of [...(await mask.data())]`,
+      `${EXPECTED}; how many elements a bool mask leaves is not known at the call: use where(mask, x, other) or x.maskedFill(mask, value), or take indices: const on = await mask.data(); x.at(tensor([...on.keys()].filter((i) => on[i]), { dtype: 'int32' })), with x and mask flattened to one dimension`,
       item,
     )
   if (item.dtype !== 'int32') throw typeError('at', name, 'an int32 tensor of indices', item.dtype)
@@ -111,7 +111,10 @@ function choose(x: Tensor, chosen: readonly Chosen[]): Tensor {
   const dims = chosen.map(({ dim }) => dim)
   const first = dims[0] as number
   const count = dims.length
-  if (count === 1) return gatherAlong('at', x, first, (chosen[0] as Chosen).index)
+  if (count === 1) {
+    const { index } = chosen[0] as Chosen
+    return gatherAlong('at', x, first, fromFront(index, x.shape[first] as number))
+  }
   const neighbours = dims.every((dim, i) => dim === first + i)
   const rest = [...x.shape.keys()].filter((d) => !dims.includes(d))
   const from = neighbours ? x : permute(x, [...dims, ...rest])
@@ -140,7 +143,7 @@ function combined(indices: readonly Tensor[], sizes: Shape): Tensor {
     const number = deviceNumber(index.device)
     const buffer = binding.ramp(size, 0, stride, stride * Math.max(0, size - 1), true, number)
     using table = Tensor.wrap(buffer, [size], index.device, 'int32')
-    const part = gatherRows('at', table, index)
+    const part = gatherRows('at', table, fromFront(index, size))
     sum = sum === null ? part : part.add(sum)
     stride *= size
   }

@@ -153,3 +153,9 @@ export function expandValues(x: Tensor, shape: Shape): Tensor {
 export function castValues(x: Tensor, dtype: DType): Tensor {
   return Tensor.wrap(binding.cast(x.buffer, DTypeCode[dtype]), x.shape, x.device, dtype)
 }
+
+/** Negative numbers count from the end. Those beyond it stay what they are. */
+export function fromFront(index: Tensor, size: number): Tensor {
+  const negative = index.lt(0).logicalAnd(index.ge(-size))
+  return index.add(size).where(negative, index)
+}

@@ -102,7 +102,18 @@ function values(
 ): Tensor {
   const [value] = binding.max(x.buffer, outer, n, inner, smallest, true, false)
   const out = Tensor.wrap(value as Buffer, shape, x.device, x.dtype)
-  if (!willRecord([x])) return out
+  recordEvenly(fn, x, out, { outer, n, inner })
+  return out
+}
+
+/** Records that each element of out, `[outer, inner]`, is one of those of x, or several equal ones. */
+export function recordEvenly(
+  fn: string,
+  x: Tensor,
+  out: Tensor,
+  { outer, n, inner }: { outer: number; n: number; inner: number },
+): void {
+  if (!willRecord([x])) return
   const full = x.shape
   const savedX = x.share()
   const savedOut = out.share()
@@ -125,7 +136,6 @@ function values(
       return [masked(dy, Tensor.wrap(share, [outer, n, inner], dy.device), full)]
     },
   )
-  return out
 }
 
 /** The largest or smallest value of all. */

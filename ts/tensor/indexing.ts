@@ -19,8 +19,9 @@ export abstract class IndexingMethods extends ShapingMethods {
    * dimension: a number (negative ones count from the end; the dimension goes away), a range as in
    * Python (`'1:5'`, `':-1'`, `'::2'`, `':'`), or an int32 tensor of indices. `null` makes a new
    * dimension, `'...'` stands for all that are not named, as what is missing at the end does.
-   * Several index tensors broadcast together and choose single elements, as in PyTorch; an index out
-   * of range (negative ones too) is found when the queue gets there, and rejects the next promise.
+   * In index tensors, too, negative numbers count from the end. Several of them broadcast together and
+   * choose single elements, as in PyTorch; an index out of range is found when the queue gets there,
+   * and rejects the next promise.
    * @throws TypeError for anything else, bool masks too: how many elements they leave is not known
    */
   at(this: Tensor, ...items: AtItem[]): Tensor {
@@ -136,7 +137,10 @@ export abstract class IndexingMethods extends ShapingMethods {
     return along.indexCopy(this, dim, index, src)
   }
 
-  /** A copy whose slices along `dim` are filled with a number; as `torch.index_fill`. */
+  /**
+   * A copy whose slices along `dim` are filled with a number; as `torch.index_fill`: negative indices
+   * count from the end.
+   */
   indexFill(this: Tensor, dim: number, index: Tensor, value: number): Tensor {
     return along.indexFill(this, dim, index, value)
   }

@@ -1,5 +1,6 @@
 /** Methods of a tensor: what is computed along dimensions. */
 import * as extremes from '../ops/extremes.js'
+import { medianAlong, medianOfAll } from '../ops/median.js'
 import type { Dims, ReduceOptions } from '../ops/reduce.js'
 import * as reduce from '../ops/reduce.js'
 import { cumprod, cumsum } from '../ops/scan.js'
@@ -54,6 +55,17 @@ export abstract class ReductionMethods extends ComparisonMethods {
   /** The smallest; otherwise as {@link amax}. As `torch.amin`. */
   amin(this: Tensor, dim?: Dims, options?: ReduceOptions): Tensor {
     return extremes.extremeOver('amin', this, dim, options)
+  }
+
+  /**
+   * The value in the middle of all, or `[values, indices]` along a dimension: of two the lower one,
+   * NaN where there is one; as `torch.median`. The gradient of the median of all goes in equal parts
+   * to those that have it, along a dimension to the index chosen.
+   */
+  median(this: Tensor): Tensor
+  median(this: Tensor, dim: number, options?: ReduceOptions): [values: Tensor, indices: Tensor]
+  median(this: Tensor, dim?: number, options?: ReduceOptions): Tensor | [Tensor, Tensor] {
+    return dim === undefined ? medianOfAll(this) : medianAlong(this, dim, options)
   }
 
   /**

@@ -284,6 +284,31 @@ export const modules: Record<string, Recipe> = {
     'extend',
     () => [[f(2)]],
   ),
+  'nn.ParameterDict': () => [(parameters) => new nn.ParameterDict(parameters), [{ a: f(2) }]],
+  'nn.ParameterDict.forward': method(() => new nn.ParameterDict(), 'forward'),
+  'nn.ParameterDict.get': method(
+    () => new nn.ParameterDict({ a: f(2) }),
+    'get',
+    () => ['a'],
+  ),
+  'nn.ParameterDict.has': method(
+    () => new nn.ParameterDict({ a: f(2) }),
+    'has',
+    () => ['a'],
+  ),
+  'nn.ParameterDict.set': method(
+    () => new nn.ParameterDict(),
+    'set',
+    () => ['a', f(2)],
+  ),
+  'nn.ParameterDict.update': method(
+    () => new nn.ParameterDict(),
+    'update',
+    () => [{ a: f(2) }],
+  ),
+  'nn.ParameterDict.keys': method(() => new nn.ParameterDict({ a: f(2) }), 'keys'),
+  'nn.ParameterDict.values': method(() => new nn.ParameterDict({ a: f(2) }), 'values'),
+  'nn.ParameterDict.entries': method(() => new nn.ParameterDict({ a: f(2) }), 'entries'),
   'nn.Sequential': () => [(...list) => new nn.Sequential(...list), [linear(), linear()]],
   'nn.Sequential.forward': method(
     () => new nn.Sequential(linear()),

@@ -149,6 +149,7 @@ export const tensors: Record<string, Recipe> = {
   'Tensor.mean': method(x, 'mean', () => [0, { keepdim: true }]),
   'Tensor.max': method(x, 'max', () => [1, { keepdim: true }]),
   'Tensor.argmax': method(x, 'argmax', () => [1, { keepdim: true }]),
+  'Tensor.median': method(x, 'median', () => [1, { keepdim: true }]),
   'Tensor.min': method(x, 'min', () => [1, { keepdim: true }]),
   'Tensor.amax': method(x, 'amax', () => [[0, 1], { keepdim: true }]),
   'Tensor.amin': method(x, 'amin', () => [[0, 1], { keepdim: true }]),
