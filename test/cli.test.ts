@@ -75,6 +75,29 @@ const trainTiny = (more: string): string => `train text.txt ${TINY} --epochs 2 $
 /** The names in a folder. */
 const names = async (folder: string): Promise<string> => (await readdir(folder)).sort().join(' ')
 
+test('--trace writes what the first steps cost', async (t) => {
+  const cwd = await workplace(t)
+  const line = trainTiny('--epochs 1 --sample-length 0 --out m --trace traces/first.json')
+  const { code, stdout, stderr } = await run(line, { cwd })
+  t.is(code, 0, stderr)
+  t.regex(stdout, /trace {2}traces\/first\.json: the first 20 steps/)
+  const { traceEvents } = JSON.parse(await readFile(join(cwd, 'traces/first.json'), 'utf8'))
+  const found = traceEvents.filter(({ ph, name }: { ph: string; name: string }) => {
+    return ph === 'X' && name === 'rnn'
+  })
+  t.true(found.length >= 20, String(found.length))
+  t.notRegex(await readFile(join(cwd, 'm/settings.json'), 'utf8'), /trace/)
+  // A training of fewer steps, and one that goes on.
+  const more = await run('train --resume m --epochs 2 --trace t.json', { cwd })
+  t.is(more.code, 0, more.stderr)
+  t.true(JSON.parse(await readFile(join(cwd, 't.json'), 'utf8')).traceEvents.length > 20)
+  const none = await run(trainTiny('--out n --trace text.txt/t.json'), { cwd })
+  t.is(none.code, 1)
+  t.regex(none.stderr, /cannot write the trace 'text\.txt\/t\.json'/)
+  const table = await run('train text.txt --task forecast --trace t.json', { cwd })
+  t.regex(table.stderr, /--trace has no meaning with --task forecast/)
+})
+
 test('train, generate, evaluate', async (t) => {
   const cwd = await workplace(t)
   const trained = await run(trainTiny('--out m --sample-length 20 --lr 0.01'), {

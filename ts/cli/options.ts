@@ -50,6 +50,8 @@ export interface TrainOptions {
   resume?: string
   checkpointEvery: number
   sampleLength: number
+  /** A file for a Chrome trace of the first steps. */
+  trace?: string
   demo?: boolean
 }
 

@@ -188,7 +188,7 @@ function textTrainCommand(): Command {
     )
 
     .optionsGroup('Run:')
-    .option('--out <folder>', 'where everything is written; nothing is written elsewhere', 'model')
+    .option('--out <folder>', 'where everything but --trace is written', 'model')
     .option('--overwrite', 'replace the model that the output folder has')
     .option('--resume <folder>', 'go on with the training that wrote this folder')
     .option(
@@ -196,6 +196,10 @@ function textTrainCommand(): Command {
       'also save a checkpoint within epochs; 0: only after each',
       whole(0),
       0,
+    )
+    .option(
+      '--trace <file>',
+      'also write what each operation of the first 20 steps costs, as a Chrome trace (JSON) for ui.perfetto.dev',
     )
     .option('--sample-length <tokens>', 'sample to print after an epoch; 0: none', whole(0), 200)
     .option('--seed <n>', 'the same seed and threads give the same model, bit for bit', whole(0), 1)

@@ -21,6 +21,7 @@ const CHANGEABLE = [
   'timeout',
   'sampleLength',
   'checkpointEvery',
+  'trace',
   'resume',
 ]
 

@@ -33,6 +33,7 @@ import {
 import type { TrainOptions } from './options.js'
 import { joinOthers, ownDevice } from './processes.js'
 import { decide, SETTINGS_FILE, type Settings } from './settings.js'
+import { tracer } from './trace.js'
 
 const HISTORY = 'history.csv'
 const PICTURE = 'loss.svg'
@@ -71,6 +72,7 @@ export async function train(
     progressBar: false,
     callbacks: [
       ...(first ? [bar, historyFiles(out)] : []),
+      ...(first && settings.trace !== undefined ? [traced(settings.trace)] : []),
       ...(first && settings.sampleLength > 0 ? [sampler(model, corpus, settings)] : []),
       new ModelCheckpoint({
         dirpath: out,
@@ -204,6 +206,12 @@ function sampler(model: models.LanguageModel, corpus: Corpus, settings: Settings
   }
 }
 
+function traced(file: string): Callback {
+  return tracer(file, (steps) => {
+    print(`trace  ${file}: the first ${plural(steps, 'step')}, for https://ui.perfetto.dev`)
+  })
+}
+
 /** Keeps the history files up to date while training runs. */
 function historyFiles(out: string): Callback {
   return { onTrainEpochEnd: (trainer) => writeHistory(trainer, out) }
@@ -247,7 +255,7 @@ async function prepareFolder(settings: Settings, trainer: Trainer): Promise<() =
       for (const name of [BEST, LAST]) await removeCheckpoint(join(out, name))
       for (const name of [HISTORY, PICTURE]) await rm(join(out, name), { force: true })
     }
-    const { resume: _, out: __, overwrite: ___, ...kept } = settings
+    const { resume: _, out: __, overwrite: ___, trace: ____, ...kept } = settings
     await writeWhole(settingsFile, `${JSON.stringify(kept, null, 2)}\n`)
     return giveBack
   } catch (error) {
