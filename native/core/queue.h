@@ -44,7 +44,7 @@ struct Job {
   bool one_thread = false;
   // Instead of `run`, for read-backs, which look for the poison themselves. Returns what has failed.
   std::function<std::string(Buffers reads)> report;
-  // Tells whoever waits for the report, once the queue no longer counts the job: who hears of the
+  // Tells what waits for the report, once the queue no longer counts the job: who hears of the
   // last one finds it idle().
   std::function<void(std::string error)> settle;
   // On a device: it hands results to the host, so all faults are to be known after it.

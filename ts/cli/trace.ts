@@ -6,7 +6,7 @@ import { makeFolders } from '../io/folders.js'
 import { reason, writeWhole } from '../io/whole_file.js'
 import { UserError } from './errors.js'
 
-/** So many steps are in a trace: enough to see the first, which are slower, and the later ones. */
+/** The steps in a trace: enough to see the first, which are slower, and the later ones. */
 export const TRACED_STEPS = 20
 
 /**
