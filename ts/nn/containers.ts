@@ -70,6 +70,12 @@ function checkKey(owner: Module, key: unknown, type: string): string {
   return key
 }
 
+/** What a dictionary has under a key; undefined for one that is no text. */
+function ownField(owner: Module, key: unknown): unknown {
+  if (typeof key !== 'string' || !Object.hasOwn(owner, key)) return undefined
+  return Reflect.get(owner, key)
+}
+
 /** Modules by name, whose parameters are found under it; as `torch.nn.ModuleDict`. */
 export class ModuleDict<M extends Module = Module> extends Module {
   /** @throws TypeError */
@@ -96,7 +102,7 @@ export class ModuleDict<M extends Module = Module> extends Module {
 
   /** The module of that name; undefined if there is none. */
   get(key: string): M | undefined {
-    const value: unknown = Object.hasOwn(this, key) ? Reflect.get(this, key) : undefined
+    const value: unknown = ownField(this, key)
     return value instanceof Module ? (value as M) : undefined
   }
 
@@ -193,7 +199,7 @@ export class ParameterDict extends Module {
 
   /** The parameter of that name; undefined if there is none. */
   get(key: string): Tensor | undefined {
-    const value: unknown = Object.hasOwn(this, key) ? Reflect.get(this, key) : undefined
+    const value: unknown = ownField(this, key)
     return value instanceof Tensor ? value : undefined
   }
 
