@@ -81,7 +81,7 @@ export function markdown(report: Report): string {
         return peer ? range(peer.ratio) : ''
       }),
       row.ours.gflops.toFixed(row.ours.gflops < 10 ? 1 : 0),
-      percentOfLimit(row),
+      percentOfLimit(row, row.ours.gflops),
       megabytes(row.ours.peakBytes),
       ...memory.map((name) => megabytes(find(name)?.peakBytes ?? null)),
       ...(report.inference ? [latency(row.ours), ...others.map((n) => latency(find(n)))] : []),

@@ -38,8 +38,8 @@ export const range = ({ median, min, max }: Spread): string =>
   `${times(median)} (${times(min)}–${times(max)})`
 export const megabytes = (bytes: number | null): string =>
   bytes ? (bytes / 2 ** 20).toFixed(0) : '–'
-export const percentOfLimit = (row: Row): string =>
-  row.limit ? `${((100 * row.ours.gflops) / row.limit.gflops).toFixed(0)} %` : '–'
+export const percentOfLimit = ({ limit }: Row, gflops: number): string =>
+  limit ? `${((100 * gflops) / limit.gflops).toFixed(0)} %` : '–'
 
 const COLUMNS = [
   ['workload', 22],
@@ -78,6 +78,11 @@ export function tableRow(row: Row, severalThreads: boolean): string {
     latency ? `${latency.median.toFixed(0)} (${latency.p99.toFixed(0)})` : ''
   const milliseconds = (tokensPerSecond: number): string =>
     threeDigits((1e3 * row.tokensPerStep) / tokensPerSecond)
+  /** Useful operations, and their share of the limit. */
+  const ofMachine = ({ tokensPerSecond }: Pick<Opponent, 'tokensPerSecond'>): [string, string] => {
+    const gflops = (tokensPerSecond / row.tokensPerStep) * row.gflopPerStep
+    return [gflops.toFixed(1), percentOfLimit(row, gflops)]
+  }
   const { ours } = row
   const lines = [
     line([
@@ -86,8 +91,7 @@ export function tableRow(row: Row, severalThreads: boolean): string {
       short(ours.tokensPerSecond),
       milliseconds(ours.tokensPerSecond),
       '',
-      ours.gflops.toFixed(1),
-      percentOfLimit(row),
+      ...ofMachine(ours),
       megabytes(ours.peakBytes),
       latency(ours),
     ]),
@@ -98,8 +102,7 @@ export function tableRow(row: Row, severalThreads: boolean): string {
         short(peer.tokensPerSecond),
         milliseconds(peer.tokensPerSecond),
         range(peer.ratio),
-        '',
-        '',
+        ...ofMachine(peer),
         megabytes(peer.peakBytes),
         latency(peer),
         peer.latencyRatio ? range(peer.latencyRatio) : '',
