@@ -24,7 +24,7 @@ const PROTECTED = new Set(
 )
 /** What is no part of the public surface. */
 const INTERNAL =
-  /^Tensor\.(wrap|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init\.uniformParameter$|^data\.IndexedBatches\.ofPart$|LRScheduler\.(begin|restart)$/
+  /^Tensor\.(wrap|ofRows|share|dropGrad|attach|viewAs|moveTo)$|^nn\.init\.uniformParameter$|^data\.IndexedBatches\.ofPart$|LRScheduler\.(begin|restart)$/
 /** What the tape calls. */
 const OF_THE_TAPE = /^Tensor\.(changed|over)$/
 /** Any number of tensors; classes that users extend. */

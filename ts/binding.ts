@@ -107,6 +107,8 @@ export const UpdateRule = {
   radam: 8,
   asgd: 9,
   rprop: 10,
+  sgd: 11,
+  sparseAdam: 12,
 } as const
 export const PairLoss = {
   mse: 0,
@@ -484,6 +486,11 @@ export interface Binding {
     width: number,
     skip: number,
   ): Buffer
+  /**
+   * Rows that were sorted by index, those of one added up: `index` has each once and -1 elsewhere, where
+   * the sums are 0.
+   */
+  sumRuns(sorted: Buffer, order: Buffer, x: Buffer, width: number): [index: Buffer, sums: Buffer]
 
   // elements by index along the middle dimension
   gather(
@@ -720,6 +727,27 @@ export interface Binding {
     rule: number,
     weightDecay: number,
     shrink: number,
+    maximize: boolean,
+    option0: number,
+    option1: number,
+    option2: number,
+    option3: number,
+    option4: number,
+    states: number,
+    numbers: number,
+    count: number,
+    ...rest: (Buffer | number)[]
+  ): void
+  /**
+   * A step on some rows of each parameter, of those that {@link sumRuns} gives.
+   * @param rest the parameters, list by list the state, the gradients' rows, their values, list by list
+   *   the numbers
+   */
+  sparseStep(
+    norm: Buffer | null,
+    maxNorm: number,
+    maxValue: number,
+    rule: number,
     maximize: boolean,
     option0: number,
     option1: number,

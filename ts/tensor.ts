@@ -28,11 +28,12 @@ import {
   typeError,
 } from './errors.js'
 import { type Change, Memory } from './memory.js'
+import { copyOfRows, disposeRows, movedRows, type Rows, sharedRows } from './ops/rows.js'
 import { to } from './ops/transfer.js'
 import * as unary from './ops/unary.js'
 import { MOST_SHOWN, preview } from './preview.js'
 import { numelOf, type Shape } from './shape.js'
-import { IndexingMethods } from './tensor/indexing.js'
+import { SparseMethods } from './tensor/sparse.js'
 
 export type { DType } from './dtype.js'
 export { checkShape, numelOf, type Shape } from './shape.js'
@@ -58,7 +59,7 @@ export interface TensorOptions {
  * An n-dimensional array on a device, row-major. Make one with {@link tensor}, {@link zeros},
  * {@link ones} or {@link randn}.
  */
-export class Tensor extends IndexingMethods {
+export class Tensor extends SparseMethods {
   readonly shape: Shape
   readonly dtype: DType
   /** 'cpu' or 'cuda:N'. */
@@ -80,7 +81,13 @@ export class Tensor extends IndexingMethods {
   /** While backward runs: how many places hold this gradient. @internal */
   holders = 0
 
-  private constructor(memory: Memory, shape: Shape, device: string, dtype: DType, numel: number) {
+  private constructor(
+    memory: Memory | null,
+    shape: Shape,
+    device: string,
+    dtype: DType,
+    numel: number,
+  ) {
     super()
     this.#memory = memory
     this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
@@ -105,7 +112,18 @@ export class Tensor extends IndexingMethods {
     return tensor
   }
 
+  /** A sparse float32 tensor over rows, which become its own. @internal */
+  static ofRows(rows: Rows, shape: Shape, device: string): Tensor {
+    const tensor = new Tensor(null, shape, device, 'float32', numelOf(shape))
+    tensor.rows = rows
+    return tensor
+  }
+
   get #own(): Memory {
+    if (this.#memory === null && this.rows !== null)
+      throw new TypeError(
+        `[Tensor] expected an ordinary tensor, got a sparse one of shape ${formatShape(this.shape)}, as gradients are of an nn.Embedding with sparse: true; use its toDense()`,
+      )
     if (this.#memory === null)
       throw new TypeError(
         `[Tensor] this tensor of shape ${formatShape(this.shape)} has been disposed`,
@@ -134,7 +152,8 @@ export class Tensor extends IndexingMethods {
 
   /** To be called after the values were changed in place. @param by the public function @internal */
   changed(by: string): void {
-    this.#own.changed(by, this.shape)
+    if (this.rows !== null) this.rows.values.changed(by)
+    else this.#own.changed(by, this.shape)
   }
 
   /** A share of the memory, which lasts when the tensor is disposed; for backward. @internal */
@@ -156,6 +175,7 @@ export class Tensor extends IndexingMethods {
         )
       return
     }
+    if (value && this.rows !== null) this.#own
     if (value && this.dtype !== 'float32')
       throw new TypeError(
         `[Tensor] requiresGrad: only float32 tensors can require gradients, got ${this.dtype}`,
@@ -234,6 +254,8 @@ export class Tensor extends IndexingMethods {
 
   /** A tensor of another shape (same number of elements from `offset`) on the same memory. @internal */
   viewAs(shape: Shape, offset = 0): Tensor {
+    if (this.rows !== null && shape === this.shape)
+      return Tensor.ofRows(sharedRows(this.rows), shape, this.device)
     const numel = numelOf(shape)
     const memory =
       numel === this.numel
@@ -317,6 +339,7 @@ export class Tensor extends IndexingMethods {
 
   /** A copy with memory of its own; gradients pass through. As `torch.Tensor.clone`. */
   clone(): Tensor {
+    if (this.rows !== null) return copyOfRows(this, this.rows)
     const out = Tensor.wrap(binding.clone(this.buffer), this.shape, this.device, this.dtype)
     const backward: Backward = ([g]) => [g as Tensor]
     record('clone', [this], [out], backward, [], 'values', backward)
@@ -331,12 +354,21 @@ export class Tensor extends IndexingMethods {
   to(on: string | Device): Tensor {
     if (isDType(on)) return unary.cast(this, on)
     const device = checkDevice('to', 'on', on).toString()
-    return device === this.device ? this : to(this, device)
+    if (device === this.device) return this
+    if (this.rows !== null) return Tensor.ofRows(movedRows(this.rows, device), this.shape, device)
+    return to(this, device)
   }
 
   /** Moves the values and the gradient in place; views stay where they are. @internal */
   moveTo(device: string): void {
     if (device === this.device) return
+    if (this.rows !== null) {
+      const before = this.rows
+      this.rows = movedRows(before, device)
+      disposeRows(before)
+      ;(this as { device: string }).device = device
+      return
+    }
     const memory = new Memory(binding.toDevice(this.buffer, deviceNumber(device)))
     this.#memory?.[Symbol.dispose]()
     this.#memory = memory
@@ -365,6 +397,8 @@ export class Tensor extends IndexingMethods {
   [Symbol.dispose](): void {
     this.#memory?.[Symbol.dispose]()
     this.#memory = null
+    if (this.rows !== null) disposeRows(this.rows)
+    this.rows = null
   }
 
   /**
@@ -375,7 +409,8 @@ export class Tensor extends IndexingMethods {
   override toString(): string {
     const { shape, dtype, device } = this
     const where = device === 'cpu' ? '' : `, device=${device}`
-    const head = `Tensor(shape=${formatShape(shape)}, dtype=${dtype}${where}${this.requiresGrad ? ', requiresGrad' : ''})`
+    const sparse = this.rows === null ? '' : `, sparse, up to ${this.rows.index.numel} rows`
+    const head = `Tensor(shape=${formatShape(shape)}, dtype=${dtype}${where}${sparse}${this.requiresGrad ? ', requiresGrad' : ''})`
     const values = this.#memory === null ? null : preview(shape, dtype, (list) => this.#peek(list))
     return values === null ? head : `${head}${shape.length === 0 ? ': ' : ':\n'}${values}`
   }

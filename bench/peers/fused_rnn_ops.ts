@@ -6,6 +6,7 @@ import {
   manualSeed,
   nn,
   noGrad,
+  optim,
   rand,
   randint,
   randn,
@@ -16,9 +17,32 @@ import {
   where,
 } from 'fused-rnn'
 import { seconds, serve, version } from '#bench/peers/serve.js'
-import type { Operation, OperationName } from '../operations.js'
+import { isStep, type Operation, type OperationName } from '../operations.js'
 
 type Call = () => Tensor | Promise<unknown>
+
+/** Look-ups in a large table, backward, and the step. */
+function embeddingStep(
+  Class: typeof optim.SGD | typeof optim.Adagrad | typeof optim.SparseAdam,
+  sparse: boolean,
+): Call {
+  let step: Call | null = null
+  const make = (): Call => {
+    const layer = new nn.Embedding(1_000_000, 32, { sparse })
+    const optimizer = new Class(layer.parameters(), { lr: 0.01 })
+    const index = randint(0, 1_000_000, [64, 32])
+    const gradient = randn([64, 32, 32])
+    return () => {
+      optimizer.zeroGrad()
+      layer.forward(index).backward(gradient)
+      return optimizer.step()
+    }
+  }
+  return () => {
+    step ??= make()
+    return step()
+  }
+}
 
 /** The operation's calls, one for each name in operations.ts. */
 function calls(n: number, x: Tensor): Record<OperationName, Call> {
@@ -116,6 +140,10 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
     data: () => x.data(),
     rand: () => rand([n, n]),
     randn: () => randn([n, n]),
+    'embedding step, SGD': embeddingStep(optim.SGD, true),
+    'embedding step, SGD, dense': embeddingStep(optim.SGD, false),
+    'embedding step, Adagrad': embeddingStep(optim.Adagrad, true),
+    'embedding step, SparseAdam': embeddingStep(optim.SparseAdam, true),
   }
 }
 
@@ -143,8 +171,9 @@ await serve(`fused-rnn ${version('fused-rnn')}`, async (w, threads) => {
     call: (count: number) =>
       seconds(async () => {
         for (let i = 0; i < count; i++) {
-          const y = backward || name === 'data' ? once() : noGrad(() => void once())
-          if (name === 'data') await y
+          const waits = name === 'data' || isStep(name)
+          const y = backward || waits ? once() : noGrad(() => void once())
+          if (waits) await y
         }
         await synchronize()
       }),

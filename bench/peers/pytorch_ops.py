@@ -9,6 +9,24 @@ except ImportError:
     missing('torch')
 
 
+def embedding_step(make, sparse):
+    """Look-ups in a large table, backward, and the step."""
+    made = []
+
+    def step():
+        if not made:
+            layer = torch.nn.Embedding(1_000_000, 32, sparse=sparse)
+            made.extend([layer, make(layer.parameters(), lr=0.01)])
+            made.extend([torch.randint(0, 1_000_000, (64, 32)), torch.randn(64, 32, 32)])
+        layer, optimizer, index, gradient = made
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            layer(index).backward(gradient)
+            optimizer.step()
+
+    return step
+
+
 def calls(n, x):
     """The operation's calls, one for each name in operations.ts. Views are copied, as ours are."""
     y, row, column = torch.randn(n, n), torch.randn(n), torch.randn(n, 1)
@@ -82,6 +100,10 @@ def calls(n, x):
         'data': lambda: x.numpy().copy(),
         'rand': lambda: torch.rand(n, n),
         'randn': lambda: torch.randn(n, n),
+        'embedding step, SGD': embedding_step(torch.optim.SGD, True),
+        'embedding step, SGD, dense': embedding_step(torch.optim.SGD, False),
+        'embedding step, Adagrad': embedding_step(torch.optim.Adagrad, True),
+        'embedding step, SparseAdam': embedding_step(torch.optim.SparseAdam, True),
     }
 
 

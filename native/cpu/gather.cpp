@@ -113,4 +113,27 @@ void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {
   });
 }
 
+// Every run belongs to the row that begins it.
+void sum_runs(const SumRunsArgs& args, Context& context) {
+  const int64_t n = args.n, width = args.width;
+  const int32_t* sorted = args.sorted;
+  context.pool.parallel_for(n, (1 << 14) / (width + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int32_t row = sorted[i];
+      float* __restrict sum = args.sums + i * width;
+      if (row < 0 || (i > 0 && sorted[i - 1] == row)) {
+        args.index[i] = -1;
+        for (int64_t c = 0; c < width; ++c) sum[c] = 0;
+        continue;
+      }
+      args.index[i] = row;
+      copy_elements(sum, args.x + args.order[i] * width, width);
+      for (int64_t j = i + 1; j < n && sorted[j] == row; ++j) {
+        const float* __restrict x = args.x + args.order[j] * width;
+        for (int64_t c = 0; c < width; ++c) sum[c] += x[c];
+      }
+    }
+  });
+}
+
 FUSED_RNN_KERNELS_END

@@ -278,16 +278,33 @@ void rule_part(const UpdateArgs& args, Clipper clip, const UpdateTensor& t, int6
   float* __restrict second = t.state[1];
   float* __restrict third = t.state[2];
   for (int64_t i = begin; i < end; ++i) {
-    float s[kMostUpdateStates] = {first[i], kStates > 1 ? second[i] : 0,
+    float s[kMostUpdateStates] = {kStates > 0 ? first[i] : 0, kStates > 1 ? second[i] : 0,
                                   kStates > 2 ? third[i] : 0};
     float p = param[i];
     const float g = sign * clip(grad[i]) + weight_decay * p;
     p *= shrink;
     rule(p, g, s);
     param[i] = p;
-    first[i] = s[0];
+    if constexpr (kStates > 0) first[i] = s[0];
     if constexpr (kStates > 1) second[i] = s[1];
     if constexpr (kStates > 2) third[i] = s[2];
+  }
+}
+
+// Elements [begin, end) of a gradient of some rows, row by row.
+template <class Rule>
+void rule_rows(const UpdateArgs& args, Clipper clip, const UpdateTensor& t, int64_t begin,
+               int64_t end) {
+  const int64_t width = t.width;
+  UpdateTensor one = t;
+  for (int64_t r = begin / width; r * width < end; ++r) {
+    const int64_t row = t.rows[r];
+    if (row < 0 || row >= t.height) continue;
+    one.param = t.param + row * width;
+    one.grad = t.grad + r * width;
+    for (int j = 0; j < Rule::kStates; ++j) one.state[j] = t.state[j] + row * width;
+    const int64_t from = begin > r * width ? begin - r * width : 0;
+    rule_part<Rule>(args, clip, one, from, end - r * width < width ? end - r * width : width);
   }
 }
 
@@ -299,7 +316,9 @@ void optimizer_step(const UpdateArgs& args, Context& context) {
                      [&](int64_t k) { return args.tensors[k].grad; });
   with_rule(args.rule, [&]<class Rule>() {
     each_part(context, args.count, size, [&](int64_t k, int64_t begin, int64_t end) {
-      rule_part<Rule>(args, clip, args.tensors[k], begin, end);
+      const UpdateTensor& t = args.tensors[k];
+      if (t.rows != nullptr) return rule_rows<Rule>(args, clip, t, begin, end);
+      rule_part<Rule>(args, clip, t, begin, end);
     });
   });
 }

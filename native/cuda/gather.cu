@@ -159,6 +159,31 @@ void scatter(CudaDevice& device, const ScatterAddRowsArgs& args, const Scatter& 
   }
 }
 
+// A thread for each column of each row: those of a row that begins a run add it up.
+struct SumRuns {
+  const int32_t *sorted, *order;
+  const float* x;
+  int32_t* index;
+  float* sums;
+  int64_t n, width;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const Divided at = divide(i, width, small);
+    const int64_t first = at.quotient;
+    const int32_t row = sorted[first];
+    const bool begins = row >= 0 && (first == 0 || sorted[first - 1] != row);
+    if (at.rest == 0) index[first] = begins ? row : -1;
+    float sum = 0;
+    if (begins) {
+      sum = x[order[first] * width + at.rest];
+      for (int64_t j = first + 1; j < n && sorted[j] == row; ++j) {
+        sum += x[order[j] * width + at.rest];
+      }
+    }
+    sums[i] = sum;
+  }
+};
+
 // T: an element, or four at a time; `four` says how many.
 template <class T>
 void gather(CudaDevice& device, const GatherRowsArgs& args, int four, T fill) {
@@ -202,6 +227,14 @@ void scatter_add_rows(const ScatterAddRowsArgs& args, Context& context) {
   } else {
     scatter<float>(device, args, s);
   }
+}
+
+void sum_runs(const SumRunsArgs& args, Context& context) {
+  const int64_t all = args.n * args.width;
+  if (all == 0) return;
+  each(device_of(context), all,
+       SumRuns{args.sorted, args.order, args.x, args.index, args.sums, args.n, args.width,
+               small_numbers(all)});
 }
 
 }  // namespace fused_rnn::cuda

@@ -270,12 +270,13 @@ struct AdamUpdate {
   }
 };
 
+// kStates, or 1 for none: an array has at least one element.
 template <int kStates>
 struct RuleDevice {
   int64_t n;
   float* param;
   const float* grad;
-  float* state[kStates];
+  float* state[kStates > 0 ? kStates : 1];
   float numbers[kMostUpdateNumbers];
   __device__ RuleDevice from(int64_t i) const {
     RuleDevice t = *this;
@@ -300,10 +301,11 @@ struct RuleUpdate {
     const Rule rule(options, t.numbers);
     auto p = Lanes<V>::load(t.param, i);
     const auto grad = Lanes<V>::load(t.grad, i);
-    Lanes<V> state[Rule::kStates];
+    constexpr int kRoom = Rule::kStates > 0 ? Rule::kStates : 1;
+    Lanes<V> state[kRoom];
     for (int j = 0; j < Rule::kStates; ++j) state[j] = Lanes<V>::load(t.state[j], i);
     for (int k = 0; k < Lanes<V>::kCount; ++k) {
-      float s[Rule::kStates];
+      float s[kRoom];
       for (int j = 0; j < Rule::kStates; ++j) s[j] = state[j].x[k];
       const float g = sign * clip(grad.x[k]) + weight_decay * p.x[k];
       p.x[k] *= shrink;
@@ -315,10 +317,39 @@ struct RuleUpdate {
   }
 };
 
+// The same for one element of a gradient of some rows.
+template <class Rule>
+struct RowsUpdate {
+  UpdateTensor t;
+  RuleUpdate<Rule> update;
+  DeviceClip clip;
+  const unsigned* fault;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    if (*fault != 0) return;
+    const Divided at = divide(i, t.width, small);
+    const int64_t row = t.rows[at.quotient];
+    if (row < 0 || row >= t.height) return;
+    const int64_t to = row * t.width + at.rest;
+    RuleDevice<Rule::kStates> one{1, t.param + to, t.grad + i, {}, {}};
+    for (int j = 0; j < Rule::kStates; ++j) one.state[j] = t.state[j] + to;
+    memcpy(one.numbers, t.numbers, sizeof one.numbers);
+    update.template apply<float>(one, Clipper(clip), 0);
+  }
+};
+
 template <class Rule>
 void update_by(const UpdateArgs& args, CudaDevice& device, const DeviceClip& clip) {
   RuleUpdate<Rule> update{{}, args.weight_decay, args.shrink, args.maximize ? -1.f : 1.f};
   memcpy(update.options, args.options, sizeof update.options);
+  if (args.count > 0 && args.tensors[0].rows != nullptr) {
+    for (int64_t k = 0; k < args.count; ++k) {
+      const UpdateTensor& t = args.tensors[k];
+      if (t.n == 0) continue;
+      each(device, t.n, RowsUpdate<Rule>{t, update, clip, device.fault_flag(), small_numbers(t.n)});
+    }
+    return;
+  }
   const auto tensor = [&](int64_t k) {
     const UpdateTensor& t = args.tensors[k];
     RuleDevice<Rule::kStates> on_device{t.n, t.param, t.grad, {}, {}};

@@ -44,11 +44,31 @@ Napi::Value scatter_add_rows(Addon& addon, Args& args) {
   return addon.wrap(fused_rnn::scatter_add_rows(executor, dy, index, {outer, rows, width}, skip));
 }
 
+// sumRuns(sorted, order, x, width) → [index, sums]
+Napi::Value sum_runs(Addon& addon, Args& args) {
+  Buffer sorted = args.buffer();
+  Buffer order = args.buffer();
+  Buffer x = args.buffer();
+  const int64_t n = sorted.length, width = args.size();
+  args.expect(sorted, n, DType::int32);
+  args.expect(order, n, DType::int32);
+  args.expect(x, n * width);
+  Buffer index = x.beside(n, DType::int32), sums = x.beside(n * width);
+  addon.enqueue(pure("sumRuns"), cost::elements(2 * n * width + n), {sorted, order, x},
+                {index, sums}, [=](const Backend& backend, Context& context) {
+                  backend.sum_runs(
+                      {sorted.i32(), order.i32(), x.f32(), index.i32(), sums.f32(), n, width},
+                      context);
+                });
+  return addon.wrap_all({index, sums});
+}
+
 }  // namespace
 
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<gather_rows>(env, exports, "gatherRows", addon);
   add_entry<scatter_add_rows>(env, exports, "scatterAddRows", addon);
+  add_entry<sum_runs>(env, exports, "sumRuns", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -245,6 +245,66 @@ Napi::Value optimizer_step(Addon& addon, Args& args) {
   return args.env().Undefined();
 }
 
+// sparseStep(norm, maxNorm, maxValue, rule, maximize, …options, states, numbers, count, …params,
+//            …state of each kind, …gradients' rows, …their values, …numbers of each kind)
+Napi::Value sparse_step(Addon& addon, Args& args) {
+  const ClipCall clip = read_clip(args);
+  UpdateArgs call{};
+  const int64_t rule = args.size();
+  if (rule >= kUpdateRuleCount)
+    throw Napi::RangeError::New(args.env(), "internal: no such optimiser");
+  call.rule = static_cast<UpdateRule>(rule);
+  call.shrink = 1;
+  call.maximize = args.boolean();
+  for (float& option : call.options) option = static_cast<float>(args.number());
+  const auto states = static_cast<size_t>(args.size());
+  const auto numbers = static_cast<size_t>(args.size());
+  const auto count = static_cast<size_t>(args.size());
+  if (states != static_cast<size_t>(states_of(call.rule)) || numbers > kMostUpdateNumbers)
+    throw Napi::RangeError::New(args.env(), "internal: wrong number of lists");
+  const std::vector<Buffer> tables = args.tensors((1 + states) * count);
+  std::vector<Buffer> rows(count), values(count), reads = tables;
+  for (Buffer& one : rows) one = args.buffer();
+  for (Buffer& one : values) one = args.buffer();
+  int64_t elements = 0;
+  for (size_t k = 0; k < tables.size(); ++k) args.expect(tables[k], tables[k % count].length);
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t n = rows[i].length, width = n == 0 ? 1 : values[i].length / n;
+    args.expect(rows[i], n, DType::int32);
+    args.expect(values[i], n * width);
+    if (width == 0 || tables[i].length % width != 0)
+      throw Napi::RangeError::New(args.env(), "internal: rows of another width");
+    elements += values[i].length;
+    reads.push_back(rows[i]);
+    reads.push_back(values[i]);
+  }
+  reads.push_back(clip.norm);
+  const std::vector<double> by_tensor = args.numbers(numbers * count);
+  call.count = static_cast<int64_t>(count);
+  addon.enqueue(kUpdateRules[rule].name,
+                cost::elements((2 + static_cast<int64_t>(states)) * elements), reads, {},
+                [=](const Backend& backend, Context& context) mutable {
+                  std::vector<UpdateTensor> tensors(count);
+                  for (size_t i = 0; i < count; ++i) {
+                    UpdateTensor& t = tensors[i];
+                    t.n = values[i].length;
+                    t.param = tables[i].f32();
+                    t.grad = values[i].f32();
+                    t.rows = rows[i].i32();
+                    t.width = rows[i].length == 0 ? 1 : t.n / rows[i].length;
+                    t.height = tables[i].length / t.width;
+                    for (size_t j = 0; j < states; ++j)
+                      t.state[j] = tables[(1 + j) * count + i].f32();
+                    for (size_t j = 0; j < numbers; ++j)
+                      t.numbers[j] = static_cast<float>(by_tensor[j * count + i]);
+                  }
+                  call.tensors = tensors.data();
+                  call.clip = clip.with_own_norm();
+                  backend.optimizer_step(call, context);
+                });
+  return args.env().Undefined();
+}
+
 }  // namespace
 
 void register_optim(Napi::Env env, Napi::Object exports, Addon* addon) {
@@ -254,6 +314,7 @@ void register_optim(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<sgd>(env, exports, "sgd", addon);
   add_entry<adam>(env, exports, "adam", addon);
   add_entry<optimizer_step>(env, exports, "optimizerStep", addon);
+  add_entry<sparse_step>(env, exports, "sparseStep", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -74,6 +74,18 @@ struct ScatterAddRowsArgs {
   int64_t skip;  // -1: none
 };
 
+// Rows that were sorted by their index, those of one index added up: where `sorted` begins another
+// index, index[i] is it and sums[i, :] is the sum of x[order[j], :] over its run, in this order;
+// everywhere else, and for indices below 0, index[i] is -1 and sums[i, :] is 0.
+struct SumRunsArgs {
+  const int32_t* sorted;  // [n]
+  const int32_t* order;   // [n], each in [0, n)
+  const float* x;         // [n, width]
+  int32_t* index;         // [n]
+  float* sums;            // [n, width]
+  int64_t n, width;
+};
+
 // ---- Recurrent layers -------------------------------------------------------------------------
 //
 // A batch of sequences is packed by time: step t has batch_sizes[t] rows, never more than the step

@@ -218,15 +218,18 @@ enum class UpdateRule : int32_t {
   nadam,
   radam,
   asgd,
-  rprop
+  rprop,
+  sgd,
+  sparse_adam
 };
 struct UpdateRuleInfo {
   const char* name;
   int states;  // numbers that it keeps of each element
 };
 constexpr UpdateRuleInfo kUpdateRules[] = {
-    {"RMSprop", 1}, {"RMSprop", 2}, {"RMSprop", 2}, {"RMSprop", 3}, {"Adagrad", 1}, {"Adadelta", 2},
-    {"Adamax", 2},  {"NAdam", 2},   {"RAdam", 2},   {"ASGD", 1},    {"Rprop", 2}};
+    {"RMSprop", 1},  {"RMSprop", 2}, {"RMSprop", 2},   {"RMSprop", 3}, {"Adagrad", 1},
+    {"Adadelta", 2}, {"Adamax", 2},  {"NAdam", 2},     {"RAdam", 2},   {"ASGD", 1},
+    {"Rprop", 2},    {"SGD", 0},     {"SparseAdam", 2}};
 constexpr int kUpdateRuleCount = sizeof kUpdateRules / sizeof *kUpdateRules;
 constexpr int states_of(UpdateRule rule) { return kUpdateRules[static_cast<int>(rule)].states; }
 constexpr int kMostUpdateStates = 3;
@@ -239,10 +242,15 @@ struct UpdateTensor {
   const float* grad;                  // [n]
   float* state[kMostUpdateStates];    // [n] each, null beyond those of the rule
   float numbers[kMostUpdateNumbers];  // a rule's t: what depends on the number of steps
+  // Where the gradient is of some rows of the parameter alone: which row each of its rows is of.
+  // Then param and state are [height, width], and grad is [n / width, width]. No row is there twice;
+  // one outside [0, height) is passed over.
+  const int32_t* rows = nullptr;  // [n / width]
+  int64_t width = 0, height = 0;
 };
 struct UpdateArgs {
   int64_t count;
-  const UpdateTensor* tensors;  // [count]
+  const UpdateTensor* tensors;  // [count]; all or none with rows
   Clip clip;
   UpdateRule rule;
   float options[kUpdateOptions];  // a rule's c

@@ -150,6 +150,27 @@ struct RpropRule {
   }
 };
 
+struct SgdRule {
+  static constexpr int kStates = states_of(UpdateRule::sgd);
+  float lr;
+  FUSED_RNN_HD SgdRule(const float* c, const float*) : lr(c[0]) {}
+  FUSED_RNN_HD void operator()(float& p, float g, float*) const { p -= lr * g; }
+};
+
+// torch.optim.SparseAdam: unlike Adam's, the root of squares is not corrected before eps is added.
+// s: the running means of gradients and of their squares.
+struct SparseAdamRule {
+  static constexpr int kStates = states_of(UpdateRule::sparse_adam);
+  float one_minus_beta1, one_minus_beta2, eps, step_size;
+  FUSED_RNN_HD SparseAdamRule(const float* c, const float* t)
+      : one_minus_beta1(c[0]), one_minus_beta2(c[1]), eps(c[2]), step_size(t[0]) {}
+  FUSED_RNN_HD void operator()(float& p, float g, float* s) const {
+    s[0] += one_minus_beta1 * (g - s[0]);
+    s[1] += one_minus_beta2 * (g * g - s[1]);
+    p -= step_size * s[0] / (sqrtf(s[1]) + eps);
+  }
+};
+
 // Calls f.template operator()<Rule>() for the rule of that number.
 template <class F>
 void with_rule(UpdateRule rule, F f) {
@@ -176,6 +197,10 @@ void with_rule(UpdateRule rule, F f) {
       return f.template operator()<AsgdRule>();
     case UpdateRule::rprop:
       return f.template operator()<RpropRule>();
+    case UpdateRule::sgd:
+      return f.template operator()<SgdRule>();
+    case UpdateRule::sparse_adam:
+      return f.template operator()<SparseAdamRule>();
   }
 }
 

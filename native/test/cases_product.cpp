@@ -104,6 +104,27 @@ void add_rows(Cases& cases) {
       });
     }
   }
+  // The lengths of runs, and the width; the first run is of rows below 0.
+  const auto runs = [&](std::vector<int64_t> lengths, int64_t width) {
+    std::vector<int32_t> sorted;
+    for (size_t k = 0; k < lengths.size(); ++k) {
+      sorted.insert(sorted.end(), static_cast<size_t>(lengths[k]), static_cast<int32_t>(3 * k) - 1);
+    }
+    const auto n = static_cast<int64_t>(sorted.size());
+    cases.add("sum_runs of " + std::to_string(n) + " by " + std::to_string(width), [=](Side& s) {
+      std::vector<int32_t> order;
+      for (int64_t i = 0; i < n; ++i) order.push_back(static_cast<int32_t>(n - 1 - i));
+      int32_t* index = s.integer_output("index", n);
+      s.backend.sum_runs({s.values(sorted), s.values(order), s.floats(n * width), index,
+                          s.output("sums", n * width), n, width},
+                         s.context);
+    });
+  };
+  runs({}, 3);
+  runs({0, 1}, 4);
+  runs({3, 1, 2, 0, 4}, 5);
+  runs({0, 700, 1, 1, 300}, 64);
+  runs({1, 5, 6}, 1000);
   const auto bad = [](std::vector<int32_t> index, bool absent) {
     return [=](Side& s) {
       const auto n = static_cast<int64_t>(index.size());

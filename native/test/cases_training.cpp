@@ -317,6 +317,44 @@ void add_optimisers(Cases& cases) {
       }
     }
   }
+  // Gradients of some rows: how often each row of a table of 40 by `width` is there, up to once; one
+  // is absent, one not in the table.
+  for (int k = 0; k < kUpdateRuleCount; ++k) {
+    for (const int64_t width : {1, 3, 64, 5000}) {
+      const auto rule = static_cast<UpdateRule>(k);
+      const auto table = [=](Side& s, int64_t count, std::vector<int32_t> rows) {
+        const int64_t n = 40 * width;
+        UpdateTensor t{width * count,
+                       s.expect("param", s.floats(n), n),
+                       s.floats(width * count),
+                       {},
+                       {0.1f, 0.9f, 0.5f},
+                       s.values(rows),
+                       width,
+                       40};
+        for (int j = 0; j < states_of(rule); ++j) {
+          const bool square = j == 0 && k <= static_cast<int>(UpdateRule::adadelta);
+          float* state = square ? s.floats(n, 1, 2) : s.floats(n, 0.1f, 0.9f);
+          t.state[j] = s.expect("state", state, n);
+        }
+        return t;
+      };
+      cases.add(std::string(kUpdateRules[k].name) + " of rows, rule " + std::to_string(k) +
+                    ", width " + std::to_string(width),
+                [=](Side& s) {
+                  const UpdateTensor all[] = {table(s, 5, {2, 39, -1, 7, 40}), table(s, 1, {0})};
+                  s.backend.optimizer_step({2,
+                                            all,
+                                            {nullptr, true, 0.5f, 0.05f},
+                                            rule,
+                                            {0.75f, 0.9f, 0.25f, 0.5f, 0.1f},
+                                            0.02f,
+                                            0.99f,
+                                            k % 2 == 1},
+                                           s.context);
+                });
+    }
+  }
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 /** One walk back along the tape. */
-import { BinaryOp, binding } from '../binding.js'
+import { binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { enableGrad } from '../grad_mode.js'
+import { addGradientInto, addGradients, denseOf } from '../ops/rows.js'
 import { Tensor } from '../tensor.js'
 import { anyLeafHook, hooksOfLeaf, throughHooks } from './hooks.js'
 import { Arrivals, anyListener } from './listeners.js'
@@ -120,7 +121,7 @@ class Pass {
 
   /** Adds `gradient` to what a slot already has; takes over the slot's and the gradient's hold. */
   #sum(before: Tensor, gradient: Tensor): Tensor {
-    const sum = this.#graph ? before.add(gradient) : addValues(before, gradient)
+    const sum = this.#graph ? added(before, gradient) : addGradients(before, gradient)
     sum.holders = 1
     this.#drop(before)
     this.#drop(gradient)
@@ -145,7 +146,8 @@ class Pass {
     }
   }
 
-  #toNode(node: Node, output: number, gradient: Tensor): void {
+  #toNode(node: Node, output: number, given: Tensor): void {
+    const gradient = this.#replaced(given, denseOf(given))
     const ends = this.#options.partial ? this.#targets?.endsOf(node) : undefined
     const slots = ends ?? node.slots()
     const before = slots[output]
@@ -203,14 +205,13 @@ class Pass {
     const before = leaf.ownGrad
     if (this.#graph || (before !== null && before.gradFn !== null)) {
       if (before !== null)
-        leaf.grad = this.#graph ? before.add(gradient) : addValues(before, gradient)
+        leaf.grad = this.#graph ? added(before, gradient) : addGradients(before, gradient)
       else leaf.grad = gradient.gradFn === null ? copyValues(gradient) : gradient
       return
     }
     if (before !== null) {
       // The tensor may be in the user's hands: it is added to in place, as in PyTorch.
-      binding.addInto([before.buffer], [gradient.buffer])
-      before.changed('backward')
+      if (!addGradientInto(before, gradient)) leaf.grad = addGradients(before, gradient)
       this.#drop(gradient)
       return
     }
@@ -224,13 +225,14 @@ class Pass {
   }
 }
 
-function addValues(a: Tensor, b: Tensor): Tensor {
-  const sum = binding.binary(BinaryOp.add, a.buffer, b.buffer, [a.numel], [1], [1])
-  return Tensor.wrap(sum, a.shape, a.device)
+/** The sum with a history. */
+function added(a: Tensor, b: Tensor): Tensor {
+  return denseOf(a).add(denseOf(b))
 }
 
 /** A copy without history. Internal. */
 export function copyValues(a: Tensor): Tensor {
+  if (a.rows !== null) return a.clone()
   return Tensor.wrap(binding.clone(a.buffer), a.shape, a.device, a.dtype)
 }
 

@@ -8,6 +8,7 @@ import {
 import { type Buffer, binding } from '../binding.js'
 import { deviceNumber } from '../device.js'
 import { formatShape } from '../errors.js'
+import { denseOf } from '../ops/rows.js'
 import { Tensor } from '../tensor.js'
 import { attempt, member } from './group.js'
 
@@ -84,6 +85,8 @@ export class GradientAverage implements GradientListener {
 
   complete(leaf: Tensor): void {
     if (this.paused > 0 || leaf.ownGrad === null || this.#arrived.has(leaf)) return
+    // Which rows there are differs between the processes.
+    if (leaf.ownGrad.isSparse) leaf.ownGrad = denseOf(leaf.ownGrad)
     this.#arrived.add(leaf)
     const bucket = this.#bucketOf.get(leaf) as Bucket
     bucket.open--

@@ -9,6 +9,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { numbersOf } from '../ops/rows.js'
 import { Tensor } from '../tensor.js'
 
 export interface ClipGradNormOptions {
@@ -26,7 +27,8 @@ export interface ClipGradNormOptions {
 
 /**
  * Scales all gradients by one factor so that their norm, as one vector, is at most `maxNorm`; as
- * `torch.nn.utils.clip_grad_norm_`. Parameters without a gradient are passed over.
+ * `torch.nn.utils.clip_grad_norm_`, and sparse ones besides, whose other rows count as 0. Parameters
+ * without a gradient are passed over.
  * @returns the norm before clipping, shape ()
  * @throws TypeError, RangeError
  */
@@ -42,11 +44,12 @@ export function clipGradNorm(
   if (normType === 0) throw rangeError('clipGradNorm', 'normType', 'any number but 0', '0')
   const { errorIfNonfinite = false } = options
   const checks = checkBoolean('clipGradNorm', 'errorIfNonfinite', errorIfNonfinite)
-  const buffers = grads.map((grad) => grad.buffer)
+  const numbers = grads.map(numbersOf)
+  const buffers = numbers.map((one) => one.buffer)
   if (checks) binding.checkFinite(-1, null, buffers)
   const norm = binding.gradNorm(buffers, grads.length === 0 ? 2 : normType)
   binding.clipGrads(buffers, norm, maxNorm, Infinity)
-  for (const grad of grads) grad.changed('clipGradNorm')
+  for (const one of numbers) one.changed('clipGradNorm')
   return Tensor.wrap(norm, [], device)
 }
 
@@ -58,9 +61,10 @@ export function clipGradNorm(
 export function clipGradValue(parameters: Tensor | Iterable<Tensor>, clipValue: number): void {
   const { grads } = gradients('clipGradValue', parameters)
   checkNumber('clipGradValue', 'clipValue', clipValue, 0)
-  const buffers = grads.map((grad) => grad.buffer)
+  const numbers = grads.map(numbersOf)
+  const buffers = numbers.map((one) => one.buffer)
   binding.clipGrads(buffers, null, 0, clipValue)
-  for (const grad of grads) grad.changed('clipGradValue')
+  for (const one of numbers) one.changed('clipGradValue')
 }
 
 function gradients(fn: string, parameters: Tensor | Iterable<Tensor>) {

@@ -1,5 +1,5 @@
 import { record, willRecord } from '../autograd.js'
-import { binding, RandomKind } from '../binding.js'
+import { type Buffer, binding, RandomKind } from '../binding.js'
 import { type Device, deviceNumber, deviceOption } from '../device.js'
 import {
   checkBoolean,
@@ -12,7 +12,8 @@ import {
 import { noGrad } from '../grad_mode.js'
 import { checkFloat } from '../ops/common.js'
 import { gatherRows } from '../ops/gather.js'
-import { copyInto, fillInto, randomInto } from '../ops/in_place.js'
+import { fillInto, randomInto } from '../ops/in_place.js'
+import { subtractRows } from '../ops/rows.js'
 import { nextRandom } from '../random.js'
 import { checkShape, numelOf, Tensor } from '../tensor.js'
 import { Module } from './module.js'
@@ -28,6 +29,12 @@ export interface EmbeddingOptions {
   normType?: number
   /** Divide each row's gradient by how often it is among the indices. Default false. */
   scaleGradByFreq?: boolean
+  /**
+   * The table's gradient is a sparse tensor, of the rows that were looked up ({@link Tensor.isSparse}):
+   * neither backward nor clipping nor the step of `optim.SGD`, `Adagrad` and `SparseAdam` goes through
+   * the table. With `createGraph` it is an ordinary one. Default false.
+   */
+  sparse?: boolean
 }
 
 export interface EmbeddingLayerOptions extends EmbeddingOptions {
@@ -41,7 +48,7 @@ export function embedding(indices: Tensor, weight: Tensor, options: EmbeddingOpt
   return lookUp('embedding', indices, weight, checkLookUp('embedding', options))
 }
 
-const OPTIONS = ['paddingIdx', 'maxNorm', 'normType', 'scaleGradByFreq']
+const OPTIONS = ['paddingIdx', 'maxNorm', 'normType', 'scaleGradByFreq', 'sparse']
 
 /** The options of a look-up beside the row of padding, checked. */
 function checkLookUp(fn: string, options: EmbeddingOptions): LookUp {
@@ -50,7 +57,10 @@ function checkLookUp(fn: string, options: EmbeddingOptions): LookUp {
   const norm = checkNumber(fn, 'normType', normType ?? 2, 0)
   if (norm === 0) throw rangeError(fn, 'normType', 'a number above 0', '0')
   const scale = checkBoolean(fn, 'scaleGradByFreq', scaleGradByFreq ?? false)
-  return { paddingIdx: paddingIdx ?? null, maxNorm, normType: norm, scaleGradByFreq: scale }
+  const sparse = checkBoolean(fn, 'sparse', options.sparse ?? false)
+  if (sparse && scale)
+    throw rangeError(fn, 'scaleGradByFreq', 'false with sparse: true, as in PyTorch', 'true')
+  return { paddingIdx: paddingIdx ?? null, maxNorm, normType: norm, scaleGradByFreq: scale, sparse }
 }
 
 type LookUp = Required<EmbeddingOptions>
@@ -61,7 +71,8 @@ function lookUp(owner: string, indices: Tensor, weight: Tensor, given: LookUp): 
   if (weight.shape.length !== 2)
     throw rangeError('embedding', 'weight', 'shape (V, E)', formatShape(weight.shape))
   const paddingIdx = checkPadding('embedding', given.paddingIdx, weight.shape[0] as number)
-  const options = paddingIdx === null ? { owner } : { owner, paddingIdx }
+  const { sparse } = given
+  const options = paddingIdx === null ? { owner, sparse } : { owner, sparse, paddingIdx }
   if (given.maxNorm !== null)
     noGrad(() => renormalize(indices, weight, given.maxNorm as number, given.normType, owner))
   const rows = gatherRows('embedding', weight, indices, options)
@@ -85,9 +96,21 @@ function renormalize(
   normType: number,
   owner: string,
 ): void {
-  const [rows, width] = weight.shape as readonly [number, number]
-  using found = gatherRows('embedding', weight, indices, { owner })
-  if (indices.numel === 0) return
+  const [, width] = weight.shape as readonly [number, number]
+  // Looked up first, so that a wrong index is refused in place of being passed over.
+  gatherRows('embedding', weight, indices, { owner })[Symbol.dispose]()
+  const n = indices.numel
+  if (n === 0) return
+  const [sorted, order] = binding.sort(indices.buffer, 1, n, n, false, true)
+  using nothing = Tensor.wrap(
+    binding.fill(n, 0, deviceNumber(weight.device)),
+    [n, 1],
+    weight.device,
+  )
+  const [once, sums] = binding.sumRuns(sorted as Buffer, order, nothing.buffer, 1)
+  for (const buffer of [sorted as Buffer, order, sums]) binding.release(buffer)
+  using index = Tensor.wrap(once, [n], weight.device, 'int32')
+  using found = gatherRows('embedding', weight, index, { fill: 0 })
   using flat = found.reshape([-1, width])
   const size = flat.abs()
   const norm =
@@ -97,15 +120,10 @@ function renormalize(
           .pow(normType)
           .sum(1, { keepdim: true })
           .pow(1 / normType)
-  // maxNorm / (norm + 1e-7) where that is below 1 and the norm above: what is to be added.
+  // maxNorm / (norm + 1e-7) where that is below 1 and the norm above: what is to be taken away.
   const factor = norm.add(1e-7).pow(-1).mul(maxNorm).clamp(null, 1)
-  using change = flat.mul(factor.sub(1))
-  const sums = binding.scatterAddRows(change.buffer, indices.buffer, 1, rows, width, -1)
-  using total = Tensor.wrap(sums, [rows, width], weight.device)
-  using times = counts(indices, rows)
-  using once = total.div(times.clamp(1))
-  using next = weight.detach().add(once)
-  copyInto('embedding', weight, next.buffer)
+  using change = flat.mul(factor.mul(-1).add(1))
+  subtractRows('embedding', weight, index.buffer, change.buffer)
 }
 
 /** The same rows; their gradients are divided by how often each is there. */
@@ -146,6 +164,7 @@ export class Embedding extends Module {
   readonly maxNorm: number | null
   readonly normType: number
   readonly scaleGradByFreq: boolean
+  readonly sparse: boolean
   weight: Tensor
 
   /** @throws TypeError, RangeError */
@@ -154,10 +173,11 @@ export class Embedding extends Module {
     this.numEmbeddings = checkInteger('Embedding', 'numEmbeddings', numEmbeddings, 1)
     this.embeddingDim = checkInteger('Embedding', 'embeddingDim', embeddingDim, 1)
     checkOptions('Embedding', options, [...OPTIONS, 'device'])
-    const { maxNorm, normType, scaleGradByFreq } = checkLookUp('Embedding', options)
+    const { maxNorm, normType, scaleGradByFreq, sparse } = checkLookUp('Embedding', options)
     this.maxNorm = maxNorm
     this.normType = normType
     this.scaleGradByFreq = scaleGradByFreq
+    this.sparse = sparse
     this.paddingIdx = checkPadding('Embedding', options.paddingIdx, numEmbeddings)
     const shape = checkShape('Embedding', [numEmbeddings, embeddingDim])
     const device = deviceOption('Embedding', options.device)
@@ -214,6 +234,7 @@ export class Embedding extends Module {
 
   override extraRepr(): string {
     const padding = this.paddingIdx === null ? '' : `, paddingIdx=${this.paddingIdx}`
-    return `${this.numEmbeddings}, ${this.embeddingDim}${padding}`
+    const sparse = this.sparse ? ', sparse=true' : ''
+    return `${this.numEmbeddings}, ${this.embeddingDim}${padding}${sparse}`
   }
 }

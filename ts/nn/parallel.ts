@@ -21,7 +21,8 @@ export interface DistributedDataParallelOptions {
  * `torch.nn.parallel.DistributedDataParallel`. It begins with the parameters of rank 0. `backward`
  * leaves in `.grad` the mean of all processes' gradients, which is computed while backward is still
  * running; everything after it (clipping, the optimiser) then does the same everywhere. The model is
- * `.module`, so the names of the parameters begin with `module.`.
+ * `.module`, so the names of the parameters begin with `module.`. A sparse gradient (nn.Embedding's
+ * `sparse`) becomes a dense one, since the processes have other rows: SparseAdam refuses it then.
  */
 export class DistributedDataParallel<M extends Module = Module> extends Module {
   readonly module: M

@@ -1,13 +1,15 @@
 /** Rows by index: what embeddings, packing and permuting states are made of. */
 
-import { type Backward, record, willRecord } from '../autograd.js'
+import { type Backward, copyValues, record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
 import { checkSameDevice } from '../device.js'
 import { checkInteger, checkNumber, formatShape, rangeError, typeError } from '../errors.js'
+import type { Memory } from '../memory.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { filled } from './again.js'
 import { fillInto } from './in_place.js'
+import { where } from './where.js'
 
 export interface GatherOptions {
   /** The value of the rows whose index is -1; without it that index is an error. */
@@ -16,6 +18,8 @@ export interface GatherOptions {
   paddingIdx?: number
   /** What a wrong index is said to be of. Default: the function. */
   owner?: string
+  /** Of rows: the gradient is sparse. Default false. */
+  sparse?: boolean
 }
 
 /**
@@ -94,6 +98,7 @@ function gathered(
   if (x.dtype === 'int32' && (fill | 0) !== fill)
     throw rangeError(fn, 'paddingValue', 'a whole number that fits int32', String(fill))
   const skip = options.paddingIdx ?? -1
+  const sparse = options.sparse === true && numelOf(x.shape) > 0
   const out = Tensor.wrap(
     binding.gatherRows(
       options.owner ?? fn,
@@ -119,6 +124,7 @@ function gathered(
     [out],
     ([g]) => {
       const dy = g as Tensor
+      if (sparse) return [sparseGradient(dy, saved, shape, skip)]
       const dx = binding.scatterAddRows(dy.buffer, saved.buffer, outer, rows, width, skip)
       return [Tensor.wrap(dx, shape, dy.device)]
     },
@@ -136,6 +142,30 @@ function gathered(
     },
   )
   return out
+}
+
+/** The backward of gathering rows, of which only those of dy are kept. */
+function sparseGradient(dy: Tensor, index: Memory, shape: Shape, skip: number): Tensor {
+  const n = dy.numel / numelOf(shape.slice(1))
+  // The indices are copied, since the user may change them before the step; so is a gradient that
+  // may be somebody else's.
+  using given = Tensor.over(index.share(), [n], dy.device, 'int32')
+  const values = dy.aliased || dy.holders > 1 ? copyValues(dy) : dy
+  return Tensor.ofRows(
+    {
+      index: skip < 0 ? copyValues(given) : withoutPadding(given, skip),
+      values: values.viewAs([n, ...shape.slice(1)]),
+      form: 'any',
+    },
+    shape,
+    dy.device,
+  )
+}
+
+/** Indices with -1 in place of the row of padding. */
+function withoutPadding(index: Tensor, skip: number): Tensor {
+  using mask = index.eq(skip)
+  return where(mask, -1, index)
 }
 
 /** The backward of gathering, recorded: rows of dy added to those that `index` names. */

@@ -3,7 +3,7 @@ import { deviceNumber } from '../device.js'
 import { checkBoolean } from '../errors.js'
 import { Tensor } from '../tensor.js'
 import { atLeastZero } from './checks.js'
-import type { OptimizerOptions, Params } from './optimizer.js'
+import type { GradientKinds, OptimizerOptions, Params } from './optimizer.js'
 import { type RuleCall, RuleOptimizer } from './rule_optimizer.js'
 import type { ParamState } from './state_dict.js'
 
@@ -26,7 +26,8 @@ export type AdagradOptions = Partial<AdagradGroup> & OptimizerOptions
 /**
  * As `torch.optim.Adagrad`, with its formulas and defaults: lr 1e-2, lrDecay 0, weightDecay 0,
  * initialAccumulatorValue 0, eps 1e-10, maximize false. A parameter's state begins with its first
- * step, not with the optimiser.
+ * step, not with the optimiser. A step with a sparse gradient (nn.Embedding's `sparse`) goes through its
+ * rows alone; weightDecay is refused with one, as in PyTorch.
  */
 export class Adagrad extends RuleOptimizer<AdagradGroup> {
   /**
@@ -55,6 +56,11 @@ export class Adagrad extends RuleOptimizer<AdagradGroup> {
         maximize: checkBoolean,
       },
     )
+  }
+
+  protected override gradientKinds({ weightDecay }: AdagradGroup): GradientKinds {
+    if (weightDecay !== 0) return { dense: true, sparse: null, with: ' with weightDecay' }
+    return { dense: true, sparse: 'rows' }
   }
 
   protected override stateKeys() {

@@ -12,6 +12,7 @@ import {
   typeError,
 } from '../errors.js'
 import { enableGrad } from '../grad_mode.js'
+import { denseOf, rowsOnce } from '../ops/rows.js'
 import { Tensor } from '../tensor.js'
 import {
   checkState,
@@ -50,10 +51,21 @@ const MOST_IN_A_CALL = 1000
 export interface Update<G> {
   group: ParamGroup<G>
   params: Tensor[]
-  /** The parameters' buffers, then their gradients'. */
+  /** The parameters' buffers, then their gradients'; of sparse ones the values of their rows. */
   buffers: Buffer[]
+  /** Of sparse gradients: which rows these are, none of them twice. Else null. */
+  rows: Buffer[] | null
   /** How to clip; see the binding. */
   clip: readonly [norm: Buffer | null, maxNorm: number, maxValue: number]
+}
+
+/** Which gradients an optimiser makes steps with. */
+export interface GradientKinds {
+  dense: boolean
+  /** 'rows': on their rows alone. 'dense': on all, as if it were not sparse. null: refused. */
+  sparse: 'rows' | 'dense' | null
+  /** What sparse ones are refused with, for the message: ' with weightDecay'. */
+  with?: string
 }
 
 /** Base of the optimisers; as `torch.optim.Optimizer`. */
@@ -195,22 +207,46 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   step(closure?: () => unknown): Promise<unknown> {
     if (closure !== undefined) return this.#stepAfter(closure)
     // Errors, also that of a disposed tensor, come before anything is changed.
-    for (const group of this.paramGroups) this.#checkGroup(group)
+    for (const group of this.paramGroups) {
+      this.#checkGroup(group)
+      const kinds = this.gradientKinds(group)
+      for (const { ownGrad } of group.params) if (ownGrad !== null) this.#checkKind(ownGrad, kinds)
+    }
     const updates: Update<G>[] = []
+    const made: Tensor[] = []
     const maxNorm = this.#maxGradNorm ?? -1
     const clip = [null, maxNorm, this.#maxGradValue ?? Infinity] as const
     for (const group of this.paramGroups) {
       const all = group.params.filter((param) => param.ownGrad !== null)
-      for (const params of calls(all)) {
-        const buffers = params.map((param) => param.buffer)
-        for (const param of params) buffers.push((param.ownGrad as Tensor).buffer)
-        updates.push({ group, params, buffers, clip })
+      const byRows = this.gradientKinds(group).sparse === 'rows'
+      for (const params of calls(all, byRows)) {
+        const grads = params.map(({ ownGrad }) => ownGrad as Tensor)
+        const rows = byRows && grads[0]?.isSparse ? grads.map(rowsOnce) : null
+        const dense = rows === null ? grads.map(denseOf) : []
+        made.push(...dense.filter((grad, i) => grad !== grads[i]))
+        const numbers = rows?.map(({ values }) => values) ?? dense
+        const buffers = [...params, ...numbers].map(({ buffer }) => buffer)
+        const index = rows?.map(({ index }) => index.buffer) ?? null
+        updates.push({ group, params, buffers, rows: index, clip })
       }
     }
     if (maxNorm >= 0 && updates.length > 1) this.#updateWithOneNorm(updates)
     else for (const update of updates) this.update(update)
     for (const { params } of updates) for (const param of params) param.changed(this.#stepName)
+    for (const one of made) one[Symbol.dispose]()
     return room()
+  }
+
+  /** @throws TypeError for a gradient that the optimiser makes no step with */
+  #checkKind(grad: Tensor, { dense, sparse, with: option = '' }: GradientKinds): void {
+    if (grad.isSparse ? sparse !== null : dense) return
+    const name = this.#name
+    const got = `got one of shape ${formatShape(grad.shape)}`
+    throw new TypeError(
+      grad.isSparse
+        ? `[${name}.step] ${name}${option} does not support sparse gradients, ${got}; use SGD, Adagrad or SparseAdam without weightDecay, or nn.Embedding without sparse`
+        : `[${name}.step] ${name} does not support dense gradients, ${got}; use Adam for it, or nn.Embedding with sparse: true`,
+    )
   }
 
   async #stepAfter(closure: () => unknown): Promise<unknown> {
@@ -273,6 +309,11 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   /** Queues the update of the parameters of one group that have gradients. */
   protected abstract update(update: Update<G>): void
 
+  /** Which gradients a group's steps are made with; by default no sparse ones. */
+  protected gradientKinds(_group: G): GradientKinds {
+    return { dense: true, sparse: null }
+  }
+
   /** What may be in a parameter's state. */
   protected abstract stateKeys(): StateKeys
 
@@ -306,12 +347,19 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
   protected checkTogether(_options: G): void {}
 }
 
-/** Parameters as they go into calls: MOST_IN_A_CALL at most, all of one device. */
-function calls(params: Tensor[]): Tensor[][] {
+/**
+ * Parameters as they go into calls: MOST_IN_A_CALL at most, all of one device.
+ * @param apart whether those with sparse gradients go into calls of their own
+ */
+function calls(params: Tensor[], apart: boolean): Tensor[][] {
   const lists: Tensor[][] = []
   for (const param of params) {
     const last = lists.at(-1)
-    if (last && last.length < MOST_IN_A_CALL && last[0]?.device === param.device) last.push(param)
+    const first = last?.[0]
+    const alike =
+      first?.device === param.device &&
+      (!apart || first.ownGrad?.isSparse === param.ownGrad?.isSparse)
+    if (last && last.length < MOST_IN_A_CALL && alike) last.push(param)
     else lists.push([param])
   }
   return lists

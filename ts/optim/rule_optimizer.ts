@@ -46,11 +46,12 @@ export abstract class RuleOptimizer<G extends RuleGroup> extends Optimizer<G> {
     return zerosLike(param)
   }
 
-  protected override update({ group, params, buffers, clip }: Update<G>): void {
+  protected override update({ group, params, buffers, rows, clip }: Update<G>): void {
     const { rule, tensors, options, weightDecay = 0, shrink = 1 } = this.call(group)
     const states = params.map((param) => this.#stateOf(param, group, tensors))
-    const rest: (Buffer | number)[] = buffers
+    const rest: (Buffer | number)[] = rows === null ? buffers : buffers.slice(0, params.length)
     for (const key of tensors) for (const state of states) rest.push((state[key] as Tensor).buffer)
+    if (rows !== null) rest.push(...rows, ...buffers.slice(params.length))
     const byParam = states.map((state) => {
       state.step = (state.step as number) + 1
       return this.numbers(group, state)
@@ -58,16 +59,20 @@ export abstract class RuleOptimizer<G extends RuleGroup> extends Optimizer<G> {
     const count = byParam[0]?.length ?? 0
     for (let i = 0; i < count; i++) for (const own of byParam) rest.push(own[i] as number)
     const five = Array.from({ length: OPTIONS }, (_, i) => options[i] ?? 0)
+    const counts = [tensors.length, count, params.length] as const
+    const all = five as [number, number, number, number, number]
+    if (rows !== null) {
+      binding.sparseStep(...clip, rule, group.maximize, ...all, ...counts, ...rest)
+      return
+    }
     binding.optimizerStep(
       ...clip,
       rule,
       weightDecay,
       shrink,
       group.maximize,
-      ...(five as [number, number, number, number, number]),
-      tensors.length,
-      count,
-      params.length,
+      ...all,
+      ...counts,
       ...rest,
     )
   }

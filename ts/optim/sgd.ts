@@ -1,8 +1,9 @@
-import { type Buffer, binding } from '../binding.js'
+import { type Buffer, binding, UpdateRule } from '../binding.js'
 import { checkBoolean, checkNumber, rangeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import { atLeastZero } from './checks.js'
 import {
+  type GradientKinds,
   Optimizer,
   type OptimizerOptions,
   type Params,
@@ -28,7 +29,9 @@ export type SGDOptions = Partial<SGDGroup> & OptimizerOptions
 
 /**
  * Stochastic gradient descent; as `torch.optim.SGD`, with its formulas and defaults:
- * lr 1e-3, momentum 0, dampening 0, weightDecay 0, nesterov false, maximize false.
+ * lr 1e-3, momentum 0, dampening 0, weightDecay 0, nesterov false, maximize false. A step with a sparse
+ * gradient (nn.Embedding's `sparse`) goes through its rows alone; with momentum, which moves rows that are
+ * not looked up too, through the whole table. weightDecay is refused with one, as in PyTorch.
  */
 export class SGD extends Optimizer<SGDGroup> {
   /**
@@ -67,7 +70,20 @@ export class SGD extends Optimizer<SGDGroup> {
     return { numbers: [], tensors: ['momentumBuffer'], optional: [] }
   }
 
-  protected override update({ group, params, buffers, clip }: Update<SGDGroup>): void {
+  protected override gradientKinds({ momentum, weightDecay }: SGDGroup): GradientKinds {
+    if (weightDecay !== 0) return { dense: true, sparse: null, with: ' with weightDecay' }
+    return { dense: true, sparse: momentum === 0 ? 'rows' : 'dense' }
+  }
+
+  protected override update({ group, params, buffers, rows, clip }: Update<SGDGroup>): void {
+    if (rows !== null) {
+      const { lr, maximize } = group
+      const options = [UpdateRule.sgd, maximize, lr, 0, 0, 0, 0] as const
+      const [values, count] = [buffers.slice(params.length), params.length]
+      const tables = buffers.slice(0, count)
+      binding.sparseStep(...clip, ...options, 0, 0, count, ...tables, ...rows, ...values)
+      return
+    }
     const rest: (Buffer | boolean)[] = buffers
     if (group.momentum !== 0) {
       const first: boolean[] = []

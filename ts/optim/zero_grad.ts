@@ -1,6 +1,7 @@
 /** What `zeroGrad` of optimisers and modules share. */
 import { checkBoolean, checkOptions } from '../errors.js'
 import { fillInto } from '../ops/in_place.js'
+import { emptyRows } from '../ops/rows.js'
 import type { Tensor } from '../tensor.js'
 
 /** What `zeroGrad` takes. */
@@ -16,5 +17,9 @@ export function zeroGradients(params: Iterable<Tensor>, options: ZeroGradOptions
     for (const param of params) param.dropGrad()
     return
   }
-  for (const { ownGrad } of params) if (ownGrad !== null) fillInto('zeroGrad', ownGrad, 0)
+  for (const { ownGrad } of params) {
+    if (ownGrad === null) continue
+    if (ownGrad.isSparse) emptyRows(ownGrad)
+    else fillInto('zeroGrad', ownGrad, 0)
+  }
 }

@@ -1,6 +1,7 @@
 /** Losses and gradients that are not finite: they end training, or their step is left out. */
 import { type Buffer, binding } from '../binding.js'
 import type { Module } from '../nn/module.js'
+import { numbersOf } from '../ops/rows.js'
 import { Tensor } from '../tensor.js'
 import { tensorsOf } from './carried.js'
 import type { Carried } from './types.js'
@@ -28,13 +29,13 @@ export class FiniteCheck {
     const elsewhere = new Set<string>()
     for (const { ownGrad } of this.#parameters) {
       const here = ownGrad !== null && ownGrad.device === loss.device
-      grads.push(here ? ownGrad.buffer : null)
+      grads.push(here ? numbersOf(ownGrad).buffer : null)
       if (ownGrad !== null && !here) elsewhere.add(ownGrad.device)
     }
     binding.checkFinite(step, loss.buffer, grads)
     for (const device of elsewhere) {
       const there = this.#parameters.map(({ ownGrad }) =>
-        ownGrad?.device === device ? ownGrad.buffer : null,
+        ownGrad?.device === device ? numbersOf(ownGrad).buffer : null,
       )
       binding.checkFinite(step, null, there)
     }
@@ -85,8 +86,9 @@ async function finite(tensors: readonly (Tensor | null)[]): Promise<boolean> {
   for (const tensor of tensors) {
     if (tensor === null) continue
     const buffers = byDevice.get(tensor.device)
-    if (buffers === undefined) byDevice.set(tensor.device, [tensor.buffer])
-    else buffers.push(tensor.buffer)
+    const { buffer } = numbersOf(tensor)
+    if (buffers === undefined) byDevice.set(tensor.device, [buffer])
+    else buffers.push(buffer)
   }
   for (const [device, buffers] of byDevice) {
     const norm = Tensor.wrap(binding.gradNorm(buffers, Infinity), [], device)

@@ -37,9 +37,11 @@ const LATER: Partial<LoopState> = { openStep: null, elapsed: 0 }
 
 function isOpenStep(value: unknown): value is OpenStep {
   if (!isObject(value) || !isCount(value.batches, 1)) return false
-  const { learned, spoiled, gradients } = value
+  const { learned, spoiled, gradients, rows = new Map() } = value
   if (typeof learned !== 'boolean' || typeof spoiled !== 'boolean') return false
-  return gradients instanceof Map && [...gradients.values()].every((one) => one instanceof Tensor)
+  return [gradients, rows].every(
+    (map) => map instanceof Map && [...map.values()].every((one) => one instanceof Tensor),
+  )
 }
 
 function isTotals(value: unknown): value is Totals {

@@ -1,7 +1,8 @@
 /** Optimiser steps, each from the gradients of one batch or of several. */
 import { full } from '../factories.js'
 import type { Module } from '../nn/module.js'
-import type { Tensor } from '../tensor.js'
+import { numbersOf, sharedRows } from '../ops/rows.js'
+import { Tensor } from '../tensor.js'
 import { batchOn } from './batch.js'
 import { FiniteCheck } from './finite.js'
 import type { Strategy } from './strategies/strategy.js'
@@ -16,6 +17,8 @@ export interface OpenStep {
   /** Whether one of them had a loss or a gradient that is not finite. */
   spoiled: boolean
   gradients: ReadonlyMap<string, Tensor>
+  /** Of sparse gradients, which rows those in `gradients` are. Absent: none is sparse. */
+  rows?: ReadonlyMap<string, Tensor>
 }
 
 /** The gradients of a fit, from its batches to its optimiser steps. */
@@ -111,9 +114,14 @@ export class Updates {
   state(): OpenStep | null {
     if (!this.open) return null
     const gradients = new Map<string, Tensor>()
-    for (const [name, { ownGrad }] of this.#named())
-      if (ownGrad !== null) gradients.set(name, ownGrad)
+    const rows = new Map<string, Tensor>()
+    for (const [name, { ownGrad }] of this.#named()) {
+      if (ownGrad === null) continue
+      gradients.set(name, numbersOf(ownGrad))
+      if (ownGrad.rows !== null) rows.set(name, ownGrad.rows.index)
+    }
     return {
+      ...(rows.size === 0 ? {} : { rows }),
       batches: this.#batches,
       learned: this.#learned,
       spoiled: this.#spoiled,
@@ -128,7 +136,14 @@ export class Updates {
     if (open === null) return
     for (const [name, parameter] of this.#named()) {
       const grad = open.gradients.get(name)
-      parameter.grad = grad === undefined ? null : batchOn(grad, parameter.device)
+      const index = open.rows?.get(name)
+      const { device, shape } = parameter
+      if (grad === undefined) parameter.grad = null
+      else if (index === undefined) parameter.grad = batchOn(grad, device)
+      else {
+        const rows = { index: index.to(device), values: grad.to(device), form: 'any' } as const
+        parameter.grad = Tensor.ofRows(sharedRows(rows), shape, device)
+      }
     }
   }
 

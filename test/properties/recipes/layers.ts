@@ -85,11 +85,12 @@ export const layers: Record<string, Recipe> = {
     maxNorm: 1,
     normType: 2,
     scaleGradByFreq: true,
+    sparse: false,
     device: testDevice,
   }),
   'nn.Embedding.fromPretrained': call(nn.Embedding.fromPretrained, () => [
     f(5, 3),
-    { paddingIdx: 0, freeze: false },
+    { paddingIdx: 0, freeze: false, sparse: true },
   ]),
   'nn.Embedding.forward': method(
     () => new nn.Embedding(5, 3),

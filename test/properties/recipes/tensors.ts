@@ -3,6 +3,14 @@ import * as library from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
 import { all, assign, b, call, f, i, make, method, type Recipe, tokens, x } from './tools.js'
 
+/** A gradient without rows, which is coalesced. */
+function sparse(): library.Tensor {
+  const layer = new library.nn.Embedding(3, 2, { sparse: true })
+  layer.forward(i(1, 2)).sum().backward()
+  layer.zeroGrad({ setToNone: false })
+  return layer.weight.grad as library.Tensor
+}
+
 export const factories: Record<string, Recipe> = {
   tensor: call(library.tensor, () => [
     [
@@ -101,6 +109,12 @@ export const tensors: Record<string, Recipe> = {
     () => [f(2, 3), { retainGraph: true }],
   ),
   'Tensor.to': method(x, 'to', () => [testDevice]),
+  'Tensor.toDense': method(sparse, 'toDense'),
+  'Tensor.isCoalesced': method(sparse, 'isCoalesced'),
+  // What comes of it is read, as only an ordinary tensor can be.
+  'Tensor.coalesce': () => [async () => (await sparse().coalesce()).toDense(), []],
+  'Tensor.indices': method(sparse, 'indices'),
+  'Tensor.values': method(sparse, 'values'),
   ...Object.fromEntries(
     (
       [

@@ -106,6 +106,14 @@ export const optimisers: Record<string, Recipe> = {
       ],
     ]),
   ),
+  'optim.SparseAdam': () => [
+    (...args) => {
+      const optimizer = Reflect.construct(optim.SparseAdam, args) as optim.SparseAdam
+      optimizer.zeroGrad()
+      return optimizer.step()
+    },
+    [trained(), { lr: 0.1, betas: [0.9, 0.99], eps: 1e-8, maximize: false, maxGradNorm: 1 }],
+  ],
   'optim.Optimizer.lr=': assign(sgd, 'lr', () => 0.1),
   'optim.Optimizer.maxGradNorm=': assign(sgd, 'maxGradNorm', () => 1),
   'optim.Optimizer.maxGradValue=': assign(sgd, 'maxGradValue', () => 1),
