@@ -5,9 +5,19 @@ import { deviceNumber } from '../device.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
 import { checkShape, numelOf, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
-import { castValues, checkDim, checkNumeric, checkTensor, splitAt } from './common.js'
+import { sumLike } from './again.js'
+import {
+  broadcastStrides,
+  castValues,
+  checkDim,
+  checkNumeric,
+  checkTensor,
+  relabel,
+  splitAt,
+  sumTo,
+} from './common.js'
 import { gatherRows, indexSelect } from './gather.js'
-import { cat, expand, narrowTo, permute, reshape, slice } from './shape.js'
+import { cat, expand, permute, reshape, slice } from './shape.js'
 
 // ---- Repeated --------------------------------------------------------------------------------------
 
@@ -39,10 +49,37 @@ export function repeat(x: Tensor, sizes: readonly number[]): Tensor {
     const now = groups.slice(begin, end)
     const outer = numelOf(groups.slice(0, begin).map(([, size]) => size))
     const inner = numelOf(groups.slice(end).map(([n, size]) => n * size))
-    const flat = reshape(out, [outer, ...now.flatMap(([, size]) => [1, size]), inner])
-    out = expand(flat, [outer, ...now.flat(), inner])
+    const small = [outer, ...now.flatMap(([, size]) => [1, size]), inner]
+    const large = [outer, ...now.flat(), inner]
+    out = repeated(out, small, large, begin === 0 ? wanted : [numelOf(large)])
   }
-  return reshape(out, wanted)
+  return out
+}
+
+/** x under the shape `small`, broadcast to `large`, under the shape `shape`; one pass, with history. */
+function repeated(x: Tensor, small: Shape, large: Shape, shape: Shape): Tensor {
+  const before = x.shape
+  const strides = broadcastStrides(small, large)
+  const out = Tensor.wrap(
+    binding.copyStrided(x.buffer, large, strides, 0),
+    shape,
+    x.device,
+    x.dtype,
+  )
+  record(
+    'repeat',
+    [x],
+    [out],
+    ([dy]) => {
+      const all = (dy as Tensor).viewAs(large)
+      const sum = sumTo(all, small)
+      return [sum === all ? all.viewAs(before) : relabel(sum, before)]
+    },
+    [],
+    'values',
+    ([dy]) => [reshape(sumLike(reshape(dy as Tensor, large), small), before)],
+  )
+  return out
 }
 
 export function repeatInterleave(
@@ -104,24 +141,55 @@ export function roll(
   if (dims === undefined || dims === null) {
     if (by.length !== 1)
       throw rangeError('roll', 'shifts', 'one number without dims', `[${by.join(', ')}]`)
-    return reshape(rolled(reshape(x, [-1]), by[0] as number, 0), x.shape)
+    return reshape(rolledBy(reshape(x, [-1]), [[0, by[0] as number]]), x.shape)
   }
   const list = Array.isArray(dims) ? (dims as readonly number[]) : [dims as number]
   if (list.length !== by.length)
     throw rangeError('roll', 'dims', `as many as shifts, ${by.length}`, String(list.length))
-  let out = x
-  list.forEach((dim, i) => {
-    const d = checkDim('roll', 'dims', dim, x.shape.length)
-    if (x.shape.length > 0) out = rolled(out, by[i] as number, d)
-  })
-  return out === x ? x.clone() : out
+  const steps = list.map(
+    (dim, i) => [checkDim('roll', 'dims', dim, x.shape.length), by[i]] as const,
+  )
+  return rolledBy(x, x.shape.length === 0 ? [] : (steps as readonly Step[]))
 }
 
-function rolled(x: Tensor, shift: number, dim: number): Tensor {
-  const n = x.shape[dim] as number
+type Step = readonly [dim: number, shift: number]
+
+/** With history; the gradient is rolled back. */
+function rolledBy(x: Tensor, steps: readonly Step[]): Tensor {
+  let out: Tensor | null = null
+  for (const [dim, shift] of steps) {
+    const next = rolledValues(out ?? x, dim, shift)
+    if (next === null) continue
+    out?.[Symbol.dispose]()
+    out = next
+  }
+  if (out === null) return x.clone()
+  const backward: Backward = ([dy]) => [
+    rolledBy(
+      dy as Tensor,
+      steps.map(([dim, shift]) => [dim, -shift] as const),
+    ),
+  ]
+  record('roll', [x], [out], backward, [], 'values', backward)
+  return out
+}
+
+/** Without history; null where nothing moves. */
+function rolledValues(x: Tensor, dim: number, shift: number): Tensor | null {
+  const { outer, n, inner } = splitAt(x.shape, dim)
   const end = n === 0 ? 0 : ((shift % n) + n) % n
-  if (end === 0) return x.clone()
-  return cat([narrowTo(x, dim, n - end, end), narrowTo(x, dim, 0, n - end)], dim)
+  if (end === 0 || x.numel === 0) return null
+  const widths = [end * inner, (n - end) * inner] as const
+  // What goes to the front, and the rest.
+  const starts = [(n - end) * inner, 0] as const
+  const parts = widths.map((width, i) =>
+    outer === 1
+      ? binding.view(x.buffer, starts[i] as number, width)
+      : binding.copyStrided(x.buffer, [outer, width], [n * inner, 1], starts[i] as number),
+  )
+  const joined = binding.concat(parts, widths, outer)
+  for (const part of parts) binding.release(part)
+  return Tensor.wrap(joined, x.shape, x.device, x.dtype)
 }
 
 // ---- Parts of matrices -----------------------------------------------------------------------------
