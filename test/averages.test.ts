@@ -15,7 +15,7 @@ import {
   tensor,
   zeros,
 } from 'fused-rnn'
-import { closeTo, throwsWith } from './helpers.js'
+import { closeTo, randomTensor, throwsWith } from './helpers.js'
 
 const { swaUtils } = optim
 
@@ -156,6 +156,47 @@ test.serial('updateBn computes running statistics anew', async (t) => {
   t.is(await model.num_batches_tracked.item(), 0)
   await t.throwsAsync(swaUtils.updateBn(5 as never, model), { message: /\[updateBn\] loader/ })
   await t.notThrowsAsync(swaUtils.updateBn([], new nn.Linear(1, 1)))
+})
+
+test.serial('updateBn with BatchNorm1d: the means over the batches', async (t) => {
+  manualSeed(4)
+  const norm = new nn.BatchNorm1d(2, { momentum: 0.3 })
+  const model = new nn.Sequential(new nn.Linear(3, 2), norm)
+  model.eval()
+  const batches = [randomTensor([4, 3], 1), randomTensor([6, 3], 2), randomTensor([5, 3], 3)]
+  await swaUtils.updateBn(batches.slice(0, 2), model)
+  // Nothing of what was before is left.
+  await swaUtils.updateBn(
+    (async function* () {
+      for (const batch of batches) yield [batch, 'label']
+    })(),
+    model,
+  )
+  const mean = [0, 0]
+  const variance = [0, 0]
+  for (const batch of batches) {
+    const x = await (model[0] as nn.Linear).forward(batch).data()
+    for (const feature of [0, 1]) {
+      const column = [...x].filter((_, i) => i % 2 === feature)
+      const own = column.reduce((a, b) => a + b, 0) / column.length
+      const squares = column.reduce((sum, value) => sum + (value - own) ** 2, 0)
+      mean[feature] = (mean[feature] as number) + own / batches.length
+      variance[feature] =
+        (variance[feature] as number) + squares / (column.length - 1) / batches.length
+    }
+  }
+  await closeTo(t, norm.running_mean, mean, 1e-6, 'mean')
+  await closeTo(t, norm.running_var, variance, 1e-6, 'variance')
+  t.is(await norm.num_batches_tracked?.item(), 3)
+  t.is(norm.momentum, 0.3)
+  t.false(norm.training)
+  const scaled = norm.forward(zeros([1, 2]))
+  await closeTo(
+    t,
+    scaled,
+    mean.map((value, i) => -value / Math.sqrt((variance[i] as number) + 1e-5)),
+    1e-5,
+  )
 })
 
 /** Its weight grows by the learning rate in every step. */

@@ -104,6 +104,7 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     this.#defaults = { ...defaults, ...this.#checked(own as Partial<G>) }
     this.maxGradNorm = maxGradNorm
     this.maxGradValue = maxGradValue
+    for (const key of Object.keys(checks)) if (key !== 'lr') this.#refuseOption(key)
     checkIterable(name, 'params', params, 'an iterable of parameters or of groups')
     const list = [...params] as (Tensor | ParamGroupInput<G>)[]
     if (list.length === 0) throw rangeError(name, 'params', 'at least one parameter', 'none')
@@ -112,6 +113,20 @@ export abstract class Optimizer<G extends { lr: number } = { lr: number }> {
     } else {
       for (const group of list as ParamGroupInput<G>[]) this.addParamGroup(group)
     }
+  }
+
+  /** Options are those of groups: setting one here would change nothing. */
+  #refuseOption(key: string): void {
+    if (key in this) return
+    Object.defineProperty(this, key, {
+      configurable: true,
+      get: () => undefined,
+      set: () => {
+        throw new TypeError(
+          `[${this.#name}] ${key}: an optimiser has it in its groups; set it there: for (const group of optimizer.paramGroups) group.${key} = …`,
+        )
+      },
+    })
   }
 
   /** The learning rate of the first group; setting it sets all groups'. */

@@ -2,7 +2,7 @@
 import { rangeError } from '../errors.js'
 import { ReduceLROnPlateau } from '../optim/lr_scheduler.js'
 import { monitored } from './monitor.js'
-import type { SchedulerConfig } from './types.js'
+import type { SchedulerConfig, TrainerHandle } from './types.js'
 
 /**
  * @param defaultMonitor the metric for a schedule that watches one and does not say which
@@ -10,12 +10,15 @@ import type { SchedulerConfig } from './types.js'
  */
 export function stepScheduler(
   { scheduler, monitor }: SchedulerConfig,
-  metrics: Readonly<Record<string, number>>,
+  status: Pick<TrainerHandle, 'callbackMetrics' | 'history'>,
   defaultMonitor: string,
 ): void {
-  if (scheduler instanceof ReduceLROnPlateau || monitor !== undefined)
-    scheduler.step(monitored('scheduler', monitor ?? defaultMonitor, metrics))
-  else scheduler.step()
+  if (scheduler instanceof ReduceLROnPlateau || monitor !== undefined) {
+    const value = monitored('scheduler', monitor ?? defaultMonitor, status)
+    if (value !== null) scheduler.step(value)
+  } else {
+    scheduler.step()
+  }
 }
 
 /**

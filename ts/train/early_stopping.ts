@@ -109,7 +109,8 @@ export class EarlyStopping implements CallbackHooks {
   }
 
   #check(trainer: TrainerHandle, model: Module): void {
-    const score = monitored('EarlyStopping', this.monitor, trainer.callbackMetrics)
+    const score = monitored('EarlyStopping', this.monitor, trainer)
+    if (score === null) return
     if (isBetter(score, this.bestScore, this.mode, this.minDelta)) {
       this.bestScore = score
       this.waitCount = 0

@@ -32,6 +32,8 @@ export class FitMetrics {
   windowTotals: Totals = emptyTotals()
   readonly #status: FitStatus
   readonly #options: FitMetricsOptions
+  /** The names that a pass has last given a number, by their prefix. */
+  readonly #published: Record<string, readonly string[]> = {}
   /** The batches whose losses are still on their way, in order. */
   readonly #begun: { lr: number; closes: boolean }[] = []
 
@@ -74,13 +76,22 @@ export class FitMetrics {
 
   /** The averages of this epoch become what callbacks see. */
   publishMeans(): void {
-    Object.assign(this.#status.callbackMetrics, prefixed('train', this.means))
+    this.#publish('train', this.means)
+  }
+
+  /** Numbers that this pass does not have are those of no other. */
+  #publish(prefix: 'train' | 'val', means: Metrics): Metrics {
+    const { callbackMetrics } = this.#status
+    const metrics = prefixed(prefix, means)
+    for (const name of this.#published[prefix] ?? []) delete callbackMetrics[name]
+    this.#published[prefix] = Object.keys(metrics)
+    Object.assign(callbackMetrics, metrics)
+    return metrics
   }
 
   validated(epoch: number, step: number, means: Metrics): void {
-    const metrics = prefixed('val', means)
     this.publishMeans()
-    Object.assign(this.#status.callbackMetrics, metrics)
+    const metrics = this.#publish('val', means)
     this.#record({ kind: 'validation', epoch, step, metrics })
   }
 

@@ -1,5 +1,6 @@
 /** Calling the callbacks. */
 import type { Module } from '../nn/module.js'
+import { ModelCheckpoint } from './model_checkpoint.js'
 import type { CallbackHooks, TrainerHandle } from './types.js'
 
 /** Hooks without an argument of their own. */
@@ -12,12 +13,14 @@ export type Hook = Exclude<
 export class Hooks {
   readonly #trainer: TrainerHandle
   readonly #callbacks: readonly CallbackHooks[]
+  readonly #checkpoints: readonly ModelCheckpoint[]
   readonly #model: Module
   #count = 0
 
   constructor(trainer: TrainerHandle, callbacks: readonly CallbackHooks[], model: Module) {
     this.#trainer = trainer
     this.#callbacks = callbacks
+    this.#checkpoints = callbacks.filter((one) => one instanceof ModelCheckpoint)
     this.#model = model
   }
 
@@ -26,15 +29,25 @@ export class Hooks {
     return this.#count > 0
   }
 
-  /** Calls a hook of every callback, one after the other. */
+  /**
+   * Calls a hook of every callback, one after the other. Checkpoints are written after that, and have
+   * the state of all.
+   */
   async call(hook: Hook): Promise<void> {
     this.#count++
+    for (const one of this.#checkpoints) one.pending = []
     try {
       for (const callback of this.#callbacks) {
         const result = callback[hook]?.(this.#trainer, this.#model)
         if (result !== undefined) await result
       }
+      for (const { pending } of this.#checkpoints)
+        for (; pending?.[0] !== undefined; pending.shift()) await pending[0].save()
     } finally {
+      for (const one of this.#checkpoints) {
+        for (const { undo } of one.pending?.reverse() ?? []) undo()
+        one.pending = null
+      }
       this.#count--
     }
   }

@@ -327,7 +327,7 @@ export class FitLoop<B> {
 
   #stepScheduler(schedule: SchedulerConfig): void {
     const monitor = this.validating ? 'valLoss' : 'trainLoss'
-    stepScheduler(schedule, this.status.callbackMetrics, monitor)
+    stepScheduler(schedule, this.status, monitor)
   }
 
   #validationDue(): boolean {

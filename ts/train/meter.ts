@@ -3,8 +3,11 @@ import type { Tensor } from '../tensor.js'
 
 /** Sums weighted by count; plain JSON. */
 export interface Totals {
+  /** Of all steps. */
   count: number
   sums: Record<string, number>
+  /** Of the steps that had each number; those of older checkpoints are missing, and are all steps. */
+  counts: Record<string, number>
 }
 
 interface Entry {
@@ -14,7 +17,7 @@ interface Entry {
 }
 
 export function emptyTotals(): Totals {
-  return { count: 0, sums: {} }
+  return { count: 0, sums: {}, counts: {} }
 }
 
 /**
@@ -27,15 +30,21 @@ export function addTo(
   count: number,
 ): void {
   if (count === 0 || values.loss === undefined) return
-  totals.count += count
-  for (const [name, value] of Object.entries(values))
+  for (const [name, value] of Object.entries(values)) {
+    totals.counts[name] = countOf(totals, name) + count
     totals.sums[name] = (totals.sums[name] ?? 0) + value * count
+  }
+  totals.count += count
+}
+
+function countOf({ count, sums, counts }: Totals, name: string): number {
+  return counts[name] ?? (Object.hasOwn(sums, name) ? count : 0)
 }
 
 /** The weighted means. */
 export function meansOf(totals: Totals): Record<string, number> {
   return Object.fromEntries(
-    Object.entries(totals.sums).map(([name, sum]) => [name, sum / totals.count]),
+    Object.entries(totals.sums).map(([name, sum]) => [name, sum / countOf(totals, name)]),
   )
 }
 

@@ -39,6 +39,12 @@ export interface ModelCheckpointOptions {
   saveTopK?: number
 }
 
+/** A checkpoint that is to be written, and what has to be taken back if it cannot be. */
+interface PendingSave {
+  save(): Promise<void>
+  undo(): void
+}
+
 interface State {
   bestModelPath: string | null
   bestModelScore: number | null
@@ -60,6 +66,8 @@ export class ModelCheckpoint implements CallbackHooks {
   lastModelPath: string | null = null
   /** With saveTopK other than 1: those that are kept, with their scores. */
   bestKModels: Record<string, number | null> = {}
+  /** While a hook of all callbacks is called: what is to be written after it. @internal */
+  pending: PendingSave[] | null = null
   #lastSavedStep = -1
   /** The step after which everyNTrainSteps was last heeded. */
   #lastTrainStep = -1
@@ -163,13 +171,33 @@ export class ModelCheckpoint implements CallbackHooks {
       await this.#saveAmongBest(trainer, null)
     if (this.options.saveLast === false) return
     const path = join(this.options.dirpath, 'last')
-    await trainer.saveCheckpoint(path)
-    this.lastModelPath = path
-    this.#lastSavedStep = trainer.globalStep
+    await this.#write({
+      save: async () => {
+        await trainer.saveCheckpoint(path)
+        this.lastModelPath = path
+        this.#lastSavedStep = trainer.globalStep
+      },
+      undo: () => {},
+    })
+  }
+
+  /** Now, or when the hooks of all callbacks have been called: a checkpoint has the state of all. */
+  async #write(one: PendingSave): Promise<void> {
+    if (this.pending !== null) {
+      this.pending.push(one)
+      return
+    }
+    try {
+      await one.save()
+    } catch (error) {
+      one.undo()
+      throw error
+    }
   }
 
   async #saveBest(trainer: TrainerHandle, monitor: string): Promise<void> {
-    const score = monitored('ModelCheckpoint', monitor, trainer.callbackMetrics)
+    const score = monitored('ModelCheckpoint', monitor, trainer)
+    if (score === null) return
     if (this.#most !== 1) return this.#saveAmongBest(trainer, score)
     if (!isBetter(score, this.bestModelScore, this.options.mode ?? 'min')) return
     const path = join(this.options.dirpath, 'best')
@@ -177,12 +205,10 @@ export class ModelCheckpoint implements CallbackHooks {
     // The checkpoint knows itself as the best.
     this.bestModelScore = score
     this.bestModelPath = path
-    try {
-      await trainer.saveCheckpoint(path)
-    } catch (error) {
-      this.loadStateDict(before)
-      throw error
-    }
+    await this.#write({
+      save: () => trainer.saveCheckpoint(path),
+      undo: () => this.loadStateDict(before),
+    })
   }
 
   /** Keeps a checkpoint if it is among the best, and deletes the worst where there are too many. */
@@ -207,13 +233,13 @@ export class ModelCheckpoint implements CallbackHooks {
       this.bestModelScore = score
       this.bestModelPath = path
     }
-    try {
-      await trainer.saveCheckpoint(path)
-    } catch (error) {
-      this.loadStateDict(before)
-      throw error
-    }
-    if (full && worst !== null && trainer.isGlobalZero) await this.#remove(worst[0])
+    await this.#write({
+      save: async () => {
+        await trainer.saveCheckpoint(path)
+        if (full && worst !== null && trainer.isGlobalZero) await this.#remove(worst[0])
+      },
+      undo: () => this.loadStateDict(before),
+    })
   }
 
   /** Deletes a checkpoint of this folder; the path may be from a file. */

@@ -1,17 +1,22 @@
 /** Names and values of metrics: those a callback or a schedule watches. */
 import { rangeError } from '../errors.js'
+import type { TrainerHandle } from './types.js'
 
-/** The value of a metric. @throws RangeError that lists what there is */
+/**
+ * The value of a metric; null when the pass that has ended gave it none, as one of skipped batches, but
+ * an earlier one did.
+ * @throws RangeError that lists what there is
+ */
 export function monitored(
   fn: string,
   monitor: string,
-  metrics: Readonly<Record<string, number>>,
-): number {
-  const value = metrics[monitor]
-  if (value === undefined) {
-    throw rangeError(fn, 'monitor', `one of ${Object.keys(metrics).join(', ')}`, `'${monitor}'`)
-  }
-  return value
+  { callbackMetrics, history }: Pick<TrainerHandle, 'callbackMetrics' | 'history'>,
+): number | null {
+  const value = callbackMetrics[monitor]
+  if (value !== undefined) return value
+  if (history.records.some(({ metrics }) => Object.hasOwn(metrics, monitor))) return null
+  const names = Object.keys(callbackMetrics).join(', ')
+  throw rangeError(fn, 'monitor', `one of ${names}`, `'${monitor}'`)
 }
 
 /** Whether a score improves on the best by more than minDelta. */

@@ -45,7 +45,8 @@ function isOpenStep(value: unknown): value is OpenStep {
 }
 
 function isTotals(value: unknown): value is Totals {
-  return isObject(value) && typeof value.count === 'number' && isNumbers(value.sums)
+  if (!isObject(value) || typeof value.count !== 'number' || !isNumbers(value.sums)) return false
+  return value.counts === undefined || isNumbers(value.counts)
 }
 
 function isCarried(value: unknown): value is Carried {
@@ -83,5 +84,11 @@ export function checkState(given: unknown, name: string): LoopState {
     if (!isObject(value) || missing) throw new Error(`${name} has no '${key}'`)
     if (!check(value[key])) throw new Error(`${name}: '${key}' is not what it should be`)
   }
-  return value as LoopState
+  const state = value as LoopState
+  const { epochTotals, windowTotals } = state
+  return {
+    ...state,
+    epochTotals: { ...epochTotals, counts: { ...epochTotals.counts } },
+    windowTotals: { ...windowTotals, counts: { ...windowTotals.counts } },
+  }
 }

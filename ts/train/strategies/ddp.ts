@@ -136,13 +136,15 @@ export class DdpStrategy implements Strategy {
     )
   }
 
-  async total({ count, sums }: Totals): Promise<Totals> {
+  async total({ count, sums, counts }: Totals): Promise<Totals> {
     const names = Object.keys(sums)
-    const all = await allGatherNumbers(FN, [count, ...Object.values(sums)])
-    const added = (i: number): number => all.reduce((sum, own) => sum + (own[i] as number), 0)
+    const own = names.flatMap((name) => [sums[name] as number, counts[name] ?? count])
+    const all = await allGatherNumbers(FN, [count, ...own])
+    const added = (i: number): number => all.reduce((sum, one) => sum + (one[i] as number), 0)
     return {
       count: added(0),
-      sums: Object.fromEntries(names.map((name, i) => [name, added(i + 1)])),
+      sums: Object.fromEntries(names.map((name, i) => [name, added(2 * i + 1)])),
+      counts: Object.fromEntries(names.map((name, i) => [name, added(2 * i + 2)])),
     }
   }
 
