@@ -24,6 +24,7 @@ const differentiable = {
   tanh: true,
   sigmoid: true,
   sin: true,
+  tan: true,
   erf: true,
   log1p: true,
   expm1: true,

@@ -124,3 +124,76 @@ test('pow: two units in the last place at most, and the ends of libm', async (t)
     }
   }
 })
+
+/** erf(x), by its series or, beyond 2.5, the continued fraction of what is left of 1. */
+function erf(x: number): number {
+  const a = Math.abs(x)
+  if (a > 2.5) return Math.sign(x) * (1 - erfc(a))
+  let [term, sum] = [a, a]
+  for (let n = 1; Math.abs(term) > 1e-17 * sum; n++) {
+    term *= -(a * a) / n
+    sum += term / (2 * n + 1)
+  }
+  return (Math.sign(x) * 2 * sum) / Math.sqrt(Math.PI)
+}
+
+/** 1 - erf(x) for x above 0. */
+function erfc(x: number): number {
+  if (x < 2.5) return 1 - erf(x)
+  let fraction = x
+  for (let n = 120; n > 0; n--) fraction = x + n / 2 / fraction
+  return Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction)
+}
+
+const cdf = (x: number): number =>
+  x < 0 ? erfc(-x * Math.SQRT1_2) / 2 : 1 - erfc(x * Math.SQRT1_2) / 2
+const density = (x: number): number => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI)
+const slopeOf =
+  (f: (x: Tensor) => Tensor) =>
+  (x: Tensor): Tensor => {
+    const leaf = x.detach()
+    leaf.requiresGrad = true
+    f(leaf).sum().backward()
+    return leaf.grad as Tensor
+  }
+const cpuTest = onCpu ? test : test.skip
+
+// A GPU has CUDA's own functions.
+cpuTest('erf, log1p, tan, gelu: two units in the last place at most', async (t) => {
+  const wide = Float32Array.from([...floats(-30, -6, 60), ...floats(-6, 4, 6000)])
+  const inside = wide.filter((x) => Math.abs(x) < 12.9)
+  const cases: [string, Float32Array, (x: Tensor) => Tensor, (x: number) => number][] = [
+    ['erf', wide, (x) => x.erf(), erf],
+    [
+      'log1p',
+      Float32Array.from([...wide.filter((x) => x > -1), 1e10, 3e38]),
+      (x) => x.log1p(),
+      Math.log1p,
+    ],
+    ['tan', wide, (x) => x.tan(), Math.tan],
+    ['gelu', inside, nn.functional.gelu, (x) => x * cdf(x)],
+    [
+      'gelu by tanh',
+      inside,
+      (x) => nn.functional.gelu(x, { approximate: 'tanh' }),
+      (x) => x / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+    ],
+    [
+      'gradient of erf',
+      wide.filter((x) => Math.abs(x) < 9),
+      slopeOf((x) => x.erf()),
+      (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x),
+    ],
+    [
+      'gradient of gelu',
+      // It crosses 0 at -0.75.
+      inside.filter((x) => x < -1 || x > -0.5),
+      slopeOf(nn.functional.gelu),
+      (x) => cdf(x) + x * density(x),
+    ],
+  ]
+  for (const [name, x, f, exact] of cases) {
+    const { ulps, at } = await worst(x, f, exact)
+    t.true(ulps <= 2, `${name}: ${ulps} at ${at}`)
+  }
+})

@@ -63,6 +63,7 @@ function calls(n: number, x: Tensor): Record<OperationName, Call> {
     tanh: () => x.tanh(),
     sigmoid: () => x.sigmoid(),
     sin: () => x.sin(),
+    tan: () => x.tan(),
     erf: () => x.erf(),
     log1p: () => x.log1p(),
     expm1: () => x.expm1(),

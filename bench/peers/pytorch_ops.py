@@ -43,6 +43,7 @@ def calls(n, x):
         'tanh': lambda: x.tanh(),
         'sigmoid': lambda: x.sigmoid(),
         'sin': lambda: x.sin(),
+        'tan': lambda: x.tan(),
         'erf': lambda: x.erf(),
         'log1p': lambda: x.log1p(),
         'expm1': lambda: x.expm1(),

@@ -97,15 +97,34 @@ inline double expm1_of(double x) {
 }
 inline float expm1_(float x) { return static_cast<float>(expm1_of(x)); }
 
-// log(1 + x)
-inline float log1p_(float in) {
-  const double x = in;
-  const bool inside = x > -1 && x < static_cast<double>(INFINITY);
-  const double far = kLn2 * log2_of(inside ? 1 + x : 1.0);
-  const double near = x - x * x * (0.5 - x * (1.0 / 3));
-  double y = x > -1e-4 && x < 1e-4 ? near : far;
-  y = x <= -1 ? (x < -1 ? static_cast<double>(NAN) : -INFINITY) : y;
-  return static_cast<float>(x < static_cast<double>(INFINITY) ? y : x);
+// log(1 + x), in floats: within 2 units.
+inline float log1p_(float x) {
+  // 1 + x = m * 2^n with m in [sqrt(1/2), sqrt(2)); `lost` is what the sum has lost.
+  const float u = 1 + x, lost = x < 1 ? x - (u - 1) : 1 - (u - x);
+  int32_t bits;
+  std::memcpy(&bits, &u, sizeof bits);
+  const int32_t n = (bits - 0x3f3504f3) >> 23;
+  bits -= static_cast<int32_t>(static_cast<uint32_t>(n) << 23);
+  float m;
+  std::memcpy(&m, &bits, sizeof m);
+  const int32_t scale_bits = (127 - (n > 126 ? 126 : n)) << 23;  // 2^-n
+  float scale;
+  std::memcpy(&scale, &scale_bits, sizeof scale);
+  const float r = (m - 1) + lost * scale, k = static_cast<float>(n);
+  float q = 7.0376836292e-2f;
+  q = q * r - 1.1514610310e-1f;
+  q = q * r + 1.1676998740e-1f;
+  q = q * r - 1.2420140846e-1f;
+  q = q * r + 1.4249322787e-1f;
+  q = q * r - 1.6668057665e-1f;
+  q = q * r + 2.0000714765e-1f;
+  q = q * r - 2.4999993993e-1f;
+  q = q * r + 3.3333331174e-1f;
+  const float z = r * r;
+  float y = q * r * z - k * 2.12194440e-4f;
+  y = (r + (y - 0.5f * z)) + k * 0.693359375f;
+  y = x <= -1 ? (x < -1 ? NAN : -INFINITY) : y;
+  return x < INFINITY ? y : x;  // infinity and NaN
 }
 
 // log(1 + e^x), within 3 units.
@@ -237,42 +256,94 @@ inline float acos_(float in) {
   return static_cast<float>(fabs(x) <= 1 ? y : NAN);
 }
 
-// e^(x^2) (1 - erf(x)), for x in [0.99, 9.4]
-inline float scaled_erfc(float x) {
-  const float t = 1 / (1 + 0.5f * x);
-  float q = t * 7.7703358e-2f - 0.17445334f;
-  q = q * t + 1.0031962e-2f;
-  q = q * t + 0.11723239f;
-  q = q * t + 0.15231572f;
-  q = q * t + 0.25468349f;
-  q = q * t + 0.28067852f;
-  q = q * t + 0.28223091f;
-  return q * t - 5.4521706e-6f;
-}
-// For |x| <= 1.
-inline float erf_near(float x) {
-  const float z = x * x;
-  float q = z * 7.8538577e-5f - 8.0101925e-4f;
+// In floats: within 2 units.
+inline float erf_(float x) {
+  const float b = fabsf(x), a = b > 4 ? 4.0f : b, z = b * b;
+  float q = z * 7.8538600e-5f - 8.0101932e-4f;
   q = q * z + 5.1883276e-3f;
   q = q * z - 2.6853812e-2f;
   q = q * z + 0.11283585f;
   q = q * z - 0.37612626f;
-  return x * (q * z + 1.12837917f);
-}
-// In floats: within 2 units.
-inline float erf_(float x) {
-  const float b = fabsf(x), a = b > 9 ? 9.0f : b;
-  const float y = b < 1 ? erf_near(b) : 1 - exp_(-a * a) * scaled_erfc(a);
+  const float near = b + b * (q * z + 0.12837917f);
+  // 1 - e^(-a^2) times the above, of fewer terms: what is taken from 1 may be less exact.
+  const float t = 1 / (1 + 0.5f * a);
+  float r = t * 7.7703358e-2f - 0.17445334f;
+  r = r * t + 1.0031962e-2f;
+  r = r * t + 0.11723239f;
+  r = r * t + 0.15231572f;
+  r = r * t + 0.25468349f;
+  r = r * t + 0.28067852f;
+  r = r * t + 0.28223091f;
+  r = r * t - 5.4521706e-6f;
+  const float y = b < 1 ? near : 1 - exp_(-a * a) * r;
   return x < 0 ? -y : x == x ? y : x;
 }
-// The normal distribution up to x: (1 + erf(x / sqrt(2))) / 2, without its loss of digits: within
-// 3 units near 0, and x^2 far below.
-inline float normal_cdf_(float x) {
-  const float b = fabsf(x), c = b > 13 ? 13.0f : b, a = c * 0.707106781f;
-  const float near = 0.5f + 0.5f * erf_near(x * 0.707106781f);
-  const float far = 0.5f * exp_(-0.5f * c * c) * scaled_erfc(a);
-  const float y = a < 1 ? near : x < 0 ? far : 1 - far;
-  return x == x ? y : x;
+inline float erf_slope(float in) {
+  const double x = in;
+  return static_cast<float>(1.1283791670955126 * exp_of(-x * x));
+}
+
+// The normal distribution up to x, (1 + erf(x / sqrt(2))) / 2, without its loss of digits below 0,
+// and e^(-x^2 / 2), which are 0 beyond 13. In floats but for the last steps, which are in doubles.
+struct Normal {
+  double cdf, gaussian;
+};
+inline Normal normal_of(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const float b = fabsf(x), c = b > 13 ? 13.0f : b;
+  // c^2 = high^2, which needs no rounding, and the rest.
+  uint32_t bits;
+  std::memcpy(&bits, &c, sizeof bits);
+  bits &= 0xfffff000;
+  float high;
+  std::memcpy(&high, &bits, sizeof high);
+  const float square = -0.5f * high * high, rest = 0.5f * (c - high) * (c + high);
+  // e^(-c^2 / 2) = 2^n (1 + p), as in cells/math.h
+  const float n = (square * 1.44269504088896341f + kRound) - kRound;
+  const float r = ((square - n * 0.693359375f) + n * 2.12194440e-4f) - rest;
+  float p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r;
+  const float scale = b > 13 ? 0.0f : detail::power_of_two(n);
+  const double e = static_cast<double>(scale) * p + scale;
+  // e^(c^2 / 2) (1 - erf(c / sqrt(2))) = t q(u), t = 1 / (1 + c / sqrt(8)), u from its middle, where
+  // the coefficients are small.
+  const float near = 1 / (1 + c * 0.353553391f), v = near - 0.588231564f;
+  float f = v * 1.4395607e-2f - 5.8315174e-2f;
+  f = f * v + 1.1604126e-3f;
+  f = f * v + 0.11203852f;
+  f = f * v - 4.6223891e-2f;
+  f = f * v - 0.20523884f;
+  f = f * v + 7.8428665e-2f;
+  f = f * v + 0.58887130f;
+  // A step of Newton's makes t exact.
+  const double t = near * (2 - (1 + c * 0.35355339059327378) * near), u = t - 0.588231564;
+  const double q = (f * u + 0.7886970039) * u + 0.5758610827;
+  const double far = 0.5 * e * (t * q);
+  return {x < 0 ? far : 1 - far, e};
+}
+// x times it, and the derivative of that, within a unit. Infinity gives NaN, as in PyTorch.
+inline float normal_cdf_(float x) { return static_cast<float>(normal_of(x).cdf); }
+inline float gelu_(float x) { return static_cast<float>(x * normal_of(x).cdf); }
+inline float gelu_slope(float x) {
+  const Normal normal = normal_of(x);
+  return static_cast<float>(normal.cdf + x * (0.39894228040143268 * normal.gaussian));
+}
+// The same by a hyperbolic tangent: (1 + tanh(u)) / 2 is the sigmoid of 2u.
+inline double gelu_sigmoid(double x) {
+  const double s = 1 / (1 + exp_of(-1.5957691216057308 * (x + 0.044715 * x * x * x)));
+  return x < -20 ? 0.0 : s;
+}
+inline float gelu_by_tanh(float in) {
+  const double x = in;
+  return static_cast<float>(x * gelu_sigmoid(x));
+}
+inline float gelu_by_tanh_slope(float in) {
+  const double x = in, s = gelu_sigmoid(x);
+  return static_cast<float>(s + x * s * (1 - s) * (1.5957691216057308 * (1 + 0.134145 * x * x)));
 }
 
 FUSED_RNN_KERNELS_END

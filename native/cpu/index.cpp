@@ -47,6 +47,14 @@ void scatter_columns(const ScatterArgs& args, int64_t o, int64_t begin, int64_t 
   const T* src = number ? nullptr : static_cast<const T*>(args.src) + o * args.m * inner;
   T value;
   std::memcpy(&value, &args.number, sizeof value);
+  if (args.inner == 1) {
+    for (int64_t i = 0; i < args.m; ++i) {
+      T& to = out[index[i]];
+      const T from = number ? value : src[i];
+      to = add ? to + from : from;
+    }
+    return;
+  }
   for (int64_t i = 0; i < args.m; ++i) {
     for (int64_t c = begin; c < end; ++c) {
       T& to = out[index[i * inner + c] * inner + c];

@@ -62,8 +62,42 @@ uint64_t* sort_words(uint64_t* x, uint64_t* other, int64_t n) {
   return n < 6000 ? radix_sort<8>(x, other, n) : radix_sort<11>(x, other, n);
 }
 
+namespace {
+
+// Of few: the k best so far are kept in order.
+void first_few(uint64_t* best, int64_t k, int64_t n, const uint32_t* keys) {
+  constexpr int64_t kBlock = 16;
+  int64_t count = 0;
+  uint32_t limit = UINT32_MAX;  // keys from here on do not come among them, once there are k
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = n - i < kBlock ? n : i + kBlock;
+    if (count == k && end - i == kBlock) {
+      uint32_t any = 0;
+      for (int64_t j = 0; j < kBlock; ++j) any |= keys[i + j] < limit ? 1u : 0u;
+      if (any == 0) {
+        i = end;
+        continue;
+      }
+    }
+    for (; i < end; ++i) {
+      if (count == k && keys[i] >= limit) continue;
+      const uint64_t word = uint64_t{keys[i]} << 32 | static_cast<uint64_t>(i);
+      int64_t j = count < k ? count++ : k - 1;
+      for (; j > 0 && best[j - 1] > word; --j) best[j] = best[j - 1];
+      best[j] = word;
+      if (count == k) limit = static_cast<uint32_t>(best[k - 1] >> 32);
+    }
+  }
+}
+
+}  // namespace
+
 uint64_t* first_words(uint64_t* some, uint64_t* other, int64_t k, int64_t room, int64_t n,
                       const uint32_t* keys) {
+  if (k <= kInsertion / 2) {
+    first_few(some, k, n, keys);
+    return some;
+  }
   // Candidates gather behind the k best so far; where there is no room left, the best are found.
   int64_t count = 0;
   uint64_t bound = UINT64_MAX;

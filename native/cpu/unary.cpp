@@ -10,19 +10,37 @@ FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
+// In a file of as many loops as this one the compiler stops inlining at some point, and does not
+// vectorise a loop with a call: so it is told to.
+#if defined(__GNUC__)
+#define FUSED_RNN_INLINE_ALL __attribute__((flatten))
+#else
+#define FUSED_RNN_INLINE_ALL
+#endif
+
+template <class T, class F>
+FUSED_RNN_INLINE_ALL void apply_part(const T* in, T* out, int64_t begin, int64_t end, F f) {
+  for (int64_t i = begin; i < end; ++i) out[i] = f(in[i]);
+}
+
 template <class T, class F>
 void apply(const UnaryArgs& args, Context& context, F f) {
   const T* in = static_cast<const T*>(args.in);
   T* out = static_cast<T*>(args.out);
-  context.pool.parallel_for(args.n, 1 << 13, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = f(in[i]);
-  });
+  context.pool.parallel_for(
+      args.n, 1 << 13, [&](int64_t begin, int64_t end) { apply_part(in, out, begin, end, f); });
+}
+
+template <class F>
+FUSED_RNN_INLINE_ALL void backward_part(const float* dy, const float* saved, float* dx,
+                                        int64_t begin, int64_t end, F f) {
+  for (int64_t i = begin; i < end; ++i) dx[i] = f(dy[i], saved[i]);
 }
 
 template <class F>
 void apply_backward(const UnaryBackwardArgs& args, Context& context, F f) {
   context.pool.parallel_for(args.n, 1 << 13, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) args.dx[i] = f(args.dy[i], args.saved[i]);
+    backward_part(args.dy, args.saved, args.dx, begin, end, f);
   });
 }
 
@@ -99,47 +117,57 @@ void unary_integer(const UnaryArgs& args, Context& context) {
   }
 }
 
-// out[i] = use(i, sine of x[i], `quarters` of a turn further on); in floats where all numbers of a
-// block are small, in doubles where they are not, and by the system's sine beyond.
+// out[i] = use(i, sine of x[i], `quarters` of a turn further on) for one block; in floats where all
+// numbers are small, in doubles where they are not, and by the system's sine beyond.
+template <class Use>
+FUSED_RNN_INLINE_ALL void sines_part(const float* x, float* out, int64_t from, int64_t to,
+                                     uint32_t quarters, Use use) {
+  int far = 0, beyond = 0;
+  for (int64_t i = from; i < to; ++i) {
+    far |= fabsf(x[i]) <= kNearPeriodic ? 0 : 1;  // NaN and infinity, too
+    beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
+  }
+  if (far == 0) {
+    for (int64_t i = from; i < to; ++i) out[i] = use(i, sine_in_floats(x[i], quarters));
+    return;
+  }
+  for (int64_t i = from; i < to; ++i) {
+    out[i] = use(i, static_cast<float>(sine_of(turn_of(x[i]), quarters)));
+  }
+  for (int64_t i = from; beyond != 0 && i < to; ++i) {
+    if (fabsf(x[i]) <= kPeriodic) continue;
+    const double exact = x[i];
+    const double y = quarters == 0 ? sin(exact) : quarters == 1 ? cos(exact) : -sin(exact);
+    out[i] = use(i, static_cast<float>(y));
+  }
+}
+
 template <class Use>
 void sines(const float* x, float* out, int64_t n, Context& context, uint32_t quarters, Use use) {
   constexpr int64_t kBlock = 512;
   context.pool.parallel_for(n, 1 << 13, [&](int64_t begin, int64_t end) {
     for (int64_t from = begin; from < end; from += kBlock) {
-      const int64_t to = end - from < kBlock ? end : from + kBlock;
-      int far = 0, beyond = 0;
-      for (int64_t i = from; i < to; ++i) {
-        far |= fabsf(x[i]) <= kNearPeriodic ? 0 : 1;  // NaN and infinity, too
-        beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
-      }
-      if (far == 0) {
-        for (int64_t i = from; i < to; ++i) out[i] = use(i, sine_in_floats(x[i], quarters));
-        continue;
-      }
-      for (int64_t i = from; i < to; ++i) {
-        out[i] = use(i, static_cast<float>(sine_of(turn_of(x[i]), quarters)));
-      }
-      for (int64_t i = from; beyond != 0 && i < to; ++i) {
-        if (fabsf(x[i]) <= kPeriodic) continue;
-        const double exact = x[i];
-        const double y = quarters == 0 ? sin(exact) : quarters == 1 ? cos(exact) : -sin(exact);
-        out[i] = use(i, static_cast<float>(y));
-      }
+      sines_part(x, out, from, end - from < kBlock ? end : from + kBlock, quarters, use);
     }
   });
 }
 
-// The tangent, in the same way without floats.
+// The tangent, in the same way without floats. Returns whether there are numbers beyond.
+FUSED_RNN_INLINE_ALL bool tangent_part(const float* x, float* out, int64_t begin, int64_t end) {
+  int beyond = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
+    out[i] = tan_(x[i]);
+  }
+  return beyond != 0;
+}
+
 void tangent(const UnaryArgs& args, Context& context) {
   const auto* x = static_cast<const float*>(args.in);
   auto* out = static_cast<float*>(args.out);
   context.pool.parallel_for(args.n, 1 << 13, [&](int64_t begin, int64_t end) {
-    int beyond = 0;
+    if (!tangent_part(x, out, begin, end)) return;
     for (int64_t i = begin; i < end; ++i) {
-      beyond |= fabsf(x[i]) <= kPeriodic ? 0 : 1;
-      out[i] = tan_(x[i]);
-    }
-    for (int64_t i = begin; beyond != 0 && i < end; ++i) {
       if (!(fabsf(x[i]) <= kPeriodic)) out[i] = static_cast<float>(tan(static_cast<double>(x[i])));
     }
   });
@@ -159,6 +187,12 @@ void unary(const UnaryArgs& args, Context& context) {
                  args.op == UnaryOp::sin ? 0 : 1, [](int64_t, float y) { return y; });
   }
   if (args.op == UnaryOp::tan) return tangent(args, context);
+  if (args.op == UnaryOp::gelu) {
+    return apply<float>(args, context, [](float x) { return gelu_(x); });
+  }
+  if (args.op == UnaryOp::geluTanh) {
+    return apply<float>(args, context, [](float x) { return gelu_by_tanh(x); });
+  }
   switch (args.op) {
 #define UNARY(name, value, gradient) \
   case UnaryOp::name:                \
@@ -179,6 +213,17 @@ void unary_backward(const UnaryBackwardArgs& args, Context& context) {
     const float* dy = args.dy;
     return sines(args.saved, args.dx, args.n, context, args.op == UnaryOp::sin ? 1 : 2,
                  [=](int64_t i, float y) { return dy[i] * y; });
+  }
+  // More exact than what functions.def says, or with parts in common.
+  if (args.op == UnaryOp::erf) {
+    return apply_backward(args, context, [](float dy, float x) { return dy * erf_slope(x); });
+  }
+  if (args.op == UnaryOp::gelu) {
+    return apply_backward(args, context, [](float dy, float x) { return dy * gelu_slope(x); });
+  }
+  if (args.op == UnaryOp::geluTanh) {
+    return apply_backward(args, context,
+                          [](float dy, float x) { return dy * gelu_by_tanh_slope(x); });
   }
   switch (args.op) {
 #define UNARY(name, value, gradient)                                           \
