@@ -473,6 +473,157 @@ anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
   for (const [key, value] of wanted) await closeTo(t, tensors.get(key), value, 1e-6, key)
 })
 
+// ---- Models of tasks -------------------------------------------------------------------------------
+
+const learnt = { maxEpochs: 2, progressBar: false, seed: 1, lr: 0.02 }
+const wave = (n: number, from = 0): number[] =>
+  Array.from({ length: n }, (_, i) => 5 + 2 * Math.sin((i + from) / 2) + ((i + from) % 3))
+
+anywhere(title('a Forecaster predicts what it predicts in TypeScript'), async (t) => {
+  const options = { horizon: 3, hiddenSize: 6 }
+  const day = 86_400_000
+  const time = Array.from({ length: 90 }, (_, i) => Date.UTC(2023, 10, 20) + i * day)
+  const gaps = wave(90).map((x, i) => (i % 17 === 5 ? Number.NaN : x))
+  const columns = { x: gaps, y: wave(90, 3), seen: wave(90, 1), known: wave(90, 5) }
+  const cases = {
+    plain: [new models.Forecaster({ ...options, inputSize: 13, seasonLength: 4 }), { x: wave(90) }],
+    columns: [
+      new models.Forecaster({
+        ...options,
+        targets: ['x', 'y'],
+        histExog: ['seen'],
+        futrExog: ['known'],
+        inputSize: 20,
+        numLayers: 2,
+        cell: 'gru',
+        scaler: 'robust',
+      }),
+      columns,
+    ],
+    drawn: [
+      new models.Forecaster({ ...options, missing: 'interpolate', cell: 'rnn' }),
+      { x: gaps },
+    ],
+  } as const
+  for (const [name, [model, given]] of Object.entries(cases)) {
+    const series = new data.Series(
+      given as Record<string, number[]>,
+      name === 'plain' ? {} : { time },
+    )
+    await model.fit(series, learnt)
+    await model.save(at(name))
+    const future = name === 'columns' ? [1, 4, 2] : []
+    const said = await model.predict(
+      series,
+      future.length > 0 ? { futrExog: { known: future } } : {},
+    )
+    const names = model.state?.spec.targets as string[]
+    const order = [...names, ...model.config.histExog, ...model.config.futrExog]
+    const rows = Array.from({ length: 90 }, (_, i) =>
+      order.map((column) => series.column(column)[i] as number),
+    )
+    const lines = await library(
+      ...['forecast', at(name), rows.join(), future.join()],
+      name === 'plain' ? '' : time.join(),
+    )
+    t.is(lines.pop(), 'fine')
+    t.is(lines.length, names.length * 3)
+    for (const line of lines) {
+      const [target, q, ...numbers] = line.split(' ') as [string, string, ...string[]]
+      const values = said.column(target).quantile(Number(q))
+      await closeTo(t, numbers.map(Number), [...values], 2e-5, `${name}: ${line}`)
+    }
+  }
+  const wrong = async (message: RegExp, ...args: string[]): Promise<void> => {
+    t.regex((await library('forecast', ...args)).join(), message)
+  }
+  await wrong(
+    /^argument: \[Forecaster.predict\] rows: expected at least 13 rows/,
+    at('plain'),
+    '1,2',
+    '',
+    '',
+  )
+  const many = wave(20).join()
+  await wrong(
+    /row 19, column 'x': expected a finite number, got inf/,
+    at('plain'),
+    `${many.slice(0, many.lastIndexOf(','))},inf`,
+    '',
+    '',
+  )
+  await wrong(
+    /column 'x': expected a value among the last 13 rows/,
+    at('plain'),
+    Array(13).fill('nan').join(),
+    '',
+    '',
+  )
+  await wrong(/future: expected 0 numbers, got 1/, at('plain'), many, '1', '')
+  await wrong(
+    /times: expected 40 times, one of each row, got 0/,
+    at('drawn'),
+    wave(40).join(),
+    '',
+    '',
+  )
+  await wrong(/^error: \[Forecaster.load\] .*there is no such folder/, at('none'), many, '', '')
+})
+
+anywhere(title('a SequenceClassifier says what it says in TypeScript'), async (t) => {
+  const rows = (n: number, up: number): number[][] =>
+    Array.from({ length: n }, (_, i) => [10 + i * up, 100 - i])
+  for (const pooling of ['concat', 'last', 'max', 'mean'] as const) {
+    const model = new models.SequenceClassifier({
+      hiddenSize: 5,
+      pooling,
+      cell: pooling === 'max' ? 'lstm' : 'gru',
+      bidirectional: pooling !== 'mean',
+      numLayers: pooling === 'last' ? 2 : 1,
+      maxLength: 6,
+    })
+    const examples = Array.from({ length: 24 }, (_, i) => ({
+      input: rows(3 + (i % 4), i % 2 === 0 ? 1 : -1),
+      label: [1, 2, 1, 3][i % 4] as number,
+    }))
+    await model.fit(examples, learnt)
+    await model.save(at('rows'))
+    for (const input of [rows(5, 1), rows(9, -1), rows(1, 1)]) {
+      const [said] = await model.predict([input])
+      const [line, end] = await library('classify', at('rows'), input.join())
+      t.is(end, 'fine')
+      const [label, ...scores] = (line as string).split(' ')
+      t.is(label, String(said?.label))
+      await closeTo(t, scores.map(Number), Object.values(said?.scores ?? {}), 1e-5, pooling)
+    }
+  }
+  const mails = Array.from({ length: 20 }, (_, i) => ({
+    input: i % 2 === 0 ? 'win a prize now' : 'see you at noon then',
+    label: i % 2 === 0 ? 'spam' : 'ham',
+  }))
+  const model = new models.SequenceClassifier({ hiddenSize: 5, embeddingSize: 4 })
+  await model.fit(mails, learnt)
+  await model.save(at('texts'))
+  const tokens = ['see', 'größe', 'prize']
+  const [said] = await model.predict([tokens])
+  const [line] = await library('classify', at('texts'), 'tokens', ...tokens)
+  const [label, ...scores] = (line as string).split(' ')
+  t.is(label, said?.label as string)
+  await closeTo(t, scores.map(Number), Object.values(said?.scores ?? {}), 1e-5)
+  const wrong = async (message: RegExp, ...args: string[]): Promise<void> => {
+    t.regex((await library('classify', ...args)).join(), message)
+  }
+  await wrong(/^argument: .*tokens, which this model reads, got numbers/, at('texts'), '1,2')
+  await wrong(/at least one token, got none/, at('texts'), 'tokens')
+  await wrong(/only unknown ones, such as 'x'/, at('texts'), 'tokens', 'x', 'y')
+  await wrong(/rows of numbers, which this model reads/, at('rows'), 'tokens', 'x')
+  await wrong(/at least one row of 2 numbers, got 3 numbers/, at('rows'), '1,2,3')
+  await wrong(/row 1: expected finite numbers, got nan/, at('rows'), '1,2,3,nan')
+  await wrong(/^error: \[SequenceClassifier.load\] .*there is no such folder/, at('none'), '1,2')
+  const other = await library('forecast', at('rows'), '1', '', '')
+  t.regex(other.join(), /^error: \[Forecaster.load\] .*does not describe a Forecaster of version 1/)
+})
+
 native(title('wrong arguments'), async (t) => {
   const lines = await library('arguments')
   const expected = [

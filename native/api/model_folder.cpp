@@ -23,7 +23,9 @@ namespace fs = std::filesystem;
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kVocabulary = "vocabulary.json";
-constexpr const char* kFormat = "fused-rnn LanguageModel";
+// Before the name of the kind.
+const std::string kFormat = "fused-rnn ";
+constexpr const char* kLanguageModel = "LanguageModel";
 
 // Longer ones are not ours.
 size_t limit_of(const std::string& name) { return size_t{1} << (name == kConfig ? 20 : 29); }
@@ -32,16 +34,10 @@ bool is_id(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-[[noreturn]] void wrong(const std::string& name, const std::string& expected) {
-  throw std::runtime_error(std::string(kConfig) + ": " + name + ": expected " + expected);
-}
+}  // namespace
 
-template <class T>
-const T& member(const Json& json, const char* name, const char* expected) {
-  const Json* found = json.find(name);
-  const T* value = found == nullptr ? nullptr : found->as<T>();
-  if (value == nullptr) wrong(name, expected);
-  return *value;
+void wrong(const std::string& name, const std::string& expected) {
+  throw std::runtime_error(std::string(kConfig) + ": " + name + ": expected " + expected);
 }
 
 int64_t size_of(const Json& json, const char* name, int64_t least) {
@@ -52,16 +48,21 @@ int64_t size_of(const Json& json, const char* name, int64_t least) {
   return static_cast<int64_t>(number);
 }
 
-LanguageModelConfig config_of(const Json& json) {
-  LanguageModelConfig c;
+namespace {
+
+void check_format(const Json& json, const std::string& kind) {
   const Json* format = json.find("format");
   const Json* version = json.find("version");
   const std::string* name = format == nullptr ? nullptr : format->as<std::string>();
   const double* number = version == nullptr ? nullptr : version->as<double>();
-  if (name == nullptr || *name != kFormat || number == nullptr || *number != 1) {
-    throw std::runtime_error(std::string(kConfig) +
-                             " does not describe a LanguageModel of version 1");
+  if (name == nullptr || *name != kFormat + kind || number == nullptr || *number != 1) {
+    throw std::runtime_error(std::string(kConfig) + " does not describe a " + kind +
+                             " of version 1");
   }
+}
+
+LanguageModelConfig config_of(const Json& json) {
+  LanguageModelConfig c;
   c.vocab_size = size_of(json, "vocabSize", 1);
   c.embedding_size = size_of(json, "embeddingSize", 0);
   c.hidden_size = size_of(json, "hiddenSize", 1);
@@ -83,31 +84,44 @@ LanguageModelConfig config_of(const Json& json) {
   return c;
 }
 
-void read_vocabulary(ModelFolder& files) {
+}  // namespace
+
+SavedTokens read_tokens(const std::string& vocabulary_text) {
   const auto fail = [](const std::string& what) {
     throw std::runtime_error(std::string(kVocabulary) + ": " + what);
   };
   Json json;
   try {
-    json = parse_json(files.vocabulary_text);
+    json = parse_json(vocabulary_text);
   } catch (const std::exception& e) {
     fail(e.what());
   }
+  SavedTokens saved;
   const Json* list = json.find("tokens");
   const auto* tokens = list == nullptr ? nullptr : list->as<Json::Array>();
   if (tokens == nullptr) fail("tokens: expected an array of strings");
   for (const Json& token : *tokens) {
     if (token.as<std::string>() == nullptr) fail("tokens: expected an array of strings");
-    files.tokens.push_back(*token.as<std::string>());
-  }
-  if (static_cast<int64_t>(files.tokens.size()) != files.config.vocab_size) {
-    fail("expected " + std::to_string(files.config.vocab_size) + " tokens (vocabSize), got " +
-         std::to_string(files.tokens.size()));
+    saved.tokens.push_back(*token.as<std::string>());
   }
   const Json* unknown = json.find("unknownToken");
   const std::string* name = unknown == nullptr ? nullptr : unknown->as<std::string>();
-  for (size_t i = 0; name != nullptr && i < files.tokens.size(); ++i) {
-    if (files.tokens[i] == *name) files.unknown = static_cast<int32_t>(i);
+  for (size_t i = 0; name != nullptr && i < saved.tokens.size(); ++i) {
+    if (saved.tokens[i] == *name) saved.unknown = static_cast<int32_t>(i);
+  }
+  return saved;
+}
+
+namespace {
+
+void read_vocabulary(ModelFolder& files, const std::string& text) {
+  SavedTokens saved = read_tokens(text);
+  files.tokens = std::move(saved.tokens);
+  files.unknown = saved.unknown;
+  if (static_cast<int64_t>(files.tokens.size()) != files.config.vocab_size) {
+    throw std::runtime_error(std::string(kVocabulary) + ": expected " +
+                             std::to_string(files.config.vocab_size) + " tokens (vocabSize), got " +
+                             std::to_string(files.tokens.size()));
   }
 }
 
@@ -191,7 +205,7 @@ const bool* wants_vocabulary(const Json& config) {
 
 // The configuration and the vocabulary that belong to an id, wherever a writer has left them. `id`:
 // of the weights; empty where somebody else wrote those, and the configuration's own counts.
-bool find_texts(const fs::path& folder, const std::string& id, ModelFolder& files) {
+bool find_texts(const fs::path& folder, const std::string& id, ModelTexts& files) {
   const auto vocabularies = texts_of(folder, kVocabulary, id);
   for (const auto& [text, config] : texts_of(folder, kConfig, id)) {
     const std::string of = text_in(config, "id");
@@ -235,10 +249,10 @@ Json parse_text(const std::string& text, const std::string& name) {
 }
 
 // What is there under the usual names. Returns why it does not belong together.
-std::string plain_texts(const fs::path& folder, ModelFolder& files) {
+std::string plain_texts(const fs::path& folder, const std::string& kind, ModelTexts& files) {
   files.config_text = read_text(folder / kConfig, kConfig);
   const Json config = parse_text(files.config_text, kConfig);
-  config_of(config);
+  check_format(config, kind);
   files.vocabulary_text.clear();
   const bool* wanted = wants_vocabulary(config);
   const bool none = wanted != nullptr && !*wanted;
@@ -279,32 +293,31 @@ std::unique_ptr<TensorFile> open_weights(const fs::path& folder) {
   missing(kWeights);
 }
 
-using Read = std::pair<ModelFolder, std::map<std::string, Tensor>>;
-
 // None: the files do not fit, and may have been replaced in the meantime. `last`: they are told, or
 // read as far as they can be.
-std::optional<Read> attempt(const Engine& engine, const fs::path& folder, bool last) {
+std::optional<ModelTexts> attempt(const Engine& engine, const fs::path& folder,
+                                  const std::string& kind, const Understand& understand,
+                                  bool last) {
   try {
     const std::unique_ptr<TensorFile> file = open_weights(folder);
-    ModelFolder files;
+    ModelTexts files;
     const auto id = file->metadata.find("id");
     if (id != file->metadata.end()) files.id = id->second;
     if (!find_texts(folder, files.id, files)) {
       if (!last) return {};
-      files.mixed = plain_texts(folder, files);
+      files.mixed = plain_texts(folder, kind, files);
     }
     const Json config = parse_text(files.config_text, kConfig);
-    files.config = config_of(config);
+    check_format(config, kind);
     if (files.id.empty()) files.id = text_in(config, "id");
-    if (!files.vocabulary_text.empty()) read_vocabulary(files);
     std::map<std::string, Tensor> weights;
     try {
       weights = file->tensors(engine);
     } catch (const std::exception& e) {
       throw std::runtime_error(std::string(kWeights) + ": " + e.what());
     }
-    check_sizes(files.config, weights);
-    return Read{std::move(files), std::move(weights)};
+    understand(config, files.vocabulary_text, weights);
+    return files;
   } catch (const std::exception&) {
     // A file may have been taken away by a writer just then.
     if (last) throw;
@@ -323,7 +336,8 @@ void check_own(const fs::path& folder) {
   }
   bool own = false;
   try {
-    own = text_in(parse_json(read_file(folder / kConfig, limit_of(kConfig))), "format") == kFormat;
+    own = text_in(parse_json(read_file(folder / kConfig, limit_of(kConfig))), "format") ==
+          kFormat + kLanguageModel;
   } catch (const std::exception&) {
   }
   try {
@@ -343,17 +357,34 @@ void check_own(const fs::path& folder) {
 
 }  // namespace
 
-std::pair<ModelFolder, std::map<std::string, Tensor>> read_model_folder(const Engine& engine,
-                                                                        const fs::path& folder) {
+ModelTexts read_model_files(const Engine& engine, const fs::path& folder, const std::string& kind,
+                            const Understand& understand) {
   if (!fs::is_directory(folder)) throw std::runtime_error("there is no such folder");
   std::string before;
   for (int i = 1;; ++i) {
     const std::string seen = signature(folder);
-    std::optional<Read> found = attempt(engine, folder, seen == before || i == kAttempts);
+    const bool last = seen == before || i == kAttempts;
+    std::optional<ModelTexts> found = attempt(engine, folder, kind, understand, last);
     if (found) return std::move(*found);
     before = seen;
     std::this_thread::sleep_for(kPause);
   }
+}
+
+std::pair<ModelFolder, std::map<std::string, Tensor>> read_model_folder(const Engine& engine,
+                                                                        const fs::path& folder) {
+  ModelFolder files;
+  std::map<std::string, Tensor> weights;
+  const auto understand = [&](const Json& config, const std::string& vocabulary,
+                              const std::map<std::string, Tensor>& found) {
+    files = {};
+    files.config = config_of(config);
+    if (!vocabulary.empty()) read_vocabulary(files, vocabulary);
+    check_sizes(files.config, found);
+    weights = found;
+  };
+  static_cast<ModelTexts&>(files) = read_model_files(engine, folder, kLanguageModel, understand);
+  return {std::move(files), std::move(weights)};
 }
 
 void write_model_folder(const fs::path& folder, const ModelFolder& files,

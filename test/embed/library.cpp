@@ -3,6 +3,9 @@
 //   library layers IN OUT     runs layers on the tensors of IN, writes what comes out to OUT
 //   library files FILE…       says what is wrong with each file of tensors
 //   library models FOLDER…    and with each model
+//   library forecast FOLDER ROWS FUTURE TIMES    numbers with commas: what a Forecaster predicts
+//   library classify FOLDER ROWS                 what a SequenceClassifier says of rows
+//   library classify FOLDER tokens TOKEN…        and of tokens
 //   library arguments         says what wrong arguments are answered
 //   library memory            whether memory is shared and given back
 //   library gpu               the same on a GPU
@@ -324,6 +327,49 @@ void load_again(const char* path, int times) {
   }
 }
 
+// ---- Models of tasks --------------------------------------------------------------------------
+
+// "1,2.5,nan"
+std::vector<double> numbers(const char* text) {
+  std::vector<double> list;
+  while (*text != '\0') {
+    char* end = nullptr;
+    list.push_back(std::strtod(text, &end));
+    if (end == text) throw std::invalid_argument("not numbers");
+    text = *end == ',' ? end + 1 : end;
+  }
+  return list;
+}
+
+void forecast(char** argv) {
+  const Forecaster model = Forecaster::load(test_engine(), argv[2]);
+  const auto rows = numbers(argv[3]), future = numbers(argv[4]), times = numbers(argv[5]);
+  const Forecast said = model.predict(rows, future, times);
+  for (size_t k = 0; k < said.targets.size(); ++k) {
+    for (size_t q = 0; q < said.quantiles.size(); ++q) {
+      std::printf("%s %g", said.targets[k].c_str(), said.quantiles[q]);
+      for (size_t h = 0; h < static_cast<size_t>(said.horizon); ++h) {
+        std::printf(" %.17g", said.at(k, q, h));
+      }
+      std::printf("\n");
+    }
+  }
+}
+
+void classify(int argc, char** argv) {
+  const SequenceClassifier model = SequenceClassifier::load(test_engine(), argv[2]);
+  Classification said;
+  if (std::strcmp(argv[3], "tokens") == 0) {
+    const std::vector<std::string> tokens(argv + 4, argv + argc);
+    said = model.predict(tokens);
+  } else {
+    said = model.predict(numbers(argv[3]));
+  }
+  std::printf("%s", said.label.c_str());
+  for (const float score : said.scores) std::printf(" %.9g", score);
+  std::printf("\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -337,6 +383,10 @@ int main(int argc, char** argv) {
     } else if (mode == "models") {
       const Engine engine("cpu", 1);
       for (int i = 2; i < argc; ++i) tell([&] { LanguageModel::load(engine, argv[i]); });
+    } else if (mode == "forecast" && argc == 6) {
+      tell([&] { forecast(argv); });
+    } else if (mode == "classify" && argc >= 4) {
+      tell([&] { classify(argc, argv); });
     } else if (mode == "save" && argc == 5) {
       save_in_turns(argv[2], argv[3], argv[4]);
     } else if (mode == "load" && argc == 4) {
