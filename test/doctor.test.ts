@@ -34,6 +34,7 @@ test('it tells what there is, tests every device and is content', async (t) => {
   t.regex(stdout, /^addon +\S.*\.node$/m)
   t.regex(stdout, /^features +\S/m)
   t.regex(stdout, /^kernels +base, by FUSED_RNN_ISA \(this processor can run .*base\)$/m)
+  t.regex(stdout, /^int8 +by base's products of 16 bits$/m)
   t.regex(stdout, /^threads +\d+ \(\S.*\)$/m)
   t.regex(stdout, /^CUDA +\S/m)
   t.regex(stdout, /^cpu +base, \d+ threads?$/m)

@@ -129,6 +129,8 @@ export interface EngineInfo {
   isa: string
   /** That of the kernels that multiply bfloat16: `isa`, or 'avx512bf16'. */
   bf16: string
+  /** That of the kernels that multiply int8: `isa`, or 'avx512vnni'. */
+  int8: string
   /** Those that are built and can run on this processor, widest first. */
   isas: string[]
   /** What the processor has of the instructions that matter here: 'avx2', … */
@@ -466,6 +468,33 @@ export interface Binding {
     outputs: number,
     bias: boolean,
   ): [dx: Buffer | null, dw: Buffer | null, db: Buffer | null]
+
+  // int8; the format of the words is in native/cpu/int8/kernels.h
+  /** Of w [groups * rows, columns]. */
+  quantizeWeights(
+    w: Buffer,
+    groups: number,
+    rows: number,
+    columns: number,
+  ): [words: Buffer, scales: Buffer]
+  int8Linear(
+    x: Buffer,
+    words: Buffer,
+    scales: Buffer,
+    b: Buffer | null,
+    m: number,
+    inputs: number,
+    outputs: number,
+  ): Buffer
+  /** weights: for each layer and direction those of `cells()`, then their scales. */
+  int8Rnn(
+    ...args: [
+      ...RecurrentShared,
+      h0: Buffer | null,
+      c0: Buffer | null,
+      ...weights: (Buffer | null)[],
+    ]
+  ): [y: Buffer, hn: Buffer, cn: Buffer | null, workspace: null]
 
   // rows by index
   gatherRows(

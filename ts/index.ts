@@ -47,6 +47,7 @@ export type { NormOptions, VarianceOptions } from './ops/statistics.js'
 export type { NanToNumOptions } from './ops/unary.js'
 export { where } from './ops/where.js'
 export * as optim from './optim/index.js'
+export * as quantization from './quantization/index.js'
 export { manualSeed, type RandomState, randomState, setRandomState } from './random.js'
 export {
   arange,

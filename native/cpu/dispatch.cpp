@@ -1,5 +1,5 @@
 // Chooses the instruction set once per process. The levels are those of add_kernels in
-// CMakeLists.txt; avx512bf16 is avx512 with other kernels for bfloat16.
+// CMakeLists.txt; avx512vnni is avx512 with other kernels for int8, avx512bf16 for bfloat16 as well.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 
 #include "core/denormals.h"
 #include "cpu/bf16/kernels.h"
+#include "cpu/int8/kernels.h"
 #include "ops/backend.h"
 
 namespace fused_rnn {
@@ -17,30 +18,42 @@ namespace fused_rnn {
 namespace avx512bf16 {
 extern const Bf16Kernels bf16;
 }
+namespace avx512vnni {
+extern const Int8Kernels int8;
+}
 namespace avx512 {
 extern const Backend table;
 extern const Bf16Kernels bf16;
+extern const Int8Kernels int8;
 }  // namespace avx512
 namespace avx2 {
 extern const Backend table;
 extern const Bf16Kernels bf16;
+extern const Int8Kernels int8;
 }  // namespace avx2
 #endif
 namespace base {
 extern const Backend table;
 extern const Bf16Kernels bf16;
+extern const Int8Kernels int8;
 }  // namespace base
 
 namespace {
 
 struct Candidate {
+  const char* name;
   const Backend* table;
   const Bf16Kernels* bf16;
+  const Int8Kernels* int8;
   bool (*available)();
   bool (*worth_it)() = [] { return true; };  // unless it is asked for
 };
 
 #if defined(__x86_64__) && !defined(FUSED_RNN_BASE_ONLY)
+bool has_vnni() {
+  return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512vnni");
+}
+
 // Seconds of a product that stays in the nearest cache.
 double seconds(const Bf16Kernels& kernels) {
   constexpr int64_t kPairs = 64, kRows = 6, kColumns = 64;
@@ -64,20 +77,23 @@ const Candidate kCandidates[] = {
 #if defined(__x86_64__) && !defined(FUSED_RNN_BASE_ONLY)
     // Some of Intel's processors take longer for its instruction than for the four float32 ones
     // that do the same: a matter of twice or half, so one look is enough. The bits are the same.
-    {&avx512::table, &avx512bf16::bf16,
-     [] { return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16"); },
+    {"avx512bf16", &avx512::table, &avx512bf16::bf16, &avx512vnni::int8,
+     [] { return has_vnni() && __builtin_cpu_supports("avx512bf16"); },
      [] { return seconds(avx512bf16::bf16) < seconds(avx512::bf16); }},
-    {&avx512::table, &avx512::bf16, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
-    {&avx2::table, &avx2::bf16, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
+    {"avx512vnni", &avx512::table, &avx512::bf16, &avx512vnni::int8, [] { return has_vnni(); }},
+    {"avx512", &avx512::table, &avx512::bf16, &avx512::int8,
+     [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
+    {"avx2", &avx2::table, &avx2::bf16, &avx2::int8,
+     [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
 #endif
-    {&base::table, &base::bf16, [] { return true; }},
+    {"base", &base::table, &base::bf16, &base::int8, [] { return true; }},
 };
 
 const Candidate& choose() {
   const char* wanted = std::getenv("FUSED_RNN_ISA");
   std::string known;
   for (const Candidate& candidate : kCandidates) {
-    const std::string name = candidate.bf16->name;
+    const std::string name = candidate.name;
     known += (known.empty() ? "" : ", ") + name;
     if (wanted == nullptr || *wanted == 0) {
       if (candidate.available() && candidate.worth_it()) return candidate;
@@ -100,6 +116,9 @@ const Backend& cpu_backend() { return *chosen().table; }
 
 const Bf16Kernels& bf16_kernels() { return *chosen().bf16; }
 const char* cpu_bf16_kernels() { return bf16_kernels().name; }
+
+const Int8Kernels& int8_kernels() { return *chosen().int8; }
+const char* cpu_int8_kernels() { return int8_kernels().name; }
 
 std::vector<std::string> cpu_features() {
   std::vector<std::string> features;
@@ -127,7 +146,7 @@ std::vector<std::string> cpu_features() {
 std::vector<std::string> cpu_instruction_sets() {
   std::vector<std::string> names;
   for (const Candidate& candidate : kCandidates) {
-    if (candidate.available()) names.push_back(candidate.bf16->name);
+    if (candidate.available()) names.push_back(candidate.name);
   }
   return names;
 }

@@ -2,6 +2,7 @@
 //   M rows   I inputs   O outputs
 #include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
+#include "cpu/int8/products.h"
 #include "cpu/isa.h"
 #include "cpu/reduce.h"
 
@@ -9,6 +10,10 @@ FUSED_RNN_KERNELS_BEGIN
 
 void linear(const LinearArgs& args, Context& context) {
   const int64_t m = args.m, in = args.in, out = args.out;
+  if (args.int8.words != nullptr) {
+    multiply_int8({args.int8, out, in}, 1, m, args.x, args.y, out, args.b, context);
+    return;
+  }
   if (args.kept != nullptr) {
     multiply_kept(m, out, in, args.x, args.kept, args.y, out, args.b, context);
     return;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cpu/int8/kernels.h"
 #include "engine/deferred.h"
 #include "engine/kept_weights.h"
 
@@ -14,8 +15,8 @@ void append(std::vector<Buffer>& list, const std::vector<Buffer>& more) {
   }
 }
 
-bool has(const Buffer& buffer, int64_t length) {
-  return buffer.length == length && buffer.dtype == DType::float32;
+bool has(const Buffer& buffer, int64_t length, DType dtype = DType::float32) {
+  return buffer.length == length && buffer.dtype == dtype;
 }
 
 }  // namespace
@@ -35,9 +36,18 @@ bool RecurrentCall::fits() const {
             sizes->back() >= 0 && weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
             (shape.proj == 0 || (has_c() && shape.proj < shape.hidden));
   for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
+  ok = ok && (!is_int8() || (scales.size() == weights.size() && !traits_of(shape.cell).norms));
   for (size_t i = 0; ok && i < weights.size(); ++i) {
     const bool wanted = has_weight(shape, weight_of(i));
-    ok = static_cast<bool>(weights[i]) == wanted && (!wanted || has(weights[i], floats_of(i)));
+    ok = static_cast<bool>(weights[i]) == wanted;
+    if (!ok || !wanted) continue;
+    const auto [groups, rows, columns] = int8_sizes(i);
+    if (is_int8() && groups > 0) {
+      ok = has(weights[i], int8_words(groups, rows, columns), DType::int32) &&
+           has(scales[i], groups * rows) && columns <= kInt8Columns;
+    } else {
+      ok = has(weights[i], floats_of(i));
+    }
   }
   return ok && has(x, shape.rows * shape.input);
 }
@@ -45,6 +55,15 @@ bool RecurrentCall::fits() const {
 int64_t RecurrentCall::floats_of(size_t i) const {
   const auto layer = static_cast<int64_t>(i / per_stack()) / shape.directions;
   return weight_floats(shape, layer, weight_of(i));
+}
+
+RecurrentCall::Int8Sizes RecurrentCall::int8_sizes(size_t i) const {
+  const CellWeight& weight = weight_of(i);
+  if (weight.columns == WeightSize::none) return {0, 0, 0};
+  const bool gates = weight.rows == WeightSize::gates;
+  const int64_t groups = gates ? traits_of(shape.cell).gates : 1;
+  const int64_t rows = gates ? shape.hidden : shape.proj;
+  return {groups, rows, floats_of(i) / std::max<int64_t>(groups * rows, 1)};
 }
 
 int64_t RecurrentCall::cost() const {
@@ -55,6 +74,7 @@ int64_t RecurrentCall::cost() const {
         shape.directions * (shape.steps * cost::kCall + cost::functions(shape.rows * gate_rows()) +
                             cost::product(shape.rows, gate_rows(), columns));
   }
+  if (is_int8()) return cost / 4;  // bytes, and instructions
   return cost;
 }
 
@@ -67,7 +87,22 @@ RnnInput RecurrentCall::input() const {
 std::vector<RnnWeights> RecurrentCall::pointers() const {
   std::vector<RnnWeights> result(static_cast<size_t>(stacks()));
   for (size_t i = 0; i < weights.size(); ++i) {
+    if (is_int8() && int8_sizes(i).groups > 0) continue;
     result[i / per_stack()].*weight_of(i).value = weights[i].f32();
+  }
+  return result;
+}
+
+std::vector<RnnInt8Weights> RecurrentCall::int8() const {
+  std::vector<RnnInt8Weights> result(is_int8() ? static_cast<size_t>(stacks()) : 0);
+  for (size_t i = 0; i < weights.size() && is_int8(); ++i) {
+    if (!weights[i] || int8_sizes(i).groups == 0) continue;
+    RnnInt8Weights& stack = result[i / per_stack()];
+    const auto value = weight_of(i).value;
+    Int8Matrix& matrix = value == &RnnWeights::w_ih   ? stack.w_ih
+                         : value == &RnnWeights::w_hh ? stack.w_hh
+                                                      : stack.w_hr;
+    matrix = {weights[i].i32(), scales[i].f32()};
   }
   return result;
 }
@@ -110,25 +145,30 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
       keep ? call.x.beside(executor.backend.rnn_workspace_floats(call.shape)) : Buffer{};
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
+  append(reads, call.scales);
   executor.enqueue(pure("rnn"), call.cost(), reads, {y, hn, cn, workspace},
                    [=, bf16 = executor.precision.rnn, changes = executor.queue.changes()](
                        const Backend& backend, Context& context) {
                      const auto weights = call.pointers();
-                     const bool few = bf16 && !keep && call.shape.rows <= kKeptRows;
+                     const bool int8 = call.is_int8();
+                     const auto quantized = call.int8();
+                     const bool few = bf16 && !int8 && !keep && call.shape.rows <= kKeptRows;
                      const auto kept = few ? call.kept(changes) : std::vector<RnnKeptWeights>{};
-                     backend.rnn_forward({.shape = call.shape,
-                                          .weights = weights.data(),
-                                          .x = call.input(),
-                                          .h0 = h0.f32(),
-                                          .c0 = c0.f32(),
-                                          .dropout = call.dropout,
-                                          .y = y.f32(),
-                                          .hn = hn.f32(),
-                                          .cn = cn.f32(),
-                                          .workspace = workspace.f32(),
-                                          .bf16 = bf16,
-                                          .kept = few ? kept.data() : nullptr},
-                                         context);
+                     backend.rnn_forward(
+                         {.shape = call.shape,
+                          .weights = weights.data(),
+                          .x = int8 ? RnnInput{call.x.f32(), nullptr} : call.input(),
+                          .h0 = h0.f32(),
+                          .c0 = c0.f32(),
+                          .dropout = call.dropout,
+                          .y = y.f32(),
+                          .hn = hn.f32(),
+                          .cn = cn.f32(),
+                          .workspace = workspace.f32(),
+                          .bf16 = bf16 && !int8,
+                          .kept = few ? kept.data() : nullptr,
+                          .int8 = int8 ? quantized.data() : nullptr},
+                         context);
                    });
   return {y, hn, cn, workspace};
 }

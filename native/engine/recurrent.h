@@ -14,7 +14,10 @@ struct RecurrentCall {
   RnnShape shape{};
   std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
   std::vector<Buffer> weights;                        // per_stack() per layer and direction
-  Buffer x;                                           // [rows, I]
+  // For matrices that are int8 words (engine/int8.h), their rows' scales, in the same places; empty
+  // for float32.
+  std::vector<Buffer> scales;
+  Buffer x;  // [rows, I]
   RnnDropout dropout{};
 
   // The active sequences of every step; also sets shape.steps and shape.rows.
@@ -33,14 +36,22 @@ struct RecurrentCall {
   // Which weight of its cell the weight `i` of the flat list is, and how many elements it has.
   const CellWeight& weight_of(size_t i) const { return weights_of(shape.cell)[i % per_stack()]; }
   int64_t floats_of(size_t i) const;
+  bool is_int8() const { return !scales.empty(); }
   // Of the forward pass; backward takes some three times as much.
   int64_t cost() const;
+  // Of the matrix at `i` as int8: its groups of rows, rows of a group, and columns; zeros if the
+  // weight is no matrix.
+  struct Int8Sizes {
+    int64_t groups, rows, columns;
+  };
+  Int8Sizes int8_sizes(size_t i) const;
 
   // On the queue's thread: one-hot rows are looked up where nothing has written them out.
   RnnInput input() const;
   std::vector<RnnWeights> pointers() const;
   // For few rows, see kept_weights.h; null where they are not kept.
   std::vector<RnnKeptWeights> kept(uint64_t changes) const;
+  std::vector<RnnInt8Weights> int8() const;
   // Of the weights' gradients, in the same order.
   std::vector<RnnWeightGrads> gradient_pointers(const std::vector<Buffer>& gradients) const;
 };

@@ -177,6 +177,12 @@ class Args {
   size_t next_ = 0;
 };
 
+// Throws unless an operation that only the CPU has is called there.
+inline void expect_cpu(const Args& args, const Executor& executor) {
+  if (executor.device == nullptr) return;
+  throw Napi::TypeError::New(args.env(), "internal: an operation of the CPU, called on a GPU");
+}
+
 template <Entry entry>
 Napi::Value call_entry(const Napi::CallbackInfo& info) {
   Args args(info);

@@ -189,6 +189,7 @@ Napi::Value info(Addon& addon, Args& args) {
   result.Set("isas", strings(args.env(), cpu_instruction_sets()));
   result.Set("isa", addon.cpu().backend.name);
   result.Set("bf16", cpu_bf16_kernels());
+  result.Set("int8", cpu_int8_kernels());
   result.Set("threads", addon.cpu().queue.threads());
   const ThreadChoice& choice = default_threads();
   result.Set("threadsAtStart", choice.threads);

@@ -1,5 +1,7 @@
 // The linear layer.
+#include "cpu/int8/kernels.h"
 #include "engine/calls.h"
+#include "engine/int8.h"
 #include "node/addon.h"
 
 namespace fused_rnn::node {
@@ -35,10 +37,38 @@ Napi::Value linear_backward(Addon& addon, Args& args) {
   return addon.wrap_all({dx, dw, db});
 }
 
+// quantizeWeights(w, groups, rows, columns) → [words int32, scales]
+Napi::Value quantize_weights(Addon& addon, Args& args) {
+  const Buffer w = args.buffer();
+  const int64_t groups = args.size(), rows = args.size(), columns = args.size();
+  args.expect(w, groups * rows * columns);
+  Executor& executor = addon.executor_of({w}, {});
+  expect_cpu(args, executor);
+  const auto [words, scales] = fused_rnn::quantize_weights(executor, w, groups, rows, columns);
+  return addon.wrap_all({words, scales});
+}
+
+// int8Linear(x, words, scales, b | null, m, inputs, outputs) → y
+Napi::Value int8_linear(Addon& addon, Args& args) {
+  const Buffer x = args.buffer(), words = args.buffer(), scales = args.buffer();
+  const Buffer b = args.optional_buffer();
+  const int64_t m = args.size(), in = args.size(), out = args.size();
+  args.expect(x, m * in);
+  args.expect(words, int8_words(1, out, in), DType::int32);
+  args.expect(scales, out);
+  args.expect(b, out);
+  if (in > kInt8Columns) throw Napi::RangeError::New(args.env(), "internal: too many inputs");
+  Executor& executor = addon.executor_of({x, words, scales, b}, {});
+  expect_cpu(args, executor);
+  return addon.wrap(fused_rnn::int8_linear(executor, x, {words, scales}, b, m, in, out));
+}
+
 }  // namespace
 
 void register_linear(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<linear>(env, exports, "linear", addon);
+  add_entry<quantize_weights>(env, exports, "quantizeWeights", addon);
+  add_entry<int8_linear>(env, exports, "int8Linear", addon);
   add_entry<linear_backward>(env, exports, "linearBackward", addon);
 }
 

@@ -21,8 +21,8 @@ std::vector<int32_t> read_sizes(Args& args, int64_t batch) {
 //   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
 //   seed, counter, …, weights
 // weights: for each layer and direction those of cells(), null where there is none, each an
-// argument.
-RecurrentCall read_call(Args& args) {
+// argument; of int8, as many scales behind them.
+RecurrentCall read_call(Args& args, bool int8 = false) {
   RecurrentCall call;
   call.shape.cell = static_cast<CellKind>(args.size());
   if (!is_cell(call.shape.cell)) throw Napi::TypeError::New(args.env(), "internal: no such cell");
@@ -38,24 +38,40 @@ RecurrentCall read_call(Args& args) {
   call.dropout.p = static_cast<float>(args.number());
   call.dropout.seed = static_cast<uint64_t>(args.size());
   call.dropout.counter = static_cast<uint64_t>(args.size());
-  call.weights = args.last_buffers(static_cast<size_t>(call.stacks()) * call.per_stack());
+  const auto weights = static_cast<size_t>(call.stacks()) * call.per_stack();
+  if (int8) {
+    call.weights = args.last_buffers(2 * weights);
+    call.scales.assign(call.weights.begin() + static_cast<ptrdiff_t>(weights), call.weights.end());
+    call.weights.resize(weights);
+  } else {
+    call.weights = args.last_buffers(weights);
+  }
   if (!call.fits()) {
     throw Napi::TypeError::New(args.env(), "internal: recurrent call of a wrong shape");
   }
   return call;
 }
 
-// rnnForward(…shared, h0, c0, keep, …weights) → [y, hn, cn or null, workspace or null]
-Napi::Value rnn_forward(Addon& addon, Args& args) {
-  const RecurrentCall call = read_call(args);
+Napi::Value forward_of(Addon& addon, Args& args, const RecurrentCall& call) {
   const Buffer h0 = args.optional_buffer();
   const Buffer c0 = args.optional_buffer();
-  const bool keep = args.boolean();
+  const bool keep = !call.is_int8() && args.boolean();
   args.expect(h0, call.h_floats());
   args.expect(c0, call.c_floats());
   Executor& executor = addon.executor_of({call.x, h0, c0}, call.weights);
+  if (call.is_int8()) expect_cpu(args, executor);
   const RecurrentOutput out = recurrent_forward(executor, call, h0, c0, keep);
   return addon.wrap_all({out.y, out.hn, out.cn, out.workspace});
+}
+
+// rnnForward(…shared, h0, c0, keep, …weights) → [y, hn, cn or null, workspace or null]
+Napi::Value rnn_forward(Addon& addon, Args& args) {
+  return forward_of(addon, args, read_call(args));
+}
+
+// int8Rnn(…shared, h0, c0, …weights, …scales) → [y, hn, cn or null, null]
+Napi::Value int8_rnn(Addon& addon, Args& args) {
+  return forward_of(addon, args, read_call(args, true));
 }
 
 // rnnBackward(…shared, workspace, dy, dhn, dcn, …needs, …weights) → [dx, dh0, dc0, …weight
@@ -115,6 +131,7 @@ Napi::Value cells(Addon&, Args& args) {
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<cells>(env, exports, "cells", addon);
   add_entry<rnn_forward>(env, exports, "rnnForward", addon);
+  add_entry<int8_rnn>(env, exports, "int8Rnn", addon);
   add_entry<rnn_backward>(env, exports, "rnnBackward", addon);
 }
 

@@ -19,12 +19,14 @@ struct Backend {
   int64_t (*rnn_workspace_floats)(const RnnShape& shape);
 };
 
-// The widest instruction set that the processor has; FUSED_RNN_ISA=avx512bf16|avx512|avx2|
-// base takes one.
+// The widest instruction set that the processor has; FUSED_RNN_ISA=avx512bf16|avx512vnni|
+// avx512|avx2|base takes one.
 // Throws std::runtime_error when the one asked for is unknown or not there.
 const Backend& cpu_backend();
 // Those of its instruction sets whose kernels multiply bfloat16: its own, or "avx512bf16".
 const char* cpu_bf16_kernels();
+// Those whose kernels multiply int8: its own, or "avx512vnni".
+const char* cpu_int8_kernels();
 
 // What this processor has of the instructions that matter here, by their usual names: "avx2", …
 std::vector<std::string> cpu_features();

@@ -16,6 +16,12 @@ namespace fused_rnn {
 
 // ---- Linear -----------------------------------------------------------------------------------
 
+// Weights as int8, in the layout of cpu/int8/kernels.h.
+struct Int8Matrix {
+  const int32_t* words = nullptr;
+  const float* scales = nullptr;  // a row's
+};
+
 // y = x * w^T + b
 struct LinearArgs {
   const float* x;  // [M, I]
@@ -25,6 +31,7 @@ struct LinearArgs {
   int64_t m, in, out;
   bool bf16 = false;               // on the CPU: factors rounded to bfloat16. So below
   const uint32_t* kept = nullptr;  // w for few rows, as cpu/bf16 keeps it; then w is not read
+  Int8Matrix int8 = {};            // on the CPU: instead of w
 };
 
 struct LinearBackwardArgs {
@@ -160,6 +167,11 @@ struct RnnKeptWeights {
   const uint32_t* w_hh;
 };
 
+// Matrices of a layer and direction as int8, each gate's rows a group; w_hr without projection: none.
+struct RnnInt8Weights {
+  Int8Matrix w_ih, w_hh, w_hr;
+};
+
 struct RnnForwardArgs {
   RnnShape shape;
   const RnnWeights* weights;  // [L*D]
@@ -173,6 +185,7 @@ struct RnnForwardArgs {
   float* workspace;  // rnn_workspace_floats(shape), or null when no gradient is wanted
   bool bf16 = false;
   const RnnKeptWeights* kept = nullptr;  // [L*D], of few rows in all; then those are not read
+  const RnnInt8Weights* int8 = nullptr;  // [L*D], on the CPU: instead of all matrices
 };
 
 struct RnnBackwardArgs {

@@ -149,7 +149,7 @@ const FILES =
 
 /** What is an error however it is called: without a fit, without other processes. */
 const REFUSED =
-  /^(nn.(ModuleList|ModuleDict|ParameterList|ParameterDict).forward|Trainer.saveCheckpoint|distributed\.|nn.parallel\.)/
+  /^(nn.(ModuleList|ModuleDict|ParameterList|ParameterDict).forward|quantization.\w+.resetParameters|Trainer.saveCheckpoint|distributed\.|nn.parallel\.)/
 
 async function refusedOrDone(name: string, call: () => unknown, said: () => string): Promise<void> {
   const fail = (when: string, error: unknown): never => {

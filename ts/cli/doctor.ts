@@ -27,7 +27,7 @@ export async function doctor(): Promise<void> {
   // Not earlier: this needs the addon.
   const { addonFile, binding } = await import('../binding.js')
   const { backends, devices } = await import('../index.js')
-  const { isa, isas, bf16, features, threads, threadsWhy } = binding.info()
+  const { isa, isas, bf16, int8, features, threads, threadsWhy } = binding.info()
   say('addon', addonFile)
   say('features', features.join(' ') || 'none that matter here')
   const forced = process.env.FUSED_RNN_ISA ? ', by FUSED_RNN_ISA' : ''
@@ -35,6 +35,7 @@ export async function doctor(): Promise<void> {
   const faster = features.includes('avx512bf16') && !forced ? ', which are faster here' : ''
   const emulated = `by ${bf16}'s float32 instructions${faster}`
   say('bfloat16', bf16 === 'avx512bf16' ? 'by AVX512-BF16' : emulated)
+  say('int8', int8 === 'avx512vnni' ? 'by AVX512-VNNI' : `by ${int8}'s products of 16 bits`)
   say('threads', `${threads} (${threadsWhy})`)
   const cuda = binding.cuda()
   say('CUDA', describeCuda(cuda))

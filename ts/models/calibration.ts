@@ -2,6 +2,7 @@
 import type { SeriesWindows } from '../data/series_windows.js'
 import { noGrad } from '../grad_mode.js'
 import { evalMode } from '../nn/module.js'
+import { deviceOf } from '../train/batch.js'
 import { type Forecasting, risingQuantiles } from './forecaster_predict.js'
 
 /**
@@ -17,7 +18,7 @@ export async function calibrated(
     .map((q, i) => ({ q, low: i, high: quantiles.findIndex((r) => Math.abs(1 - q - r) < 1e-9) }))
     .filter(({ q, high }) => q < 0.5 && high >= 0)
   const misses = bands.map((): number[] => [])
-  const device = model.parameters()[0]?.device as string
+  const device = deviceOf(model) as string
   for (const batch of windows.batches(0)) {
     const restoreModes = evalMode(model)
     const out = noGrad(() => {

@@ -10,6 +10,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { storedShape } from '../quantization/int8.js'
 import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModelOptions } from './language_model.js'
@@ -96,11 +97,12 @@ export function checkSizes(
   const check = (name: string, expected: readonly number[]): void => {
     const shape = weights.get(name)?.shape
     if (shape === undefined) throw rangeError('loadStateDict', name, 'a tensor', 'none')
-    if (sameShape(shape, expected)) return
+    const stored = storedShape(weights, name, expected)
+    if (sameShape(shape, stored)) return
     throw rangeError(
       'loadStateDict',
       `'${name}'`,
-      `shape ${formatShape(expected)}`,
+      `shape ${formatShape(stored)}`,
       formatShape(shape),
     )
   }

@@ -25,6 +25,7 @@ import { noGrad } from '../grad_mode.js'
 import { numbersOf } from '../metrics/checks.js'
 import { evalMode, type Module } from '../nn/module.js'
 import type { Tensor } from '../tensor.js'
+import { deviceOf } from '../train/batch.js'
 import { bandOf, Forecast } from './forecast.js'
 import { type ForecasterState, frequencyText } from './forecaster_config.js'
 
@@ -275,7 +276,7 @@ async function run(
   input: Float32Array,
   ahead: Float32Array,
 ): Promise<ArrayLike<number>> {
-  const device = model.parameters()[0]?.device as string
+  const device = deviceOf(model) as string
   const restoreModes = evalMode(model)
   try {
     return await noGrad(() => {

@@ -26,6 +26,7 @@ import type { OnnxModule } from '../onnx/export.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { DataType } from '../onnx/proto.js'
 import { Adam } from '../optim/adam.js'
+import { quantizedLike } from '../quantization/quantize_dynamic.js'
 import { Tensor } from '../tensor.js'
 import type { DataSource, StepContext, StepResult, TrainingModule } from '../train/types.js'
 import { checkConfig, checkSizes, type LanguageModelConfig } from './config.js'
@@ -284,11 +285,12 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
       const options = loadable(config)
       checkSizes(checkConfig({ ...options, ...(vocabulary && { vocabulary }) }), weights)
       if (mixed !== null) throw new Error(mixed)
-      const model = new LanguageModel({
+      const empty = new LanguageModel({
         ...options,
         ...(vocabulary && { vocabulary }),
         device,
       })
+      const model = quantizedLike(empty, weights)
       model.loadStateDict(weights)
       return model.eval()
     } catch (error) {

@@ -5,7 +5,11 @@ import { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import { Adam } from '../optim/adam.js'
+import { storedShape } from '../quantization/int8.js'
+import { quantizedLike } from '../quantization/quantize_dynamic.js'
+import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
+import { deviceOf } from '../train/batch.js'
 import type { StepContext, StepResult, TrainingModule } from '../train/types.js'
 import type { CellName } from './config.js'
 import {
@@ -71,7 +75,7 @@ export abstract class TaskModel<B> extends Module implements TrainingModule<B> {
 
 /** @throws TypeError unless the model has weights */
 export function checkBuilt(fn: string, model: Module): void {
-  if (model.parameters().length === 0) throw notFitted(fn)
+  if (deviceOf(model) === null) throw notFitted(fn)
 }
 
 /** What a call of a model that has no layers yet ends with. */
@@ -105,7 +109,7 @@ export async function loadTask<M extends Module>(
   const { config, vocabulary, weights, mixed } = await readModelFolder(folder, reading)
   try {
     if (mixed !== null) throw new Error(mixed)
-    const model = make(config, vocabulary, weights, device)
+    const model = quantizedLike(make(config, vocabulary, weights, device), weights)
     model.loadStateDict(weights)
     return model.eval()
   } catch (error) {
@@ -120,23 +124,23 @@ export async function loadTask<M extends Module>(
 /**
  * Whether weights have the shape that a configuration says. Before a model is made: a damaged
  * configuration must not ask for more memory than the file has tensors.
+ * @param groups of rows: a recurrent layer's gates
  * @throws RangeError
  */
 export function checkWeightShape(
   weights: ReadonlyMap<string, Tensor>,
   name: string,
-  shape: readonly (number | null)[],
+  shape: readonly number[],
+  groups = 1,
 ): void {
   const found = weights.get(name)
   if (found === undefined) throw rangeError('loadStateDict', `'${name}'`, 'a tensor', 'none')
-  const fits =
-    found.shape.length === shape.length &&
-    shape.every((size, i) => size === null || size === found.shape[i])
-  if (fits) return
+  const expected = storedShape(weights, name, shape, groups)
+  if (sameShape(found.shape, expected)) return
   throw rangeError(
     'loadStateDict',
     `'${name}'`,
-    `shape ${formatShape(shape.map((size) => size ?? '…'))}`,
+    `shape ${formatShape(expected)}`,
     formatShape(found.shape),
   )
 }
@@ -176,8 +180,9 @@ export function checkStack(
   { cell, hiddenSize, numLayers }: Pick<StackOptions, 'cell' | 'hiddenSize' | 'numLayers'>,
 ): void {
   const gates = { rnn: 1, gru: 3, lstm: 4 }[cell]
-  checkWeightShape(weights, `${name}.weight_ih_l0`, [gates * hiddenSize, inputSize])
-  checkWeightShape(weights, `${name}.weight_hh_l${numLayers - 1}`, [gates * hiddenSize, hiddenSize])
+  const rows = gates * hiddenSize
+  checkWeightShape(weights, `${name}.weight_ih_l0`, [rows, inputSize], gates)
+  checkWeightShape(weights, `${name}.weight_hh_l${numLayers - 1}`, [rows, hiddenSize], gates)
 }
 
 /** Calls a layer, and gives its output and the last state of the hidden units. */

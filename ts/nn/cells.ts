@@ -20,6 +20,7 @@ import {
   hasNorms,
   lstmState,
   runRecurrent,
+  type StackCall,
   weightShapes,
 } from './recurrent_op.js'
 import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
@@ -69,7 +70,15 @@ export abstract class RecurrentCell extends Module {
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
     const device = deviceOption(name, options.device)
     const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
-    const parameters = parameterBlock(name, shapes, device)
+    this.createParameters(shapes, device)
+  }
+
+  /**
+   * Makes the parameters of these names and shapes.
+   * @internal
+   */
+  protected createParameters(shapes: readonly [string, Shape][], device: string): void {
+    const parameters = parameterBlock(this.constructor.name, shapes, device)
     Object.assign(this, Object.fromEntries(parameters))
     this.resetParameters()
   }
@@ -136,7 +145,7 @@ export abstract class RecurrentCell extends Module {
     const h0 = stacked(hasC(this.#cell) ? 'state[0]' : 'state', h)
     const c0 = stacked('state[1]', c)
     const x = rank === 2 ? input : input.reshape([1, this.inputSize])
-    const { y, hn, cn } = runRecurrent(
+    const { y, hn, cn } = this.stackCall(fn, input.device)(
       {
         cell: this.#cell,
         layers: 1,
@@ -147,7 +156,6 @@ export abstract class RecurrentCell extends Module {
         bias: this.bias,
         batch,
         steps: 1,
-        weights: this.#weights(fn, input.device),
         dropout: 0,
       },
       x,
@@ -160,13 +168,18 @@ export abstract class RecurrentCell extends Module {
     return results
   }
 
-  #weights(fn: string, device: string): (Tensor | null)[] {
-    return this.#shapes().map(([name, shape]) => {
+  /**
+   * Checks the weights as they are now, for an input on `device`, and gives the call that uses them.
+   * @internal
+   */
+  protected stackCall(fn: string, device: string): StackCall {
+    const weights = this.#shapes().map(([name, shape]) => {
       if (shape === null) return null
       const weight = checkWeight(fn, name, this[name as 'weight_ih'], shape)
       checkSameDevice(fn, name, weight, device)
       return weight
     })
+    return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
   }
 }
 

@@ -20,8 +20,8 @@ export interface LinearOptions {
 export class Linear extends Module {
   readonly inFeatures: number
   readonly outFeatures: number
-  weight: Tensor
-  bias: Tensor | null
+  declare weight: Tensor
+  declare bias: Tensor | null
 
   /** @throws TypeError, RangeError */
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
@@ -31,9 +31,18 @@ export class Linear extends Module {
     checkOptions('Linear', options, ['bias', 'device'])
     const hasBias = checkBoolean('Linear', 'bias', options.bias ?? true)
     const device = deviceOption('Linear', options.device)
-    const bound = 1 / Math.sqrt(inFeatures)
-    this.weight = uniformParameter(checkShape('Linear', [outFeatures, inFeatures]), bound, device)
-    this.bias = hasBias ? uniformParameter([outFeatures], bound, device) : null
+    checkShape('Linear', [outFeatures, inFeatures])
+    this.createParameters(hasBias, device)
+  }
+
+  /**
+   * Sets weight and bias.
+   * @internal
+   */
+  protected createParameters(hasBias: boolean, device: string): void {
+    const bound = 1 / Math.sqrt(this.inFeatures)
+    this.weight = uniformParameter([this.outFeatures, this.inFeatures], bound, device)
+    this.bias = hasBias ? uniformParameter([this.outFeatures], bound, device) : null
   }
 
   /** Draws the parameters anew. */

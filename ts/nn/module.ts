@@ -29,6 +29,12 @@ export interface BufferOptions {
 }
 
 /**
+ * A copy as of clone(), in which these modules are replaced, and get their hooks. Modules with a
+ * clone() of their own copy themselves, and what is in them.
+ */
+export let copyReplacing: (model: Module, replacements: ReadonlyMap<Module, Module>) => Module
+
+/**
  * Base of every layer and model; as `torch.nn.Module`.
  *
  * A subclass assigns layers and parameters to fields, in the constructor or later. Found are: leaf
@@ -217,9 +223,14 @@ export abstract class Module {
    */
   to(device: string | Device): this {
     const name = checkDevice('to', 'device', device).toString()
-    for (const module of this.modules()) module.moveTensors(name)
+    const modules = this.modules()
+    for (const module of modules) module.checkMove(name)
+    for (const module of modules) module.moveTensors(name)
     return this
   }
+
+  /** Throws where this module cannot be on a device; before anything is moved. @internal */
+  protected checkMove(_device: string): void {}
 
   /** Moves what this module itself holds; a subclass with tensors beside those extends it. */
   protected moveTensors(device: string): void {
@@ -257,6 +268,22 @@ export abstract class Module {
   protected newInstance(): this {
     checkNoPrivates(this.constructor, Module)
     return Reflect.construct(Module as never, [], this.constructor as never)
+  }
+
+  static {
+    copyReplacing = (model, replacements) => {
+      const random = randomState()
+      try {
+        for (const [module, replacement] of replacements) {
+          if (module.#hooks === null || module.#hooks.size === 0) continue
+          replacement.#hooks = module.#hooks.copy()
+          standIn(replacement, replacement.#hooks)
+        }
+        return Module.#copy(model, new Map<object, unknown>(replacements))
+      } finally {
+        setRandomState(random)
+      }
+    }
   }
 
   static #copy<M extends Module>(module: M, copies: Copies): M {

@@ -15,7 +15,14 @@ import { type Shape, Tensor } from '../tensor.js'
 import { checkNoPrivates } from './clone.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
-import { disposeOther, hasC, hasNorms, runRecurrent, weightShapes } from './recurrent_op.js'
+import {
+  disposeOther,
+  hasC,
+  hasNorms,
+  runRecurrent,
+  type StackCall,
+  weightShapes,
+} from './recurrent_op.js'
 import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
@@ -115,10 +122,11 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
         `[${name}] dropout works between layers, so dropout ${this.dropout} has no effect with numLayers 1`,
       )
     }
-    this.#createParameters(deviceOption(name, options.device))
+    const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
+    this.createParameters(shapes, deviceOption(name, options.device))
   }
 
-  /** See {@link RNN} and {@link LSTM}. */
+  /** See `nn.RNN` and `nn.LSTM`. */
   abstract override forward(input: Tensor, state?: State | null): [output: Tensor, state: State]
   abstract override forward(
     input: PackedSequence,
@@ -154,17 +162,13 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     const fn = `${this.constructor.name}.forward`
     const rows = this.#rows(fn, input)
     const out = this.projSize || this.hiddenSize
-    const weights = this.#weights(fn)
-    const { device } = rows.x
-    for (let i = 0; i < weights.length; i++) {
-      checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
-    }
+    const call = this.stackCall(fn, rows.x.device)
     const h0 = this.#state(fn, hasC(this.#cell) ? 'hidden[0]' : 'hidden', h, out, rows)
     const c0 = this.#state(fn, 'hidden[1]', c, this.hiddenSize, rows)
     const directions = this.bidirectional ? 2 : 1
     const dropout = this.training && this.numLayers > 1 ? this.dropout : 0
     checkNumber(fn, 'dropout', dropout, 0, 1)
-    const { y, hn, cn } = runRecurrent(
+    const { y, hn, cn } = call(
       {
         cell: this.#cell,
         layers: this.numLayers,
@@ -175,7 +179,6 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
         bias: this.bias,
         batch: rows.batch,
         steps: rows.steps,
-        weights,
         dropout,
       },
       rows.x,
@@ -197,6 +200,18 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     return [this.#output(y, rows), final(hn), cn && final(cn)]
   }
 
+  /**
+   * Checks the weights as they are now, for an input on `device`, and gives the call that uses them.
+   * @internal
+   */
+  protected stackCall(fn: string, device: string): StackCall {
+    const weights = this.#weights(fn)
+    for (let i = 0; i < weights.length; i++) {
+      checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
+    }
+    return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
+  }
+
   /** See Module.clone. */
   protected override newInstance(): this {
     checkNoPrivates(this.constructor, RecurrentLayer)
@@ -207,8 +222,11 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     return Reflect.construct(RecurrentLayer as never, args, this.constructor as never)
   }
 
-  #createParameters(device: string): void {
-    const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
+  /**
+   * Makes the parameters of these names and shapes.
+   * @internal
+   */
+  protected createParameters(shapes: readonly [string, Shape][], device: string): void {
     const parameters = parameterBlock(this.constructor.name, shapes, device)
     for (const [name, parameter] of parameters) this[name as `weight_ih_l${string}`] = parameter
     this.resetParameters()

@@ -79,6 +79,14 @@ export interface RecurrentResult {
   cn: Tensor | null
 }
 
+/** A call without its weights: the sizes, and x, h0 and c0 as {@link runRecurrent} takes them. */
+export type StackCall = (
+  call: Omit<RecurrentCall, 'weights'>,
+  x: Tensor,
+  h0: Tensor | null,
+  c0: Tensor | null,
+) => RecurrentResult
+
 /**
  * Runs the stack; see RnnForwardArgs in native/ops/ops.h for the layout.
  * @param x `[rows, I]`, the rows of all steps one after the other

@@ -8,6 +8,7 @@ import { Linear } from '../nn/linear.js'
 import type { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { RecurrentLayer } from '../nn/recurrent_layer.js'
+import { isQuantized } from '../quantization/quantize_dynamic.js'
 import type { Graph, Value } from './graph.js'
 import { cell, recurrent } from './recurrent.js'
 
@@ -33,6 +34,10 @@ export function applyLayer(
   state: State = null,
   lengths: Value | null = null,
 ): Value | [Value, Value | [Value, Value]] {
+  if (isQuantized(layer))
+    throw new TypeError(
+      `[${fn}] layer: ${layer.constructor.name} has int8 weights, which are not exported: export the model that quantizeDynamic was given`,
+    )
   if (isRecurrent(layer))
     return recurrent(graph, fn, layer, input, parts(fn, layer, state), lengths)
   if (isCell(layer)) return cell(graph, layer, input, parts(fn, layer, state))

@@ -4,9 +4,9 @@ import type { Module } from '../nn/module.js'
 import { PackedSequence } from '../nn/packed_sequence.js'
 import { Tensor } from '../tensor.js'
 
-/** The device of a model's parameters; null when it has none. */
+/** The device of a model's parameters, or else of its buffers; null when it has none. */
 export function deviceOf(model: Module): string | null {
-  return model.parameters()[0]?.device ?? null
+  return (model.parameters()[0] ?? model.buffers()[0])?.device ?? null
 }
 
 /**

@@ -53,6 +53,7 @@ struct ForwardLoop {
   const RnnWeights& w;
   const Products& products;
   const RnnKeptWeights* kept;  // or null
+  const RnnInt8Weights* int8;  // or null
   const float* bias;           // by block
   const Panels* hidden;        // W_hh^T by block of the gate matrix; no data: W_hh as it is
   const Panels& projection;    // W_hr^T
@@ -72,6 +73,9 @@ struct ForwardLoop {
   void run(const BatchSlice& slice, Context& context) {
     Scratch rounded(products.bf16() ? (slice.end - slice.begin) * rounded_row() : 1);
     rounded_ = rounded.data();
+    const QuantizedRows quantized(int8 != nullptr ? slice.end - slice.begin : 0,
+                                  std::max(s.out(), s.hidden));
+    quantized_ = &quantized;
     int64_t first_row = reverse ? s.rows - s.batch_sizes[s.steps - 1] : 0;
     const int64_t first = reverse ? s.steps - 1 : 0;
     start(slice, first_row, 0, slice.count(s.batch_sizes[first]));
@@ -95,6 +99,7 @@ struct ForwardLoop {
   }
 
   float* rounded_ = nullptr;  // what this thread multiplies next, rounded
+  const QuantizedRows* quantized_ = nullptr;
 
  private:
   int64_t rounded_row() const {
@@ -157,6 +162,7 @@ struct ForwardLoop {
     };
     const int64_t p = s.out();
     const TileA h = products.rows(active, p, saved.h_prev + row * p, p, rounded_);
+    if (int8 != nullptr) quantized_->fill(0, active, p, saved.h_prev + row * p, p);
     TileA x{};
     if (input.panels != nullptr) {
       x = products.rows(active, input.inputs, input.x + row * input.inputs, input.inputs,
@@ -185,10 +191,16 @@ struct ForwardLoop {
     const int64_t row = first_row + slice.begin, y_width = s.directions * s.out();
     const PanelRange outputs = group.share(projection.count());
     const TileA u = products.rows(active, s.hidden, saved.u + row * s.hidden, s.hidden, rounded_);
+    if (int8 != nullptr) quantized_->fill(0, active, s.hidden, saved.u + row * s.hidden, s.hidden);
     for (int64_t panel = outputs.begin; panel < outputs.end; ++panel) {
       const int64_t column = panel * projection.width(), count = projection.columns(panel);
       float* h = y + row * y_width + column;
-      products.multiply(projection, panel, active, u, h, y_width, nullptr, 0);
+      if (int8 != nullptr) {
+        Int8Weights{int8->w_hr, s.proj, s.hidden}.multiply(
+            0, column, count, active, quantized_->rows(), h, y_width, nullptr, 0);
+      } else {
+        products.multiply(projection, panel, active, u, h, y_width, nullptr, 0);
+      }
       for (int64_t r = 0; r < active; ++r) {
         copy_floats(next_h(slice.begin + r, r < next_active, next_row) + column, h + r * y_width,
                     count);
@@ -226,7 +238,10 @@ struct ForwardLoop {
         const bool filled = block >= Cell::kInputBlock;
         const float* from = filled ? c : bias + block * s.hidden + unit;
         const int64_t from_ld = filled ? width : 0;
-        if (hidden[block].data != nullptr) {
+        if (int8 != nullptr) {
+          Int8Weights{int8->w_hh, s.hidden, p}.multiply(
+              run.gate + i, unit, count, active, quantized_->rows(), c, width, from, from_ld);
+        } else if (hidden[block].data != nullptr) {
           products.multiply(hidden[block], panel, active, h, c, width, from, from_ld);
         } else if (kept != nullptr) {
           bf16_kernels().multiply_rows(
@@ -258,7 +273,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
   Scratch even_output(keep || s.layers < 2 ? 1 : workspace.layer_output_floats());
   Scratch odd_output(keep || s.layers < 3 ? 1 : workspace.layer_output_floats());
 
-  const RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads());
+  RnnGrid grid = rnn_grid(s, Cell::kGates, context.pool.threads(), args.int8 != nullptr ? 1 : 4);
+  if (args.int8 != nullptr) grid.vectors = int8_vectors(s, grid.threads);
   const Products products(rounds_products(s, args.bf16));
   const auto kept_of = [&](int64_t stack) {
     const bool there = args.kept != nullptr && args.kept[stack].w_hh != nullptr;
@@ -278,6 +294,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
     for (int64_t d = 0; d < s.directions; ++d) {
       weights[d].emplace(s, args.weights[layer * s.directions + d], x, s.layer_input(layer), grid,
                          products, kept_of(layer * s.directions + d),
+                         args.int8 != nullptr ? args.int8 + layer * s.directions + d : nullptr,
                          workspace.stack(kept_layer, d), context);
     }
     Barriers barriers(s.directions * grid.slices);
@@ -289,6 +306,7 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .w = args.weights[stack],
           .products = products,
           .kept = kept_of(stack),
+          .int8 = args.int8 != nullptr ? args.int8 + stack : nullptr,
           .bias = weights[d]->bias(),
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,

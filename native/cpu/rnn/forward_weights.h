@@ -13,6 +13,7 @@
 #include "cells/cells.h"
 #include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
+#include "cpu/int8/products.h"
 #include "cpu/one_hot_rows.h"
 #include "cpu/rnn/layer_norm.h"
 #include "cpu/rnn/threads.h"
@@ -53,21 +54,32 @@ class ForwardWeights {
  public:
   ForwardWeights(const RnnShape& s, const RnnWeights& w, const RnnInput& x, int64_t inputs,
                  const RnnGrid& grid, const Products& products, const RnnKeptWeights* kept,
-                 const RnnStackSaved& saved, Context& context)
+                 const RnnInt8Weights* int8, const RnnStackSaved& saved, Context& context)
       : products_(products),
         bias_(Cell::kBlocks * s.hidden),
-        packed_(Cell::kGates * products.floats(s.out(), s.hidden)),
-        packed_hr_(s.proj > 0 ? products.floats(s.hidden, s.proj) : 1),
-        packed_ih_(fits(s, inputs) ? Cell::kGates * products.floats(inputs, s.hidden) : 1) {
+        packed_(int8 == nullptr ? Cell::kGates * products.floats(s.out(), s.hidden) : 1),
+        packed_hr_(int8 == nullptr && s.proj > 0 ? products.floats(s.hidden, s.proj) : 1),
+        packed_ih_(int8 == nullptr && fits(s, inputs)
+                       ? Cell::kGates * products.floats(inputs, s.hidden)
+                       : 1) {
     block_biases<Cell>(s, w, bias_.data());
     at_once = rows_at_once(weight_bytes(s, s.out()));
-    pack_hidden(s, w, grid, context);
+    pack_hidden(s, w, int8 == nullptr && s.rows > kFewRows, grid, context);
     if (s.proj > 0) {
       projection = products.panels(s.hidden, s.proj, grid.vectors);
       projection.data = packed_hr_.data();
-      products.pack(projection, Trans::yes, s.hidden, w.w_hr, s.hidden, packed_hr_.data(), context);
+      if (int8 == nullptr) {
+        products.pack(projection, Trans::yes, s.hidden, w.w_hr, s.hidden, packed_hr_.data(),
+                      context);
+      }
     }
-    take_input(s, w, kept, x, inputs, grid, saved.gates, context);
+    if (int8 != nullptr) {
+      multiply_int8({int8->w_ih, s.hidden, inputs}, Cell::kGates, s.rows, x.values,
+                    saved.gates + Cell::kInputBlock * s.hidden, gate_row(Cell::kBlocks, s.hidden),
+                    bias_.data() + Cell::kInputBlock * s.hidden, context);
+    } else {
+      take_input(s, w, kept, x, inputs, grid, saved.gates, context);
+    }
     if constexpr (Cell::kNorms) norm_input(s, w, saved, context);
   }
 
@@ -89,9 +101,9 @@ class ForwardWeights {
            rows_at_once(weight_bytes(s, s.out() + inputs)) < INT64_MAX;
   }
 
-  void pack_hidden(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid, Context& context) {
-    // Packing costs as much as a few rows' products.
-    const bool pack = s.rows > kFewRows;
+  // Packing costs as much as a few rows' products.
+  void pack_hidden(const RnnShape& s, const RnnWeights& w, bool pack, const RnnGrid& grid,
+                   Context& context) {
     float* to = packed_.data();
     for (const HiddenRun& run : Cell::kHiddenRuns) {
       for (int i = 0; i < run.count; ++i) {

@@ -1,5 +1,5 @@
 /** Layers, functions, modules and packed sequences. */
-import { nn } from 'fused-rnn'
+import { nn, quantization, zeros } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
 import {
   call,
@@ -20,7 +20,103 @@ import {
 } from './tools.js'
 
 const { functional, init } = nn
+// int8 is for the CPU.
+const options = { ...layerOptions, device: 'cpu' }
+const onCpu = (...shape: number[]) => zeros(shape, { device: 'cpu' })
 export const layers: Record<string, Recipe> = {
+  'quantization.quantizeDynamic': call(quantization.quantizeDynamic, () => [
+    new nn.Sequential(new nn.Linear(3, 4, { device: 'cpu' })),
+    { qconfigSpec: [nn.Linear] },
+  ]),
+  'quantization.DynamicQuantizedLSTM': make(quantization.DynamicQuantizedLSTM, 3, 4, {
+    ...options,
+    projSize: 2,
+  }),
+  'quantization.DynamicQuantizedLSTM.forward': method(
+    () => new quantization.DynamicQuantizedLSTM(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 2, 3), [onCpu(1, 2, 4), onCpu(1, 2, 4)]],
+  ),
+  'quantization.DynamicQuantizedGRU': make(quantization.DynamicQuantizedGRU, 3, 4, options),
+  'quantization.DynamicQuantizedGRU.forward': method(
+    () => new quantization.DynamicQuantizedGRU(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 2, 3), onCpu(1, 2, 4)],
+  ),
+  'quantization.DynamicQuantizedRNN': make(quantization.DynamicQuantizedRNN, 3, 4, {
+    ...options,
+    nonlinearity: 'relu',
+  }),
+  'quantization.DynamicQuantizedRNN.forward': method(
+    () => new quantization.DynamicQuantizedRNN(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 3), onCpu(1, 4)],
+  ),
+  'quantization.DynamicQuantizedLSTMCell': make(quantization.DynamicQuantizedLSTMCell, 3, 4, {
+    bias: true,
+    device: 'cpu',
+  }),
+  'quantization.DynamicQuantizedLSTMCell.forward': method(
+    () => new quantization.DynamicQuantizedLSTMCell(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 3), [onCpu(2, 4), onCpu(2, 4)]],
+  ),
+  'quantization.DynamicQuantizedGRUCell': make(quantization.DynamicQuantizedGRUCell, 3, 4, {
+    bias: true,
+    device: 'cpu',
+  }),
+  'quantization.DynamicQuantizedGRUCell.forward': method(
+    () => new quantization.DynamicQuantizedGRUCell(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 3), onCpu(2, 4)],
+  ),
+  'quantization.DynamicQuantizedRNNCell': make(quantization.DynamicQuantizedRNNCell, 3, 4, {
+    bias: true,
+    nonlinearity: 'relu',
+    device: 'cpu',
+  }),
+  'quantization.DynamicQuantizedRNNCell.forward': method(
+    () => new quantization.DynamicQuantizedRNNCell(3, 4, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 3), onCpu(2, 4)],
+  ),
+  'quantization.DynamicQuantizedLSTM.resetParameters': method(
+    () => new quantization.DynamicQuantizedLSTM(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedGRU.resetParameters': method(
+    () => new quantization.DynamicQuantizedGRU(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedRNN.resetParameters': method(
+    () => new quantization.DynamicQuantizedRNN(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedLSTMCell.resetParameters': method(
+    () => new quantization.DynamicQuantizedLSTMCell(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedGRUCell.resetParameters': method(
+    () => new quantization.DynamicQuantizedGRUCell(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedRNNCell.resetParameters': method(
+    () => new quantization.DynamicQuantizedRNNCell(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedLinear.resetParameters': method(
+    () => new quantization.DynamicQuantizedLinear(3, 4, { device: 'cpu' }),
+    'resetParameters',
+  ),
+  'quantization.DynamicQuantizedLinear': make(quantization.DynamicQuantizedLinear, 3, 2, {
+    bias: true,
+    device: 'cpu',
+  }),
+  'quantization.DynamicQuantizedLinear.forward': method(
+    () => new quantization.DynamicQuantizedLinear(3, 2, { device: 'cpu' }),
+    'forward',
+    () => [onCpu(2, 3)],
+  ),
   'nn.LSTM': make(nn.LSTM, 3, 4, { ...layerOptions, projSize: 2, device: testDevice }),
   'nn.GRU': make(nn.GRU, 3, 4, { ...layerOptions, device: testDevice }),
   'nn.RNN': make(nn.RNN, 3, 4, { ...layerOptions, nonlinearity: 'relu', device: testDevice }),
