@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import test from 'ava'
 import { device, nn, ones, randn, synchronize, tensor, zeros } from 'fused-rnn'
 import { closeTo, gradcheck, randomTensor, testDevice, throwsWith } from './helpers.js'
@@ -145,4 +146,25 @@ test('randn: float32 may be said, int32 may not', (t) => {
   t.is(randn([2], { dtype: 'float32', requiresGrad: true }).dtype, 'float32')
   const wrong = { dtype: 'int32' } as unknown as { dtype: 'float32' }
   throwsWith(t, () => randn([2], wrong), TypeError, /\[randn\] dtype: expected one of 'float32'/)
+})
+
+test('what a tensor has is not assigned to; comparers do not take two tensors for one', (t) => {
+  const x = zeros([2, 3])
+  for (const [name, value] of [
+    ['shape', [6]],
+    ['dtype', 'int32'],
+    ['device', 'cuda:0'],
+    ['numel', 1],
+  ] as const)
+    throwsWith(
+      t,
+      () => Reflect.set(x, name, value),
+      TypeError,
+      new RegExp(`^\\[Tensor\\] ${name}: a tensor keeps its ${name}; make another one: x = `),
+    )
+  t.deepEqual([...x.shape], [2, 3])
+  // Neither sees the values.
+  assert.deepStrictEqual({ x }, { x })
+  t.throws(() => assert.deepStrictEqual(tensor([1]), tensor([2])))
+  t.throws(() => assert.deepStrictEqual(tensor([1]), tensor([1])))
 })

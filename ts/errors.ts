@@ -39,11 +39,10 @@ function pictured(value: unknown, depth: number): string {
     return `[${Array.from(value, (item) => pictured(item, depth + 1)).join(', ')}]`
   }
   if (typeof value === 'object') {
+    if (!isOwn(value) && copiedFields(value) === 'a tensor')
+      return 'the fields of a tensor without its values, which object spread and Object.assign do not copy (use clone())'
     const { shape } = value as { shape?: unknown }
     if (Array.isArray(shape) && shape.length <= 8 && shape.every((n) => typeof n === 'number')) {
-      const copied = isOwn(value) ? null : copiedFields(value)
-      if (copied !== null)
-        return `the fields of ${copied} without its values, which object spread and Object.assign do not copy (use clone())`
       const foreign = isOwn(value) ? '' : ' that another library or another copy of fused-rnn made'
       return `a tensor of shape ${formatShape(shape)}${foreign}`
     }

@@ -55,16 +55,20 @@ export interface TensorOptions {
   requiresGrad?: boolean
 }
 
+/** How many tensors have been made, roughly. */
+let made = 0
+
 /**
  * An n-dimensional array on a device, row-major. Make one with {@link tensor}, {@link zeros},
  * {@link ones} or {@link randn}.
  */
 export class Tensor extends SparseMethods {
-  readonly shape: Shape
-  readonly dtype: DType
-  /** 'cpu' or 'cuda:N'. */
-  readonly device: string
-  readonly numel: number
+  /** What tells tensors apart for assert.deepStrictEqual, which does not see values. @internal */
+  readonly id: number
+  readonly #shape: Shape
+  readonly #dtype: DType
+  readonly #device: string
+  readonly #numel: number
   /** Has structuredClone and postMessage throw, which would lose the values. @internal */
   readonly uncloneable = TENSOR_MARK
   #memory: Memory | null
@@ -90,10 +94,29 @@ export class Tensor extends SparseMethods {
   ) {
     super()
     this.#memory = memory
-    this.shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
-    this.dtype = dtype
-    this.device = device
-    this.numel = numel
+    made = (made + 1) | 0
+    this.id = made
+    this.#shape = Object.isFrozen(shape) ? shape : Object.freeze([...shape])
+    this.#dtype = dtype
+    this.#device = device
+    this.#numel = numel
+  }
+
+  get shape(): Shape {
+    return #shape in this ? this.#shape : hollow()
+  }
+
+  get dtype(): DType {
+    return #dtype in this ? this.#dtype : hollow()
+  }
+
+  /** 'cpu' or 'cuda:N'. */
+  get device(): string {
+    return #device in this ? this.#device : hollow()
+  }
+
+  get numel(): number {
+    return #numel in this ? this.#numel : hollow()
   }
 
   /**
@@ -133,11 +156,7 @@ export class Tensor extends SparseMethods {
 
   /** Throws after dispose(), and for a copy of the fields alone. @internal */
   get buffer(): Buffer {
-    if (!(#memory in this))
-      throw new TypeError(
-        '[Tensor] this is a copy of a tensor without its values, which only clone() copies',
-      )
-    return this.#own.buffer
+    return #memory in this ? this.#own.buffer : hollow()
   }
 
   /** The version of the memory: see Memory.changedAt. @internal */
@@ -449,6 +468,28 @@ export class Tensor extends SparseMethods {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
+}
+
+/** What a tensor is never changed into, with what gives one that is so. */
+const FIXED = {
+  shape: 'x = x.reshape(shape)',
+  dtype: "x = x.to('int32'), x.float() or x.bool()",
+  device: "x = x.to('cuda')",
+  numel: 'x = x.reshape(shape)',
+}
+for (const [name, way] of Object.entries(FIXED)) {
+  const { get } = Object.getOwnPropertyDescriptor(Tensor.prototype, name) as { get(): unknown }
+  const set = (): never => {
+    throw new TypeError(`[Tensor] ${name}: a tensor keeps its ${name}; make another one: ${way}`)
+  }
+  Object.defineProperty(Tensor.prototype, name, { get, set, configurable: true })
+}
+
+/** For an object that has only a tensor's fields. */
+function hollow(): never {
+  throw new TypeError(
+    '[Tensor] this is a copy of a tensor without its values, which only clone() copies',
+  )
 }
 
 setTensorTest((value) => value instanceof Tensor)
