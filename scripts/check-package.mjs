@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { checkNeeds } from './addon-needs.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { values, positionals } = parseArgs({
@@ -17,8 +18,6 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const nodes = [process.execPath, ...positionals.map((path) => resolve(path))]
-// What a prebuilt addon for Linux may ask of the system, as README says; x86-64 and arm64 alike.
-const GLIBC = [2, 34]
 
 const work = mkdtempSync(join(tmpdir(), 'fused-rnn-package-'))
 process.on('exit', () => rmSync(work, { recursive: true, force: true }))
@@ -91,18 +90,13 @@ const home = join(work, 'home')
 mkdirSync(home)
 run('tar', ['-xzf', tarball, '-C', work])
 for (const addon of addons.filter((file) => /linux-.*glibc/.test(file))) {
-  const file = join(work, addon)
-  const names = run('nm', ['-D', '--defined-only', '--format=posix', file])
-  const foreign = names.match(/^\S+/gm).filter((name) => !/^(napi|node_api)_/.test(name))
-  if (foreign.length > 0) fail(`${addon} shows ${foreign.join(', ')}`)
-  const needed = run('objdump', ['-T', file])
-  const libstdcxx = needed.match(/(GLIBCXX|CXXABI)_[\d.]+/)
-  if (libstdcxx) fail(`${addon} needs ${libstdcxx[0]} of the system's libstdc++`)
-  const versions = [...needed.matchAll(/GLIBC_(\d+)\.(\d+)/g)].map(([, a, b]) => [+a, +b])
-  const newest = versions.sort(([a, b], [c, d]) => a - c || b - d).at(-1)
-  const late = newest[0] - GLIBC[0] || newest[1] - GLIBC[1]
-  if (late > 0) fail(`${addon} needs glibc ${newest.join('.')}, README says ${GLIBC.join('.')}`)
-  console.log(`needs      glibc ${newest.join('.')}: ${addon.slice('package/'.length)}`)
+  try {
+    console.log(
+      `needs      glibc ${checkNeeds(join(work, addon))}: ${addon.slice('package/'.length)}`,
+    )
+  } catch (error) {
+    fail(error.message)
+  }
 }
 
 // ---- Install ----------------------------------------------------------------------------------------

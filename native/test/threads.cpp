@@ -2,8 +2,10 @@
 // ThreadSanitizer (npm run test:tsan). Needs no Node. What is computed is compared with the same on
 // one thread, so it can also fail without a sanitizer.
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "cells/weights.h"
+#include "core/barrier.h"
 #include "core/queue.h"
 #include "ops/backend.h"
 
@@ -268,18 +271,71 @@ void layers_on_many_threads() {
   }
 }
 
+// ---- The barrier of a time loop ---------------------------------------------------------------------
+
+// What a thread writes without any order of its own before a barrier is there for the others after it.
+void barriers_in_a_row(int members, int rounds) {
+  ThreadPool pool(members, kProcessors);
+  const std::atomic<bool> stopping{false};
+  const Context context{pool, stopping};
+  Barrier barrier;
+  std::vector<int> values(static_cast<size_t>(members)), wrong(values.size());
+  pool.parallel(members, [&](int i) {
+    const auto own = static_cast<size_t>(i);
+    for (int round = 0; round < rounds; ++round) {
+      values[own] = round + i;
+      barrier.wait(members, context);
+      for (int k = 0; k < members; ++k) {
+        wrong[own] += values[static_cast<size_t>(k)] != round + k;
+      }
+      barrier.wait(members, context);
+    }
+  });
+  int sum = 0;
+  for (int count : wrong) sum += count;
+  expect(sum == 0, "after a barrier every thread sees what the others wrote before it");
+}
+
+void barriers() {
+  for (int members : {2, 3, 8}) barriers_in_a_row(members, members > 2 ? 300 : 2000);
+}
+
+// A line for each part: where threads are emulated, some take minutes.
 int run_all() {
-  pool_shares_loops();
-  pool_passes_exceptions_on();
-  queues_side_by_side();
-  queue_reports_failures();
-  queue_stops_while_busy();
-  layers_on_many_threads();
+  constexpr struct {
+    const char* name;
+    void (*run)();
+  } kParts[] = {{"barriers", barriers},
+                {"shared loops", pool_shares_loops},
+                {"exceptions", pool_passes_exceptions_on},
+                {"queues side by side", queues_side_by_side},
+                {"failures", queue_reports_failures},
+                {"stopping", queue_stops_while_busy},
+                {"layers", layers_on_many_threads}};
+  for (const auto& part : kParts) {
+    const auto start = std::chrono::steady_clock::now();
+    part.run();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    std::printf("%s: %.1f s\n", part.name, taken.count());
+    std::fflush(stdout);
+  }
   std::printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+int run_barriers(int members, int rounds) {
+  barriers_in_a_row(members, rounds);
+  std::printf("%d threads, %d rounds of two barriers: %s\n", members, rounds,
+              failed == 0 ? "passed" : "failed");
   return failed == 0 ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace fused_rnn
 
-int main() { return fused_rnn::run_all(); }
+// threads [ROUNDS]: so many barriers and nothing else, by as many threads as there are processors.
+int main(int count, char** arguments) {
+  if (count < 2) return fused_rnn::run_all();
+  const int processors = static_cast<int>(std::thread::hardware_concurrency());
+  return fused_rnn::run_barriers(processors > 2 ? processors : 2, std::atoi(arguments[1]));
+}
