@@ -1,7 +1,11 @@
 /** Gradients of tables that keep the rows that were looked up, and steps on these rows alone. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import {
   autograd,
+  type Callback,
   io,
   manualSeed,
   nn,
@@ -417,4 +421,52 @@ test('a Trainer: accumulation, checks of finite gradients, clipping', async (t) 
   })
   await trainer.fit(model, batches)
   t.true((await far()) < before)
+})
+
+test('a checkpoint between two batches of a step: the same bits', async (t) => {
+  class Net extends nn.Module {
+    readonly table = new nn.Embedding(6, 2, { sparse: true })
+    override forward(x: Tensor): Tensor {
+      return this.table.forward(x)
+    }
+    trainingStep([x]: [Tensor]): Tensor {
+      return this.forward(x).sub(1).pow(2).mean()
+    }
+    configureOptimizers(): optim.Optimizer {
+      return new optim.SparseAdam(this.parameters(), { lr: 0.1 })
+    }
+  }
+  const start = randn([6, 2])
+  const make = (): Net => {
+    const net = new Net()
+    net.table.weight = nn.Parameter(start.clone())
+    return net
+  }
+  const batches = [[0, 1, 1], [4, 5, 1], [2, 2, 3], [0, 1, 5], [3, 3, 3]].map((x) => [int(x)]) as [Tensor][] // biome-ignore format: a list
+  const options = {
+    maxEpochs: 2,
+    accumulateGradBatches: 3,
+    gradientClipVal: 0.5,
+    progressBar: false,
+  }
+  const straight = make()
+  await new Trainer(options).fit(straight, batches)
+  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  for (const at of [1, 2, 4]) {
+    const path = join(folder, String(at))
+    const stop = new AbortController()
+    let count = 0
+    const saving: Callback = {
+      onTrainBatchEnd: async (self) => {
+        if (++count !== at) return
+        await self.saveCheckpoint(path)
+        stop.abort()
+      },
+    }
+    await new Trainer({ ...options, callbacks: [saving], signal: stop.signal }).fit(make(), batches)
+    const resumed = new Net()
+    await new Trainer(options).fit(resumed, batches, null, { ckptPath: path })
+    t.deepEqual(await resumed.table.weight.data(), await straight.table.weight.data(), String(at))
+  }
 })

@@ -521,6 +521,9 @@ export interface Binding {
    */
   sumRuns(sorted: Buffer, order: Buffer, x: Buffer, width: number): [index: Buffer, sums: Buffer]
 
+  /** The places of (i, j, …) in an array of these sizes; each index is checked against its own. */
+  flatIndex(op: string, indices: readonly Buffer[], sizes: readonly number[]): Buffer
+
   // elements by index along the middle dimension
   gather(
     op: string,

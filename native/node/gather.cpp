@@ -63,12 +63,61 @@ Napi::Value sum_runs(Addon& addon, Args& args) {
   return addon.wrap_all({index, sums});
 }
 
+// flatIndex(op, indices, sizes) → int32: the place of (i, j, …) in an array of these sizes. All indices
+// are of one length; each is checked against its own size.
+Napi::Value flat_index(Addon& addon, Args& args) {
+  const std::string op = args.text();
+  const std::vector<Buffer> indices = args.buffers();
+  const std::vector<int64_t> sizes = args.integers();
+  if (indices.empty() || sizes.size() != indices.size())
+    throw Napi::RangeError::New(args.env(), "internal: a size for each index");
+  const int64_t n = indices[0].length;
+  // What each adds, from a table that also checks it, and the sums so far.
+  std::vector<Buffer> tables, parts, sums;
+  int64_t cost = 0;
+  for (size_t k = 0; k < indices.size(); ++k) {
+    args.expect(indices[k], n, DType::int32);
+    tables.push_back(indices[k].beside(sizes[k], DType::int32));
+    parts.push_back(indices[k].beside(n, DType::int32));
+    sums.push_back(k == 0 ? parts[0] : indices[k].beside(n, DType::int32));
+    cost += cost::functions(sizes[k]) + 2 * cost::elements(n);
+  }
+  addon.enqueue(
+      pure("flatIndex"), cost, indices, {sums.back()},
+      [=](const Backend& backend, Context& context) {
+        int64_t stride = 1;
+        for (size_t k = indices.size(); k-- > 0;) {
+          const double step = static_cast<double>(stride), size = static_cast<double>(sizes[k]);
+          backend.ramp({true, tables[k].raw(), sizes[k], 0, step, step * (size > 0 ? size - 1 : 0)},
+                       context);
+          backend.gather_rows({op.c_str(), tables[k].raw(), indices[k].i32(), parts[k].raw(), 1,
+                               sizes[k], 1, n, false, 0},
+                              context);
+          stride *= sizes[k];
+        }
+        for (size_t k = 1; k < indices.size(); ++k) {
+          BinaryArgs add{};
+          add.op = BinaryOp::add;
+          add.type = DType::int32;
+          add.dims = 1;
+          add.shape[0] = n;
+          add.a_strides[0] = add.b_strides[0] = 1;
+          add.out = sums[k].raw();
+          add.a = sums[k - 1].raw();
+          add.b = parts[k].raw();
+          backend.binary(add, context);
+        }
+      });
+  return addon.wrap(sums.back());
+}
+
 }  // namespace
 
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<gather_rows>(env, exports, "gatherRows", addon);
   add_entry<scatter_add_rows>(env, exports, "scatterAddRows", addon);
   add_entry<sum_runs>(env, exports, "sumRuns", addon);
+  add_entry<flat_index>(env, exports, "flatIndex", addon);
 }
 
 }  // namespace fused_rnn::node

@@ -2,7 +2,7 @@
 import { binding } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
 import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
-import { numelOf, type Shape } from '../shape.js'
+import { numelOf, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import { broadcastShapes, checkTensor, fromFront } from './common.js'
 import { gatherAlong, gatherRows } from './gather.js'
@@ -135,6 +135,11 @@ function choose(x: Tensor, chosen: readonly Chosen[]): Tensor {
 /** The index of each element among all of `sizes`. Each index is checked against its own size. */
 function combined(indices: readonly Tensor[], sizes: Shape): Tensor {
   indices.reduce<Shape>((shape, index) => broadcastShapes('at', shape, index.shape), [])
+  const { shape, device } = indices[0] as Tensor
+  if (indices.every((index) => sameShape(index.shape, shape))) {
+    const buffers = indices.map((index) => index.buffer)
+    return Tensor.wrap(binding.flatIndex('at', buffers, sizes), shape, device, 'int32')
+  }
   let stride = 1
   let sum: Tensor | null = null
   for (let i = indices.length - 1; i >= 0; i--) {
@@ -143,7 +148,7 @@ function combined(indices: readonly Tensor[], sizes: Shape): Tensor {
     const number = deviceNumber(index.device)
     const buffer = binding.ramp(size, 0, stride, stride * Math.max(0, size - 1), true, number)
     using table = Tensor.wrap(buffer, [size], index.device, 'int32')
-    const part = gatherRows('at', table, fromFront(index, size))
+    const part = gatherRows('at', table, index)
     sum = sum === null ? part : part.add(sum)
     stride *= size
   }
