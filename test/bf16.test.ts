@@ -55,6 +55,29 @@ test.serial('the settings: names, all at once, and what is wrong', (t) => {
   )
 })
 
+cpuTest('float32 is the same to the bit after bfloat16', async (t) => {
+  manualSeed(12)
+  const model = new nn.LSTM(40, 72, { numLayers: 2 })
+  const head = new nn.Linear(72, 65)
+  const step = async (): Promise<number[][]> => {
+    const x = values([9, 16, 40], 3, 1)
+    for (const p of [...model.parameters(), ...head.parameters()]) p.grad = null
+    const logits = head.forward(model.forward(x)[0].reshape([144, 72]))
+    logits.mul(logits).sum().backward()
+    // A row at a time, whose rounded weights are kept.
+    const single = model.eval().forward(x.slice(1, 0, 1).slice(0, 0, 1))[0]
+    const grads = [...model.parameters(), ...head.parameters()].map((p) => p.grad as Tensor)
+    return Promise.all([logits, single, ...grads].map(async (r) => Array.from(await r.data())))
+  }
+  const before = await step()
+  use('bf16')
+  const rounded = await step()
+  use('ieee')
+  t.deepEqual(await step(), before)
+  t.notDeepEqual(rounded[0], before[0])
+  t.notDeepEqual(rounded[2], before[2])
+})
+
 // ---- As near as PyTorch's autocast -------------------------------------------------------------
 
 interface Case {

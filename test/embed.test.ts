@@ -12,12 +12,16 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import {
+  backends,
   data,
+  getNumThreads,
   io,
   manualSeed,
   models,
   nn,
   optim,
+  randn,
+  setNumThreads,
   synchronize,
   type Tensor,
   tensor,
@@ -622,6 +626,45 @@ anywhere(title('a SequenceClassifier says what it says in TypeScript'), async (t
   await wrong(/^error: \[SequenceClassifier.load\] .*there is no such folder/, at('none'), '1,2')
   const other = await library('forecast', at('rows'), '1', '', '')
   t.regex(other.join(), /^error: \[Forecaster.load\] .*does not describe a Forecaster of version 1/)
+})
+
+native(title('Engine::set_precision'), async (t) => {
+  manualSeed(11)
+  const device = 'cpu'
+  const lstm = new nn.LSTM(24, 40, { device })
+  const linear = new nn.Linear(40, 30, { device })
+  const [x, y] = [randn([5, 16, 24], { device }), randn([80, 40], { device })]
+  const inputs = new Map([
+    ['x', x],
+    ['y', y],
+    ...[...lstm.stateDict()].map(([name, value]) => [`lstm.${name}`, value] as const),
+    ...[...linear.stateDict()].map(([name, value]) => [`linear.${name}`, value] as const),
+  ])
+  await io.safetensors.save(at('precision.safetensors'), inputs)
+  await library('precision', at('precision.safetensors'), at('rounded.safetensors'))
+  const got = await io.safetensors.load(at('rounded.safetensors'), { device })
+  const { cpu } = backends
+  const threads = getNumThreads()
+  setNumThreads(2) // as the program
+  try {
+    for (const [turn, precision] of [
+      ['before', 'ieee'],
+      ['bf16', 'bf16'],
+      ['after', 'ieee'],
+    ] as const) {
+      cpu.rnn.fp32Precision = cpu.matmul.fp32Precision = precision
+      const output = await lstm.forward(x)[0].data()
+      t.deepEqual(await got.get(`${turn}.lstm`)?.data(), output, `${turn}, LSTM`)
+      t.deepEqual(await got.get(`${turn}.rnn`)?.data(), output, `${turn}, rnn alone`)
+      const product = await linear.forward(y).data()
+      t.deepEqual(await got.get(`${turn}.matmul`)?.data(), product, `${turn}, matmul alone`)
+    }
+  } finally {
+    cpu.rnn.fp32Precision = cpu.matmul.fp32Precision = 'ieee'
+    setNumThreads(threads)
+  }
+  for (const part of ['lstm', 'matmul'])
+    t.notDeepEqual(await got.get(`bf16.${part}`)?.data(), await got.get(`before.${part}`)?.data())
 })
 
 native(title('wrong arguments'), async (t) => {

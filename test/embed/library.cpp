@@ -1,6 +1,7 @@
 // What test/embed.test.ts asks of an installed library:
 //
 //   library layers IN OUT     runs layers on the tensors of IN, writes what comes out to OUT
+//   library precision IN OUT  the same in float32, in bfloat16 and in float32 again
 //   library files FILE…       says what is wrong with each file of tensors
 //   library models FOLDER…    and with each model
 //   library forecast FOLDER ROWS FUTURE TIMES    numbers with commas: what a Forecaster predicts
@@ -131,6 +132,29 @@ void layers(const std::string& from, const std::string& to) {
   recurrent({"gru", in.tensors, out.tensors}, GRU(engine, 3, 6, {.num_layers = 2, .bias = false}));
   recurrent({"rnn", in.tensors, out.tensors}, RNN(engine, 3, 6, {}, RNN::Nonlinearity::relu));
   classifier(engine, {"classifier", in.tensors, out.tensors});
+  save_safetensors(to, out);
+}
+
+void precision(const std::string& from, const std::string& to) {
+  Engine engine("cpu", 2);
+  SafetensorsFile in = load_safetensors(engine, from), out;
+  LSTM lstm(engine, 24, 40);
+  Linear linear(engine, 40, 30);
+  for (auto& [name, parameters] :
+       {std::pair{"lstm", lstm.parameters()}, std::pair{"linear", linear.parameters()}}) {
+    Case{name, in.tensors, out.tensors}.load(parameters);
+  }
+  const std::pair<const char*, Precision> turns[] = {
+      {"before", Precision::ieee}, {"bf16", Precision::bf16}, {"after", Precision::ieee}};
+  for (const auto& [name, precision] : turns) {
+    engine.set_precision(precision, precision);
+    const Tensor x = in.tensors.at("x");
+    out.tensors[std::string(name) + ".lstm"] = lstm.forward(x).output;
+    engine.set_precision(Precision::ieee, precision);
+    out.tensors[std::string(name) + ".rnn"] = lstm.forward(x).output;
+    engine.set_precision(precision, Precision::ieee);
+    out.tensors[std::string(name) + ".matmul"] = linear.forward(in.tensors.at("y"));
+  }
   save_safetensors(to, out);
 }
 
@@ -377,6 +401,8 @@ int main(int argc, char** argv) {
   try {
     if (mode == "layers" && argc == 4) {
       layers(argv[2], argv[3]);
+    } else if (mode == "precision" && argc == 4) {
+      precision(argv[2], argv[3]);
     } else if (mode == "files") {
       const Engine engine("cpu", 1);
       for (int i = 2; i < argc; ++i) tell([&] { load_safetensors(engine, argv[i]); });
