@@ -76,11 +76,12 @@ void Engine::Impl::wait(Buffers reads, const std::function<void()>& work) {
   if (executor.queue.idle()) {
     error = report(executor.queue, reads, work);
   } else {
-    std::promise<std::string> reported;
+    const auto reported = std::make_shared<std::promise<std::string>>();
     Job job;
     job.reads.assign(reads.begin(), reads.end());
-    job.report = [&](Buffers reads) { reported.set_value(report(executor.queue, reads, work)); };
-    std::future<std::string> result = reported.get_future();
+    job.report = [&](Buffers reads) { return report(executor.queue, reads, work); };
+    job.settle = [reported](std::string found) { reported->set_value(std::move(found)); };
+    std::future<std::string> result = reported->get_future();
     executor.queue.push(std::move(job));
     error = result.get();
   }
