@@ -30,7 +30,7 @@ const { values, positionals } = parseArgs({
   options: { packages: { type: 'string' }, clients: { type: 'string' } },
   allowPositionals: true,
 })
-const packages = resolve(values.packages ?? join(root, 'build/packages'))
+const packages = resolve(values.packages ?? join(root, 'prebuilds/packages'))
 const clients = resolve(values.clients ?? join(root, 'build/clients'))
 
 const MOST_PACKAGES = 10

@@ -1,9 +1,9 @@
 // Packs the packages of a release into a folder: fused-rnn without an addon, and @fused-rnn/PLATFORM
-// with one, for this machine and for every other platform whose addon is in build/packages.
+// with one, for this machine and for every other platform whose addon is in prebuilds/packages.
 //
 //   npm run pack:all [-- [--out FOLDER] [--prebuilt]]
 //
-// FOLDER: default build/packages. --prebuilt: no addon is built, not even this machine's.
+// FOLDER: default prebuilds/packages. --prebuilt: no addon is built, not even this machine's.
 //
 // The clone's package.json does not name the platforms' packages: before they are published, npm
 // could not install the clone. So they are written here. `npm pack` in the clone makes one package
@@ -31,7 +31,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { values } = parseArgs({
   options: { out: { type: 'string' }, prebuilt: { type: 'boolean' } },
 })
-const packages = join(root, 'build/packages')
+const packages = join(root, 'prebuilds/packages')
 const out = resolve(values.out ?? packages)
 
 function run(program, args, cwd = root) {
@@ -88,7 +88,7 @@ cpSync(join(root, 'docs'), join(folder, 'docs'), {
 })
 const { scripts: _, imports: __, ava: ___, ...published } = main
 const optionalDependencies = Object.fromEntries(PLATFORMS.map(({ name }) => [scope(name), version]))
-const files = [...main.files.filter((name) => name !== 'prebuilds'), 'docs']
+const files = [...main.files.filter((name) => !/^!?prebuilds/.test(name)), 'docs']
 writeJson(join(folder, 'package.json'), { ...published, files, optionalDependencies })
 pack(folder, '')
 

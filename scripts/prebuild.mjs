@@ -4,7 +4,7 @@
 //
 //   [--cuda] [OPTIONS OF CMAKE-JS]             this machine's, into prebuilds/ of the clone
 //   --platform NAME [OPTIONS OF CMAKE-JS]      that of a platform's package (ts/platforms.ts), into
-//                                              build/packages/NAME; scripts/pack.mjs packs it
+//                                              prebuilds/packages/NAME; scripts/pack.mjs packs it
 //
 // Builds in build/, as `npm run build:native` does; with CUDA in build/cuda, with nvcc; for another
 // system in build/NAME, with scripts/toolchains/NAME.cmake. What is stripped and moved is a copy.
@@ -80,7 +80,7 @@ async function forPlatform(name, rest) {
     folder = 'build/no-cuda'
     rest.push('--CDFUSED_RNN_CUDA=off')
   }
-  const out = join(root, 'build/packages', name)
+  const out = join(root, 'prebuilds/packages', name)
   rmSync(join(out, 'prebuilds'), { recursive: true, force: true })
   mkdirSync(out, { recursive: true })
   return { folder, out, stripBin, arch: found.cpu, platform: found.os }
@@ -109,7 +109,7 @@ async function prebuild() {
   }
   require('prebuildify')(options, (error) => {
     if (error) fail(error.message)
-    const made = name ? `build/packages/${name}` : `prebuilds/${platform()}-${arch()}`
+    const made = name ? `prebuilds/packages/${name}` : `prebuilds/${platform()}-${arch()}`
     console.log(`prebuild: ${made}${cuda ? ', with CUDA' : ''}`)
   })
 }
