@@ -1,9 +1,9 @@
 /**
  * How long predictions and the event loop wait while training goes on in the same process:
- * `node dist-bench/tasks/latency.js [SECONDS]`. A Trainer trains a SequenceClassifier of texts (H 64)
- * all the time; meanwhile, one after the other, every few milliseconds a row is pushed into streams of a
+ * `node dist-bench/tasks/latency.js [SECONDS]`. Every few milliseconds a row is pushed into streams of a
  * Forecaster, a SequenceRecognizer and an AnomalyDetector of H 64, and into an OnlineLearner, which
- * learns from it, too.
+ * learns from it, too: alone, while the OnlineLearner learns from 20 other clients all the time, and
+ * while a Trainer trains a SequenceClassifier of texts (H 64, 32 a step).
  */
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -53,16 +53,32 @@ const mails = Array.from({ length: 2000 }, (_, i) => ({
   label: i % 2,
 }))
 
-async function measure(training: boolean): Promise<void> {
+/** Learns from others until it is told to end. */
+async function learn(signal: AbortSignal): Promise<void> {
+  for (let t = 0; !signal.aborted; t++)
+    await Promise.all(
+      Array.from({ length: 20 }, (_, client) =>
+        learner.update(`other ${client}`, [Math.sin(t / (3 + client))]),
+      ),
+    )
+}
+
+type Background = 'alone' | 'while an OnlineLearner learns' | 'while a Trainer trains'
+
+async function measure(kind: Background): Promise<void> {
   const stop = new AbortController()
-  const background = training
-    ? new models.SequenceClassifier({ hiddenSize: 64 }).fit(mails, {
-        maxEpochs: 10_000,
-        valid: 0,
-        progressBar: false,
-        signal: stop.signal,
-      })
-    : null
+  const { signal } = stop
+  const background =
+    kind === 'alone'
+      ? null
+      : kind === 'while an OnlineLearner learns'
+        ? learn(signal)
+        : new models.SequenceClassifier({ hiddenSize: 64 }).fit(mails, {
+            maxEpochs: 10_000,
+            valid: 0,
+            progressBar: false,
+            signal,
+          })
   await sleep(500)
   const times: Record<string, number[]> = {}
   const loop = monitorEventLoopDelay({ resolution: 1 })
@@ -79,7 +95,7 @@ async function measure(training: boolean): Promise<void> {
   loop.disable()
   stop.abort()
   await background
-  console.log(training ? 'while a SequenceClassifier trains (32 texts a step)' : 'alone')
+  console.log(kind)
   const at = (list: number[], q: number): string =>
     `${(list.sort((a, b) => a - b)[Math.floor(q * (list.length - 1))] as number).toFixed(3)} ms`
   for (const [name, list] of Object.entries(times))
@@ -87,5 +103,6 @@ async function measure(training: boolean): Promise<void> {
   // The timer itself waits 1 ms.
   console.log(`  event loop: p99 ${(loop.percentile(99) / 1e6 - 1).toFixed(2)} ms late`)
 }
-await measure(false)
-await measure(true)
+await measure('alone')
+await measure('while an OnlineLearner learns')
+await measure('while a Trainer trains')
