@@ -1,8 +1,9 @@
-/** What docs/from-pytorch.md shows works as it is written. */
+/** What docs/from-pytorch.md and docs/from-tfjs.md show works as it is written. */
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
 import { codeBlocks, compile } from './document.js'
@@ -31,6 +32,18 @@ once('the TypeScript of the guide is one program, which learns, writes and reads
   t.regex(stdout, /^the quick brown fox .{44}$/m)
   t.true(stdout.includes('[ 5, 2, 4 ] [ 2, 5 ] [ 1, 2, 4 ]'), stdout)
   t.deepEqual(await readdir(cwd), ['model.pt', 'model.safetensors'])
+})
+
+once('a model of TensorFlow.js computes and learns', async (t) => {
+  const blocks = await codeBlocks('docs/from-tfjs.md', 'ts')
+  const program = await compile('guide', 'tfjs', blocks.join('\n'))
+  if (program === null) return t.pass()
+  const cwd = await mkdtemp(join(tmpdir(), 'fused-rnn-guide-'))
+  t.teardown(() => rm(cwd, { recursive: true, force: true }))
+  const model = fileURLToPath(new URL('../test/fixtures/tfjs/pooled', import.meta.url))
+  await cp(model, join(cwd, 'sales'), { recursive: true })
+  const { stdout } = await promisify(execFile)(process.execPath, [program], { cwd })
+  t.regex(stdout, /^Float32Array\(3\) \[/)
 })
 
 test('both programs have the same numbered parts', async (t) => {

@@ -25,11 +25,11 @@ const NPY: Kind = {
 }
 const KERAS: Kind = {
   what: 'a model of Keras (.keras)',
-  advice: `convert its weights ${SAVE_NUMPY("{w.path: w.numpy() for w in keras.models.load_model('FILE').weights}")}`,
+  advice: "read the model with models.fromKeras('FILE'), whose stateDict() are its weights",
 }
 const HDF5: Kind = {
   what: 'an HDF5 file (.h5, as of Keras)',
-  advice: `convert its weights ${SAVE_NUMPY("{w.path: w.numpy() for w in keras.models.load_model('FILE').weights}")}`,
+  advice: "read the model with models.fromKeras('FILE'), whose stateDict() are its weights",
 }
 const ONNX: Kind = {
   what: 'an ONNX model',

@@ -26,6 +26,7 @@ export { Forecaster, type ForecasterFitOptions } from './forecaster.js'
 export type { ForecasterConfig, ForecasterOptions, ForecasterState } from './forecaster_config.js'
 export type { PredictOptions } from './forecaster_predict.js'
 export type { GenerateOptions } from './generate.js'
+export { type FromKerasOptions, fromKeras, fromTfjs, type KerasModel } from './keras/index.js'
 export type { ClassWeight } from './labels.js'
 export {
   LanguageModel,

@@ -199,6 +199,8 @@ export const wholeModels: Record<string, Recipe> = {
   'models.LanguageModel.extraRepr': method(model, 'extraRepr'),
   'io.save': call(io.save, () => [{ a: [f(2, 3)], b: 1 }, 'file.safetensors']),
   'io.load': call(io.load, () => ['nothing', { device: testDevice }]),
+  'models.fromKeras': call(models.fromKeras, () => ['nothing', { device: testDevice }]),
+  'models.fromTfjs': call(models.fromTfjs, () => ['nothing', { device: testDevice }]),
   'io.torch.save': call(io.torch.save, () => ['file.pt', { a: [f(2, 3)], b: 1 }]),
   'io.torch.load': call(io.torch.load, () => ['nothing', { device: testDevice }]),
   'io.torch.stateDict': call(io.torch.stateDict, () => [
