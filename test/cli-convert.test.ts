@@ -59,6 +59,16 @@ serial('a model to ONNX and to a state dict', async (t) => {
   t.pass()
 })
 
+serial('the weights of Keras and TensorFlow.js', async (t) => {
+  const file = (name: string) => fileURLToPath(new URL(`../test/fixtures/${name}`, import.meta.url))
+  t.is((await convert(file('keras/text.keras'), 'keras.pt')).stderr, '')
+  t.is((await convert(file('tfjs/text/model.json'), 'tfjs.safetensors')).stderr, '')
+  const model = await models.fromKeras(file('keras/text.keras'))
+  model.loadStateDict(await io.torch.load(join(cwd, 'keras.pt')))
+  t.is((await io.safetensors.load(join(cwd, 'tfjs.safetensors'))).size, 11)
+  t.regex((await convert(file('keras/text.keras'), 'keras.onnx')).stderr, /KerasModel|module/)
+})
+
 serial('what cannot be converted is said in one line', async (t) => {
   const refused: [string[], RegExp][] = [
     [['nothing.pt', 'a.pt'], /there is no 'nothing\.pt'/],

@@ -8,7 +8,16 @@ import { onCpu } from './helpers.js'
 const program = fileURLToPath(new URL('./fuzz/main.js', import.meta.url))
 
 // What is read goes through the CPU on every device.
-for (const target of ['safetensors', 'model', 'checkpoint', 'texts', 'lock', 'torch', 'pickle'])
+for (const target of [
+  'safetensors',
+  'model',
+  'checkpoint',
+  'texts',
+  'lock',
+  'torch',
+  'pickle',
+  'tfjs',
+])
   (onCpu ? test.serial : test.serial.skip)(
     `inputs that fuzzing has found: ${target}`,
     async (t) => {

@@ -36,7 +36,7 @@ once('the TypeScript of the guide is one program, which learns, writes and reads
 
 once('a model of TensorFlow.js computes and learns', async (t) => {
   const blocks = await codeBlocks('docs/from-tfjs.md', 'ts')
-  const program = await compile('guide', 'tfjs', blocks.join('\n'))
+  const program = await compile('guide-tfjs', 'tfjs', blocks.join('\n'))
   if (program === null) return t.pass()
   const cwd = await mkdtemp(join(tmpdir(), 'fused-rnn-guide-'))
   t.teardown(() => rm(cwd, { recursive: true, force: true }))

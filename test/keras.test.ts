@@ -131,6 +131,21 @@ test.serial('reading a model draws no random numbers', async (t) => {
   t.deepEqual(randomState(), before)
 })
 
+test('layers with numbers as names keep their order', async (t) => {
+  const at = join(folder, 'numbers')
+  await cp(join(fixtures, 'tfjs/functional'), at, { recursive: true })
+  const text = await readFile(join(at, 'model.json'), 'utf8')
+  const names = [...new Set([...text.matchAll(/"(\w+_[A-Z]\w+?\d+)"/g)].map((m) => m[1] as string))]
+  let changed = text
+  for (const [i, name] of names.entries())
+    changed = changed.replaceAll(`"${name}"`, `"${99 - i}"`).replaceAll(`"${name}/`, `"${99 - i}/`)
+  await writeFile(join(at, 'model.json'), changed)
+  const model = (await models.fromTfjs(join(at, 'model.json'))).eval()
+  const one = (await json(join(fixtures, 'tfjs.json'))).models.functional
+  const x = tensor(Float32Array.from(one.input), { shape: one.inputShape })
+  await close(t, model.forward(x), one)
+})
+
 test('what is not known is named with its layer and place', async (t) => {
   const refused = (name: string, message: RegExp) =>
     rejectsWith(t, models.fromKeras(keras(name)), Error, message)

@@ -10,8 +10,10 @@ import {
   models,
   optim,
   synchronize,
+  Tensor,
   Trainer,
   tensor,
+  zeros,
 } from 'fused-rnn'
 import { pickled } from '../../dist/io/torch/pickle.js'
 import { zipped } from '../../dist/io/zip_writer.js'
@@ -338,7 +340,43 @@ const pickle: Target = {
   repair: (input) => (input.at(-1) === 0x2e ? input : Buffer.concat([input, Buffer.from('.')])),
 }
 
+// ---- Models of TensorFlow.js: model.json, and the values ----------------------------------------------
+
+/** What Keras writes of how a layer began is not read. */
+const slim = (text: string): string =>
+  JSON.stringify(JSON.parse(text), (key, value) =>
+    /_(initializer|regularizer|constraint)$/.test(key) ? undefined : value,
+  )
+
+const tfjs: Target = {
+  async seeds() {
+    const { readFile } = await import('node:fs/promises')
+    const fixtures = new URL('../../test/fixtures/tfjs/', import.meta.url)
+    return Promise.all(
+      ['text', 'pooled', 'functional'].map(async (name) => {
+        const json = await readFile(new URL(`${name}/model.json`, fixtures), 'utf8')
+        const values = await readFile(new URL(`${name}/weights.bin`, fixtures))
+        return join0([Buffer.from(slim(json)), values])
+      }),
+    )
+  },
+  async run(input, folder) {
+    const [json, values] = parts(input, 1) as [Buffer, Buffer]
+    write(folder, { 'model.json': json, 'weights.bin': values })
+    try {
+      const read = await models.fromTfjs(join(folder, 'model.json'))
+      const shape = (read.inputShape ?? [1, 5, 2]).map((size) => Math.min(size ?? 2, 64))
+      const output = read.forward<Tensor | readonly [Tensor, Tensor]>(zeros(shape))
+      await (output instanceof Tensor ? output : output[0]).data()
+    } catch (error) {
+      expectClear(error, /^\[[\w. ]+\] /)
+    }
+    await synchronize().catch((error) => expectClear(error, /^\[[\w. ]+\] /))
+  },
+  repair: (input) => input,
+}
+
 export const targets: Record<string, Target> = {
   ...{ safetensors, model, checkpoint, texts, lock },
-  ...{ torch, pickle },
+  ...{ torch, pickle, tfjs },
 }

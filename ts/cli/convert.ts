@@ -20,7 +20,8 @@ interface Source {
 }
 
 const TORCH = ['.pt', '.pth', '.ckpt', '.bin']
-const KINDS = 'a file of PyTorch (.pt, .pth, .ckpt, .bin), .safetensors, or the folder of a model'
+const KINDS =
+  'a file of PyTorch (.pt, .pth, .ckpt, .bin) or Keras (.keras, .h5), model.json of TensorFlow.js, .safetensors, or the folder of a model'
 
 export async function convert(from: string, to: string, options: ConvertOptions): Promise<void> {
   const target = extname(to).toLowerCase()
@@ -61,6 +62,10 @@ async function read(from: string, { key }: ConvertOptions): Promise<Source> {
     return { what: from, weights, model: null }
   }
   if (key !== undefined) throw new UserError('convert: --key is for checkpoints of PyTorch')
+  if (['.keras', '.h5', '.hdf5', '.json'].includes(kind)) {
+    const model = await (kind === '.json' ? models.fromTfjs(from) : models.fromKeras(from))
+    return { what: from, weights: model.stateDict(), model }
+  }
   if (kind === '.safetensors')
     return { what: from, weights: await io.safetensors.load(from), model: null }
   throw new UserError(`convert: '${from}' is of no kind that is read; expected ${KINDS}`)

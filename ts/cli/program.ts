@@ -347,13 +347,16 @@ Examples:
 
 function convertCommand(): Command {
   return shortErrors(new Command('convert'))
-    .summary('weights from PyTorch to safetensors and back, models to ONNX')
+    .summary('weights of PyTorch, Keras and others as safetensors or .pt, models as ONNX')
     .description(
-      'Reads a state dict or a checkpoint of PyTorch, a safetensors file or the folder of a model, and ' +
+      'Reads a state dict or a checkpoint of PyTorch, a model of Keras or TensorFlow.js, a safetensors file or the folder of a model, and ' +
         'writes its weights as safetensors or for torch.load, or the model as ONNX. Nothing in a file is ' +
         'ever called. Half precision becomes float32.',
     )
-    .argument('<in>', '.pt, .pth, .ckpt, .bin, .safetensors, or the folder of a model')
+    .argument(
+      '<in>',
+      '.pt, .pth, .ckpt, .bin, .keras, .h5, model.json of TensorFlow.js, .safetensors, or the folder of a model',
+    )
     .argument('<out>', '.safetensors, .pt, .pth or .onnx')
     .option('--key <name>', 'of a checkpoint: where its state dict is (default: it is looked for)')
     .option('--prefix <text>', "keep the keys that begin with it, without it ('module.', 'model.')")
@@ -364,6 +367,7 @@ function convertCommand(): Command {
 Examples:
   fused-rnn convert model.pt model.safetensors
   fused-rnn convert lightning.ckpt weights.safetensors --prefix model.
+  fused-rnn convert model.keras weights.safetensors
   fused-rnn convert book-model book.onnx`,
     )
     .action(async (from: string, to: string, options: ConvertOptions) => {

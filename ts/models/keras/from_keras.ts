@@ -33,7 +33,7 @@ export function modelOf(
 ): KerasModel {
   const random = randomState()
   try {
-    return new KerasModel(Object.fromEntries(build(topology, weightsOf)), topology.inputShape)
+    return new KerasModel(build(topology, weightsOf), topology.inputShape)
   } finally {
     setRandomState(random)
   }

@@ -77,22 +77,30 @@ export class Hdf5 {
     return Array.from(value as ArrayLike<unknown>, String)
   }
 
+  #get(path: string): ReturnType<File['get']> {
+    try {
+      return this.#file.get(path)
+    } catch (cause) {
+      throw new Error(`'${path}' in the HDF5 file cannot be read: it is damaged`, { cause })
+    }
+  }
+
   #attribute(path: string, name: string): unknown {
-    const found = path === '' ? this.#file : this.#file.get(path)
+    const found = path === '' ? this.#file : this.#get(path)
     const { attrs } = Object(found) as Partial<Group>
     return attrs !== undefined && Object.hasOwn(attrs, name) ? attrs[name]?.value : null
   }
 
   /** The names in a group; none where there is no group. */
   names(path: string): string[] {
-    const found = this.#file.get(path)
+    const found = this.#get(path)
     if (found === null || !('keys' in found)) return []
     return (found as Group).keys()
   }
 
   /** @throws Error unless there is an array of floating-point numbers */
   weight(path: string): Weight {
-    const found = this.#file.get(path)
+    const found = this.#get(path)
     if (found === null || !('shape' in found)) throw new Error(`its weight '${path}' is missing`)
     const { shape, dtype, metadata } = found as Dataset
     const numel = (shape ?? []).reduce((product, size) => product * size, 1)
@@ -101,7 +109,7 @@ export class Hdf5 {
       throw new Error(`its weight '${path}' of shape [${shape}] is too large for the file`)
     const { value } = found as Dataset
     const numbers = ArrayBuffer.isView(value) ? (value as Float32Array) : [value]
-    if (typeof dtype !== 'string' || !/f|e|d/.test(dtype) || numbers.length !== numel)
+    if (typeof dtype !== 'string' || !/^[<>|=]?[efd]\d*$/.test(dtype) || numbers.length !== numel)
       throw new Error(`its weight '${path}' has no floating-point numbers, but ${String(dtype)}`)
     return { name: path, shape: [...shape], values: Float32Array.from(numbers as Float32Array) }
   }

@@ -10,13 +10,16 @@ import type { Mask, Output, Step } from './step.js'
  */
 export class KerasModel extends Module {
   readonly layers: Readonly<Record<string, Module>>
+  /** The names of the layers from input to output; an object sorts those that are numbers. */
+  readonly order: readonly string[]
   /** Sizes of the input, batch first; null: any. Null as a whole: the file says nothing. */
   readonly inputShape: readonly (number | null)[] | null
 
   /** @internal */
-  constructor(layers: Record<string, Module>, inputShape: (number | null)[] | null) {
+  constructor(layers: readonly [string, Module][], inputShape: (number | null)[] | null) {
     super()
-    this.layers = layers
+    this.layers = Object.fromEntries(layers)
+    this.order = layers.map(([name]) => name)
     this.inputShape = inputShape
   }
 
@@ -26,7 +29,7 @@ export class KerasModel extends Module {
    *   merge_mode None comes last
    * @throws TypeError, RangeError for another input
    */
-  override forward<T extends Output = Tensor>(x: Tensor): T {
+  override forward<T extends Tensor | readonly [Tensor, Tensor] = Tensor>(x: Tensor): T {
     const fn = 'KerasModel'
     if (!(x instanceof Tensor)) throw typeError(fn, 'x', 'a tensor', x)
     const { inputShape } = this
@@ -40,10 +43,11 @@ export class KerasModel extends Module {
     }
     let value: Output = x
     let mask: Mask = null
-    for (const layer of Object.values(this.layers)) {
+    for (const name of this.order) {
       const input: Tensor = value as Tensor
-      value = (layer as Step).forward(input, mask)
-      mask = (layer as Step).maskAfter(input, mask)
+      const layer = this.layers[name] as Step
+      value = layer.forward(input, mask)
+      mask = layer.maskAfter(input, mask)
     }
     return value as T
   }
