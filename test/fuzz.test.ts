@@ -17,6 +17,7 @@ for (const target of [
   'torch',
   'pickle',
   'tfjs',
+  'onnx',
 ])
   (onCpu ? test.serial : test.serial.skip)(
     `inputs that fuzzing has found: ${target}`,

@@ -203,7 +203,7 @@ test('files of other programs are named, with what to do', async (t) => {
     ['m.keras', zip('config.json'), /a model of Keras/],
     ['docs.zip', zip('a.txt'), /compressed with zip.*unzip/],
     ['m.h5', long('\x89HDF\r\n\x1a\n'), /an HDF5 file/],
-    ['m.onnx', long('\x08\x09\x12\x07pytorch'), /an ONNX model; run it with onnxruntime/],
+    ['m.onnx', long('\x08\x09\x12\x07pytorch'), /an ONNX model; read it with onnx\.load/],
     ['m.gz', long('\x1f\x8b\x08'), /compressed with gzip; unpack it first: gunzip .*m\.gz$/],
     [
       'lfs',

@@ -26,7 +26,7 @@ const work = join(folder, 'work')
 mkdirSync(work)
 const running = join(folder, 'running')
 const random = randomFrom(Number(seed))
-const coverage = new Coverage(/\/dist\/(io|train|models|data|optim|nn)\//)
+const coverage = new Coverage(/\/dist\/(io|train|models|data|optim|nn|onnx)\//)
 
 let current = 0
 const watch = setInterval(() => {

@@ -9,7 +9,17 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const TARGETS = ['safetensors', 'model', 'checkpoint', 'texts', 'lock', 'torch', 'pickle', 'tfjs']
+const TARGETS = [
+  'safetensors',
+  'model',
+  'checkpoint',
+  'texts',
+  'lock',
+  'torch',
+  'pickle',
+  'tfjs',
+  'onnx',
+]
 const { values, positionals } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },

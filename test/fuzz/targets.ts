@@ -8,7 +8,11 @@ import {
   ModelCheckpoint,
   manualSeed,
   models,
+  nn,
+  noGrad,
+  onnx,
   optim,
+  randn,
   synchronize,
   Tensor,
   Trainer,
@@ -376,7 +380,41 @@ const tfjs: Target = {
   repair: (input) => input,
 }
 
+// ---- ONNX ------------------------------------------------------------------------------------------
+
+const onnxModel: Target = {
+  async seeds() {
+    const bidirectional = { bidirectional: true, batchFirst: true }
+    const made = [
+      new nn.LSTM(1, 1),
+      new nn.GRU(1, 2, bidirectional),
+      new nn.RNN(1, 1, { bias: false }),
+      new nn.Sequential(new nn.Embedding(2, 1), new nn.Linear(1, 2)),
+      new models.LanguageModel({ ...SIZES, vocabSize: 3, embeddingSize: 0 }),
+    ]
+    return Promise.all(made.map((one) => onnx.serialize(one)))
+  },
+  async run(input, folder) {
+    const path = join(folder, 'model.onnx')
+    writeFileSync(path, input)
+    let found: unknown
+    try {
+      const loaded = await onnx.load(path)
+      const given = loaded.inputNames.map((name) => {
+        if (name === 'tokens') return tensor([[1], [0]], { dtype: 'int32' })
+        return name === 'input' ? randn([2, 1, 1]) : randn([1, 1, 1])
+      })
+      found = noGrad(() => loaded.forward(...given))
+    } catch (error) {
+      return expectClear(error, /^\[onnx(\.load)?\] /)
+    }
+    const outputs = [found].flat() as { data(): Promise<unknown> }[]
+    for (const one of outputs) await one.data().catch((error) => expectClear(error, /^\[/))
+  },
+  repair: (input) => input,
+}
+
 export const targets: Record<string, Target> = {
   ...{ safetensors, model, checkpoint, texts, lock },
-  ...{ torch, pickle, tfjs },
+  ...{ torch, pickle, tfjs, onnx: onnxModel },
 }

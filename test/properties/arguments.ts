@@ -145,7 +145,7 @@ async function settled(result: unknown, depth = 0): Promise<void> {
 
 /** What comes later: an index inside a tensor, or memory. */
 const FILES =
-  /^(io\.|onnx\.export|data\.(loadText|loadCSV)|models\.(\w+\.(load|save|writeSVG)|from(Keras|Tfjs))|History\.write)/
+  /^(io\.|onnx\.(export|load)|data\.(loadText|loadCSV)|models\.(\w+\.(load|save|writeSVG)|from(Keras|Tfjs))|History\.write)/
 
 /** What is an error however it is called: without a fit, without other processes. */
 const REFUSED =

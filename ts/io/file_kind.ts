@@ -33,7 +33,7 @@ const HDF5: Kind = {
 }
 const ONNX: Kind = {
   what: 'an ONNX model',
-  advice: `run it with onnxruntime, or convert its weights ${SAVE_NUMPY("{t.name: onnx.numpy_helper.to_array(t) for t in onnx.load('FILE').graph.initializer}")}`,
+  advice: "read it with onnx.load('FILE')",
 }
 const PICKLE: Kind = {
   what: 'a pickle of Python (as torch.save wrote before 1.6)',

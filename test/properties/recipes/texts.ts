@@ -22,6 +22,7 @@ const full = {}
 export const exchange: Record<string, Recipe> = {
   'onnx.serialize': call(onnx.serialize, () => [new nn.LSTM(2, 3)]),
   'onnx.export': call(onnx.export, () => [new nn.Linear(2, 3), 'x.onnx']),
+  'onnx.load': call(onnx.load, () => ['x.onnx', { device: testDevice }]),
   'utils.toTransferable': call(utils.toTransferable, () => [{ a: [f(2, 3)], b: 1 }]),
   // A message comes by a promise.
   'utils.fromTransferable': () => [
