@@ -25,10 +25,11 @@ FUSED_RNN_HD inline float remainder_(float a, float b) {
   return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
 
-// t: the tangent in the value.
+// t: the tangent in the value. Where it is flat, x * x may be infinite.
 FUSED_RNN_HD inline float gelu_tanh_slope(float x, float t) {
-  const float inner = 0.79788456f * (1 + 3 * 0.044715f * x * x);
-  return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * inner;
+  const float inner = 0.79788456f * (1 + 3 * 0.044715f * x * x), curve = 1 - t * t;
+  const bool flat = curve == 0 && x - x == 0;
+  return 0.5f * (1 + t) + (flat ? 0 : 0.5f * x * curve * inner);
 }
 // s: sigmoid(x)
 FUSED_RNN_HD inline float silu_slope(float x, float s) { return s * (1 + x * (1 - s)); }
