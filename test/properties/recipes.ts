@@ -43,8 +43,6 @@ const NOT_CALLED = [
   /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,
   // Under its other name.
   /^models\.OnlineLearner/,
-  // With wrong numbers of epochs they would not end; their own tests have the errors.
-  /^models\.\w+\.(fit|backtest)$/,
   /^nn\.init\.uniformParameter$/,
   // What the tape calls.
   /^Tensor\.(changed|over)$/,

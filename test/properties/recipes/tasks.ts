@@ -2,7 +2,35 @@
 import * as library from 'fused-rnn'
 import { data, manualSeed, models, nn, OnlineLearner, optim, type Tensor, utils } from 'fused-rnn'
 import { testDevice } from '../../helpers.js'
-import { call, f, i, make, method, type Recipe } from './tools.js'
+import { call, f, i, isPlain, make, method, type Recipe } from './tools.js'
+
+/** A method that trains, which ends soon whatever number of epochs it is told. */
+const training =
+  <T extends object>(of: () => T, name: keyof T & string, args: () => unknown[]): Recipe =>
+  () => {
+    const object = of()
+    const run = object[name] as (...args: unknown[]) => unknown
+    return [
+      (data: unknown, options: unknown = {}, ...more: unknown[]) => {
+        if (!isPlain(options) || Array.isArray(options))
+          return run.call(object, data, options, ...more)
+        const given = { signal: AbortSignal.timeout(200), progressBar: false, ...options }
+        // It would write to the terminal.
+        if (given.progressBar === true) given.progressBar = false
+        return run.call(object, data, given, ...more)
+      },
+      args(),
+    ]
+  }
+const fitOptions = () => ({
+  valid: 0.4,
+  batchSize: 2,
+  lr: 0.01,
+  maxEpochs: 1,
+  patience: 1,
+  seed: 1,
+  progressBar: false,
+})
 
 const numbers = Array.from({ length: 30 }, (_, i) => Math.sin(i))
 const series = () => new data.Series({ x: [1, 2, 4] }, { time: [0, 1000, 2000], id: 'a' })
@@ -447,6 +475,47 @@ export const tasks: Record<string, Recipe> = {
     { device: testDevice },
   ]),
   'models.SequenceRecognizer.extraRepr': method(() => recognizer, 'extraRepr'),
+  'models.Forecaster.fit': training(
+    () => new models.Forecaster(small),
+    'fit',
+    () => [[1, 2, 4, 8, 5, 3, 2, 4, 7, 6, 5, 9], { ...fitOptions(), calibrate: true, stride: 2 }],
+  ),
+  'models.Forecaster.backtest': method(
+    () => forecaster,
+    'backtest',
+    () => [[1, 2, 4, 8, 5, 3, 2, 4, 7, 6, 5, 9], { windows: 2, stride: 2, refit: false }],
+  ),
+  'models.SequenceClassifier.fit': training(
+    () => new models.SequenceClassifier({ hiddenSize: 3, embeddingSize: 3 }),
+    'fit',
+    () => [[...mails(), ...mails()], fitOptions()],
+  ),
+  'models.AnomalyDetector.fit': training(
+    () => new models.AnomalyDetector({ windowSize: 3, hiddenSize: 3 }),
+    'fit',
+    () => [[1, 2, 4, 8, 5, 3, 2, 4, 7, 6, 5, 9], fitOptions()],
+  ),
+  'models.Seq2Seq.fit': training(
+    () => new models.Seq2Seq({ hiddenSize: 3, embeddingSize: 3 }),
+    'fit',
+    () => [
+      [
+        { input: 'ab', target: ['x', 'y'] },
+        { input: 'b', target: 'y' },
+      ],
+      fitOptions(),
+    ],
+  ),
+  'models.SequenceTagger.fit': training(
+    () => new models.SequenceTagger({ hiddenSize: 3, embeddingSize: 3 }),
+    'fit',
+    () => [[...tagged(), ...tagged()], fitOptions()],
+  ),
+  'models.SequenceRecognizer.fit': training(
+    () => new models.SequenceRecognizer({ hiddenSize: 3 }),
+    'fit',
+    () => [[...transcribed(), ...transcribed()], fitOptions()],
+  ),
   'nn.functional.ctcDecode': call(nn.functional.ctcDecode, () => [
     f(3, 2, 4),
     [3, 2],
