@@ -137,6 +137,14 @@ test('checkpoint: what it refuses', async (t) => {
   layer.forward(x).sum().backward()
   await optimizer.step()
   throwsWith(t, () => y.sum().backward(), Error, /'checkpoint' needs the values .* SGD\.step/)
+  const sent = new Uint8Array(4)
+  structuredClone(sent, { transfer: [sent.buffer] })
+  throwsWith(
+    t,
+    () => checkpointSequential(sent as unknown as [], 1, x),
+    TypeError,
+    /functions: expected an nn.Sequential/,
+  )
   throwsWith(
     t,
     () => checkpointSequential([], 1, x),

@@ -134,7 +134,8 @@ export function checkIterable(fn: string, name: string, value: unknown, expected
     typeof (value as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] ===
     'function'
   // A tensor has an iterator, which throws.
-  const tensor = typeof value === 'object' && value !== null && 'requiresGrad' in value
+  const tensor =
+    typeof value === 'object' && value !== null && 'requiresGrad' in value && 'dtype' in value
   if (!iterates || tensor || (ArrayBuffer.isView(value) && isDetached(value)))
     throw typeError(fn, name, expected, value)
 }

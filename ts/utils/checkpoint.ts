@@ -3,7 +3,7 @@
 import { type Node, record } from '../autograd/node.js'
 import { partialGradients } from '../autograd/partial.js'
 import { isPlainObject } from '../copies.js'
-import { checkInteger, formatShape, rangeError, typeError } from '../errors.js'
+import { checkInteger, checkIterable, formatShape, rangeError, typeError } from '../errors.js'
 import { type Collector, collectInto, enableGrad, isGradEnabled } from '../grad_mode.js'
 import { Module } from '../nn/module.js'
 import { PackedSequence } from '../nn/packed_sequence.js'
@@ -114,13 +114,7 @@ export function checkpointSequential(
   input: Tensor,
 ): Tensor {
   const fn = 'checkpointSequential'
-  if (typeof (functions as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function')
-    throw typeError(
-      fn,
-      'functions',
-      'an nn.Sequential, or modules or functions in order',
-      functions,
-    )
+  checkIterable(fn, 'functions', functions, 'an nn.Sequential, or modules or functions in order')
   const list = [...functions].map((one, i) => {
     if (one instanceof Module) return one.forward.bind(one) as unknown as (x: Tensor) => Tensor
     if (typeof one !== 'function')
