@@ -342,10 +342,12 @@ const METHODS: Record<string, Case> = {
 }
 
 /** Methods that are no operations, and those whose results have no gradient. */
+// Sparse gradients are leaves: under createGraph an embedding gives dense ones.
 const WITHOUT = new Set(
   `constructor changed share dropGrad attach viewAs data item backward registerHook retainGrad detach
   moveTo int bool toString toJSON argsort multinomial bernoulli argmax argmin eq ne lt le gt ge
-  logicalAnd logicalOr logicalXor logicalNot isnan isinf isfinite any all`.split(/\s+/),
+  logicalAnd logicalOr logicalXor logicalNot isnan isinf isfinite any all isCoalesced coalesce
+  indices values toDense`.split(/\s+/),
 )
 
 const lengths = [4, 3]
