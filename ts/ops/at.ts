@@ -137,7 +137,7 @@ function combined(indices: readonly Tensor[], sizes: Shape): Tensor {
   indices.reduce<Shape>((shape, index) => broadcastShapes('at', shape, index.shape), [])
   const { shape, device } = indices[0] as Tensor
   if (indices.every((index) => sameShape(index.shape, shape))) {
-    const buffers = indices.map((index) => index.buffer)
+    const buffers = indices.map((index, i) => fromFront(index, sizes[i] as number).buffer)
     return Tensor.wrap(binding.flatIndex('at', buffers, sizes), shape, device, 'int32')
   }
   let stride = 1
@@ -148,7 +148,7 @@ function combined(indices: readonly Tensor[], sizes: Shape): Tensor {
     const number = deviceNumber(index.device)
     const buffer = binding.ramp(size, 0, stride, stride * Math.max(0, size - 1), true, number)
     using table = Tensor.wrap(buffer, [size], index.device, 'int32')
-    const part = gatherRows('at', table, index)
+    const part = gatherRows('at', table, fromFront(index, size))
     sum = sum === null ? part : part.add(sum)
     stride *= size
   }
