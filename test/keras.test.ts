@@ -140,7 +140,7 @@ test('layers with numbers as names keep their order', async (t) => {
   for (const [i, name] of names.entries())
     changed = changed.replaceAll(`"${name}"`, `"${99 - i}"`).replaceAll(`"${name}/`, `"${99 - i}/`)
   await writeFile(join(at, 'model.json'), changed)
-  const model = (await models.fromTfjs(join(at, 'model.json'))).eval()
+  const model = (await models.fromTfjs(join(at, 'model.json'), { device: testDevice })).eval()
   const one = (await json(join(fixtures, 'tfjs.json'))).models.functional
   const x = tensor(Float32Array.from(one.input), { shape: one.inputShape })
   await close(t, model.forward(x), one)

@@ -67,7 +67,7 @@ export class Tensor extends SparseMethods {
   readonly id: number
   readonly #shape: Shape
   readonly #dtype: DType
-  readonly #device: string
+  #device: string
   readonly #numel: number
   /** Has structuredClone and postMessage throw, which would lose the values. @internal */
   readonly uncloneable = TENSOR_MARK
@@ -314,7 +314,8 @@ export class Tensor extends SparseMethods {
     if (this.numel !== 1) {
       throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
     }
-    return firstOf(this.buffer, this.dtype) as Promise<T>
+    const values = this.device === 'cpu' ? binding.read(this.buffer) : this.#read()
+    return firstOf(values, this.dtype) as Promise<T>
   }
 
   /**
@@ -385,14 +386,14 @@ export class Tensor extends SparseMethods {
       const before = this.rows
       this.rows = movedRows(before, device)
       disposeRows(before)
-      ;(this as { device: string }).device = device
+      this.#device = device
       return
     }
     const memory = new Memory(binding.toDevice(this.buffer, deviceNumber(device)))
     this.#memory?.[Symbol.dispose]()
     this.#memory = memory
     memory.changed('to', this.shape)
-    ;(this as { device: string }).device = device
+    this.#device = device
     this.aliased = false
     this.#grad?.moveTo(device)
   }
@@ -494,7 +495,10 @@ function hollow(): never {
 
 setTensorTest((value) => value instanceof Tensor)
 
-async function firstOf(buffer: Buffer, dtype: DType): Promise<number | boolean> {
-  const first = (await binding.read(buffer))[0] as number
+async function firstOf(
+  values: ArrayLike<number> | Promise<ArrayLike<number>>,
+  dtype: DType,
+): Promise<number | boolean> {
+  const first = (await values)[0] as number
   return dtype === 'bool' ? first !== 0 : first
 }
