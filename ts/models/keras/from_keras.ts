@@ -39,16 +39,24 @@ export function modelOf(
   }
 }
 
-/** The arguments that both functions have. */
-export function checkArguments(
+/** What both functions do around `read`: their arguments, the device, the name of the file in errors. */
+export async function fromFile(
   fn: string,
   path: string | URL,
   options: FromKerasOptions,
-): { file: string; device: string; signal: AbortSignal | undefined } {
+  read: (file: string, signal: AbortSignal | undefined) => Promise<KerasModel>,
+): Promise<KerasModel> {
   checkOptions(fn, options, ['device', 'signal'])
   const device = checkDevice(fn, 'device', options.device ?? 'cpu').toString()
   const signal = checkSignal(fn, options.signal)
-  return { file: checkPath(fn, 'path', path, 'the path of a file'), device, signal }
+  const file = checkPath(fn, 'path', path, 'the path of a file')
+  try {
+    const model = await read(file, signal)
+    return model.to(device)
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw new Error(`[${fn}] ${file}: ${reason(error)}`, { cause: error })
+  }
 }
 
 /**
@@ -68,14 +76,7 @@ export async function fromKeras(
   path: string | URL,
   options: FromKerasOptions = {},
 ): Promise<KerasModel> {
-  const { file, device, signal } = checkArguments(FN, path, options)
-  try {
-    const model = await read(file, signal)
-    return model.to(device)
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw new Error(`[${FN}] ${file}: ${reason(error)}`, { cause: error })
-  }
+  return fromFile(FN, path, options, read)
 }
 
 async function read(path: string, signal?: AbortSignal): Promise<KerasModel> {

@@ -6,7 +6,7 @@ import { describe } from '../../errors.js'
 import { DTYPES } from '../../io/dtypes.js'
 import { readBytes, readJson } from '../../io/open_file.js'
 import { reason } from '../../io/whole_file.js'
-import { checkArguments, type FromKerasOptions, modelOf } from './from_keras.js'
+import { type FromKerasOptions, fromFile, modelOf } from './from_keras.js'
 import type { KerasModel } from './keras_model.js'
 import { asObject, type Config, topologyOf } from './topology.js'
 import type { Weight } from './weights.js'
@@ -28,14 +28,7 @@ export async function fromTfjs(
   path: string | URL,
   options: FromKerasOptions = {},
 ): Promise<KerasModel> {
-  const { file, device, signal } = checkArguments(FN, path, options)
-  try {
-    const model = await read(file, signal)
-    return model.to(device)
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw new Error(`[${FN}] ${file}: ${reason(error)}`, { cause: error })
-  }
+  return fromFile(FN, path, options, read)
 }
 
 async function read(path: string, signal?: AbortSignal): Promise<KerasModel> {
