@@ -4,7 +4,7 @@
 //     --only NAME,NAME   these rows; the one that takes hours is run only if it is named
 //     --seeds N          default: 3, and 1 where a run takes more than ten minutes
 //     --quick            a few steps each, on excerpts made in code; nothing is written
-//     --report           write the table of examples/README.md anew, and run nothing
+//     --report           write the table of these figures in examples/README.md anew, and run nothing
 //
 // FOLDER has jaychou_lyrics.txt, dinos.txt, timemachine.txt and ptb.{train,valid,test}.txt. Results go to
 // examples/results.json, row by row; a row that is run again replaces its old figures.
@@ -93,10 +93,11 @@ async function runRow(row, { folder, seeds, quick }) {
 const readResults = () =>
   existsSync(resultsFile) ? JSON.parse(readFileSync(resultsFile, 'utf8')) : {}
 
-/** The mean where all are numbers; else what the first seed gave. */
+/** The mean where all are numbers; else all that there were. */
 function summary(runs, label) {
   const values = runs.map(({ figures }) => Number(figures[label]))
-  if (values.some((value) => Number.isNaN(value))) return runs[0].figures[label]
+  if (values.some((value) => Number.isNaN(value)))
+    return [...new Set(runs.map(({ figures }) => figures[label]))].join(' / ')
   const mean = values.reduce((a, b) => a + b, 0) / values.length
   const digits = mean < 2 ? 4 : mean < 20 ? 2 : 1
   return values.length === 1 || values.every((value) => value === values[0])
@@ -106,40 +107,31 @@ function summary(runs, label) {
 
 function table(results) {
   const lines = [
-    '| system | command | figure | original | here | time | run |',
+    '| row | command | figure | original | here | time | run |',
     '| --- | --- | --- | --- | --- | --- | --- |',
   ]
-  for (const row of rows) {
-    const result = results[row.name]
-    const data = row.corpus === null ? '' : ' --data …'
-    Object.entries(row.figures).forEach(([label, { original }], i) => {
-      const here = result === undefined ? 'not run' : summary(result.runs, label)
-      const seconds = result?.runs.map((run) => run.seconds) ?? []
-      const mean = seconds.reduce((a, b) => a + b, 0) / seconds.length
-      const time =
-        seconds.length === 0
-          ? ''
-          : mean < 120
-            ? `${mean.toFixed(0)} s`
-            : `${(mean / 60).toFixed(1)} min`
-      const about =
-        result === undefined
-          ? ''
-          : `${result.date}, ${result.runs.length} seed${result.runs.length === 1 ? '' : 's'}`
-      const first = i === 0 ? [row.title, `\`${row.command.join(' ')}${data}\``] : ['', '']
-      lines.push(
-        `| ${[...first, label, original, here, i === 0 ? time : '', i === 0 ? about : ''].join(' | ')} |`,
-      )
-    })
+  for (const row of rows.filter(({ name }) => results[name] !== undefined)) {
+    const { date, runs } = results[row.name]
+    const seconds = runs.reduce((sum, run) => sum + run.seconds, 0) / runs.length
+    const time = seconds < 120 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(1)} min`
+    const command = [...row.command, ...(row.corpus === null ? [] : ['--data …'])].join(' ')
+    const first = [row.title, `\`${command}\``]
+    const last = [time, `${date}, ${runs.length === 1 ? 'one seed' : `${runs.length} seeds`}`]
+    for (const [label, { original }] of Object.entries(row.figures)) {
+      const cells = [...first, label, original, summary(runs, label), ...last]
+      lines.push(`| ${cells.join(' | ')} |`)
+      first.fill('')
+      last.fill('')
+    }
   }
   return lines.join('\n')
 }
 
 function report() {
   const page = readFileSync(pageFile, 'utf8')
-  const parts = /^([\s\S]*<!-- figures -->\n)[\s\S]*?(\n<!-- \/figures -->[\s\S]*)$/.exec(page)
+  const parts = /^([\s\S]*<!-- figures -->\n)[\s\S]*?(<!-- \/figures -->[\s\S]*)$/.exec(page)
   if (parts === null) fail('examples/README.md has no <!-- figures --> … <!-- /figures -->')
-  writeFileSync(pageFile, `${parts[1]}${table(readResults())}${parts[2]}`)
+  writeFileSync(pageFile, `${parts[1]}\n${table(readResults())}\n${parts[2]}`)
 }
 
 const options = readOptions()

@@ -28,34 +28,40 @@ const epochLine = (epoch) =>
   `^epoch ${epoch}/\\d+: .*?perplexity ${number}.*?valid perplexity ${number}`
 
 export const rows = [
-  lyrics(
-    'lyrics-rnn',
-    '1. Song lyrics, characters, 256 units: RNN',
-    ['--cell', 'rnn', '--clip', '0'],
-    250,
-    {
-      50: '10.66',
-      100: '1.31',
-      150: '1.07',
-      200: '1.03',
-      250: '1.02',
-    },
-  ),
-  lyrics('lyrics-gru', 'GRU', ['--cell', 'gru'], 40, { 40: '1.022' }),
-  lyrics('lyrics-lstm', 'LSTM', ['--cell', 'lstm'], 80, { 40: '1.020', 80: '' }),
-  lyrics('lyrics-lstm2', 'LSTM of two layers', ['--cell', 'lstm2'], 160, {
+  lyrics('lyrics-rnn', '1. Song lyrics, 256 units: RNN', ['--cell', 'rnn', '--clip', '0'], 250, {
+    50: '10.66',
+    100: '1.31',
+    150: '1.07',
+    200: '1.03',
+    250: '1.02',
+  }),
+  lyrics('lyrics-gru', '1. Song lyrics: GRU', ['--cell', 'gru'], 40, { 40: '1.022' }),
+  lyrics('lyrics-lstm', '1. Song lyrics: LSTM', ['--cell', 'lstm'], 80, { 40: '1.020', 80: '' }),
+  lyrics('lyrics-lstm2', '1. Song lyrics: LSTM of two layers', ['--cell', 'lstm2'], 160, {
     40: '12.84',
     80: '1.25',
     120: '1.022',
     160: '1.016',
   }),
-  lyrics('lyrics-bigru', 'GRU in both directions, 2 × 128', ['--cell', 'bigru'], 40, {
-    40: '1.0017',
-  }),
-  lyrics('lyrics-random', 'GRU, random windows', ['--cell', 'gru', '--sampling', 'random'], 80, {
-    40: '',
-    80: '',
-  }),
+  lyrics(
+    'lyrics-bigru',
+    '1. Song lyrics: GRU in both directions, 2 × 128',
+    ['--cell', 'bigru'],
+    40,
+    {
+      40: '1.0017',
+    },
+  ),
+  lyrics(
+    'lyrics-random',
+    '1. Song lyrics: GRU, random windows',
+    ['--cell', 'gru', '--sampling', 'random'],
+    80,
+    {
+      40: '',
+      80: '',
+    },
+  ),
   {
     name: 'by-hand',
     title: '2. A simple recurrent network by hand',
@@ -95,7 +101,7 @@ export const rows = [
   },
   ...[[], ['--packed']].map((options) => ({
     name: ['encoder-decoder', ...options].join('').replace('--', '-'),
-    title: options.length === 0 ? '5. Encoder–decoder, six pairs' : 'The same, packed',
+    title: options.length === 0 ? '5. Encoder–decoder, six pairs' : '5. The same, packed',
     command: ['encoder-decoder', ...options],
     corpus: null,
     seeds: 3,
@@ -127,7 +133,7 @@ export const rows = [
   ...['gru', 'scratch'].map((model) => ({
     name: `time-machine-${model}`,
     title:
-      model === 'gru' ? '7. The Time Machine, GRU of two layers' : 'The same from scratch, tanh',
+      model === 'gru' ? '7. The Time Machine, GRU of two layers' : '7. The same from scratch, tanh',
     command: ['time-machine', '--model', model, '--epochs', '100'],
     corpus: 'timemachine.txt',
     seeds: 3,
