@@ -314,8 +314,12 @@ export class Tensor extends SparseMethods {
     if (this.numel !== 1) {
       throw rangeError('item', 'tensor', 'exactly one element', `shape ${formatShape(this.shape)}`)
     }
-    const values = this.device === 'cpu' ? binding.read(this.buffer) : this.#read()
-    return firstOf(values, this.dtype) as Promise<T>
+    return this.#first() as Promise<T>
+  }
+
+  async #first(): Promise<number | boolean> {
+    const values = await (this.device === 'cpu' ? binding.read(this.buffer) : this.#read())
+    return this.dtype === 'bool' ? values[0] !== 0 : (values[0] as number)
   }
 
   /**
@@ -494,11 +498,3 @@ function hollow(): never {
 }
 
 setTensorTest((value) => value instanceof Tensor)
-
-async function firstOf(
-  values: ArrayLike<number> | Promise<ArrayLike<number>>,
-  dtype: DType,
-): Promise<number | boolean> {
-  const first = (await values)[0] as number
-  return dtype === 'bool' ? first !== 0 : first
-}

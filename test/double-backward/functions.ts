@@ -171,6 +171,9 @@ export const FUNCTIONS: Record<string, Case> = {
 }
 export const FUNCTIONS_WITHOUT = new Set(['ctcDecode', 'oneHot', 'sample'])
 
+// Near a relu's corner finite differences do not agree: weights are the same in each run.
+manualSeed(2)
+
 /** Layers, and functions of the top level. */
 export const OTHERS: Record<string, Case> = {
   cat: onTwo((a, b) => sq(cat([a, b.unsqueeze(0)], 0))),
