@@ -1,10 +1,9 @@
 /** nn.RNNCell, nn.GRUCell and nn.LSTMCell: one time step, through the layers' kernels. */
-import { checkSameDevice, type Device, deviceOption } from '../device.js'
+import { checkSameDevice, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
   checkOneOf,
-  checkOptions,
   formatShape,
   rangeError,
   typeError,
@@ -23,15 +22,21 @@ import {
   type StackCall,
   weightShapes,
 } from './recurrent_op.js'
-import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
-
-/** What every cell takes besides its sizes. */
-export interface CellOptions {
-  /** Whether there are biases. Default true. */
-  bias?: boolean
-  /** Where the parameters are made. Default: the default device. */
-  device?: string | Device
-}
+import {
+  CELL_OPTIONS,
+  type CellOptions,
+  checkForgetBias,
+  checkRecurrentOptions,
+  LSTM_CELL_OPTIONS,
+  type LSTMCellOptions,
+  optionTexts,
+} from './recurrent_options.js'
+import {
+  checkWeight,
+  drawParameters,
+  parameterBlock,
+  setForgetBias,
+} from './recurrent_parameters.js'
 
 /** What {@link RNNCell} takes. */
 export interface RNNCellOptions extends CellOptions {
@@ -44,6 +49,8 @@ export abstract class RecurrentCell extends Module {
   readonly inputSize: number
   readonly hiddenSize: number
   readonly bias: boolean
+  /** null: drawn as the other biases. */
+  readonly forgetBias: number | null
   /** `[G·H, inputSize]` */
   declare weight_ih: Tensor
   /** `[G·H, H]` */
@@ -60,14 +67,16 @@ export abstract class RecurrentCell extends Module {
     cell: number,
     inputSize: number,
     hiddenSize: number,
-    options: CellOptions,
+    options: LSTMCellOptions,
+    known: readonly string[] = CELL_OPTIONS,
   ) {
     super()
-    checkOptions(name, options, ['bias', 'device'])
+    checkRecurrentOptions(name, options, known)
     this.#cell = cell
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
+    this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
     const device = deviceOption(name, options.device)
     const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
     this.createParameters(shapes, device)
@@ -84,15 +93,18 @@ export abstract class RecurrentCell extends Module {
   }
 
   override extraRepr(): string {
-    return `${this.inputSize}, ${this.hiddenSize}${this.bias ? '' : ', bias=false'}`
+    const sizes = [`${this.inputSize}`, `${this.hiddenSize}`, ...(this.bias ? [] : ['bias=false'])]
+    return [...sizes, ...optionTexts(this)].join(', ')
   }
 
   /**
    * Draws every parameter anew from U(−1/√H, 1/√H); with layer norms the weights alone: gains begin
-   * as 1, biases as 0.
+   * as 1, biases as 0. Then sets the biases of forgetBias.
    */
   resetParameters(): void {
-    drawParameters(this.namedParameters(), this.hiddenSize, hasNorms(this.#cell))
+    const parameters = this.namedParameters()
+    drawParameters(parameters, this.hiddenSize, hasNorms(this.#cell))
+    if (this.forgetBias !== null) setForgetBias(parameters, this.hiddenSize, this.forgetBias)
   }
 
   /** See Module.clone. */
@@ -191,7 +203,7 @@ export class RNNCell extends RecurrentCell {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNCellOptions = {}) {
-    checkOptions('RNNCell', options, ['bias', 'device', 'nonlinearity'])
+    checkRecurrentOptions('RNNCell', options, [...CELL_OPTIONS, 'nonlinearity'])
     const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
     const cell = cellKind(`rnn_${nonlinearity}`)
@@ -224,8 +236,8 @@ export class GRUCell extends RecurrentCell {
  * shaped as {@link RNNCell}'s h.
  */
 export class LSTMCell extends RecurrentCell {
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('LSTMCell', cellKind('lstm'), inputSize, hiddenSize, options)
+  constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
+    super('LSTMCell', cellKind('lstm'), inputSize, hiddenSize, options, LSTM_CELL_OPTIONS)
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {

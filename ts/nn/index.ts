@@ -24,7 +24,6 @@ export {
 } from './attention.js'
 export { BatchNorm1d, type BatchNormOptions } from './batch_norm.js'
 export {
-  type CellOptions,
   GRUCell,
   LSTMCell,
   RecurrentCell,
@@ -76,11 +75,12 @@ export {
 export * as parallel from './parallel.js'
 export { Parameter } from './parameter.js'
 export { GRU, LSTM, RNN, type RNNOptions } from './recurrent.js'
-export {
-  type LSTMOptions,
-  RecurrentLayer,
-  type RecurrentOptions,
-  type RecurrentState,
-} from './recurrent_layer.js'
+export { RecurrentLayer, type RecurrentState } from './recurrent_layer.js'
+export type {
+  CellOptions,
+  LSTMCellOptions,
+  LSTMOptions,
+  RecurrentOptions,
+} from './recurrent_options.js'
 export { Flatten, Identity } from './shapes.js'
 export * as utils from './utils.js'

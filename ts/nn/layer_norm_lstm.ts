@@ -1,9 +1,15 @@
 /** nn.LayerNormLSTM and nn.LayerNormLSTMCell, which PyTorch leaves to its users to write. */
 import type { Tensor } from '../tensor.js'
-import { type CellOptions, RecurrentCell } from './cells.js'
+import { RecurrentCell } from './cells.js'
 import type { PackedSequence } from './packed.js'
-import { type LSTMOptions, OPTIONS, RecurrentLayer } from './recurrent_layer.js'
+import { RecurrentLayer } from './recurrent_layer.js'
 import { cellKind, lstmState } from './recurrent_op.js'
+import {
+  LSTM_CELL_OPTIONS,
+  LSTM_OPTIONS,
+  type LSTMCellOptions,
+  type LSTMOptions,
+} from './recurrent_options.js'
 
 /**
  * LSTM with layer normalisation (Ba, Kiros & Hinton 2016, "Layer Normalization", equations 20–22):
@@ -28,10 +34,8 @@ import { cellKind, lstmState } from './recurrent_op.js'
  */
 export class LayerNormLSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LayerNormLSTM', cellKind('layer_norm_lstm'), inputSize, hiddenSize, options, [
-      ...OPTIONS,
-      'projSize',
-    ])
+    const cell = cellKind('layer_norm_lstm')
+    super('LayerNormLSTM', cell, inputSize, hiddenSize, options, LSTM_OPTIONS)
   }
 
   override forward(
@@ -65,8 +69,9 @@ export class LayerNormLSTMCell extends RecurrentCell {
   /** `[H]`; not there without bias */
   declare bias_c: Tensor
 
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('LayerNormLSTMCell', cellKind('layer_norm_lstm'), inputSize, hiddenSize, options)
+  constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
+    const cell = cellKind('layer_norm_lstm')
+    super('LayerNormLSTMCell', cell, inputSize, hiddenSize, options, LSTM_CELL_OPTIONS)
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {

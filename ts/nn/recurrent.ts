@@ -1,14 +1,16 @@
 /** nn.RNN, nn.GRU and nn.LSTM: each its cell, its options and the type of its state. */
-import { checkOneOf, checkOptions } from '../errors.js'
+import { checkOneOf } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import type { PackedSequence } from './packed.js'
+import { RecurrentLayer } from './recurrent_layer.js'
+import { cellKind, lstmState } from './recurrent_op.js'
 import {
+  checkRecurrentOptions,
+  LSTM_OPTIONS,
   type LSTMOptions,
   OPTIONS,
-  RecurrentLayer,
   type RecurrentOptions,
-} from './recurrent_layer.js'
-import { cellKind, lstmState } from './recurrent_op.js'
+} from './recurrent_options.js'
 
 /** What {@link RNN} takes. */
 export interface RNNOptions extends RecurrentOptions {
@@ -30,7 +32,7 @@ export class RNN extends RecurrentLayer<Tensor> {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
-    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
+    checkRecurrentOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
     const { nonlinearity = 'tanh', ...rest } = options
     checkOneOf('RNN', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
     const cell = cellKind(`rnn_${nonlinearity}`)
@@ -81,7 +83,7 @@ export class GRU extends RecurrentLayer<Tensor> {
  */
 export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LSTM', cellKind('lstm'), inputSize, hiddenSize, options, [...OPTIONS, 'projSize'])
+    super('LSTM', cellKind('lstm'), inputSize, hiddenSize, options, LSTM_OPTIONS)
   }
 
   override forward(

@@ -1,10 +1,9 @@
 /** The base of all recurrent layers: sizes, parameters, and the checked call of the native side. */
-import { checkSameDevice, type Device, deviceOption } from '../device.js'
+import { checkSameDevice, deviceOption } from '../device.js'
 import {
   checkBoolean,
   checkInteger,
   checkNumber,
-  checkOptions,
   formatShape,
   rangeError,
   typeError,
@@ -12,6 +11,7 @@ import {
 import { indexSelect } from '../ops/gather.js'
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { runWithDropouts } from './call_dropout.js'
 import { checkNoPrivates } from './clone.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
@@ -23,39 +23,19 @@ import {
   type StackCall,
   weightShapes,
 } from './recurrent_op.js'
-import { checkWeight, drawParameters, parameterBlock } from './recurrent_parameters.js'
-
-/** What every recurrent layer takes besides its sizes; PyTorch's names and defaults. */
-export interface RecurrentOptions {
-  /** Layers stacked on one another. Default 1. */
-  numLayers?: number
-  /** Whether there are biases. Default true. */
-  bias?: boolean
-  /** Input and output are (N, T, …) instead of (T, N, …); states are not changed. Default false. */
-  batchFirst?: boolean
-  /** Probability of dropping an element between layers, in training mode. Default 0. */
-  dropout?: number
-  /** A second set of layers reads the sequence backwards. Default false. */
-  bidirectional?: boolean
-  /** Where the parameters are made. Default: the default device. */
-  device?: string | Device
-}
-
-/** What {@link LSTM} and {@link LayerNormLSTM} take. */
-export interface LSTMOptions extends RecurrentOptions {
-  /** Width that h is projected to (Sak et al. 2014); 0, the default: none. */
-  projSize?: number
-}
-
-/** Names of the options of every layer. */
-export const OPTIONS = [
-  'numLayers',
-  'bias',
-  'batchFirst',
-  'dropout',
-  'bidirectional',
-  'device',
-] as const
+import {
+  callDropouts,
+  checkForgetBias,
+  checkRecurrentOptions,
+  type LSTMOptions,
+  optionTexts,
+} from './recurrent_options.js'
+import {
+  checkWeight,
+  drawParameters,
+  parameterBlock,
+  setForgetBias,
+} from './recurrent_parameters.js'
 
 /** The input of one call in the layout of the native side, and how to get back. */
 interface Rows {
@@ -88,7 +68,13 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
   /** May be changed between calls. */
   dropout: number
   readonly bidirectional: boolean
-  readonly projSize: number;
+  readonly projSize: number
+  /** May be changed between calls, as the two that follow. */
+  inputDropout: number
+  outputDropout: number
+  weightDropout: number
+  /** null: drawn as the other biases. */
+  readonly forgetBias: number | null;
 
   /** The parameters, under PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`, … */
   [parameter: `${'weight' | 'bias' | 'gain'}_${'ih' | 'hh' | 'hr' | 'c'}_l${string}`]: Tensor
@@ -107,7 +93,7 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     known: readonly string[],
   ) {
     super()
-    checkOptions(name, options, known)
+    checkRecurrentOptions(name, options, known)
     this.#cell = cell
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
@@ -117,6 +103,11 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     this.dropout = checkNumber(name, 'dropout', options.dropout ?? 0, 0, 1)
     this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
     this.projSize = checkInteger(name, 'projSize', options.projSize ?? 0, 0, this.hiddenSize - 1)
+    const { inputDropout, outputDropout, weightDropout } = callDropouts(name, options)
+    this.inputDropout = inputDropout
+    this.outputDropout = outputDropout
+    this.weightDropout = weightDropout
+    this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
     if (this.dropout > 0 && this.numLayers === 1) {
       process.emitWarning(
         `[${name}] dropout works between layers, so dropout ${this.dropout} has no effect with numLayers 1`,
@@ -142,15 +133,17 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     if (this.batchFirst) parts.push('batchFirst=true')
     if (this.dropout !== 0) parts.push(`dropout=${this.dropout}`)
     if (this.bidirectional) parts.push('bidirectional=true')
-    return parts.join(', ')
+    return [...parts, ...optionTexts(this)].join(', ')
   }
 
   /**
    * Draws every parameter anew from U(−1/√H, 1/√H), as `RNNBase.reset_parameters`; with layer norms
-   * the weights alone: gains begin as 1, biases as 0.
+   * the weights alone: gains begin as 1, biases as 0. Then sets the biases of forgetBias.
    */
   resetParameters(): void {
-    drawParameters(this.namedParameters(), this.hiddenSize, hasNorms(this.#cell))
+    const parameters = this.namedParameters()
+    drawParameters(parameters, this.hiddenSize, hasNorms(this.#cell))
+    if (this.forgetBias !== null) setForgetBias(parameters, this.hiddenSize, this.forgetBias)
   }
 
   /** The checked call; `h` and `c` as the user gave them. */
@@ -209,7 +202,10 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     for (let i = 0; i < weights.length; i++) {
       checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
     }
-    return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
+    const chances = callDropouts(fn, this)
+    if (!this.training || Object.values(chances).every((p) => p === 0))
+      return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
+    return (call, x, h0, c0) => runWithDropouts({ ...call, weights }, chances, x, h0, c0)
   }
 
   /** See Module.clone. */

@@ -50,6 +50,20 @@ export function drawParameters(
   }
 }
 
+/** Sets the forget gate's biases, the second of four: those of the input to `value`, the others to 0. */
+export function setForgetBias(
+  parameters: readonly (readonly [name: string, parameter: Tensor])[],
+  hiddenSize: number,
+  value: number,
+): void {
+  for (const [name, parameter] of parameters) {
+    if (!name.startsWith('bias_ih') && !name.startsWith('bias_hh')) continue
+    const gate = binding.view(parameter.buffer, hiddenSize, hiddenSize)
+    binding.fillInto(gate, name.startsWith('bias_ih') ? value : 0)
+    parameter.changed('resetParameters')
+  }
+}
+
 /** A parameter as it is now: it may have been replaced, to tie it. */
 export function checkWeight(fn: string, name: string, weight: unknown, shape: Shape): Tensor {
   if (!(weight instanceof Tensor)) throw typeError(fn, name, 'a tensor', weight)

@@ -1,13 +1,7 @@
 /** Recurrent cells with int8 weights. */
-import {
-  type CellOptions,
-  GRUCell,
-  LSTMCell,
-  type RecurrentCell,
-  RNNCell,
-  type RNNCellOptions,
-} from '../nn/cells.js'
+import { GRUCell, LSTMCell, type RecurrentCell, RNNCell, type RNNCellOptions } from '../nn/cells.js'
 import type { StackCall } from '../nn/recurrent_op.js'
+import type { CellOptions, LSTMCellOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
 import { createBuffers, int8Call, refuseDrawing, type StackSizes, takeWeights } from './weights.js'
 
@@ -23,7 +17,7 @@ function sizesOf({ inputSize, hiddenSize, bias }: RecurrentCell, gates: number):
  */
 export class DynamicQuantizedLSTMCell extends LSTMCell {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
+  constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
     super(inputSize, hiddenSize, options)
     this.eval()
   }

@@ -1,7 +1,8 @@
 /** Recurrent layers with int8 weights. */
 import { GRU, LSTM, RNN, type RNNOptions } from '../nn/recurrent.js'
-import type { LSTMOptions, RecurrentLayer, RecurrentOptions } from '../nn/recurrent_layer.js'
+import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { StackCall } from '../nn/recurrent_op.js'
+import type { LSTMOptions, RecurrentOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
 import { createBuffers, int8Call, refuseDrawing, type StackSizes, takeWeights } from './weights.js'
 
@@ -10,9 +11,12 @@ function sizesOf(layer: RecurrentLayer, gates: number): StackSizes {
   return { gates, inputSize, hiddenSize, bias, layer: { numLayers, bidirectional, projSize } }
 }
 
+/** With the dropouts, which do nothing in evaluation; `dropout` itself warns where there is one layer. */
 function optionsOf(layer: RecurrentLayer): RecurrentOptions {
   const { numLayers, bias, batchFirst, bidirectional } = layer
-  return { numLayers, bias, batchFirst, bidirectional, device: 'cpu' }
+  const { inputDropout, outputDropout, weightDropout } = layer
+  const dropouts = { inputDropout, outputDropout, weightDropout }
+  return { numLayers, bias, batchFirst, bidirectional, ...dropouts, device: 'cpu' }
 }
 
 /**

@@ -135,7 +135,7 @@ export function checkpointSequential(
 /**
  * `layer.forward(input, state)` in `chunks` stretches of time, each of which keeps its input and its
  * first state alone: memory for long sequences falls nearly by that factor, and every stretch but the
- * last is computed twice. The results are those of one call, but for dropout between layers, whose masks
+ * last is computed twice. The results are those of one call, but for dropout of every kind, whose masks
  * are drawn for each stretch.
  * @param layer in one direction
  * @param input `(T, N, I)`, or `(N, T, I)` with batchFirst

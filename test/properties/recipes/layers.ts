@@ -117,7 +117,12 @@ export const layers: Record<string, Recipe> = {
     'forward',
     () => [onCpu(2, 3)],
   ),
-  'nn.LSTM': make(nn.LSTM, 3, 4, { ...layerOptions, projSize: 2, device: testDevice }),
+  'nn.LSTM': make(nn.LSTM, 3, 4, {
+    ...layerOptions,
+    projSize: 2,
+    forgetBias: 1,
+    device: testDevice,
+  }),
   'nn.GRU': make(nn.GRU, 3, 4, { ...layerOptions, device: testDevice }),
   'nn.RNN': make(nn.RNN, 3, 4, { ...layerOptions, nonlinearity: 'relu', device: testDevice }),
   'nn.LayerNormLSTM': make(nn.LayerNormLSTM, 3, 4, {
@@ -145,7 +150,7 @@ export const layers: Record<string, Recipe> = {
     }
     return [run as never, [f(4, 4)]]
   },
-  'nn.LSTMCell': make(nn.LSTMCell, 3, 4, { bias: true, device: testDevice }),
+  'nn.LSTMCell': make(nn.LSTMCell, 3, 4, { bias: true, forgetBias: 1, device: testDevice }),
   'nn.GRUCell': make(nn.GRUCell, 3, 4, { bias: true, device: testDevice }),
   'nn.RNNCell': make(nn.RNNCell, 3, 4, { bias: true, nonlinearity: 'relu', device: testDevice }),
   'nn.LayerNormLSTMCell': make(nn.LayerNormLSTMCell, 3, 4, { bias: true, device: testDevice }),

@@ -1,0 +1,156 @@
+/** The options of recurrent layers and cells: what there is, which of them have it, and the checks. */
+import type { Device } from '../device.js'
+import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+
+/** What every recurrent layer takes besides its sizes; PyTorch's names and defaults where it has them. */
+export interface RecurrentOptions {
+  /** Layers stacked on one another. Default 1. */
+  numLayers?: number
+  /** Whether there are biases. Default true. */
+  bias?: boolean
+  /** Input and output are (N, T, …) instead of (T, N, …); states are not changed. Default false. */
+  batchFirst?: boolean
+  /** Probability of dropping an element between layers, in training mode. Default 0. */
+  dropout?: number
+  /** A second set of layers reads the sequence backwards. Default false. */
+  bidirectional?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
+  /**
+   * Probability in [0, 1) of dropping a number of a layer's input, for all steps of a sequence alike, in
+   * training mode; both directions get the same. Gal & Ghahramani 2016. Default 0.
+   */
+  inputDropout?: number
+  /** The same of every layer's output, not of its final states; also of the last one's. Default 0. */
+  outputDropout?: number
+  /**
+   * Probability in [0, 1) of dropping a weight of `weight_hh`, in training mode: one mask a call for each
+   * layer and direction, the weights left scaled by 1/(1 − p). DropConnect; AWD-LSTM (Merity et al. 2017).
+   * Default 0.
+   */
+  weightDropout?: number
+}
+
+/** What {@link LSTM} and {@link LayerNormLSTM} take. */
+export interface LSTMOptions extends RecurrentOptions {
+  /** Width that h is projected to (Sak et al. 2014); 0, the default: none. */
+  projSize?: number
+  /**
+   * What the biases of the forget gate add up to at the beginning: `bias_ih` has this value there,
+   * `bias_hh` 0. 1 lets gradients through from the first step on (Jozefowicz et al. 2015). Default:
+   * both are drawn, as in PyTorch.
+   */
+  forgetBias?: number
+}
+
+/** What every cell takes besides its sizes. */
+export interface CellOptions {
+  /** Whether there are biases. Default true. */
+  bias?: boolean
+  /** Where the parameters are made. Default: the default device. */
+  device?: string | Device
+}
+
+/** What {@link LSTMCell} and {@link LayerNormLSTMCell} take. */
+export interface LSTMCellOptions extends CellOptions {
+  /** As of {@link LSTM}. */
+  forgetBias?: number
+}
+
+/** Names of the options of every layer. */
+export const OPTIONS = [
+  'numLayers',
+  'bias',
+  'batchFirst',
+  'dropout',
+  'bidirectional',
+  'device',
+  'inputDropout',
+  'outputDropout',
+  'weightDropout',
+] as const
+
+/** Those of the layers with a forget gate and a state c. */
+export const LSTM_OPTIONS = [...OPTIONS, 'projSize', 'forgetBias'] as const
+
+/** Names of the options of every cell. */
+export const CELL_OPTIONS = ['bias', 'device'] as const
+
+export const LSTM_CELL_OPTIONS = [...CELL_OPTIONS, 'forgetBias'] as const
+
+const LAYERS = 'nn.RNN, nn.GRU, nn.LSTM and nn.LayerNormLSTM'
+const WHOLE_SEQUENCE = `${LAYERS} have: its mask is for a whole sequence, and a cell sees one step`
+
+/** Who has an option that not all have. */
+const OWNERS: Readonly<Record<string, string>> = {
+  nonlinearity: 'nn.RNN and nn.RNNCell have',
+  projSize: 'nn.LSTM and nn.LayerNormLSTM have',
+  forgetBias: 'nn.LSTM, nn.LayerNormLSTM and their cells have',
+  inputDropout: WHOLE_SEQUENCE,
+  outputDropout: WHOLE_SEQUENCE,
+  weightDropout: WHOLE_SEQUENCE,
+}
+
+/**
+ * As checkOptions; the message says which layers have an option that this one has not.
+ * @throws TypeError
+ */
+export function checkRecurrentOptions(
+  fn: string,
+  options: unknown,
+  known: readonly string[],
+): void {
+  if (typeof options === 'object' && options !== null) {
+    for (const key of Object.keys(options)) {
+      if (known.includes(key) || !Object.hasOwn(OWNERS, key)) continue
+      throw new TypeError(
+        `[${fn}] options: expected one of ${known.join(', ')}, got '${key}', which ${OWNERS[key]}`,
+      )
+    }
+  }
+  checkOptions(fn, options, known)
+}
+
+/** Checks a probability that a scale of 1/(1 − p) is made of. */
+export function checkProbability(fn: string, name: string, value: unknown): number {
+  const p = checkNumber(fn, name, value, 0, 1)
+  if (p === 1) throw rangeError(fn, name, 'a number of at least 0 and below 1', '1')
+  return p
+}
+
+/** Chances of the dropouts whose masks hold for a whole call. */
+export interface CallDropouts {
+  inputDropout: number
+  outputDropout: number
+  weightDropout: number
+}
+
+/** Those of the options, 0 where there is none. */
+export function callDropouts(fn: string, options: Partial<CallDropouts>): CallDropouts {
+  return {
+    inputDropout: checkProbability(fn, 'inputDropout', options.inputDropout ?? 0),
+    outputDropout: checkProbability(fn, 'outputDropout', options.outputDropout ?? 0),
+    weightDropout: checkProbability(fn, 'weightDropout', options.weightDropout ?? 0),
+  }
+}
+
+/** null: not given. @throws TypeError, RangeError where it is no number, or there is no bias */
+export function checkForgetBias(fn: string, value: unknown, bias: boolean): number | null {
+  if (value === undefined || value === null) return null
+  if (typeof value !== 'number') throw typeError(fn, 'forgetBias', 'a number', value)
+  if (!Number.isFinite(value)) throw rangeError(fn, 'forgetBias', 'a finite number', String(value))
+  if (!bias)
+    throw rangeError(fn, 'forgetBias', 'a layer with biases, of which it is one', 'bias: false')
+  return value
+}
+
+/** Those of the options that are not the default, as they are printed. */
+export function optionTexts(
+  options: Partial<CallDropouts> & { forgetBias?: number | null },
+): string[] {
+  const texts: string[] = []
+  for (const name of ['inputDropout', 'outputDropout', 'weightDropout'] as const)
+    if (options[name]) texts.push(`${name}=${options[name]}`)
+  if (typeof options.forgetBias === 'number') texts.push(`forgetBias=${options.forgetBias}`)
+  return texts
+}
