@@ -17,6 +17,8 @@ for (const target of [
   'torch',
   'pickle',
   'tfjs',
+  'keras',
+  'hdf5',
   'onnx',
 ])
   (onCpu ? test.serial : test.serial.skip)(

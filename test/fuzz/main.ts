@@ -3,11 +3,15 @@
  * of its own with little memory. What makes one fail is left in test/fuzz/findings.
  */
 import { spawn } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { limit } from '../limits.js'
+
+/** A run takes milliseconds; one that takes longer than this hangs, maybe without reaching a timer. */
+const TOO_LONG = limit(60)
 
 const TARGETS = [
   'safetensors',
@@ -18,6 +22,8 @@ const TARGETS = [
   'torch',
   'pickle',
   'tfjs',
+  'keras',
+  'hdf5',
   'onnx',
 ]
 const { values, positionals } = parseArgs({
@@ -37,10 +43,18 @@ for (const target of positionals.length > 0 ? positionals : TARGETS) {
     env: { ...process.env, FUSED_RNN_MEMORY_LIMIT: String(2 ** 28) },
     stdio: 'inherit',
   })
+  const started = Date.now()
+  const watch = setInterval(() => {
+    const running = statSync(join(folder, 'running'), { throwIfNoEntry: false })
+    if (Date.now() - (running?.mtimeMs ?? started) < TOO_LONG) return
+    console.error(`${target} hangs`)
+    child.kill('SIGKILL')
+  }, 1000)
   const ended = await new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, signal) => resolve(signal ?? code))
   })
+  clearInterval(watch)
   if (ended !== 0) {
     const found = join(here, 'findings', `${target}-${values.seed}`)
     mkdirSync(join(here, 'findings'), { recursive: true })

@@ -1,5 +1,5 @@
 /** Readers of files from elsewhere: each takes them, or says in a clear error why not. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   data,
@@ -14,29 +14,13 @@ import {
   optim,
   randn,
   synchronize,
-  Tensor,
   Trainer,
   tensor,
-  zeros,
 } from 'fused-rnn'
 import { pickled } from '../../dist/io/torch/pickle.js'
 import { zipped } from '../../dist/io/zip_writer.js'
-
-export interface Target {
-  /** Inputs to begin with. @param folder an empty one, to make them in */
-  seeds(folder: string): Promise<Uint8Array[]>
-  /** @throws (rejects) only what is a mistake of the library's */
-  run(input: Uint8Array, folder: string): Promise<void>
-  /** The input with its lengths put right, so that not all changes end at the first check. */
-  repair(input: Uint8Array): Uint8Array
-}
-
-/** Rethrows what is no error of the library's that begins as it should. */
-function expectClear(error: unknown, expected: RegExp): void {
-  const { message } = error as Error
-  if (error instanceof Error && expected.test(message) && !message.includes('internal:')) return
-  throw error
-}
+import { hdf5, keras, tfjs } from './keras_targets.js'
+import { expectClear, join0, parts, type Target, write } from './target.js'
 
 // ---- safetensors -----------------------------------------------------------------------------------
 
@@ -104,23 +88,6 @@ const safetensors: Target = {
 
 // ---- Models and checkpoints: texts and a file of tensors, with zero bytes in between ------------------
 
-const NUL = Buffer.of(0)
-
-/** So many texts up to a byte of value 0 each, and the rest. */
-function parts(input: Uint8Array, texts: number): Buffer[] {
-  let rest = Buffer.from(input)
-  const found: Buffer[] = []
-  for (let i = 0; i < texts; i++) {
-    const end = rest.indexOf(0)
-    found.push(end < 0 ? rest : rest.subarray(0, end))
-    rest = end < 0 ? Buffer.alloc(0) : rest.subarray(end + 1)
-  }
-  return [...found, rest]
-}
-
-const join0 = (list: readonly Uint8Array[]): Buffer =>
-  Buffer.concat(list.flatMap((part, i) => (i === 0 ? [part] : [NUL, part])))
-
 const repairLast =
   (texts: number) =>
   (input: Uint8Array): Uint8Array => {
@@ -132,11 +99,6 @@ const text = 'to be or not to be, that is the question'
 const vocabulary = data.Vocabulary.fromText(text)
 const tokens = vocabulary.encode(text)
 const SIZES = { embeddingSize: 2, hiddenSize: 2, numLayers: 1, dropout: 0.5 }
-
-const write = (folder: string, files: Record<string, Uint8Array>): void => {
-  mkdirSync(folder, { recursive: true })
-  for (const [name, bytes] of Object.entries(files)) writeFileSync(join(folder, name), bytes)
-}
 
 const read = async (folder: string, names: readonly string[]): Promise<Buffer> => {
   const { readFile } = await import('node:fs/promises')
@@ -344,42 +306,6 @@ const pickle: Target = {
   repair: (input) => (input.at(-1) === 0x2e ? input : Buffer.concat([input, Buffer.from('.')])),
 }
 
-// ---- Models of TensorFlow.js: model.json, and the values ----------------------------------------------
-
-/** What Keras writes of how a layer began is not read. */
-const slim = (text: string): string =>
-  JSON.stringify(JSON.parse(text), (key, value) =>
-    /_(initializer|regularizer|constraint)$/.test(key) ? undefined : value,
-  )
-
-const tfjs: Target = {
-  async seeds() {
-    const { readFile } = await import('node:fs/promises')
-    const fixtures = new URL('../../test/fixtures/tfjs/', import.meta.url)
-    return Promise.all(
-      ['text', 'pooled', 'functional'].map(async (name) => {
-        const json = await readFile(new URL(`${name}/model.json`, fixtures), 'utf8')
-        const values = await readFile(new URL(`${name}/weights.bin`, fixtures))
-        return join0([Buffer.from(slim(json)), values])
-      }),
-    )
-  },
-  async run(input, folder) {
-    const [json, values] = parts(input, 1) as [Buffer, Buffer]
-    write(folder, { 'model.json': json, 'weights.bin': values })
-    try {
-      const read = await models.fromTfjs(join(folder, 'model.json'))
-      const shape = (read.inputShape ?? [1, 5, 2]).map((size) => Math.min(size ?? 2, 64))
-      const output = read.forward<Tensor | readonly [Tensor, Tensor]>(zeros(shape))
-      await (output instanceof Tensor ? output : output[0]).data()
-    } catch (error) {
-      expectClear(error, /^\[[\w. ]+\] /)
-    }
-    await synchronize().catch((error) => expectClear(error, /^\[[\w. ]+\] /))
-  },
-  repair: (input) => input,
-}
-
 // ---- ONNX ------------------------------------------------------------------------------------------
 
 const onnxModel: Target = {
@@ -416,5 +342,5 @@ const onnxModel: Target = {
 
 export const targets: Record<string, Target> = {
   ...{ safetensors, model, checkpoint, texts, lock },
-  ...{ torch, pickle, tfjs, onnx: onnxModel },
+  ...{ torch, pickle, tfjs, keras, hdf5, onnx: onnxModel },
 }
