@@ -40,6 +40,11 @@ function rebuild() {
   if (status !== 0) process.exit(status ?? 1)
   mkdirSync(join(stage, 'build/Release'), { recursive: true })
   const addon = 'Release/fused_rnn.node'
+  if (process.env.FUSED_RNN_PREBUILD_SYSTEM === 'win32' && platform() !== 'win32') {
+    const check = join(root, 'scripts/check-aligned-moves.mjs')
+    const checked = spawnSync(process.execPath, [check, join(build, addon)], { stdio: 'inherit' })
+    if (checked.status !== 0) process.exit(1)
+  }
   copyFileSync(join(build, addon), join(stage, 'build', addon))
 }
 
@@ -98,6 +103,7 @@ async function prebuild() {
       : await forPlatform(name, rest)
   process.env.FUSED_RNN_PREBUILD_FOLDER = folder
   process.env.FUSED_RNN_PREBUILD_OPTIONS = JSON.stringify(rest)
+  process.env.FUSED_RNN_PREBUILD_SYSTEM = where.platform ?? platform()
   mkdirSync(stage, { recursive: true })
   const options = {
     cwd: stage,

@@ -2,6 +2,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 #include <algorithm>
@@ -43,11 +45,28 @@ constexpr size_t kClasses = 64 * 8;
 
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// `bytes`: a multiple of `alignment`.
+void* aligned_block(size_t alignment, size_t bytes) {
+#if defined(_WIN32)
+  return _aligned_malloc(bytes, alignment);
+#else
+  return std::aligned_alloc(alignment, bytes);
+#endif
+}
+
+void system_free(void* block) {
+#if defined(_WIN32)
+  _aligned_free(block);
+#else
+  std::free(block);
+#endif
+}
+
 // Large blocks lie in huge pages where the system has them: products walk through many rows at
 // once, and would need more small pages than the processor keeps track of.
 void* system_allocate(size_t bytes) {
-  if (bytes < kHugePage) return std::aligned_alloc(kAlignment, bytes);
-  void* block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
+  if (bytes < kHugePage) return aligned_block(kAlignment, bytes);
+  void* block = aligned_block(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
 #if defined(__linux__)
   if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
@@ -97,7 +116,7 @@ std::atomic<uint64_t> failures{0};
 
 void release_cached(Cache& c) {
   for (auto& blocks : c.free_blocks) {
-    for (void* block : blocks) std::free(block);
+    for (void* block : blocks) system_free(block);
     blocks.clear();
   }
   c.stats.cached_bytes = 0;
@@ -176,14 +195,14 @@ void host_free(void* data, size_t bytes) noexcept {
   // The cache may hold as much again as is live, so that one large model that has gone does not
   // stay in memory for ever.
   if (c.stats.cached_bytes + size > std::max(kCacheFloor, c.stats.live_bytes)) {
-    std::free(data);
+    system_free(data);
     return;
   }
   try {
     c.free_blocks[index].push_back(data);
     c.stats.cached_bytes += size;
   } catch (const std::bad_alloc&) {
-    std::free(data);
+    system_free(data);
   }
 }
 

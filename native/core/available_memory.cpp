@@ -1,5 +1,9 @@
 #include "core/available_memory.h"
 
+#if defined(_WIN32)
+#include <windows.h>
+#endif
+
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
@@ -13,6 +17,7 @@ namespace {
 
 constexpr size_t kUnknown = std::numeric_limits<size_t>::max();
 
+#if !defined(_WIN32)
 // The number in a file of one, or kUnknown ("max").
 size_t number_in(const std::string& path) {
   std::ifstream file(path);
@@ -61,12 +66,21 @@ size_t available_in_groups() {
   }
   return least;
 }
+#endif
 
 }  // namespace
 
 size_t available_memory() {
+#if defined(_WIN32)
+  // What is promised is there, in page files at worst: room is needed in them and in memory.
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  if (!GlobalMemoryStatusEx(&status)) return kUnknown;
+  return static_cast<size_t>(std::min(status.ullAvailPhys, status.ullAvailPageFile));
+#else
   const size_t kib = number_after("/proc/meminfo", "MemAvailable:", kUnknown);
   return std::min(kib == kUnknown ? kUnknown : 1024 * kib, available_in_groups());
+#endif
 }
 
 }  // namespace fused_rnn

@@ -1,9 +1,10 @@
 // Opens MPI. Source of the numbers: the MPI standard where it fixes them, else the mpi.h of Open
 // MPI 3 to 5 (handles are addresses of objects in the library) and of MPICH 3 and 4, whose binary
 // interface Intel MPI and others share (handles are integers).
-#include <dlfcn.h>
+#if !defined(_WIN32)
 #include <signal.h>
 #include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/library.h"
 #include "distributed/mpi.h"
 
 namespace fused_rnn::distributed {
@@ -63,12 +65,6 @@ struct Constants {
   int any_source;
   size_t source;  // where MPI_SOURCE is in a Status
 };
-
-template <class F>
-bool find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  return function != nullptr;
-}
 
 template <class H>
 bool find_all(void* library, Functions<H>& f) {
@@ -282,6 +278,9 @@ int number_among(std::initializer_list<const char*> names, int least) {
 // Launchers of MPICH's kind set PMI_SIZE, those of Open MPI OMPI_COMM_WORLD_SIZE.
 std::vector<std::string> candidates() {
   if (const char* given = environment("FUSED_RNN_MPI")) return {given};
+#if defined(_WIN32)
+  return {"msmpi.dll", "impi.dll"};  // MPICH's binary interface
+#endif
   std::vector<std::string> open = {"libmpi.so.40", "libmpi.so.80"};
   std::vector<std::string> mpich = {"libmpi.so.12", "libmpich.so.12"};
   const bool by_mpich = environment("PMI_SIZE") && !environment("OMPI_COMM_WORLD_SIZE");
@@ -297,11 +296,10 @@ std::vector<std::string> candidates() {
 std::unique_ptr<Mpi> open_mpi(std::string& why) {
   std::string first;
   for (const std::string& name : candidates()) {
-    // Open MPI's own plug-ins look for the library's symbols among all.
-    void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_GLOBAL);
+    std::string error;
+    void* library = open_library(name, Symbols::shared, error);
     if (library == nullptr) {
-      const char* error = dlerror();
-      if (first.empty() && error != nullptr) first = error;
+      if (first.empty()) first = error;
       continue;
     }
     Constants<void*> objects{};
@@ -309,7 +307,7 @@ std::unique_ptr<Mpi> open_mpi(std::string& why) {
     if (find_all(library, objects) && find_all(library, with_objects))
       return std::make_unique<MpiOf<void*>>(with_objects, objects);
     Functions<int> with_numbers{};
-    if (dlsym(library, "ompi_mpi_comm_world") == nullptr && find_all(library, with_numbers)) {
+    if (find_symbol(library, "ompi_mpi_comm_world") == nullptr && find_all(library, with_numbers)) {
       Constants<int> numbers = kMpich;
       numbers.in_place = reinterpret_cast<void*>(-1);
       return std::make_unique<MpiOf<int>>(with_numbers, numbers);
@@ -341,6 +339,9 @@ int local_rank() {
   return number_among({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, 0);
 }
 
+#if defined(_WIN32)
+void end_launcher() noexcept {}  // Open MPI is not for Windows
+#else
 void end_launcher() noexcept {
   if (environment("OMPI_COMM_WORLD_RANK") == nullptr) return;
   const pid_t parent = getppid();
@@ -358,5 +359,6 @@ void end_launcher() noexcept {
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   if (getppid() == parent) kill(parent, SIGTERM);
 }
+#endif
 
 }  // namespace fused_rnn::distributed

@@ -1,7 +1,9 @@
 #include "distributed/watchdog.h"
 
-#include <poll.h>
 #include <unistd.h>
+#if !defined(_WIN32)
+#include <poll.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -33,8 +35,10 @@ std::string format_seconds(double seconds) {
 
 // Not by stdio, whose lock another thread may hold, and not to a full pipe that nobody reads.
 void print(const std::string& line) {
+#if !defined(_WIN32)
   pollfd out{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
   if (poll(&out, 1, 1000) <= 0) return;
+#endif
   [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
 }
 

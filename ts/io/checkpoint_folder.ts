@@ -53,9 +53,12 @@ export async function filesOf(folder: string): Promise<string[]> {
   return [STATE, ...named.filter(isFileName)]
 }
 
+/** What separates folders, and on Windows drives and a file's streams. */
+const SEPARATORS = process.platform === 'win32' ? /[/\\:\0]/ : /[/\\\0]/
+
 /** Whether it names a file of a folder and nothing outside. */
 export function isFileName(name: string): boolean {
-  return !/[/\\\0]/.test(name) && !['', '.', '..'].includes(name)
+  return !SEPARATORS.test(name) && !['', '.', '..'].includes(name)
 }
 
 /**

@@ -11,7 +11,8 @@ export async function makeFolders(path: string): Promise<void> {
     await mkdir(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST' && (await isFolder(path))) return
+    // Windows forbids to make a drive's or a share's root.
+    if (code !== 'ENOENT' && (await isFolder(path))) return
     const parent = dirname(path)
     if (code !== 'ENOENT' || parent === path || (await isFolder(parent))) throw error
     await makeFolders(parent)

@@ -4,8 +4,8 @@
  * cannot be seen from here, that is known by its heartbeat, the time of the file.
  */
 import { randomBytes } from 'node:crypto'
-import { rmSync, type Stats, statSync } from 'node:fs'
-import { type FileHandle, link, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { readFileSync, rmSync } from 'node:fs'
+import { type FileHandle, link, open, readdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readText } from './open_file.js'
@@ -18,6 +18,7 @@ import {
   parseOwner,
   threadName,
 } from './owner.js'
+import { renameOver } from './rename.js'
 
 const HEARTBEAT_MS = 5_000
 /** An owner whose heartbeat is older has ended. */
@@ -36,17 +37,16 @@ export class InUse extends Error {}
 export class Lock {
   /** Where its file is. */
   path: string
-  readonly #file: FileHandle
-  readonly #info: Stats
+  /** What stands in it: no other lock has the same token. */
+  readonly #text: string
   readonly #timer: NodeJS.Timeout
   #beating: Promise<unknown> = Promise.resolve()
 
-  private constructor(path: string, file: FileHandle, info: Stats, text: string) {
+  private constructor(path: string, text: string) {
     this.path = path
-    this.#file = file
-    this.#info = info
+    this.#text = text
     this.#timer = setInterval(() => {
-      this.#beating = file.write(text, 0).catch(() => {})
+      this.#beating = this.#beat().catch(() => {})
     }, HEARTBEAT_MS).unref()
     held.add(this)
     if (!waiting) process.once('exit', releaseAll)
@@ -78,9 +78,11 @@ export class Lock {
           throw new InUse(`${nameOf(owner)} is at work there; wait for its end, or end it`)
         await sleep(20)
       }
+      // Windows deletes no file, and renames no folder, of which something is open.
+      await file.close()
       await rm(temporary, { force: true })
       await removeDead(path)
-      return new Lock(path, file, await file.stat(), text)
+      return new Lock(path, text)
     } catch (error) {
       await file.close().catch(() => {})
       await rm(temporary, { force: true }).catch(() => {})
@@ -90,7 +92,7 @@ export class Lock {
 
   /** @throws (rejects) InUse when another program has taken it over */
   async check(): Promise<void> {
-    if (!(await isSame(this.path, this.#info)))
+    if (!(await this.#isOwn()))
       throw new InUse(
         'another program has taken over the lock of this one, which was silent too long',
       )
@@ -100,15 +102,25 @@ export class Lock {
     held.delete(this)
     clearInterval(this.#timer)
     await this.#beating
-    if (await isSame(this.path, this.#info)) await rm(this.path, { force: true }).catch(() => {})
-    await this.#file.close().catch(() => {})
+    if (await this.#isOwn()) await rm(this.path, { force: true }).catch(() => {})
+  }
+
+  /** Gives the file the time that the file system has now. */
+  async #beat(): Promise<void> {
+    if (!(await this.#isOwn())) return
+    const file = await open(this.path, 'r+')
+    await file.write(this.#text, 0).finally(() => file.close())
+  }
+
+  /** Whether nobody has taken it over. */
+  async #isOwn(): Promise<boolean> {
+    return (await readText(this.path, READ).catch(() => '')) === this.#text
   }
 
   /** Without waiting, when the thread ends. */
   releaseNow(): void {
     try {
-      const { ino, dev } = statSync(this.path)
-      if (ino === this.#info.ino && dev === this.#info.dev) rmSync(this.path, { force: true })
+      if (readFileSync(this.path, 'utf8') === this.#text) rmSync(this.path, { force: true })
     } catch {
       // It has gone.
     }
@@ -125,17 +137,19 @@ export async function holderOf(path: string): Promise<Owner | null> {
   return owner === 'ended' ? null : owner
 }
 
-async function isSame(path: string, info: Stats): Promise<boolean> {
-  const found = await stat(path).catch(() => null)
-  return found !== null && found.ino === info.ino && found.dev === info.dev
-}
-
 /** The names under which programs that were killed wanted the lock. */
 async function removeDead(path: string): Promise<void> {
   const begin = `${basename(path)}.`
   for (const name of await readdir(dirname(path)))
     if (name.startsWith(begin) && isDeadName(name.slice(begin.length)))
       await rm(join(dirname(path), name), { force: true })
+}
+
+/** Whether the file has this name, too: a server's answer that it has may have been lost. */
+async function isSame(path: string, file: FileHandle): Promise<boolean> {
+  const found = await stat(path, { bigint: true }).catch(() => null)
+  const own = await file.stat({ bigint: true })
+  return found !== null && found.ino === own.ino && found.dev === own.dev
 }
 
 /** Whether the file has got its name, which nothing had. */
@@ -145,7 +159,7 @@ async function attempt(path: string, temporary: string, file: FileHandle): Promi
     return true
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') return isSame(path, await file.stat())
+    if (code === 'EEXIST') return isSame(path, file)
     if (!['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EOPNOTSUPP'].includes(code)) throw error
   }
   // A file system without links: the name is reserved first, and the file moved there.
@@ -155,7 +169,7 @@ async function attempt(path: string, temporary: string, file: FileHandle): Promi
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
     throw error
   }
-  await rename(temporary, path)
+  await renameOver(temporary, path)
   return true
 }
 
@@ -197,7 +211,7 @@ async function takeOver(path: string, temporary: string, now: number): Promise<b
   try {
     // Who was faster has left another one.
     if ((await ownerOf(path, now)) !== 'ended') return false
-    await rename(temporary, path)
+    await renameOver(temporary, path)
     return true
   } finally {
     await rm(guard, { force: true })

@@ -97,7 +97,10 @@ export function parseOwner(text: string): Owner | null {
   }
 }
 
-/** Undefined: it cannot be told from here. */
+/**
+ * Undefined: it cannot be told from here. So it is where threads cannot be seen, outside of Linux:
+ * another process may have the number by now.
+ */
 export function isAlive(owner: Owner): boolean | undefined {
   const { pid, thread, started, machine } = owner
   const own = thisThread()
@@ -107,7 +110,7 @@ export function isAlive(owner: Owner): boolean | undefined {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
   }
-  if (thread === null || own.thread === null) return pid === own.pid ? undefined : true
+  if (thread === null || own.thread === null) return undefined
   const found = stateOf(pid, thread)
   if (found === null) return !existsSync(`/proc/${pid}/task`)
   return found.started === started && !['Z', 'X'].includes(found.state)

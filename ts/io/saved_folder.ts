@@ -8,12 +8,13 @@
  * those in both places. A lock keeps writers apart. Nothing is touched but these files.
  */
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { exists, inTurn, isFolder, makeFolders, syncFolder, syncTree } from './folders.js'
 import { holderOf, Lock } from './lock.js'
 import { kindOf } from './open_file.js'
 import { isDeadName, nameOf, threadName } from './owner.js'
+import { renameOver } from './rename.js'
 import { behindLinks } from './whole_file.js'
 
 const LOCK = '.fused-rnn.lock'
@@ -80,12 +81,15 @@ async function create(folder: string, saving: Saving): Promise<boolean> {
     await replace(temporary, saving, lock)
     // Onto an empty folder it would work, too.
     if (await exists(folder)) return false
-    await rename(temporary, folder)
+    await renameOver(temporary, folder)
     lock.path = join(folder, LOCK)
     await syncFolder(parent)
     return true
   } catch (error) {
-    if (['EEXIST', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    // Windows says that it is not permitted.
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['EEXIST', 'ENOTEMPTY', 'EPERM', 'EACCES'].includes(code) && (await exists(folder)))
+      return false
     throw error
   } finally {
     await lock?.release()
@@ -115,14 +119,14 @@ async function replace(folder: string, saving: Saving, lock: Lock): Promise<void
     for (const name of [...written, ...owned]) await checkReplaceable(folder, name, owned)
     await syncTree(staging)
     await lock.check()
-    await rename(join(staging, head), join(folder, head))
+    await renameOver(join(staging, head), join(folder, head))
   } catch (error) {
     await rm(staging, { recursive: true, force: true }).catch(() => {})
     throw error
   }
   // From here on the new files are the ones that count, wherever they are.
   for (const name of written)
-    if (name !== head) await rename(join(staging, name), join(folder, name))
+    if (name !== head) await renameOver(join(staging, name), join(folder, name))
   for (const name of owned)
     if (!written.includes(name)) await rm(join(folder, name), { force: true })
   await syncFolder(folder)

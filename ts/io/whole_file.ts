@@ -12,7 +12,6 @@ import {
   open,
   readlink,
   realpath,
-  rename,
   rm,
   stat,
 } from 'node:fs/promises'
@@ -21,6 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { syncFolder } from './folders.js'
 import { kindOf } from './open_file.js'
+import { renameOver } from './rename.js'
 
 /** As many links as Linux follows. */
 const MOST_LINKS = 40
@@ -105,7 +105,7 @@ export async function writeWhole(
     await file.sync()
     await file.close()
     file = null
-    await rename(beside, target.path)
+    await renameOver(beside, target.path)
   } catch (error) {
     await file?.close().catch(() => {})
     await rm(beside, { force: true }).catch(() => {})

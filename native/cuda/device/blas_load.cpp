@@ -16,11 +16,11 @@ Loaded<BlasApi> load() {
   void* library = nullptr;
   for (const std::string& folder : folders) {
     // What it needs itself lies beside it, where the loader need not look.
-    open_library(folder + "libcublasLt.so.13");
-    library = open_library(folder + "libcublas.so.13");
+    std::string why;
+    open_library(folder + "libcublasLt.so.13", Symbols::own, why);
+    library = open_library(folder + "libcublas.so.13", Symbols::own, why);
     if (library != nullptr) break;
-    const char* error = dlerror();
-    if (loaded.missing.empty() && error != nullptr) loaded.missing = error;
+    if (loaded.missing.empty()) loaded.missing = why;
   }
   if (library == nullptr) {
     loaded.missing = "cuBLAS 13 was not found (" + loaded.missing +

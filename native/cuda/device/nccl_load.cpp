@@ -9,10 +9,10 @@ Loaded<NcclApi> load() {
   Loaded<NcclApi> loaded;
   // Such as a Python package's nvidia/nccl/lib.
   const std::string file = given_folder("FUSED_RNN_NCCL") + "libnccl.so.2";
-  void* library = open_library(file);
+  std::string why = file;
+  void* library = open_library(file, Symbols::own, why);
   if (library == nullptr) {
-    const char* error = dlerror();
-    loaded.missing = std::string("NCCL 2 was not found (") + (error != nullptr ? error : file) +
+    loaded.missing = "NCCL 2 was not found (" + why +
                      "); install it (pip install nvidia-nccl-cu13), or set FUSED_RNN_NCCL to the "
                      "folder that has it";
     return loaded;
