@@ -1,18 +1,19 @@
-// What an addon for Linux with glibc shows and asks of the system, for any processor (readelf).
+// What an addon for Linux shows and asks of the system and of Node, for any processor (readelf).
 import { spawnSync } from 'node:child_process'
+import { createRequire } from 'node:module'
 
 /** What a prebuilt addon may ask for, as README says; x86-64 and arm64 alike. */
 const GLIBC = [2, 34]
+/** package.json's napi_versions. */
+const NODE_API = 8
+/** Node-API has them, and fails in Electron, whose memory for arrays is all V8's. */
+const NOT_IN_ELECTRON = ['napi_create_external_arraybuffer', 'napi_create_external_buffer']
 
-/**
- * @param file an addon for Linux
- * @returns the newest version of glibc that it needs, '2.34'
- * @throws Error that says what is wrong with it
- */
-export function checkNeeds(file) {
+/** The symbols that a file defines, and those that it wants of others: name, or name@version. */
+function symbolsOf(file) {
   const args = ['--wide', '--dyn-syms', file]
-  const { status, stdout, stderr } = spawnSync('readelf', args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`readelf ${file}: ${stderr}`)
+  const { status, stdout, stderr, error } = spawnSync('readelf', args, { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`readelf ${file}: ${stderr ?? error?.message}`)
   // Number, value, size, type, binding, visibility, section, name@version.
   const symbols = stdout
     .split('\n')
@@ -21,10 +22,50 @@ export function checkNeeds(file) {
     .filter(([, , , , binding]) => binding !== 'LOCAL')
     .map(([, , , , , , section, name]) => ({ section, name }))
   if (symbols.length === 0) throw new Error(`${file} has no symbols`)
-  const shown = symbols.filter(({ section }) => section !== 'UND').map(({ name }) => name)
+  const names = (chosen) => symbols.filter(chosen).map(({ name }) => name)
+  return {
+    shown: names(({ section }) => section !== 'UND'),
+    needed: names(({ section }) => section === 'UND'),
+  }
+}
+
+/**
+ * Whether every Node and Electron can load it: nothing of V8, libuv or a newer Node-API, no arrays
+ * over memory of its own, and Node's entries alone are seen.
+ * @param file an addon for Linux, with glibc or musl
+ * @returns how many functions of Node it calls
+ * @throws Error that says what is wrong with it
+ */
+export function checkNode(file) {
+  const { shown, needed } = symbolsOf(file)
   const foreign = shown.filter((name) => !/^(napi|node_api)_/.test(name))
   if (foreign.length > 0) throw new Error(`${file} shows ${foreign.join(', ')}`)
-  const needed = symbols.filter(({ section }) => section === 'UND').map(({ name }) => name)
+  // Without it, one process could load the addon once only.
+  if (!shown.includes('napi_register_module_v1')) throw new Error(`${file} is no addon for Node`)
+  const { symbols } = createRequire(import.meta.url)('node-api-headers')
+  const known = Object.entries(symbols)
+    .filter(([version]) => Number(version.slice(1)) <= NODE_API)
+    .flatMap(([, { js_native_api_symbols, node_api_symbols }]) => [
+      ...js_native_api_symbols,
+      ...node_api_symbols,
+    ])
+  const called = needed.filter((name) =>
+    /^(napi_|node_api_|node_|uv_|_ZNK?2v8|_ZNK?4node)/.test(name),
+  )
+  const refused = called.filter((name) => !known.includes(name) || NOT_IN_ELECTRON.includes(name))
+  if (refused.length > 0)
+    throw new Error(`${file} needs ${refused.join(', ')}, which not every host has`)
+  return called.length
+}
+
+/**
+ * @param file an addon for Linux with glibc
+ * @returns the newest version of glibc that it needs, '2.34'
+ * @throws Error that says what is wrong with it; see checkNode, too
+ */
+export function checkNeeds(file) {
+  checkNode(file)
+  const { needed } = symbolsOf(file)
   const libstdcxx = needed.join(' ').match(/(GLIBCXX|CXXABI)_[\d.]+/)
   if (libstdcxx) throw new Error(`${file} needs ${libstdcxx[0]} of the system's libstdc++`)
   const versions = [...needed.join(' ').matchAll(/GLIBC_(\d+)\.(\d+)/g)].map(([, a, b]) => [+a, +b])

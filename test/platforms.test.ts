@@ -4,9 +4,14 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
+import { addonFile } from '../dist/binding.js'
 import { libc, PLATFORMS } from '../dist/platforms.js'
 import { VERSION } from '../dist/version.js'
 import { onCpu } from './helpers.js'
+import { run } from './limits.js'
+
+const needs: string = new URL('../scripts/addon-needs.mjs', import.meta.url).href
+const { checkNode } = (await import(needs)) as { checkNode(file: string): number }
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { platform, arch } = process
@@ -116,4 +121,38 @@ test('every platform has one package, with and without CUDA', (t) => {
   t.is(new Set(keys).size, PLATFORMS.length)
   for (const { name, os, cpu, libc, cuda } of PLATFORMS)
     t.is(name, [os, cpu, ...(libc === 'musl' ? ['musl'] : []), ...(cuda ? ['cuda'] : [])].join('-'))
+})
+
+// ---- What the addon asks of Node ----------------------------------------------------------------------
+
+const linux = onCpu && platform === 'linux' ? test : test.skip
+
+linux('the addon calls nothing that a host of Node-API 8 lacks, Electron among them', (t) => {
+  t.true(checkNode(addonFile) > 50)
+})
+
+linux('what Electron refuses, a newer Node-API and V8 itself are found in an addon', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'fused-rnn-needs-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = join(folder, 'addon.node')
+  /** An addon that calls one function. */
+  const build = async (called: string, entry = 'napi_register_module_v1'): Promise<boolean> => {
+    const source = join(folder, 'addon.c')
+    writeFileSync(source, `void ${called}(void); void ${entry}(void) { ${called}(); }\n`)
+    const done = await run('cc', ['-shared', '-fPIC', '-o', file, source]).catch(() => null)
+    return done?.code === 0
+  }
+  if (!(await build('napi_create_double'))) return void t.pass('there is no C compiler here')
+  t.is(checkNode(file), 1)
+  for (const called of [
+    'napi_create_external_arraybuffer',
+    'node_api_symbol_for',
+    'uv_queue_work',
+    '_ZN2v87Isolate10GetCurrentEv',
+  ]) {
+    t.true(await build(called))
+    t.throws(() => checkNode(file), { message: new RegExp(`needs ${called}`) })
+  }
+  t.true(await build('napi_create_double', 'init'))
+  t.throws(() => checkNode(file), { message: /shows init/ })
 })

@@ -1,4 +1,5 @@
 /** Types of elements. */
+import { types } from 'node:util'
 
 /** Types of elements. 'bool' takes a byte, 0 or 1; gradients are of float32 alone. */
 export type DType = 'float32' | 'int32' | 'bool'
@@ -22,8 +23,8 @@ export function dtypeOfCode(code: number): DType {
 }
 
 export function dtypeOf(values: Values): DType {
-  if (values instanceof Float32Array) return 'float32'
-  return values instanceof Int32Array ? 'int32' : 'bool'
+  if (types.isFloat32Array(values)) return 'float32'
+  return types.isInt32Array(values) ? 'int32' : 'bool'
 }
 
 /** Bytes of an element. */

@@ -1,4 +1,5 @@
 /** Functions that make tensors. */
+import { types } from 'node:util'
 import { type Buffer, binding, RandomKind } from './binding.js'
 import { deviceNumber, deviceOption } from './device.js'
 import { dtypeOf, isDType, type Values } from './dtype.js'
@@ -72,20 +73,20 @@ export function tensor(
   if (numelOf(shape) !== given.length) {
     throw rangeError('tensor', 'shape', `a shape of ${given.length} elements`, formatShape(shape))
   }
-  const integer = given instanceof Nested ? given.integer : given instanceof Int32Array
+  const integer = given instanceof Nested ? given.integer : types.isInt32Array(given)
   const booleans = given instanceof Nested && given.boolean
   const dtype = options.dtype ?? (booleans ? 'bool' : integer ? 'int32' : 'float32')
   const flat = ARRAYS[dtype](given)
   const result = finish('tensor', flat, shape, device, options)
   // Lengths of sequences, for example; arrays of a type their owner has anyway.
-  if (given instanceof Nested && flat instanceof Int32Array && shape.length === 1)
+  if (given instanceof Nested && types.isInt32Array(flat) && shape.length === 1)
     remember(result, flat)
   return result
 }
 
 function float32sOf(given: NumberArray | Nested): Float32Array {
   if (given instanceof Nested) return given.floats()
-  return given instanceof Float32Array ? unshared(given) : Float32Array.from(given)
+  return types.isFloat32Array(given) ? unshared(given) : Float32Array.from(given)
 }
 
 /** Whether each is not 0; NaN is not, as in PyTorch. */
@@ -99,7 +100,7 @@ function bytesOf(given: NumberArray | Nested): Uint8Array {
 /** @throws RangeError for an element that int32 cannot hold */
 function int32sOf(given: NumberArray | Nested): Int32Array {
   if (given instanceof Nested) return given.integers()
-  if (given instanceof Int32Array) return unshared(given)
+  if (types.isInt32Array(given)) return unshared(given)
   for (let i = 0; i < given.length; i++) {
     const value = given[i] as number
     if ((value | 0) !== value)
@@ -110,7 +111,7 @@ function int32sOf(given: NumberArray | Nested): Int32Array {
 
 /** N-API does not take an array over shared memory; a copy it does. */
 function unshared<T extends Values>(values: T): T {
-  return values.buffer instanceof ArrayBuffer ? values : (values.slice() as T)
+  return types.isArrayBuffer(values.buffer) ? values : (values.slice() as T)
 }
 
 /** What an array becomes, by the type of the tensor. */

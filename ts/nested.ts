@@ -1,4 +1,5 @@
 /** Numbers in nested arrays, whose innermost rows may be typed arrays. */
+import { types } from 'node:util'
 import { formatShape, isDetached, rangeError, typeError } from './errors.js'
 import { MAX_DIMS, numelOf } from './shape.js'
 
@@ -9,11 +10,7 @@ const EXPECTED = 'a number, nested arrays of numbers or typed arrays of numbers'
 
 /** Checks a typed array. @throws TypeError for what is no array of numbers, or has lost its memory */
 export function checkNumbers(fn: string, name: string, value: ArrayBufferView): NumberArray {
-  if (
-    value instanceof DataView ||
-    value instanceof BigInt64Array ||
-    value instanceof BigUint64Array
-  ) {
+  if (types.isDataView(value) || types.isBigInt64Array(value) || types.isBigUint64Array(value)) {
     throw typeError(fn, name, EXPECTED, value)
   }
   if (isDetached(value)) throw typeError(fn, name, 'an array that has its memory', value)
@@ -50,7 +47,7 @@ export class Nested {
     let booleans = typeof row === 'boolean'
     this.#rows((row) => {
       rows++
-      if (row instanceof Int32Array) int32++
+      if (types.isInt32Array(row)) int32++
       booleans &&= Array.isArray(row) && row.every((value) => typeof value === 'boolean')
     })
     this.integer = rows > 0 && int32 === rows

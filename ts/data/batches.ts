@@ -1,4 +1,5 @@
 /** Batches of text: windows of tokens with the same windows one token later as targets. */
+import { types } from 'node:util'
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { int32s } from '../js_memory.js'
@@ -47,7 +48,7 @@ export abstract class TextBatches extends EpochBatches<Batch> {
     known: readonly string[],
   ) {
     super()
-    if (!(tokens instanceof Int32Array)) throw typeError(fn, 'tokens', 'an Int32Array', tokens)
+    if (!types.isInt32Array(tokens)) throw typeError(fn, 'tokens', 'an Int32Array', tokens)
     checkOptions(fn, options, known)
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)
     this.sequenceLength = checkInteger(fn, 'sequenceLength', options.sequenceLength, 1)

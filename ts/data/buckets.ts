@@ -1,4 +1,5 @@
 /** Batches of sentences of about the same length. */
+import { types } from 'node:util'
 import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { int32s } from '../js_memory.js'
@@ -64,7 +65,7 @@ export class BucketBatches extends EpochBatches<Batch> {
       throw typeError(fn, 'sentences', 'an array of Int32Arrays', sentences)
     // By index: a hole is no sentence either.
     for (let i = 0; i < sentences.length; i++) {
-      if (!(sentences[i] instanceof Int32Array))
+      if (!types.isInt32Array(sentences[i]))
         throw typeError(fn, `sentences[${i}]`, 'an Int32Array', sentences[i])
     }
     this.batchSize = checkInteger(fn, 'batchSize', options.batchSize, 1)

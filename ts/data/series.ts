@@ -1,4 +1,5 @@
 /** Measured series: numbers in the order of time, some of which may be missing. */
+import { types } from 'node:util'
 import { isPlainObject } from '../copies.js'
 import {
   checkInteger,
@@ -135,8 +136,7 @@ export class Series {
 
 function columnNumbers(fn: string, name: string, column: unknown): Float64Array {
   const expected = 'an array of numbers (null or NaN where one is missing)'
-  const array =
-    Array.isArray(column) || (ArrayBuffer.isView(column) && !(column instanceof DataView))
+  const array = Array.isArray(column) || (ArrayBuffer.isView(column) && !types.isDataView(column))
   if (!array) throw typeError(fn, name, expected, column)
   checkIterable(fn, name, column, expected)
   const list = Array.from(column as unknown[])
@@ -162,8 +162,11 @@ function timesOf(fn: string, given: unknown, length: number): Float64Array {
   if (list.length !== length)
     throw rangeError(fn, 'time', `${length} times, one for each row`, String(list.length))
   const times = Float64Array.from(list, (value, i) => {
-    const time =
-      value instanceof Date ? value.getTime() : typeof value === 'string' ? timeOf(value) : value
+    const time = types.isDate(value)
+      ? value.getTime()
+      : typeof value === 'string'
+        ? timeOf(value)
+        : value
     if (typeof time !== 'number') throw typeError(fn, `time[${i}]`, 'a time', value)
     if (!(Math.abs(time) <= 8.64e15))
       throw rangeError(

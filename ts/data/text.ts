@@ -1,4 +1,5 @@
 /** Reading texts and dividing them. */
+import { types } from 'node:util'
 import { checkNumber, checkOptions, checkSignal, rangeError, typeError } from '../errors.js'
 import { piecesOf } from '../io/open_file.js'
 import { checkPath } from '../io/path.js'
@@ -91,7 +92,7 @@ function readableReason(error: unknown): string {
  * @throws RangeError when a part would be empty
  */
 export function split(tokens: Int32Array, validFraction = 0.1): [Int32Array, Int32Array] {
-  if (!(tokens instanceof Int32Array)) throw typeError('split', 'tokens', 'an Int32Array', tokens)
+  if (!types.isInt32Array(tokens)) throw typeError('split', 'tokens', 'an Int32Array', tokens)
   checkNumber('split', 'validFraction', validFraction, 0, 1)
   const cut = tokens.length - Math.round(tokens.length * validFraction)
   if (cut === 0 || cut === tokens.length) {

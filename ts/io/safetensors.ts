@@ -3,6 +3,7 @@
  * offsets of every tensor, then the raw values. Files of PyTorch's `safetensors.torch.save_file`
  * load here, and the other way round.
  */
+import { types } from 'node:util'
 import { binding } from '../binding.js'
 import { withoutJSON } from '../copies.js'
 import { checkDevice, deviceNumber } from '../device.js'
@@ -63,7 +64,7 @@ export async function loadWithMetadata(
 export function parse(bytes: Uint8Array, options: Pick<LoadOptions, 'device'> = {}): Contents {
   checkOptions('safetensors.parse', options, ['device'])
   const device = checkDevice('safetensors.parse', 'device', options.device ?? 'cpu').toString()
-  if (!(bytes instanceof Uint8Array))
+  if (!types.isUint8Array(bytes))
     throw typeError('safetensors.parse', 'bytes', 'a Uint8Array', bytes)
   try {
     const headerBytes = headerLength(bytes.subarray(0, 8), bytes.byteLength)
@@ -130,7 +131,7 @@ function plan(
   tensors: ReadonlyMap<string, Tensor>,
   options: SaveOptions,
 ): { header: Uint8Array; order: Tensor[] } {
-  if (!(tensors instanceof Map)) throw typeError(fn, 'tensors', 'a Map of tensors', tensors)
+  if (!types.isMap(tensors)) throw typeError(fn, 'tensors', 'a Map of tensors', tensors)
   checkOptions(fn, options, ['metadata'])
   if (tensors.size > MAX_TENSORS)
     throw rangeError(fn, 'tensors', `at most ${MAX_TENSORS} tensors`, String(tensors.size))
@@ -170,7 +171,7 @@ function checkMetadata(fn: string, metadata: SaveOptions['metadata']): [string, 
   if (typeof metadata !== 'object' || metadata === null) {
     throw typeError(fn, 'metadata', 'an object of texts', metadata)
   }
-  const entries = metadata instanceof Map ? [...metadata] : Object.entries(metadata)
+  const entries = types.isMap(metadata) ? [...metadata] : Object.entries(metadata)
   for (const [key, text] of entries) {
     if (typeof text !== 'string') throw typeError(fn, `metadata['${key}']`, 'a text', text)
   }

@@ -1,4 +1,5 @@
 /** The state of a recurrent model as bytes, for a database or a cache. */
+import { types } from 'node:util'
 import { type Device, deviceOption } from '../device.js'
 import { checkOptions, typeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
@@ -36,7 +37,7 @@ export function stateFromBytes<T = unknown>(
   const expected = 'the bytes that stateToBytes gave'
   checkOptions(fn, options, ['device'])
   const device = deviceOption(fn, options.device)
-  if (!(bytes instanceof Uint8Array)) throw typeError(fn, 'bytes', expected, bytes)
+  if (!types.isUint8Array(bytes)) throw typeError(fn, 'bytes', expected, bytes)
   let made: ReturnType<typeof parse>
   try {
     made = parse(bytes, { device })

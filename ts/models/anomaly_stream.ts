@@ -1,4 +1,5 @@
 /** Scores row by row. */
+import { types } from 'node:util'
 import { isPlainObject } from '../copies.js'
 import { Series } from '../data/series.js'
 import { rangeError, typeError } from '../errors.js'
@@ -96,7 +97,7 @@ export class AnomalyStream {
 
   #restore(bytes: Uint8Array): void {
     const expected = `the state of a stream over ${this.#model.columns.join(', ')}`
-    if (!(bytes instanceof Uint8Array)) throw typeError('stream', 'from', expected, bytes)
+    if (!types.isUint8Array(bytes)) throw typeError('stream', 'from', expected, bytes)
     let state: Record<string, unknown>
     try {
       state = Object(JSON.parse(new TextDecoder().decode(bytes))) as Record<string, unknown>

@@ -1,4 +1,5 @@
 /** Forecasts row by row. */
+import { types } from 'node:util'
 import { isPlainObject } from '../copies.js'
 import { isTimeName, Series, type SeriesData, seriesOf } from '../data/series.js'
 import { stepTime, timeOf } from '../data/time.js'
@@ -29,7 +30,7 @@ export class ForecastStream {
     this.#predict = predict
     this.#model = model
     this.#columns = columnNames(model.spec)
-    if (from instanceof Uint8Array) this.#restore(from)
+    if (types.isUint8Array(from)) this.#restore(from)
     else if (from !== undefined) this.#begin(from)
   }
 
@@ -116,8 +117,11 @@ export class ForecastStream {
   }
 
   #timeIn(value: unknown): number {
-    const time =
-      value instanceof Date ? value.getTime() : typeof value === 'string' ? timeOf(value) : value
+    const time = types.isDate(value)
+      ? value.getTime()
+      : typeof value === 'string'
+        ? timeOf(value)
+        : value
     if (typeof time !== 'number' || Number.isNaN(time))
       throw rangeError(
         'push',

@@ -1,4 +1,5 @@
 /** Labels row by row. */
+import { types } from 'node:util'
 import { checkRow } from '../data/example_batches.js'
 import type { Scale } from '../data/window_features.js'
 import { rangeError, typeError } from '../errors.js'
@@ -87,7 +88,7 @@ export class RecognitionStream {
   #restore(bytes: Uint8Array): void {
     const { labels, stateShape, parts, device } = this.#model
     const expected = `the state of a stream of ${labels.length} labels and shape (${stateShape.join(', ')})`
-    if (!(bytes instanceof Uint8Array)) throw typeError('stream', 'from', expected, bytes)
+    if (!types.isUint8Array(bytes)) throw typeError('stream', 'from', expected, bytes)
     let given: Record<string, unknown>
     try {
       given = Object(stateFromBytes(bytes, { device })) as Record<string, unknown>

@@ -1,4 +1,5 @@
 /** What a module's fields hold: parameters and modules, also in arrays, objects, Maps and Sets. */
+import { types } from 'node:util'
 import { copiedFields, isPlainObject } from '../copies.js'
 import { Tensor } from '../tensor.js'
 import { isParameter } from './parameter.js'
@@ -95,8 +96,8 @@ class Search<M extends object> {
   /** What is in a container, or null when it is none. */
   #entries(value: object): Iterable<[unknown, unknown]> | null {
     if (Array.isArray(value)) return value.entries()
-    if (value instanceof Map) return value.entries()
-    if (value instanceof Set) return [...value].entries()
+    if (types.isMap(value)) return value.entries()
+    if (types.isSet(value)) return [...value].entries()
     return isPlainObject(value) ? Object.entries(value) : null
   }
 
@@ -163,7 +164,7 @@ export function* held<M extends object>(
 /** The values that an object has, in its fields and as a Map or a Set. */
 function contentsOf(object: object): Iterable<unknown>[] {
   const fields = Object.values(object)
-  return object instanceof Map || object instanceof Set ? [fields, object.values()] : [fields]
+  return types.isMap(object) || types.isSet(object) ? [fields, object.values()] : [fields]
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Batches of sequences of unequal lengths; as `torch.nn.utils.rnn`. */
+import { types } from 'node:util'
 import { checkSameDevice } from '../device.js'
 import {
   checkBoolean,
@@ -45,7 +46,7 @@ function packingOf(fn: string, lengths: readonly number[], enforceSorted: boolea
 
 function checkLengths(fn: string, lengths: unknown, batch: number, longest: number): number[] {
   const given = lengths instanceof Tensor ? valuesOf(fn, lengths) : lengths
-  const isArray = Array.isArray(given) || given instanceof Int32Array
+  const isArray = Array.isArray(given) || types.isInt32Array(given)
   if (!isArray) throw typeError(fn, 'lengths', 'an array of whole numbers', lengths)
   const list = Array.from(given as ArrayLike<number>)
   if (list.length !== batch) {

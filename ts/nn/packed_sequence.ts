@@ -1,4 +1,5 @@
 /** A batch of sequences of unequal lengths, without padding. */
+import { types } from 'node:util'
 import type { Device } from '../device.js'
 import { checkInteger, describe, formatShape, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
@@ -118,7 +119,7 @@ export class PackedSequence {
 /** A copy, when they are legal. */
 function checkBatchSizes(batchSizes: unknown): Int32Array {
   const fn = 'PackedSequence'
-  if (!Array.isArray(batchSizes) && !(batchSizes instanceof Int32Array))
+  if (!Array.isArray(batchSizes) && !types.isInt32Array(batchSizes))
     throw typeError(fn, 'batchSizes', 'an array of whole numbers', batchSizes)
   const sizes = Int32Array.from(batchSizes as ArrayLike<unknown>, (size, t) =>
     checkInteger(fn, `batchSizes[${t}]`, size, 1, 2 ** 31 - 1),
@@ -182,5 +183,5 @@ function lengthsOf(batchSizes: Int32Array): number[] {
 }
 
 export function indexTensor(values: Int32Array | readonly number[], device: string): Tensor {
-  return tensor(values instanceof Int32Array ? values : Int32Array.from(values), { device })
+  return tensor(types.isInt32Array(values) ? values : Int32Array.from(values), { device })
 }

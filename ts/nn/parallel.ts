@@ -1,4 +1,5 @@
 /** As `torch.nn.parallel`. */
+import { types } from 'node:util'
 import { DEFAULT_BUCKET_MB, GradientAverage } from '../distributed/average.js'
 import { member } from '../distributed/group.js'
 import { sameEverywhere, shareParameters } from '../distributed/same.js'
@@ -82,7 +83,7 @@ export class DistributedDataParallel<M extends Module = Module> extends Module {
       this.#average.paused--
       throw error
     }
-    if (!(result instanceof Promise)) {
+    if (!types.isPromise(result)) {
       this.#average.paused--
       return result
     }

@@ -1,4 +1,5 @@
 /** Whether a state dict fits a module: keys, shapes and types, with all that is wrong in one error. */
+import { types } from 'node:util'
 import { checkBoolean, checkOptions, checkString, formatShape, typeError } from '../errors.js'
 import { Tensor } from '../tensor.js'
 
@@ -39,7 +40,7 @@ export function fitState(
   given: ReadonlyMap<string, Tensor>,
   options: LoadStateDictOptions,
 ): StateFit {
-  if (!(given instanceof Map)) throw typeError(FN, 'state', 'a Map of tensors', given)
+  if (!types.isMap(given)) throw typeError(FN, 'state', 'a Map of tensors', given)
   checkOptions(FN, options, ['strict', 'prefix'])
   const strict = checkBoolean(FN, 'strict', options.strict ?? true)
   const prefix = checkString(FN, 'prefix', options.prefix ?? '')

@@ -1,4 +1,5 @@
 /** A graph of ONNX as a module. */
+import { types } from 'node:util'
 import { describe, formatShape } from '../errors.js'
 import { tensor } from '../factories.js'
 import { remember } from '../known_values.js'
@@ -170,7 +171,7 @@ function checkInput({ name, type, shape }: FileValue, given: unknown, device: st
 
 /** A list of whole numbers as a tensor whose values are known. */
 function listed(given: unknown, device: string): Tensor | null {
-  if (!Array.isArray(given) && !(given instanceof Int32Array)) return null
+  if (!Array.isArray(given) && !types.isInt32Array(given)) return null
   const values = Int32Array.from(given as ArrayLike<number>)
   if (!values.every((value, i) => value === (given as ArrayLike<number>)[i])) return null
   const made = tensor(values, { device })

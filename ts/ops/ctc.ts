@@ -1,5 +1,6 @@
 /** Connectionist temporal classification: the loss over all ways to align a target. */
 
+import { types } from 'node:util'
 import { throughFunction } from '../autograd/partial.js'
 import { record, willRecord } from '../autograd.js'
 import { binding } from '../binding.js'
@@ -52,7 +53,7 @@ function lengthsOf(
     return { tensor: value.viewAs([batch]), numbers: null }
   }
   const list = typeof value === 'number' && batch === 1 ? [value] : value
-  if (!Array.isArray(list) && !(list instanceof Int32Array))
+  if (!Array.isArray(list) && !types.isInt32Array(list))
     throw typeError(fn, name, 'an array of whole numbers or an int32 tensor', value)
   if (list.length !== batch)
     throw rangeError(fn, name, `${batch} lengths, one a sequence`, `${list.length}`)

@@ -1,4 +1,6 @@
 /** Batches of any kind, where the model is. */
+import { types } from 'node:util'
+import { isPlainObject } from '../copies.js'
 import { typeError } from '../errors.js'
 import type { Module } from '../nn/module.js'
 import { PackedSequence } from '../nn/packed_sequence.js'
@@ -28,12 +30,11 @@ function on(value: unknown, device: string, around: readonly object[]): unknown 
     const moved = value.map((item) => on(item, device, inside))
     return moved.some((item, i) => item !== value[i]) ? moved : value
   }
-  if (value instanceof Map) {
+  if (types.isMap(value)) {
     const moved = new Map([...value].map(([key, item]) => [key, on(item, device, inside)]))
     return [...moved].some(([key, item]) => item !== value.get(key)) ? moved : value
   }
-  const prototype = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) return value
+  if (!isPlainObject(value)) return value
   const entries = Object.entries(value)
   const moved = entries.map(([key, item]) => [key, on(item, device, inside)] as const)
   return moved.some(([, item], i) => item !== entries[i]?.[1]) ? Object.fromEntries(moved) : value
