@@ -19,7 +19,6 @@
 //   static constexpr int kInputBlock;  // first block that the input product fills
 //   static constexpr bool kHasC;       // whether there is a cell state besides h
 //   static constexpr bool kDirectH;    // whether h(t-1) reaches h(t) past the gates
-//   static constexpr bool kNorms;      // whether rows are normalised: see below
 //   static constexpr HiddenRun kHiddenRuns[];
 //   static void forward(F (&s)[kBlocks], F h_prev, F c_prev, F& h, F& c);
 //   static void backward(F (&s)[kBlocks], F h_prev, F c_prev, F dh, F dc, F& dh_prev, F& dc_prev);
@@ -27,6 +26,18 @@
 // F is float or a vector of floats, for as many units at once. h_prev is only there with kDirectH,
 // c_prev, c, dc and dc_prev only with kHasC. dh and dc are the gradients of h(t) and c(t); dh_prev
 // is the part of h(t-1)'s that does not go through W_hh.
+//
+// What few cells have besides is in PlainCell, from which every cell derives:
+//
+//   static constexpr bool kNorms;         // whether rows are normalised
+//   static constexpr int kUnitWeights;    // weights that a unit has for itself: peepholes
+//
+// A cell with unit weights gets them as w[kUnitWeights] behind s, in the order of UnitWeights, and
+// its backward() leaves their gradients, of this row and step, in its last argument:
+//
+//   static void forward(F (&s)[kBlocks], const F (&w)[kUnitWeights], F h_prev, …);
+//   static void backward(F (&s)[kBlocks], const F (&w)[kUnitWeights], F h_prev, …,
+//                        F (&dw)[kUnitWeights]);
 //
 // A cell with layer norms needs means over all units before it can go on with one of them. So its
 // equations come in two parts, with the norm of c between them, and both products stay in blocks of
@@ -47,6 +58,23 @@ struct HiddenRun {
   int gate;
   int count;
 };
+
+// What most cells do not have.
+struct PlainCell {
+  static constexpr bool kNorms = false;
+  static constexpr int kUnitWeights = 0;
+};
+
+// The weights of the units of a layer, [H] each; null beyond the cell's kUnitWeights.
+constexpr int kMostUnitWeights = 3;
+struct UnitWeights {
+  const float* of[kMostUnitWeights];
+};
+
+// Whether a step is one product, and then each unit by itself with nothing but its gates and
+// states. Only such cells have persistent kernels.
+template <class Cell>
+inline constexpr bool kPlainSteps = !Cell::kNorms && Cell::kUnitWeights == 0;
 
 #if defined(FUSED_RNN_ISA)
 }  // namespace FUSED_RNN_ISA

@@ -10,14 +10,13 @@ namespace fused_rnn {
 namespace FUSED_RNN_ISA {
 #endif
 
-struct GruCell {
+struct GruCell : PlainCell {
   static constexpr int kGates = 3;
   // q, r, z, n: the recurrent product fills the first three, the input product the last three.
   static constexpr int kBlocks = 4;
   static constexpr int kInputBlock = 1;
   static constexpr bool kHasC = false;
   static constexpr bool kDirectH = true;
-  static constexpr bool kNorms = false;
   // q += W_hn h; r, z += W_hr h, W_hz h.
   static constexpr HiddenRun kHiddenRuns[] = {{0, 2, 1}, {1, 0, 2}};
 

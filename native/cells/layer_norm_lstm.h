@@ -13,7 +13,7 @@ namespace fused_rnn {
 namespace FUSED_RNN_ISA {
 #endif
 
-struct LayerNormLstmCell {
+struct LayerNormLstmCell : PlainCell {
   static constexpr int kGates = 4;
   static constexpr int kBlocks = 8;  // W_hh h(t-1), then W_ih x; i, f, g, o each
   static constexpr int kInputBlock = 4;

@@ -10,13 +10,12 @@ namespace fused_rnn {
 namespace FUSED_RNN_ISA {
 #endif
 
-struct LstmCell {
+struct LstmCell : PlainCell {
   static constexpr int kGates = 4;
   static constexpr int kBlocks = 4;  // i, f, g, o
   static constexpr int kInputBlock = 0;
   static constexpr bool kHasC = true;
   static constexpr bool kDirectH = false;
-  static constexpr bool kNorms = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
 
   template <class F>

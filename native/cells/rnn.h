@@ -8,13 +8,12 @@ namespace fused_rnn {
 namespace FUSED_RNN_ISA {
 #endif
 
-struct ElmanCell {
+struct ElmanCell : PlainCell {
   static constexpr int kGates = 1;
   static constexpr int kBlocks = 1;
   static constexpr int kInputBlock = 0;
   static constexpr bool kHasC = false;
   static constexpr bool kDirectH = false;
-  static constexpr bool kNorms = false;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 1}};
 };
 

@@ -3,6 +3,7 @@
 // parameters of it, and the native tests draw by it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,10 +24,13 @@ struct CellTraits {
   int gates;         // G
   bool has_c;        // a cell state besides h; then h may be projected
   bool norms;        // layer norms, and so gains
+  bool peepholes;    // units with weights for themselves
+  bool plain_steps;  // kPlainSteps
 };
 
 inline constexpr CellTraits kCellTraits[] = {
-#define CELL(kind, Cell) {#kind, Cell::kGates, Cell::kHasC, Cell::kNorms},
+#define CELL(kind, Cell) \
+  {#kind, Cell::kGates, Cell::kHasC, Cell::kNorms, Cell::kUnitWeights > 0, kPlainSteps<Cell>},
 #include "cells/cells.def"
 #undef CELL
 };
@@ -52,47 +56,72 @@ constexpr const char* name_of(WeightSize size) {
   return kNames[static_cast<int>(size)];
 }
 
+// Which cells have a weight.
+enum class WeightOf { all, norms, peepholes };
+
 struct CellWeight {
-  const char* name;              // PyTorch's, without the suffix: weight_ih of weight_ih_l0_reverse
-  WeightSize rows, columns;      // no columns: a vector
-  bool bias, projection, norms;  // there only with these
+  const char* name;          // PyTorch's, without the suffix: weight_ih of weight_ih_l0_reverse
+  WeightSize rows, columns;  // no columns: a vector
+  bool bias, projection;     // there only with these
+  WeightOf cells;
   const float* RnnWeights::* value;
   float* RnnWeightGrads::* gradient;
 };
 
-// In the order of parameters, state dicts and flat lists of weights. What only norms have comes
-// last.
+// In the order of parameters, state dicts and flat lists of weights.
 inline constexpr CellWeight kCellWeights[] = {
-    {"weight_ih", WeightSize::gates, WeightSize::input, false, false, false, &RnnWeights::w_ih,
-     &RnnWeightGrads::dw_ih},
-    {"weight_hh", WeightSize::gates, WeightSize::out, false, false, false, &RnnWeights::w_hh,
-     &RnnWeightGrads::dw_hh},
-    {"bias_ih", WeightSize::gates, WeightSize::none, true, false, false, &RnnWeights::b_ih,
+    {"weight_ih", WeightSize::gates, WeightSize::input, false, false, WeightOf::all,
+     &RnnWeights::w_ih, &RnnWeightGrads::dw_ih},
+    {"weight_hh", WeightSize::gates, WeightSize::out, false, false, WeightOf::all,
+     &RnnWeights::w_hh, &RnnWeightGrads::dw_hh},
+    {"bias_ih", WeightSize::gates, WeightSize::none, true, false, WeightOf::all, &RnnWeights::b_ih,
      &RnnWeightGrads::db_ih},
-    {"bias_hh", WeightSize::gates, WeightSize::none, true, false, false, &RnnWeights::b_hh,
+    {"bias_hh", WeightSize::gates, WeightSize::none, true, false, WeightOf::all, &RnnWeights::b_hh,
      &RnnWeightGrads::db_hh},
-    {"weight_hr", WeightSize::proj, WeightSize::hidden, false, true, false, &RnnWeights::w_hr,
-     &RnnWeightGrads::dw_hr},
-    {"gain_ih", WeightSize::gates, WeightSize::none, false, false, true, &RnnWeights::g_ih,
-     &RnnWeightGrads::dg_ih},
-    {"gain_hh", WeightSize::gates, WeightSize::none, false, false, true, &RnnWeights::g_hh,
-     &RnnWeightGrads::dg_hh},
-    {"gain_c", WeightSize::hidden, WeightSize::none, false, false, true, &RnnWeights::g_c,
-     &RnnWeightGrads::dg_c},
-    {"bias_c", WeightSize::hidden, WeightSize::none, true, false, true, &RnnWeights::b_c,
+    {"weight_hr", WeightSize::proj, WeightSize::hidden, false, true, WeightOf::all,
+     &RnnWeights::w_hr, &RnnWeightGrads::dw_hr},
+    {"gain_ih", WeightSize::gates, WeightSize::none, false, false, WeightOf::norms,
+     &RnnWeights::g_ih, &RnnWeightGrads::dg_ih},
+    {"gain_hh", WeightSize::gates, WeightSize::none, false, false, WeightOf::norms,
+     &RnnWeights::g_hh, &RnnWeightGrads::dg_hh},
+    {"gain_c", WeightSize::hidden, WeightSize::none, false, false, WeightOf::norms,
+     &RnnWeights::g_c, &RnnWeightGrads::dg_c},
+    {"bias_c", WeightSize::hidden, WeightSize::none, true, false, WeightOf::norms, &RnnWeights::b_c,
      &RnnWeightGrads::db_c},
+    {"weight_ci", WeightSize::hidden, WeightSize::none, false, false, WeightOf::peepholes,
+     &RnnWeights::w_ci, &RnnWeightGrads::dw_ci},
+    {"weight_cf", WeightSize::hidden, WeightSize::none, false, false, WeightOf::peepholes,
+     &RnnWeights::w_cf, &RnnWeightGrads::dw_cf},
+    {"weight_co", WeightSize::hidden, WeightSize::none, false, false, WeightOf::peepholes,
+     &RnnWeights::w_co, &RnnWeightGrads::dw_co},
 };
 
-constexpr size_t plain_weights() {
-  size_t n = 0;
-  for (const CellWeight& weight : kCellWeights) n += weight.norms ? 0 : 1;
-  return n;
+// The table's lines for one cell.
+struct WeightList {
+  std::array<CellWeight, std::size(kCellWeights)> lines;
+  size_t count;
+};
+
+constexpr WeightList weight_list(const CellTraits& cell) {
+  WeightList list{};
+  for (const CellWeight& weight : kCellWeights) {
+    const bool has = weight.cells == WeightOf::all ||
+                     (weight.cells == WeightOf::norms ? cell.norms : cell.peepholes);
+    if (has) list.lines[list.count++] = weight;
+  }
+  return list;
 }
+
+inline constexpr std::array<WeightList, kCellCount> kWeightLists = [] {
+  std::array<WeightList, kCellCount> lists{};
+  for (size_t i = 0; i < lists.size(); ++i) lists[i] = weight_list(kCellTraits[i]);
+  return lists;
+}();
 
 // Those that the cell may have; each is there or not as has_weight() says.
 constexpr std::span<const CellWeight> weights_of(CellKind cell) {
-  const std::span<const CellWeight> all(kCellWeights);
-  return traits_of(cell).norms ? all : all.first(plain_weights());
+  const WeightList& list = kWeightLists[static_cast<size_t>(cell)];
+  return {list.lines.data(), list.count};
 }
 
 constexpr bool has_weight(const RnnShape& s, const CellWeight& weight) {

@@ -100,7 +100,7 @@ struct SumRunsArgs {
 // case of equal batch sizes, and then [rows, X] is [T, N, X].
 //
 //   T steps   N batch   I input   H hidden   P = proj_size or H   D directions   L layers
-//   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order; with norms the same
+//   G gates: RNN 1, GRU 3 (r, z, n), LSTM 4 (i, f, g, o), PyTorch's order; variants the same
 enum class CellKind : int32_t;  // cells/kinds.h, from cells/cells.def
 
 struct RnnShape {
@@ -134,6 +134,10 @@ struct RnnWeights {
   const float* g_hh = nullptr;  // [G*H]
   const float* g_c = nullptr;   // [H]
   const float* b_c = nullptr;   // [H]
+  // Of cells with peepholes, else null.
+  const float* w_ci = nullptr;  // [H]
+  const float* w_cf = nullptr;  // [H]
+  const float* w_co = nullptr;  // [H]
 };
 struct RnnWeightGrads {
   float* dw_ih;
@@ -145,6 +149,9 @@ struct RnnWeightGrads {
   float* dg_hh = nullptr;
   float* dg_c = nullptr;
   float* db_c = nullptr;
+  float* dw_ci = nullptr;
+  float* dw_cf = nullptr;
+  float* dw_co = nullptr;
 };
 
 // Dropout between layers: element i of layer l's output is kept when the counter-based generator

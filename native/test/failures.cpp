@@ -90,7 +90,7 @@ class Walk {
 
   // What a shape's persistent kernels leave when the device refuses them.
   void refuse() {
-    const bool persistent = !has_norms(c_.cell) && c_.proj == 0;
+    const bool persistent = traits_of(c_.cell).plain_steps && c_.proj == 0;
     cuda_host::fail_from(Call::launch_together, 1);
     std::vector<Written> first;
     for (int round = 0; round < 3; ++round) {

@@ -90,7 +90,8 @@ class RnnRun {
       RnnWeightGrads& grads = r.grads.emplace_back();
       for (const CellWeight& weight : weights_of(c_.cell)) {
         const std::string name = weight.name;
-        const bool wanted = !some || name.ends_with("_hh") || name == "bias_c";
+        const bool wanted =
+            !some || name.ends_with("_hh") || name == "bias_c" || name == "weight_cf";
         if (!wanted || !has_weight(shape_, weight)) continue;
         const auto layer = static_cast<int64_t>(i) / c_.directions;
         grads.*weight.gradient = out("d" + name, weight_floats(shape_, layer, weight), backward_);

@@ -233,11 +233,24 @@ export class GRUCell extends RecurrentCell {
 
 /**
  * One step of {@link LSTM}; as `torch.nn.LSTMCell`. The state and the result are pairs [h, c], each
- * shaped as {@link RNNCell}'s h.
+ * shaped as {@link RNNCell}'s h. `peephole: true` as of {@link LSTM}.
  */
 export class LSTMCell extends RecurrentCell {
+  readonly peephole: boolean
+  /** `[H]`; there with peephole, as the two that follow */
+  declare weight_ci: Tensor
+  /** `[H]` */
+  declare weight_cf: Tensor
+  /** `[H]` */
+  declare weight_co: Tensor
+
   constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
-    super('LSTMCell', cellKind('lstm'), inputSize, hiddenSize, options, LSTM_CELL_OPTIONS)
+    checkRecurrentOptions('LSTMCell', options, [...LSTM_CELL_OPTIONS, 'peephole'])
+    const { peephole = false, ...rest } = options
+    checkBoolean('LSTMCell', 'peephole', peephole)
+    const cell = cellKind(peephole ? 'lstm_peephole' : 'lstm')
+    super('LSTMCell', cell, inputSize, hiddenSize, rest, LSTM_CELL_OPTIONS)
+    this.peephole = peephole
   }
 
   forward(input: Tensor, state?: readonly [h: Tensor, c: Tensor] | null): [h: Tensor, c: Tensor] {

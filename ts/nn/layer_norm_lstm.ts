@@ -33,7 +33,7 @@ import {
  * @throws TypeError, RangeError naming the expected and actual sizes
  */
 export class LayerNormLSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
-  constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
+  constructor(inputSize: number, hiddenSize: number, options: Omit<LSTMOptions, 'peephole'> = {}) {
     const cell = cellKind('layer_norm_lstm')
     super('LayerNormLSTM', cell, inputSize, hiddenSize, options, LSTM_OPTIONS)
   }
@@ -69,7 +69,11 @@ export class LayerNormLSTMCell extends RecurrentCell {
   /** `[H]`; not there without bias */
   declare bias_c: Tensor
 
-  constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
+  constructor(
+    inputSize: number,
+    hiddenSize: number,
+    options: Omit<LSTMCellOptions, 'peephole'> = {},
+  ) {
     const cell = cellKind('layer_norm_lstm')
     super('LayerNormLSTMCell', cell, inputSize, hiddenSize, options, LSTM_CELL_OPTIONS)
   }

@@ -1,5 +1,5 @@
 /** nn.RNN, nn.GRU and nn.LSTM: each its cell, its options and the type of its state. */
-import { checkOneOf } from '../errors.js'
+import { checkBoolean, checkOneOf } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import type { PackedSequence } from './packed.js'
 import { RecurrentLayer } from './recurrent_layer.js'
@@ -76,14 +76,26 @@ export class GRU extends RecurrentLayer<Tensor> {
 }
 
 /**
- * Long short-term memory (Hochreiter & Schmidhuber 1997), without peepholes; as `torch.nn.LSTM`.
- * Gate order in the weights: i, f, g, o. Shapes as {@link RNN}, with the state a pair [h, c]: h
- * `(D·numLayers, N, projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has
- * D·(projSize or hiddenSize) columns.
+ * Long short-term memory (Hochreiter & Schmidhuber 1997); as `torch.nn.LSTM`. Gate order in the
+ * weights: i, f, g, o. Shapes as {@link RNN}, with the state a pair [h, c]: h `(D·numLayers, N,
+ * projSize or hiddenSize)`, c `(D·numLayers, N, hiddenSize)`; the output has D·(projSize or
+ * hiddenSize) columns.
+ *
+ * With `peephole: true` the gates see the cell state (Gers & Schmidhuber 2000), as with ONNX's P:
+ * i = σ(… + w_ci ∘ c(t−1)), f = σ(… + w_cf ∘ c(t−1)), o = σ(… + w_co ∘ c(t)). The weights
+ * `weight_ci_l0`, `weight_cf_l0` and `weight_co_l0` `(hiddenSize)`, of each layer and direction, come
+ * behind the others and are drawn as they are. PyTorch has no such layer.
  */
 export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
+  readonly peephole: boolean
+
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
-    super('LSTM', cellKind('lstm'), inputSize, hiddenSize, options, LSTM_OPTIONS)
+    checkRecurrentOptions('LSTM', options, [...LSTM_OPTIONS, 'peephole'])
+    const { peephole = false, ...rest } = options
+    checkBoolean('LSTM', 'peephole', peephole)
+    const cell = cellKind(peephole ? 'lstm_peephole' : 'lstm')
+    super('LSTM', cell, inputSize, hiddenSize, rest, LSTM_OPTIONS)
+    this.peephole = peephole
   }
 
   override forward(

@@ -41,6 +41,11 @@ export interface LSTMOptions extends RecurrentOptions {
    * both are drawn, as in PyTorch.
    */
   forgetBias?: number
+  /**
+   * Whether the gates see the cell state, each through a weight of every unit (Gers & Schmidhuber
+   * 2000). {@link LSTM} alone has it. Default false.
+   */
+  peephole?: boolean
 }
 
 /** What every cell takes besides its sizes. */
@@ -55,6 +60,8 @@ export interface CellOptions {
 export interface LSTMCellOptions extends CellOptions {
   /** As of {@link LSTM}. */
   forgetBias?: number
+  /** As of {@link LSTM}: {@link LSTMCell} alone has it. */
+  peephole?: boolean
 }
 
 /** Names of the options of every layer. */
@@ -85,6 +92,7 @@ const WHOLE_SEQUENCE = `${LAYERS} have: its mask is for a whole sequence, and a 
 const OWNERS: Readonly<Record<string, string>> = {
   nonlinearity: 'nn.RNN and nn.RNNCell have',
   projSize: 'nn.LSTM and nn.LayerNormLSTM have',
+  peephole: 'nn.LSTM and nn.LSTMCell have',
   forgetBias: 'nn.LSTM, nn.LayerNormLSTM and their cells have',
   inputDropout: WHOLE_SEQUENCE,
   outputDropout: WHOLE_SEQUENCE,
@@ -146,11 +154,12 @@ export function checkForgetBias(fn: string, value: unknown, bias: boolean): numb
 
 /** Those of the options that are not the default, as they are printed. */
 export function optionTexts(
-  options: Partial<CallDropouts> & { forgetBias?: number | null },
+  options: Partial<CallDropouts> & { forgetBias?: number | null; peephole?: boolean },
 ): string[] {
   const texts: string[] = []
   for (const name of ['inputDropout', 'outputDropout', 'weightDropout'] as const)
     if (options[name]) texts.push(`${name}=${options[name]}`)
+  if (options.peephole) texts.push('peephole=true')
   if (typeof options.forgetBias === 'number') texts.push(`forgetBias=${options.forgetBias}`)
   return texts
 }

@@ -62,6 +62,18 @@ const STEPS: Readonly<Record<string, Step>> = {
     const next = lstmState(a, c as Tensor)
     return [gate(a, 3, 4).sigmoid().mul(next.tanh()), next]
   },
+  lstm_peephole: (x, h, c, weights) => {
+    const a = x.add(recurrent(h, weights))
+    const old = c as Tensor
+    const seen = (k: number, state: Tensor, weight: 'ci' | 'cf' | 'co'): Tensor =>
+      gate(a, k, 4)
+        .add(state.mul(weights[`weight_${weight}`] as Tensor))
+        .sigmoid()
+    const next = seen(1, old, 'cf')
+      .mul(old)
+      .add(seen(0, old, 'ci').mul(gate(a, 2, 4).tanh()))
+    return [seen(3, next, 'co').mul(next.tanh()), next]
+  },
   layer_norm_lstm: (x, h, c, weights) => {
     const { weight_hh, gain_hh, bias_hh, gain_c, bias_c } = weights
     const q = linear(h, weight_hh as Tensor)

@@ -3,7 +3,14 @@ import { GRUCell, LSTMCell, type RecurrentCell, RNNCell, type RNNCellOptions } f
 import type { StackCall } from '../nn/recurrent_op.js'
 import type { CellOptions, LSTMCellOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
-import { createBuffers, int8Call, refuseDrawing, type StackSizes, takeWeights } from './weights.js'
+import {
+  createBuffers,
+  int8Call,
+  refuseDrawing,
+  refuseVariant,
+  type StackSizes,
+  takeWeights,
+} from './weights.js'
 
 function sizesOf({ inputSize, hiddenSize, bias }: RecurrentCell, gates: number): StackSizes {
   return { gates, inputSize, hiddenSize, bias }
@@ -19,6 +26,7 @@ export class DynamicQuantizedLSTMCell extends LSTMCell {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
   constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
     super(inputSize, hiddenSize, options)
+    refuseVariant(this, 'peephole', this.peephole)
     this.eval()
   }
 
@@ -103,6 +111,7 @@ export class DynamicQuantizedRNNCell extends RNNCell {
 
 /** Of a cell on the CPU. */
 export function quantizedLSTMCell(cell: LSTMCell): DynamicQuantizedLSTMCell {
+  refuseVariant(cell, 'peephole', cell.peephole)
   const { inputSize, hiddenSize, bias } = cell
   const options = { bias, device: 'cpu' }
   const result = new DynamicQuantizedLSTMCell(inputSize, hiddenSize, options)

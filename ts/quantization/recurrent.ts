@@ -4,7 +4,14 @@ import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { StackCall } from '../nn/recurrent_op.js'
 import type { LSTMOptions, RecurrentOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
-import { createBuffers, int8Call, refuseDrawing, type StackSizes, takeWeights } from './weights.js'
+import {
+  createBuffers,
+  int8Call,
+  refuseDrawing,
+  refuseVariant,
+  type StackSizes,
+  takeWeights,
+} from './weights.js'
 
 function sizesOf(layer: RecurrentLayer, gates: number): StackSizes {
   const { inputSize, hiddenSize, bias, numLayers, bidirectional, projSize } = layer
@@ -30,6 +37,7 @@ export class DynamicQuantizedLSTM extends LSTM {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
     super(inputSize, hiddenSize, options)
+    refuseVariant(this, 'peephole', this.peephole)
     this.eval()
   }
 
@@ -114,6 +122,7 @@ export class DynamicQuantizedRNN extends RNN {
 
 /** Of a layer on the CPU. */
 export function quantizedLSTM(layer: LSTM): DynamicQuantizedLSTM {
+  refuseVariant(layer, 'peephole', layer.peephole)
   const options = { ...optionsOf(layer), projSize: layer.projSize }
   const result = new DynamicQuantizedLSTM(layer.inputSize, layer.hiddenSize, options)
   result.dropout = layer.dropout

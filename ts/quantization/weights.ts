@@ -131,6 +131,14 @@ export function takeWeights<M extends Module>(module: M, sizes: StackSizes, from
   return module
 }
 
+/** Refuses a layer or cell whose gates int8 weights have not. */
+export function refuseVariant(layer: object, option: string, there: boolean): void {
+  if (there)
+    throw new TypeError(
+      `[quantizeDynamic] model: ${layer.constructor.name} with the option '${option}' has no form with int8 weights; name the layers to be replaced in { qconfigSpec: [...] }, without it`,
+    )
+}
+
 /** For stackCall() of layers and cells. */
 export function int8Call(fn: string, module: Module, sizes: StackSizes, device: string): StackCall {
   checkInference(fn, module, device)

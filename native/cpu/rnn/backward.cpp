@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "cells/cells.h"
+#include "cells/unit_weights.h"
 #include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
@@ -38,15 +39,28 @@ namespace {
 //   c_prev  [H], cells with c
 //   dh      [H]: of h(t); with kDirectH it becomes the part of h(t-1)'s that goes past the gates
 //   dc      [H]: of c(t), becomes c(t-1)'s
+// unit_weights: of all units, the first of these is `unit`; unit_sums: their gradients, added up.
 template <class Cell>
-void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float* dgates,
+void cell_row_backward(int64_t hidden, const UnitWeights& unit_weights, float* unit_sums,
+                       int64_t unit, int64_t count, const float* gates, float* dgates,
                        const float* h_prev, const float* c_prev, float* dh, float* dc) {
   const auto units = [&](int64_t j, auto read, auto write) {
     Vec s[Cell::kBlocks], dh_prev{}, dc_prev{};
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
-    Cell::backward(s, Cell::kDirectH ? read(h_prev + j) : Vec{},
-                   Cell::kHasC ? read(c_prev + j) : Vec{}, read(dh + j),
-                   Cell::kHasC ? read(dc + j) : Vec{}, dh_prev, dc_prev);
+    const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
+    const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
+    const Vec dh_new = read(dh + j), dc_new = Cell::kHasC ? read(dc + j) : Vec{};
+    if constexpr (Cell::kUnitWeights > 0) {
+      Vec w[Cell::kUnitWeights], dw[Cell::kUnitWeights];
+      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
+      Cell::backward(s, w, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev, dw);
+      for (int k = 0; k < Cell::kUnitWeights; ++k) {
+        float* sum = unit_sums + k * hidden + unit + j;
+        write(sum, read(sum) + dw[k]);
+      }
+    } else {
+      Cell::backward(s, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev);
+    }
     for (int b = 0; b < Cell::kBlocks; ++b) write(dgates + b * hidden + j, s[b]);
     if (Cell::kDirectH) write(dh + j, dh_prev);
     if (Cell::kHasC) write(dc + j, dc_prev);
@@ -62,6 +76,7 @@ void cell_row_backward(int64_t hidden, int64_t count, const float* gates, float*
 template <class Cell>
 struct BackwardLoop {
   const RnnShape& s;
+  const RnnWeights& w;
   const Products& products;
   const Panels& hidden;      // W_hh, its gates in the order of the gate matrix's blocks
   const Panels& projection;  // W_hr
@@ -80,6 +95,7 @@ struct BackwardLoop {
   float* norm_sums;                   // their RowSums's
   float* norm_scratch;                // [N, G*H]
   float* norm_grads;                  // of this slice, NormGrads
+  float* unit_sums;                   // [kUnitWeights, H], of this slice
   const StepGrads<Cell>* step_grads;  // or null
   int slice_index;
 
@@ -230,8 +246,8 @@ struct BackwardLoop {
       const int64_t n = slice.begin + r, at = n * s.hidden + unit;
       start_c(r, before, at, count);
       cell_row_backward<Cell>(
-          s.hidden, count, saved.gates + (now.row + r) * width + unit,
-          now.dgates + r * width + unit,
+          s.hidden, unit_weights(w), unit_sums, unit, count,
+          saved.gates + (now.row + r) * width + unit, now.dgates + r * width + unit,
           Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
           Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, gradient + at,
           Cell::kHasC ? dc + at : nullptr);
@@ -307,6 +323,8 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   Scratch norm_sums(std::max<int64_t>(s.directions * norm_sums_floats, 1));
   Scratch norm_scratch(Cell::kNorms ? s.directions * s.batch * Cell::kGates * h : 1);
   Scratch norm_grads(std::max<int64_t>(s.directions * grid.slices * norm_floats, 1));
+  const int64_t unit_floats = Cell::kUnitWeights * h;
+  Scratch unit_sums(std::max<int64_t>(s.directions * grid.slices * unit_floats, 1));
   const float* dy = args.dy;
   for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
     std::optional<BackwardWeights<Cell>> weights[2];
@@ -323,11 +341,13 @@ void backward(const RnnBackwardArgs& args, Context& context) {
     }
     Barriers barriers(s.directions * grid.slices);
     copy_or_zero(norm_grads.data(), nullptr, s.directions * grid.slices * norm_floats);
+    copy_or_zero(unit_sums.data(), nullptr, s.directions * grid.slices * unit_floats);
     context.pool.parallel(static_cast<int>(s.directions) * grid.per_direction(), [&](int task) {
       const int64_t d = task / grid.per_direction(), stack = layer * s.directions + d;
       const int slice = task % grid.per_direction() / grid.threads;
       BackwardLoop<Cell> loop{
           .s = s,
+          .w = args.weights[stack],
           .products = products,
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,
@@ -346,6 +366,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .norm_sums = norm_sums.data() + d * norm_sums_floats,
           .norm_scratch = norm_scratch.data() + (Cell::kNorms ? d * s.batch * Cell::kGates * h : 0),
           .norm_grads = norm_grads.data() + task / grid.threads * norm_floats,
+          .unit_sums = unit_sums.data() + task / grid.threads * unit_floats,
           .step_grads = step_grads ? &*step_grads : nullptr,
           .slice_index = slice};
       loop.run(batch_slice(s, slice, grid.slices), context);
@@ -365,6 +386,9 @@ void backward(const RnnBackwardArgs& args, Context& context) {
         norm_gradients(args.grads[stack], norm_grads.data() + d * grid.slices * norm_floats,
                        grid.slices, Cell::kGates, h, context);
       }
+      unit_gradients<Cell>(unit_weight_grads(args.grads[stack]),
+                           unit_sums.data() + d * grid.slices * unit_floats, grid.slices, h,
+                           context);
       if (dx != nullptr && !step_grads) {
         gemm({.m = s.rows,
               .n = inputs,

@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "cells/cells.h"
+#include "cells/unit_weights.h"
 #include "cpu/isa.h"
 #include "cpu/rnn/dropout.h"
 #include "cpu/rnn/forward_weights.h"
@@ -30,14 +31,22 @@ namespace {
 //   gates   [B, H]: a block's columns are H apart; pre-activations become what backward needs
 //   h_prev  [H], cells with kDirectH    c_prev  [H], cells with c
 //   h       [H], written                c       [H], written, cells with c
+// unit_weights: of all units, the first of these is `unit`.
 template <class Cell>
-void cell_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, const float* c_prev,
-              float* h, float* c) {
+void cell_row(int64_t hidden, const UnitWeights& unit_weights, int64_t unit, int64_t count,
+              float* gates, const float* h_prev, const float* c_prev, float* h, float* c) {
   const auto units = [&](int64_t j, auto read, auto write) {
     Vec s[Cell::kBlocks], h_new, c_new;
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
-    Cell::forward(s, Cell::kDirectH ? read(h_prev + j) : Vec{},
-                  Cell::kHasC ? read(c_prev + j) : Vec{}, h_new, c_new);
+    const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
+    const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
+    if constexpr (Cell::kUnitWeights > 0) {
+      Vec w[Cell::kUnitWeights];
+      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
+      Cell::forward(s, w, h_old, c_old, h_new, c_new);
+    } else {
+      Cell::forward(s, h_old, c_old, h_new, c_new);
+    }
     for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
     write(h + j, h_new);
     if (Cell::kHasC) write(c + j, c_new);
@@ -174,7 +183,8 @@ struct ForwardLoop {
       if constexpr (!Cell::kNorms) {
         for (int64_t r = 0; r < active; ++r) {
           const CellRow at = row_of(r, unit);
-          cell_row<Cell>(s.hidden, count, at.gates, at.h_prev, at.c_prev, at.h, at.c);
+          cell_row<Cell>(s.hidden, unit_weights(w), unit, count, at.gates, at.h_prev, at.c_prev,
+                         at.h, at.c);
           if (at.h_next) copy_floats(at.h_next, at.h, count);
         }
       }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cells/cells.h"
+#include "cells/unit_weights.h"
 #include "cpu/gemm.h"
 #include "cpu/one_hot_rows.h"
 #include "cpu/reduce.h"
@@ -98,6 +99,17 @@ inline void norm_gradients(const RnnWeightGrads& g, const float* slices, int64_t
   copy(g.dg_ih, sum.g_ih, n);
   copy(g.dg_hh, sum.g_hh, n);
   copy(g.dg_c, sum.g_c, hidden);
+}
+
+// slices: [count, kUnitWeights, H], what the slices have added up.
+template <class Cell>
+void unit_gradients(const UnitWeightGrads& grads, const float* slices, int64_t count,
+                    int64_t hidden, Context& context) {
+  for (int k = 0; k < Cell::kUnitWeights; ++k) {
+    if (grads.of[k] == nullptr) continue;
+    column_sum(slices + k * hidden, 1, count, hidden, Cell::kUnitWeights * hidden, 1, grads.of[k],
+               context);
+  }
 }
 
 FUSED_RNN_KERNELS_END

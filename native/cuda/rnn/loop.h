@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cells/unit_weights.h"
 #include "cuda/device/device.h"
 #include "cuda/device/graphs.h"
 #include "ops/rnn_workspace.h"
@@ -102,6 +103,7 @@ struct ForwardLoop {
   float* cn;        // [N, H]
   float* product;   // [N, G*H]: one step's h(t-1) W_hh^T
   NormLoop norms;
+  UnitWeights unit_weights;
 };
 
 // The backward loop of one layer and direction; all arrays are in device memory.
@@ -121,6 +123,8 @@ struct BackwardLoop {
   float* du;         // [N, H], with projection: the gradient of one step's h before it
   bool needs_dh0;
   NormLoop norms;
+  UnitWeights unit_weights;
+  float* unit_sums;  // [N, kUnitWeights, H]: their gradients, added up over time
 };
 
 // Where one loop is queued: a stream, its cuBLAS handle, the precision of products.

@@ -79,6 +79,10 @@ void describe_norms(const NormLoop& n, GraphKey& key) {
                        {n.g_hh, n.g_ih, n.g_c, n.b_c, n.bias, n.scratch, n.grads});
 }
 
+void describe_units(const UnitWeights& weights, GraphKey& key) {
+  key.addresses.insert(key.addresses.end(), std::begin(weights.of), std::end(weights.of));
+}
+
 int64_t number(const void* address) {
   return static_cast<int64_t>(reinterpret_cast<uintptr_t>(address));
 }
@@ -126,6 +130,7 @@ void describe(const ForwardLoop& l, GraphKey& key) {
   key.addresses.insert(key.addresses.end(), {l.w_hh, l.w_hr, l.bias, l.input.values, l.input.index,
                                              l.h0, l.c0, l.y, l.hn, l.cn, l.product});
   describe_norms(l.norms, key);
+  describe_units(l.unit_weights, key);
 }
 
 void describe(const BackwardLoop& l, GraphKey& key) {
@@ -133,9 +138,10 @@ void describe(const BackwardLoop& l, GraphKey& key) {
   key.shape.insert(key.shape.end(), {1, number(l.name), l.needs_dh0, l.dy != nullptr,
                                      l.dhn != nullptr, l.dcn != nullptr});
   describe_saved(l.saved, key);
-  key.addresses.insert(key.addresses.end(),
-                       {l.w_hh, l.w_hr, l.dy, l.dhn, l.dcn, l.dh, l.dc, l.dh_total, l.du});
+  key.addresses.insert(key.addresses.end(), {l.w_hh, l.w_hr, l.dy, l.dhn, l.dcn, l.dh, l.dc,
+                                             l.dh_total, l.du, l.unit_sums});
   describe_norms(l.norms, key);
+  describe_units(l.unit_weights, key);
 }
 
 void describe(const Feed& feed, GraphKey& key) {

@@ -51,11 +51,12 @@ LoopPath loop_path() {
 }
 
 bool may_persist(const RnnShape& s) {
-  // A norm would need a second exchange between all blocks in every step.
-  const bool norms = traits_of(s.cell).norms;
+  // A norm would need a second exchange between all blocks in every step; the kernels hand no
+  // weights to units.
+  const bool plain = traits_of(s.cell).plain_steps;
   // The kernels count in 32 bits.
   const bool small = s.rows * s.hidden * kMostBlocks <= INT32_MAX;
-  return loop_path() != LoopPath::graph && s.proj == 0 && !norms && small;
+  return loop_path() != LoopPath::graph && s.proj == 0 && plain && small;
 }
 
 std::vector<size_t> configs_for(int64_t hidden, Fp32Precision precision) {

@@ -133,7 +133,7 @@ using BackwardKernel = PersistentKernel<PersistentBackward>;
 template <class Cell>
 BackwardKernel backward_kernel(const Tiling& tiling) {
   BackwardKernel kernel;
-  if constexpr (!Cell::kNorms) {
+  if constexpr (kPlainSteps<Cell>) {
     for_each_config<Cell>([&](size_t index, auto config) {
       using Config = decltype(config);
       if (index == tiling.config) {

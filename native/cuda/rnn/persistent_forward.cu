@@ -150,7 +150,7 @@ using ForwardKernel = PersistentKernel<PersistentForward>;
 template <class Cell>
 ForwardKernel forward_kernel(const Tiling& tiling) {
   ForwardKernel kernel;
-  if constexpr (!Cell::kNorms) {
+  if constexpr (kPlainSteps<Cell>) {
     for_each_config<Cell>([&](size_t index, auto config) {
       using Config = decltype(config);
       if (index == tiling.config) {

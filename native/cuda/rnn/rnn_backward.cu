@@ -143,6 +143,17 @@ void norm_gradients(CudaDevice& device, const RnnShape& s, const RnnWeightGrads&
   copy(g.dg_c, 3 * gates + 1, h);
 }
 
+// sequences: [N, kUnitWeights, H], what the loop has added up for each.
+template <class Cell>
+void unit_gradients(CudaDevice& device, const RnnShape& s, const UnitWeightGrads& grads,
+                    const float* sequences) {
+  const int64_t h = s.hidden;
+  for (int k = 0; k < Cell::kUnitWeights; ++k) {
+    if (grads.of[k] == nullptr) continue;
+    column_sum(device, sequences + k * h, 1, s.batch, h, Cell::kUnitWeights * h, 1, grads.of[k]);
+  }
+}
+
 // What a layer's gradients need besides its tensors.
 template <class Cell>
 struct BackwardMemory {
@@ -155,13 +166,14 @@ struct BackwardMemory {
         dh_total(device, s.proj > 0 ? s.rows * s.out() : 0),
         norm_bias(device, kNorms && s.bias ? Cell::kBlocks * s.hidden : 0),
         norm_scratch(device, kNorms ? s.batch * (Cell::kGates + 1) * s.hidden : 0),
-        norm_sums(device, kNorms ? s.batch * norm_grads(Cell::kGates) * s.hidden : 0) {
+        norm_sums(device, kNorms ? s.batch * norm_grads(Cell::kGates) * s.hidden : 0),
+        unit_sums(device, s.batch * Cell::kUnitWeights * s.hidden) {
     if (norm_bias.data() != nullptr) block_biases<Cell>(device, s, w, norm_bias.data());
   }
   static constexpr bool kNorms = Cell::kNorms;
   HiddenWeights<Cell> w_hh;
   DeviceScratch dh, dc, du, dh_total;
-  DeviceScratch norm_bias, norm_scratch, norm_sums;
+  DeviceScratch norm_bias, norm_scratch, norm_sums, unit_sums;
 };
 
 template <class Cell>
@@ -243,7 +255,9 @@ class Backward {
                      .b_c = w.b_c,
                      .bias = memory.norm_bias.data(),
                      .scratch = memory.norm_scratch.data(),
-                     .grads = memory.norm_sums.data()}});
+                     .grads = memory.norm_sums.data()},
+           .unit_weights = unit_weights(w),
+           .unit_sums = memory.unit_sums.data()});
     }
     feeds_.push_back(feed);
   }
@@ -281,6 +295,7 @@ class Backward {
       } else {
         bias_gradients<Cell>(device_, s_, g, saved);
       }
+      unit_gradients<Cell>(device_, s_, unit_weight_grads(g), loops[d].unit_sums);
       if (g.dw_ih != nullptr && x.index != nullptr) {
         one_hot_gradient<Cell>(s_, g.dw_ih, saved, x.index, inputs, context_);
       }
@@ -321,6 +336,7 @@ void zero_gradients(const RnnBackwardArgs& args, int64_t gates, CudaDevice& devi
     zero(g.dg_hh, n);
     zero(g.dg_c, s.hidden);
     zero(g.db_c, s.hidden);
+    for (float* unit_weights : unit_weight_grads(g).of) zero(unit_weights, s.hidden);
   }
 }
 

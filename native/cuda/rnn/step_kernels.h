@@ -42,6 +42,7 @@ struct ForwardStep {
   int64_t h_ld;
   float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
   float *c_next, *c_end;  // [rows, H]: and c
+  UnitWeights unit_weights;
 };
 
 // Backward, of one step. The pointers are to the step's first row.
@@ -57,6 +58,8 @@ struct BackwardStep {
   const float *dhn, *dcn;  // [rows, H] or null for zeros
   float* dh;  // [rows, H]: dh(t), without dy; then what of dh(t-1) does not go through the gates
   float* dc;  // [rows, H]: dc(t), then dc(t-1)
+  UnitWeights unit_weights;
+  float* unit_sums;  // [rows, kUnitWeights, H]
 };
 
 // What dropout multiplies a layer's output, or its gradient, by. Element i is kept or not by number

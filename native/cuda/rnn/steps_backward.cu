@@ -48,8 +48,20 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
         dc = a.dcn[at];
       }
     }
-    Cell::backward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, dh,
-                   dc, dh_prev, dc_prev);
+    const float h_prev = Cell::kDirectH ? a.h_prev[at] : 0.0f;
+    const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
+    if constexpr (Cell::kUnitWeights > 0) {
+      float w[Cell::kUnitWeights], dw[Cell::kUnitWeights];
+      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = a.unit_weights.of[k][unit];
+      Cell::backward(s, w, h_prev, c_prev, dh, dc, dh_prev, dc_prev, dw);
+      float* sums = a.unit_sums + r * Cell::kUnitWeights * a.hidden + unit;
+      // The first of a sequence's steps that backward comes to begins its sums.
+      for (int k = 0; k < Cell::kUnitWeights; ++k) {
+        sums[k * a.hidden] = r < a.dc_rows ? sums[k * a.hidden] + dw[k] : dw[k];
+      }
+    } else {
+      Cell::backward(s, h_prev, c_prev, dh, dc, dh_prev, dc_prev);
+    }
     for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
     if (Cell::kDirectH) a.dh[at] = dh_prev;
     if (Cell::kHasC) a.dc[at] = dc_prev;
@@ -126,6 +138,8 @@ class BackwardSteps {
     a.dcn = l_.dcn;
     a.dh = gradient;
     a.dc = l_.dc;
+    a.unit_weights = l_.unit_weights;
+    a.unit_sums = l_.unit_sums;
     if constexpr (Cell::kNorms) {
       queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {

@@ -75,7 +75,15 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
                        std::make_integer_sequence<int, Cell::kBlocks>{});
     const int64_t at = r * a.hidden + unit;
     float h = 0, c = 0;
-    Cell::forward(s, Cell::kDirectH ? a.h_prev[at] : 0.0f, Cell::kHasC ? a.c_prev[at] : 0.0f, h, c);
+    const float h_prev = Cell::kDirectH ? a.h_prev[at] : 0.0f;
+    const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
+    if constexpr (Cell::kUnitWeights > 0) {
+      float w[Cell::kUnitWeights];
+      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = a.unit_weights.of[k][unit];
+      Cell::forward(s, w, h_prev, c_prev, h, c);
+    } else {
+      Cell::forward(s, h_prev, c_prev, h, c);
+    }
     if (a.gates != nullptr) {
       float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
       for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
@@ -174,6 +182,7 @@ class ForwardSteps {
       a.input.values += now.row * a.input.row_stride;
     }
     a.product = l_.product;
+    a.unit_weights = l_.unit_weights;
     if (l_.keep) a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
     if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * p_;
     if (Cell::kHasC) {

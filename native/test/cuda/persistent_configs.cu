@@ -24,7 +24,7 @@ void list_configs(CellKind kind) {
 
 int main() {
   for (const fused_rnn::CellKind kind : fused_rnn::kCells) {
-    if (fused_rnn::traits_of(kind).norms) continue;
+    if (!fused_rnn::traits_of(kind).plain_steps) continue;
     fused_rnn::cuda::list_configs(kind);
   }
 }

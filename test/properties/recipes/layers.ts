@@ -136,6 +136,11 @@ export const layers: Record<string, Recipe> = {
     () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4)]],
   ),
   'nn.LSTM.forward': method(lstm, 'forward', () => [f(2, 2, 3), [f(4, 2, 2), f(4, 2, 4)]]),
+  'nn.LSTM.forward peephole': method(
+    () => new nn.LSTM(3, 4, { peephole: true }),
+    'forward',
+    () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4)]],
+  ),
   'nn.GRU.forward': method(gru, 'forward', () => [f(2, 2, 3), f(1, 2, 4)]),
   'nn.RNN.forward': method(rnn, 'forward', () => [f(2, 3), f(1, 4)]),
   'nn.LSTM.forward packed': method(lstm, 'forward', () => [packed(), [f(4, 3, 2), f(4, 3, 4)]]),

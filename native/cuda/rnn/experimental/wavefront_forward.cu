@@ -131,7 +131,7 @@ WavefrontKernel wavefront_kernel(CellKind kind, const Tiling& tiling) {
   WavefrontKernel kernel;
   with_cell(kind, [&](auto cell) {
     using Cell = decltype(cell);
-    if constexpr (!Cell::kNorms) {
+    if constexpr (kPlainSteps<Cell>) {
       for_each_config<Cell>([&](size_t index, auto config) {
         using Config = decltype(config);
         if constexpr (Config::kSharedBytes == 0) {
