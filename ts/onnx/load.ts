@@ -15,14 +15,9 @@ import { Attributes, placeOf } from './attributes.js'
 import { constantsOf, DTYPE_OF, type GraphPlan, LoadedModel, type Step } from './loaded.js'
 import { OPERATORS } from './operators.js'
 import { type FileGraph, type FileNode, type FileTensor, readModel, typeName } from './read.js'
-import {
-  isRecurrentOp,
-  type Recurrent,
-  type RecurrentOp,
-  type RecurrentPlan,
-  recurrentLayer,
-} from './recurrent_operator.js'
-import { Ints, MOST_INTS } from './values.js'
+import { type Recurrent, recurrentLayer, runNode } from './recurrent_operator.js'
+import { isRecurrentOp, planOf, type RecurrentOp, type RecurrentPlan } from './recurrent_plan.js'
+import { Ints, MOST_INTS, type Val } from './values.js'
 
 const FN = 'onnx.load'
 /** What a file of protocol buffers can have. */
@@ -44,8 +39,9 @@ export interface OnnxLoadOptions {
  * `onnx.load<Tensor[]>`.
  *
  * LSTM, GRU (linear_before_reset 1, as PyTorch has it) and RNN become layers of nn, with both
- * layouts, all directions, initial states, and lengths of sequences; not with peepholes, clip or
- * other activations. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
+ * layouts, all directions, initial states, and lengths of sequences. With peepholes, clip,
+ * input_forget, linear_before_reset 0, other activations, or weights that are inputs, they are
+ * computed step by step, which is slower. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
  * Slice, Split, Concat, reductions, Softmax, activations and the like, of versions 6 to 24; all that
  * `onnx.export` writes. Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
  * Dropout is off.
@@ -221,29 +217,29 @@ class Builder {
     const refuse = (what: string): never => {
       throw new Error(`${placeOf(node)}: ${what}`)
     }
-    if (x === '') refuse('input X is left out')
-    if (p !== '') refuse('input P: our LSTM has no peepholes')
+    if (x === '' || w === '' || r === '') refuse('input X, W or R is left out')
     if (node.inputs.length > (op === 'LSTM' ? 8 : 6)) refuse('it has too many inputs')
     if (node.outputs.length > (op === 'LSTM' ? 3 : 2)) refuse('it has too many outputs')
-    if (op !== 'LSTM' && c !== '') refuse('it has no state c')
-    const weight = (letter: string, name: string): FileTensor => {
-      const found = this.#tensors.get(name)
-      if (found === undefined)
-        return refuse(
-          `input ${letter} has to be a weight of the file, not computed or given${name === '' ? '' : `: ${describe(name)}`}`,
-        )
-      if (!isFloat(found)) refuse(`input ${letter} is of type ${found.type}, not of float`)
-      this.#inLayers.add(name)
-      return found
+    const plan = planOf(node, op)
+    const weights = [w, r, b].map((name) => this.#tensors.get(name) ?? null)
+    const [W = null, R = null, B = null] = weights
+    for (const one of weights)
+      if (one !== null && !isFloat(one))
+        refuse(`weight ${describe(one.name)} is of type ${one.type}, not of float`)
+    if (W === null || R === null || (b !== '' && B === null) || p !== '' || !plan.plain) {
+      for (const name of node.inputs) this.#read.add(name)
+      const run = (given: readonly (Val | null | undefined)[], device: string): readonly Val[] =>
+        runNode(plan, given, device)
+      this.#steps.push({ node, inputs: node.inputs, outputs: node.outputs, run })
+      return
     }
-    const weights = [weight('W', w), weight('R', r), b === '' ? null : weight('B', b)] as const
     const attributes = [...node.attributes.values()].map(({ tensor: _, ...rest }) => rest)
     const id = JSON.stringify([op, w, r, b, attributes.sort((a, z) => (a.name < z.name ? -1 : 1))])
     let found = this.#shared.get(id)
     if (found === undefined) {
       const random = randomState()
       try {
-        const { layer, plan } = recurrentLayer(node, op, weights)
+        const layer = recurrentLayer(node, plan, [W, R, B])
         const key = this.#layerKeys.of(node.name === '' ? op : node.name)
         this.#layers.set(key, layer)
         found = { key, plan }
@@ -252,6 +248,7 @@ class Builder {
         setRandomState(random)
       }
     }
+    for (const name of [w, r, b]) this.#inLayers.add(name)
     const inputs = [x, '', '', '', lengths, h, c]
     for (const name of inputs) this.#read.add(name)
     this.#steps.push({ node, inputs, outputs: node.outputs, layer: found.key, plan: found.plan })

@@ -10,7 +10,8 @@ import { type DType, Tensor } from '../tensor.js'
 import { placeOf } from './attributes.js'
 import type { Run } from './operator.js'
 import type { FileNode, FileValue } from './read.js'
-import { type Recurrent, type RecurrentPlan, runRecurrent } from './recurrent_operator.js'
+import { type Recurrent, runLayer } from './recurrent_operator.js'
+import type { RecurrentPlan } from './recurrent_plan.js'
 import { type Ints, tensorOf, type Val } from './values.js'
 
 /** An input of a loaded model: a tensor, or whole numbers, as lengths of sequences are. */
@@ -120,7 +121,7 @@ export class LoadedModel<Output extends Tensor | Tensor[] = Tensor> extends Modu
       found =
         'run' in step
           ? step.run(given, device)
-          : runRecurrent(this.layers.get(step.layer) as Recurrent, step.plan, given, device)
+          : runLayer(this.layers.get(step.layer) as Recurrent, step.plan, given, device)
     } catch (error) {
       const { message } = error as Error
       const text = `[onnx] ${placeOf(step.node)}: ${message.replace(/^\[onnx\] /, '')}`

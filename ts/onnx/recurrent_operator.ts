@@ -1,8 +1,8 @@
 /**
  * ONNX's LSTM, GRU and RNN as layers of nn, whose parameters are those of the file in PyTorch's
- * order. See recurrent.ts for the shapes.
+ * order, or step by step (recurrent_steps.ts). See recurrent.ts for the shapes.
  */
-import { describe, formatShape, rangeError } from '../errors.js'
+import { formatShape, rangeError } from '../errors.js'
 import { tensor } from '../factories.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
@@ -10,96 +10,22 @@ import { zerosLike } from '../ranges.js'
 import type { Tensor } from '../tensor.js'
 import { Attributes } from './attributes.js'
 import type { FileNode, FileTensor } from './read.js'
+import { GATES, type RecurrentPlan } from './recurrent_plan.js'
+import { type DirectionWeights, directionsOf, runSteps, type Stepped } from './recurrent_steps.js'
 import { intsOf, tensorOf, type Val } from './values.js'
 
-export type RecurrentOp = 'LSTM' | 'GRU' | 'RNN'
 export type Recurrent = LSTM | GRU | RNN
-type Direction = 'forward' | 'reverse' | 'bidirectional'
-
-export const isRecurrentOp = (op: string): op is RecurrentOp =>
-  op === 'LSTM' || op === 'GRU' || op === 'RNN'
-
-/** Where in ONNX's weights each of our gates is. */
-const GATES: Record<RecurrentOp, readonly number[]> = {
-  LSTM: [0, 2, 3, 1], // i, f, g, o of i, o, f, c
-  GRU: [1, 0, 2], // r, z, n of z, r, h
-  RNN: [0],
-}
-const ACTIVATIONS: Record<RecurrentOp, readonly string[]> = {
-  LSTM: ['Sigmoid', 'Tanh', 'Tanh'],
-  GRU: ['Sigmoid', 'Tanh'],
-  RNN: ['Tanh'],
-}
-const COMMON = [
-  'activation_alpha',
-  'activation_beta',
-  'activations',
-  'clip',
-  'direction',
-  'hidden_size',
-  'layout',
-  'output_sequence',
-]
-const OWN: Record<RecurrentOp, readonly string[]> = {
-  LSTM: ['input_forget'],
-  GRU: ['linear_before_reset'],
-  RNN: [],
-}
-
-/** How a node is to be computed with its layer. */
-export interface RecurrentPlan {
-  direction: Direction
-  batchFirst: boolean
-}
-
-/** The attributes that say how a node is computed. @throws Error that names what we have not */
-function planOf(node: FileNode, op: RecurrentOp): RecurrentPlan & { relu: boolean; size: number } {
-  const given: Attributes = new Attributes(node, [...COMMON, ...OWN[op]])
-  const direction = given.text('direction', 'forward')
-  if (direction !== 'forward' && direction !== 'reverse' && direction !== 'bidirectional')
-    given.refuse(
-      `attribute 'direction': expected forward, reverse or bidirectional, got ${describe(direction)}`,
-    )
-  if (given.has('clip')) given.refuse("attribute 'clip' is not known to our layers")
-  for (const name of ['activation_alpha', 'activation_beta'])
-    if ((given.floats(name) ?? []).length > 0)
-      given.refuse(`attribute '${name}' is not known to our layers`)
-  if (op === 'LSTM' && given.flag('input_forget', false))
-    given.refuse("attribute 'input_forget' is not known to our layers")
-  if (op === 'GRU' && !given.flag('linear_before_reset', false))
-    given.refuse(
-      "attribute 'linear_before_reset': expected 1, as nn.GRU and cuDNN have it, got 0 (in Keras: reset_after=True)",
-    )
-  const expected = ACTIVATIONS[op]
-  const directions = direction === 'bidirectional' ? 2 : 1
-  const found = given.texts('activations') ?? []
-  const names = found.map((name) => name.toLowerCase())
-  const relu = op === 'RNN' && names.length > 0 && names.every((name) => name === 'relu')
-  const usual = names.every((name, i) => name === expected[i % expected.length]?.toLowerCase())
-  if (!(relu || usual) || ![0, directions * expected.length].includes(names.length))
-    given.refuse(
-      `attribute 'activations': expected ${expected.join(', ')}${op === 'RNN' ? ' or Relu' : ''} in each direction, got ${describe([...found])}`,
-    )
-  return {
-    direction,
-    batchFirst: given.flag('layout', false),
-    relu,
-    size: given.int('hidden_size', 0),
-  }
-}
 
 /** The layer of a node, with the file's weights. @param weights W, R and B @throws Error */
 export function recurrentLayer(
   node: FileNode,
-  op: RecurrentOp,
+  { op, directions, hiddenSize: size, nonlinearity }: RecurrentPlan,
   weights: readonly [FileTensor, FileTensor, FileTensor | null],
-): { layer: Recurrent; plan: RecurrentPlan } {
-  const { direction, batchFirst, relu, size } = planOf(node, op)
+): Recurrent {
   const refuse = (what: string): never =>
     new Attributes(node, [...node.attributes.keys()]).refuse(what)
   const [w, r, b] = weights
   const gates = GATES[op].length
-  const directions = direction === 'bidirectional' ? 2 : 1
   const hiddenSize = r.shape[2] ?? 0
   const inputSize = w.shape[2] ?? 0
   const fits = (one: FileTensor, ...shape: number[]): boolean =>
@@ -122,7 +48,7 @@ export function recurrentLayer(
       ? new LSTM(inputSize, hiddenSize, options)
       : op === 'GRU'
         ? new GRU(inputSize, hiddenSize, options)
-        : new RNN(inputSize, hiddenSize, { ...options, nonlinearity: relu ? 'relu' : 'tanh' })
+        : new RNN(inputSize, hiddenSize, { ...options, nonlinearity })
   const state = new Map<string, Tensor>()
   const take = (name: string, from: FileTensor, at: number, shape: readonly number[]): void => {
     const values = from.values() as Float32Array
@@ -144,37 +70,89 @@ export function recurrentLayer(
   }
   layer.loadStateDict(state)
   for (const value of state.values()) value[Symbol.dispose]()
-  return { layer, plan: { direction, batchFirst } }
+  return layer
 }
 
-/** Y, Y_h and, of an LSTM, Y_c. */
-export function runRecurrent(
-  layer: Recurrent,
-  { direction, batchFirst }: RecurrentPlan,
-  [given, , , , lengths, h, c, peepholes]: readonly (Val | null | undefined)[],
+type Given = readonly (Val | null | undefined)[]
+
+/** The inputs of a node, by time. @throws RangeError */
+function inputsOf(
+  { batchFirst }: RecurrentPlan,
+  [given, , , , lens, h, c]: Given,
   device: string,
-): Tensor[] {
-  if (peepholes != null) throw rangeError('onnx', 'P', 'none: our LSTM has no peepholes', 'some')
+): { x: Tensor; lengths: number[] | null; h0: Tensor | null; c0: Tensor | null } {
   const turned = (x: Tensor): Tensor => (batchFirst ? x.transpose(0, 1) : x)
   const read = tensorOf(given as Val, device)
   if (read.shape.length !== 3)
     throw rangeError('onnx', 'X', 'three dimensions', formatShape(read.shape))
   const x = turned(read)
-  const steps = x.shape[0] as number
-  const state = (value: Val | null | undefined): Tensor | null =>
-    value == null ? null : turned(tensorOf(value, device))
-  const [h0, c0] = [state(h), state(c)]
-  const reverse = direction === 'reverse'
-  if (reverse && lengths != null)
-    throw rangeError('onnx', 'sequence_lens', "none with direction 'reverse'", 'some')
+  const [steps, n] = x.shape as unknown as [number, number]
+  const lengths = lens == null ? null : [...intsOf(lens, 'sequence_lens')]
+  if (lengths !== null && lengths.length !== n)
+    throw rangeError(
+      'onnx',
+      'sequence_lens',
+      `${n} lengths, one of each sequence`,
+      `${lengths.length}`,
+    )
+  for (const length of lengths ?? [])
+    if (!(length >= 0 && length <= steps))
+      throw rangeError('onnx', 'sequence_lens', `lengths from 0 to ${steps}`, `${length}`)
+  const state = (name: string, value: Val | null | undefined): Tensor | null => {
+    if (value == null) return null
+    const found = tensorOf(value, device)
+    if (found.shape.length !== 3)
+      throw rangeError('onnx', name, 'three dimensions', formatShape(found.shape))
+    return turned(found)
+  }
+  return { x, lengths, h0: state('initial_h', h), c0: state('initial_c', c) }
+}
+
+/** Y, Y_h and, of an LSTM, Y_c in the layout of the node. @param y (T, D, N, H) */
+function outputsOf({ op, batchFirst }: RecurrentPlan, [y, hn, cn]: Stepped): Tensor[] {
+  if (!batchFirst) return op === 'LSTM' ? [y, hn, cn] : [y, hn]
+  const states = op === 'LSTM' ? [hn, cn] : [hn]
+  return [y.permute([2, 0, 1, 3]), ...states.map((state) => state.transpose(0, 1))]
+}
+
+/** A node that no layer computes: Y, Y_h and, of an LSTM, Y_c. */
+export function runNode(plan: RecurrentPlan, given: Given, device: string): Tensor[] {
+  const { x, lengths, h0, c0 } = inputsOf(plan, given, device)
+  const [, w, r, b = null, , , , p = null] = given
+  const weights = directionsOf(plan, [w as Val, r as Val, b, p], x.shape[2] as number, device)
+  return outputsOf(plan, runSteps(plan, weights, x, lengths, h0, c0))
+}
+
+/** The weights of a layer, which is asked for what it has not: see runLayer. */
+function weightsOf(layer: Recurrent): DirectionWeights[] {
+  const own = new Map(layer.namedParameters())
+  return ['', '_reverse'].slice(0, layer.bidirectional ? 2 : 1).map((suffix) => ({
+    weightIh: own.get(`weight_ih_l0${suffix}`) as Tensor,
+    weightHh: own.get(`weight_hh_l0${suffix}`) as Tensor,
+    biasIh: own.get(`bias_ih_l0${suffix}`) ?? null,
+    biasHh: own.get(`bias_hh_l0${suffix}`) ?? null,
+    peepholes: null,
+  }))
+}
+
+/** A node whose layer is this one: Y, Y_h and, of an LSTM, Y_c. */
+export function runLayer(
+  layer: Recurrent,
+  plan: RecurrentPlan,
+  given: Given,
+  device: string,
+): Tensor[] {
+  const { x, lengths, h0, c0 } = inputsOf(plan, given, device)
+  const reverse = plan.direction === 'reverse'
+  // Packed sequences go forward, and have a step at least.
+  if (lengths !== null && (reverse || lengths.includes(0)))
+    return outputsOf(plan, runSteps(plan, weightsOf(layer), x, lengths, h0, c0))
   const all = reverse ? x.flip(0) : x
   const [out, hn, cn] =
-    lengths == null ? run(layer, all, h0, c0) : packed(layer, all, lengths, h0, c0)
-  const y = reverse ? out.flip(0) : out
-  const directions = layer.bidirectional ? 2 : 1
-  const parts = y.reshape([steps, y.shape[1] as number, directions, layer.hiddenSize])
-  const output = parts.permute(batchFirst ? [1, 0, 2, 3] : [0, 2, 1, 3])
-  return [output, turned(hn), ...(cn === null ? [] : [turned(cn)])]
+    lengths === null ? run(layer, all, h0, c0) : packed(layer, all, lengths, h0, c0)
+  const [steps, n] = x.shape as unknown as [number, number]
+  const y = (reverse ? out.flip(0) : out).reshape([steps, n, plan.directions, layer.hiddenSize])
+  return outputsOf(plan, [y.permute([0, 2, 1, 3]), hn, cn ?? hn])
 }
 
 type Outcome<T> = [output: T, hn: Tensor, cn: Tensor | null]
@@ -195,12 +173,11 @@ function pair(h0: Tensor | null, c0: Tensor | null): [Tensor, Tensor] | null {
 function packed(
   layer: Recurrent,
   x: Tensor,
-  lengths: Val,
+  lengths: readonly number[],
   h0: Tensor | null,
   c0: Tensor | null,
 ): Outcome<Tensor> {
-  const list = intsOf(lengths, 'sequence_lens')
-  const rows = packPaddedSequence(x, [...list], { enforceSorted: false })
+  const rows = packPaddedSequence(x, lengths, { enforceSorted: false })
   const totalLength = x.shape[0] as number
   if (layer instanceof LSTM) {
     const [y, [hn, cn]] = layer.forward(rows, pair(h0, c0))
