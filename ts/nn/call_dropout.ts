@@ -71,7 +71,11 @@ export function runWithDropouts(
 function withWeightDropout(call: RecurrentCall, p: number): readonly (Tensor | null)[] {
   if (p === 0) return call.weights
   const names = weightShapes(call.cell, call.input, call.hidden, call.proj, call.bias)
-  const at = names.findIndex(([name]) => name === 'weight_hh')
+  const at = names.findIndex(([name, shape]) => name === 'weight_hh' && shape !== null)
+  if (at < 0)
+    throw new TypeError(
+      '[forward] weightDropout: expected 0, as this cell has no weight_hh, got a chance',
+    )
   return call.weights.map((weight, i) =>
     weight !== null && i % names.length === at ? dropout(weight, { p }) : weight,
   )

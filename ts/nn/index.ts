@@ -30,6 +30,15 @@ export {
   RNNCell,
   type RNNCellOptions,
 } from './cells.js'
+export type { CellSizes } from './composed_cells.js'
+export {
+  type CellDefinition,
+  type ComposedLayer,
+  type ComposedLayerClass,
+  type ComposedState,
+  type ComposedWeights,
+  recurrent,
+} from './composed_layer.js'
 export { ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential } from './containers.js'
 export {
   AdaptiveAvgPool1d,

@@ -22,6 +22,7 @@ import {
   runRecurrent,
   type StackCall,
   weightShapes,
+  widthOfC,
 } from './recurrent_op.js'
 import {
   callDropouts,
@@ -59,7 +60,9 @@ export type RecurrentState = Tensor | readonly [h: Tensor, c: Tensor]
  * of them says `rnn: nn.RecurrentLayer`; one that is written for a pair says
  * `nn.RecurrentLayer<readonly [Tensor, Tensor]>`.
  */
-export abstract class RecurrentLayer<State extends RecurrentState = RecurrentState> extends Module {
+export abstract class RecurrentLayer<
+  State extends Tensor | readonly Tensor[] = RecurrentState,
+> extends Module {
   readonly inputSize: number
   readonly hiddenSize: number
   readonly numLayers: number
@@ -158,7 +161,7 @@ export abstract class RecurrentLayer<State extends RecurrentState = RecurrentSta
     const out = this.projSize || this.hiddenSize
     const call = this.stackCall(fn, rows.x.device)
     const h0 = this.#state(fn, hasC(this.#cell) ? 'hidden[0]' : 'hidden', h, out, rows)
-    const c0 = this.#state(fn, 'hidden[1]', c, this.hiddenSize, rows)
+    const c0 = this.#state(fn, 'hidden[1]', c, widthOfC(this.#cell) * this.hiddenSize, rows)
     const directions = this.bidirectional ? 2 : 1
     const dropout = this.training && this.numLayers > 1 ? this.dropout : 0
     checkNumber(fn, 'dropout', dropout, 0, 1)

@@ -8,6 +8,7 @@ import { Memory } from '../memory.js'
 import { filled } from '../ops/again.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { composedCell, composedShapes, runComposed } from './composed_cells.js'
 import { canUnroll, unroll } from './unrolled.js'
 
 /** What the kernels know of every cell: native/cells/cells.def and weights.h. */
@@ -25,10 +26,17 @@ export function cellKind(name: string): number {
 }
 
 /** Whether a cell has a state c besides h. */
-export const hasC = (kind: number): boolean => (cells[kind] as CellInfo).hasC
+export const hasC = (kind: number): boolean => {
+  const composed = composedCell(kind)
+  return composed ? composed.states.length > 1 : (cells[kind] as CellInfo).hasC
+}
+
+/** Numbers of a unit in c: of a composed cell all states but the first. */
+export const widthOfC = (kind: number): number =>
+  Math.max(1, (composedCell(kind)?.states.length ?? 2) - 1)
 
 /** Whether a cell normalises, and so has gains. */
-export const hasNorms = (kind: number): boolean => (cells[kind] as CellInfo).norms
+export const hasNorms = (kind: number): boolean => cells[kind]?.norms ?? false
 
 /**
  * Parameters per layer and direction, in the native order: names without suffix, and their shapes
@@ -41,6 +49,8 @@ export function weightShapes(
   proj: number,
   bias: boolean,
 ): [name: string, shape: Shape | null][] {
+  const composed = composedCell(kind)
+  if (composed !== undefined) return composedShapes(composed, inputs, hidden, bias)
   const { gates, weights } = cells[kind] as CellInfo
   const sizes = { gates: gates * hidden, input: inputs, out: proj || hidden, hidden, proj }
   return weights.map((weight) => [
@@ -99,6 +109,8 @@ export function runRecurrent(
   h0: Tensor | null,
   c0: Tensor | null,
 ): RecurrentResult {
+  const composed = composedCell(call.cell)
+  if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
   const out = call.proj > 0 ? call.proj : call.hidden
   const stacks = call.layers * call.directions
   const rows = x.shape[0] as number

@@ -80,6 +80,9 @@ export const OPTIONS = [
 /** Those of the layers with a forget gate and a state c. */
 export const LSTM_OPTIONS = [...OPTIONS, 'projSize', 'forgetBias'] as const
 
+/** Those of layers from cells that are composed of operations. */
+export const COMPOSED_OPTIONS = OPTIONS
+
 /** Names of the options of every cell. */
 export const CELL_OPTIONS = ['bias', 'device'] as const
 

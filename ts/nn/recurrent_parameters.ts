@@ -32,7 +32,7 @@ export function parameterBlock(
 }
 
 /**
- * Draws parameters from U(−1/√H, 1/√H). With `norms`, gains begin as 1 and biases, which are the
+ * Draws parameters from U(−1/√H, 1/√H). Gains begin as 1, and with `norms` the biases, which are the
  * norms' shifts, as 0, as those of torch.nn.LayerNorm.
  */
 export function drawParameters(
@@ -42,8 +42,9 @@ export function drawParameters(
 ): void {
   const bound = 1 / Math.sqrt(hiddenSize)
   for (const [name, parameter] of parameters) {
-    if (norms && !name.startsWith('weight')) {
-      fillInto('resetParameters', parameter, name.startsWith('gain') ? 1 : 0)
+    const gain = name.startsWith('gain')
+    if (gain || (norms && !name.startsWith('weight'))) {
+      fillInto('resetParameters', parameter, gain ? 1 : 0)
       continue
     }
     randomInto('resetParameters', parameter, RandomKind.uniform, -bound, bound, nextRandom())

@@ -7,7 +7,7 @@ import { checkInteger, checkIterable, formatShape, rangeError, typeError } from 
 import { type Collector, collectInto, enableGrad, isGradEnabled } from '../grad_mode.js'
 import { Module } from '../nn/module.js'
 import { PackedSequence } from '../nn/packed_sequence.js'
-import { RecurrentLayer, type RecurrentState } from '../nn/recurrent_layer.js'
+import { RecurrentLayer } from '../nn/recurrent_layer.js'
 import { cat } from '../ops/shape.js'
 import { randomState, setRandomState } from '../random.js'
 import { sameShape } from '../shape.js'
@@ -141,7 +141,7 @@ export function checkpointSequential(
  * @param input `(T, N, I)`, or `(N, T, I)` with batchFirst
  * @throws TypeError, RangeError
  */
-export function checkpointSteps<State extends RecurrentState>(
+export function checkpointSteps<State extends Tensor | readonly Tensor[]>(
   layer: RecurrentLayer<State>,
   chunks: number,
   input: Tensor,

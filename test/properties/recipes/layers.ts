@@ -130,6 +130,21 @@ export const layers: Record<string, Recipe> = {
     projSize: 2,
     device: testDevice,
   }),
+  'nn.recurrent': call(nn.recurrent, () => [
+    {
+      name: 'Own',
+      gates: 2,
+      state: ['h', 'c'],
+      parameters: () => ({ gain: [1] }),
+      step: (_: unknown, state: unknown) => state as never,
+    },
+  ]),
+  'nn.recurrent.forward': method(
+    () =>
+      new (nn.recurrent({ state: ['h', 'c'], step: (x, [h, c]) => [h.add(x), c.sub(h)] }))(3, 4),
+    'forward',
+    () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4)]],
+  ),
   'nn.LayerNormLSTM.forward': method(
     () => new nn.LayerNormLSTM(3, 4),
     'forward',
