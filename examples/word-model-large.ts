@@ -6,14 +6,20 @@
  */
 import { join } from 'node:path'
 import { data, ModelCheckpoint, models, optim, Trainer } from 'fused-rnn'
-import { count, options, treebank } from './common.js'
+import { choice, count, options, treebank } from './common.js'
 
-const given = options<{ width: number; out: string; resume: boolean }>(
+const given = options<{
+  width: number
+  out: string
+  resume: boolean
+  precision: '32-true' | 'bf16-mixed'
+}>(
   'The larger language model of words.',
   { epochs: 40, corpus: 'a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt' },
   (command) =>
     command
       .option('--width <number>', 'of the embedding and of both layers', count, 650)
+      .addOption(choice('--precision <name>', 'of products', ['32-true', 'bf16-mixed']))
       .option('--out <folder>', 'for checkpoints and the picture', 'word-model-large')
       .option('--resume', 'go on from the last checkpoint in it', false),
 )
@@ -44,6 +50,7 @@ process.once('SIGINT', () => stop.abort())
 const trainer = new Trainer({
   maxEpochs: given.epochs,
   gradientClipVal: 0.25,
+  precision: given.precision,
   callbacks: [checkpoints],
   signal: stop.signal,
 })

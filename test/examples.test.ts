@@ -115,7 +115,7 @@ if (onCpu) {
     const script = fileURLToPath(new URL('../scripts/verify-examples.mjs', import.meta.url))
     const all = await runProgram(process.execPath, [script, '--quick'], { limitSeconds: 600 })
     t.is(all.code, 0, all.stderr)
-    t.is(all.stdout.trim().split('\n').length, 16, all.stdout)
+    t.is(all.stdout.trim().split('\n').length, 17, all.stdout)
     const wrong = await runProgram(process.execPath, [script, '--quick', '--only', 'lyric'], {
       limitSeconds: 60,
     })
@@ -201,6 +201,21 @@ long('word-model-large: Ctrl-C leaves a checkpoint, --resume goes on from it', a
   const found = [...perplexities(first), ...perplexities(second)]
   t.is(found.length, 4)
   t.true((found[3] as number) < (found[0] as number) * 0.8, String(found))
+  t.regex(second.stdout, /^test perplexity [\d.]+$/m)
+})
+
+long('awd-lstm: perplexity falls, --resume goes on, weights are averaged', async (t) => {
+  const out = join(await temporary(t), 'model')
+  const small = ['--width', '24', '--embedding', '16', '--batches', '10', '--out', out]
+  const first = await succeed(t, 'awd-lstm', ...small, '--epochs', '2')
+  t.notRegex(first.stdout, /averaging/)
+  // After steps that are far too large validation is worse, so averaging begins at once.
+  const more = ['--epochs', '4', '--resume', '--patience', '1', '--lr', '150']
+  const second = await succeed(t, 'awd-lstm', ...small, ...more)
+  const found = [...perplexities(first), ...perplexities(second)]
+  t.is(found.length, 4)
+  t.true((found[1] as number) < (found[0] as number) * 0.8, String(found))
+  t.regex(second.stdout, /^averaging begins after epoch [34]$/m)
   t.regex(second.stdout, /^test perplexity [\d.]+$/m)
 })
 

@@ -1,16 +1,20 @@
 // The rows of the table in examples/README.md: what is run, and where its figures stand in what the
-// program writes. `pattern`'s last match counts. `quick`: options of a run of seconds, where {folder} is
-// the folder of the excerpts.
+// program writes. `pattern`'s last match counts; with `all`, every match. `quick`: options of a run of
+// seconds, where {folder} is the folder of the excerpts. `keeps`: the program has --out and --resume.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const lyricsAt = (epoch) => `^epoch ${epoch}, perplexity ([\\d.]+), time`
+/** What the original computes: its clipping has no effect (examples/README.md). */
+const unclipped = ['--clip', '0']
 /** @param original by epoch */
-const lyrics = (name, title, options, epochs, original, more = {}) => ({
+const lyrics = (name, title, options, epochs, original, originalTime = '') => ({
   name,
   title,
   command: ['lyrics', ...options, '--epochs', String(epochs)],
   corpus: 'jaychou_lyrics.txt',
+  keeps: true,
+  originalTime,
   seeds: 3,
   quick: ['--epochs', '2'],
   figures: Object.fromEntries(
@@ -20,7 +24,6 @@ const lyrics = (name, title, options, epochs, original, more = {}) => ({
     ]),
   ),
   quickFigures: { perplexity: { pattern: lyricsAt(2) } },
-  ...more,
 })
 
 const number = '([\\d.]+(?:,\\d{3})*)'
@@ -28,40 +31,43 @@ const epochLine = (epoch) =>
   `^epoch ${epoch}/\\d+: .*?perplexity ${number}.*?valid perplexity ${number}`
 
 export const rows = [
-  lyrics('lyrics-rnn', '1. Song lyrics, 256 units: RNN', ['--cell', 'rnn', '--clip', '0'], 250, {
-    50: '10.66',
-    100: '1.31',
-    150: '1.07',
-    200: '1.03',
-    250: '1.02',
-  }),
-  lyrics('lyrics-gru', '1. Song lyrics: GRU', ['--cell', 'gru'], 40, { 40: '1.022' }),
-  lyrics('lyrics-lstm', '1. Song lyrics: LSTM', ['--cell', 'lstm'], 80, { 40: '1.020', 80: '' }),
-  lyrics('lyrics-lstm2', '1. Song lyrics: LSTM of two layers', ['--cell', 'lstm2'], 160, {
-    40: '12.84',
-    80: '1.25',
-    120: '1.022',
-    160: '1.016',
-  }),
+  lyrics(
+    'lyrics-rnn',
+    '1. Song lyrics, characters, one-hot, 256 units: RNN',
+    ['--cell', 'rnn', ...unclipped],
+    250,
+    { 50: '10.66', 100: '1.31', 150: '1.07', 200: '1.03', 250: '1.02' },
+    '0.05 s an epoch',
+  ),
+  lyrics('lyrics-gru', '1. GRU', ['--cell', 'gru'], 40, { 40: '1.022' }, '1.02 s an epoch'),
+  lyrics(
+    'lyrics-lstm',
+    '1. LSTM',
+    ['--cell', 'lstm', ...unclipped],
+    80,
+    { 40: '1.020', 80: '' },
+    '1.54 s an epoch',
+  ),
+  lyrics(
+    'lyrics-lstm2',
+    '1. LSTM of two layers',
+    ['--cell', 'lstm2', ...unclipped],
+    160,
+    { 40: '12.84', 80: '1.25', 120: '1.022', 160: '1.016' },
+    '1.52 s an epoch',
+  ),
   lyrics(
     'lyrics-bigru',
-    '1. Song lyrics: GRU in both directions, 2 × 128',
+    '1. GRU in both directions, 2 × 128',
     ['--cell', 'bigru'],
     40,
-    {
-      40: '1.0017',
-    },
+    { 40: '1.0017' },
+    '0.91 s an epoch',
   ),
-  lyrics(
-    'lyrics-random',
-    '1. Song lyrics: GRU, random windows',
-    ['--cell', 'gru', '--sampling', 'random'],
-    80,
-    {
-      40: '',
-      80: '',
-    },
-  ),
+  lyrics('lyrics-random', '1. GRU, random windows', ['--cell', 'gru', '--sampling', 'random'], 80, {
+    40: '',
+    80: '',
+  }),
   {
     name: 'by-hand',
     title: '2. A simple recurrent network by hand',
@@ -119,6 +125,8 @@ export const rows = [
     title: '6. Penn Treebank in buckets, LSTM 2 × 256',
     command: ['bucketing', '--epochs', '2'],
     corpus: '.',
+    keeps: true,
+    originalTime: '215 samples/s',
     seeds: 1,
     quick: ['--epochs', '1', '--width', '8'],
     figures: {
@@ -136,11 +144,12 @@ export const rows = [
       model === 'gru' ? '7. The Time Machine, GRU of two layers' : '7. The same from scratch, tanh',
     command: ['time-machine', '--model', model, '--epochs', '100'],
     corpus: 'timemachine.txt',
+    keeps: true,
     seeds: 3,
     quick: ['--epochs', '1', '--plot', process.platform === 'win32' ? 'NUL' : '/dev/null'],
     figures: {
       'perplexity: training, validation': {
-        original: '',
+        original: 'a picture of the loss',
         pattern: '^perplexity ([\\d.]+), validation ([\\d.]+)',
       },
     },
@@ -150,6 +159,8 @@ export const rows = [
     title: '8. Words of the Penn Treebank, LSTM 100',
     command: ['word-model', '--epochs', '4'],
     corpus: '.',
+    keeps: true,
+    originalTime: '33 min',
     seeds: 3,
     quick: ['--epochs', '1', '--width', '8'],
     figures: { 'test perplexity': { original: '136.3', pattern: '^test perplexity ([\\d.]+)' } },
@@ -157,12 +168,39 @@ export const rows = [
   {
     name: 'word-model-large',
     title: '9. The larger one, LSTM 2 × 650, tied, dropout 0.5',
-    command: ['word-model-large', '--epochs', '40'],
+    command: ['word-model-large', '--precision', 'bf16-mixed', '--epochs', '40'],
     corpus: '.',
+    keeps: true,
+    originalTime: 'under 3 h (GTX 1060)',
     seeds: 1,
     hours: true,
     quick: ['--epochs', '1', '--width', '8', '--out', '{folder}/large'],
-    figures: { 'test perplexity': { original: '76–79', pattern: '^test perplexity ([\\d.]+)' } },
+    figures: {
+      'validation perplexity by epoch': {
+        original: '',
+        pattern: `^epoch \\d+/\\d+: .*?valid perplexity ${number}`,
+        all: true,
+      },
+      'test perplexity': { original: '76–79', pattern: '^test perplexity ([\\d.]+)' },
+    },
+  },
+  {
+    name: 'awd-lstm',
+    title: '10. AWD-LSTM, 3 × 1150, embedding 400',
+    command: ['awd-lstm', '--precision', 'bf16-mixed', '--epochs', '500'],
+    corpus: '.',
+    keeps: true,
+    seeds: 1,
+    hours: true,
+    quick: ['--epochs', '1', '--width', '12', '--embedding', '8', '--batches', '4'],
+    figures: {
+      'validation perplexity by epoch': {
+        original: '60.0 at the end',
+        pattern: `^epoch \\d+/\\d+: .*?valid perplexity ${number}`,
+        all: true,
+      },
+      'test perplexity': { original: '57.3', pattern: '^test perplexity ([\\d.]+)' },
+    },
   },
 ]
 
