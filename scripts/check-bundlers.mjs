@@ -1,14 +1,17 @@
-// Tries the package with the bundlers and the test runner that docs/troubleshooting.md names, in a
-// temporary folder, with the configuration written there: npm run check:bundlers [-- --tools FOLDER].
+// Tries the package with the bundlers and the test runner that docs/troubleshooting.md names, and in
+// single executables as docs/platforms.md makes them, in a temporary folder, with the configuration
+// written there: npm run check:bundlers [-- --tools FOLDER].
 //
 // The tools are installed from the registry, where there is one; --tools names a folder that has them.
 // They are too large (130 MB) to be development dependencies. test/bundlers.test.ts tries esbuild.
 import { spawnSync } from 'node:child_process'
 import {
+  copyFileSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -25,6 +28,7 @@ const TOOLS = [
   '@rollup/plugin-node-resolve@16',
   '@rollup/plugin-commonjs@29',
   'jest@30.5.2',
+  'postject@1.0.0-alpha.6',
 ]
 
 const work = mkdtempSync(join(tmpdir(), 'fused-rnn-bundlers-'))
@@ -176,3 +180,38 @@ check(
   [tool('jest/bin/jest.js'), '--runInBand', '--testMatch', '**/*.test.cjs'],
   [],
 )
+
+// Single executables: the addon inside, then beside.
+const page = readFileSync(join(root, 'docs/platforms.md'), 'utf8')
+const written = (language) => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'ms').exec(page)[1]
+const fuse = /--sentinel-fuse (\w+)/.exec(page)[1]
+const addon = join(installed, 'build/Release/fused_rnn.node')
+const esbuild = [join(root, 'node_modules/esbuild/bin/esbuild'), '--bundle', '--platform=node']
+function single(name, prefix, assets) {
+  const folder = join(project, name)
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'addon.cjs'), written('js'))
+  writeFileSync(join(folder, 'program.mjs'), prefix + program)
+  const config = { ...JSON.parse(written('json')), assets, disableExperimentalSEAWarning: true }
+  writeFileSync(join(folder, 'sea.json'), JSON.stringify(config))
+  const file = join(folder, process.platform === 'win32' ? 'program.exe' : 'program')
+  copyFileSync(process.execPath, file)
+  for (const args of [
+    [...esbuild, '--log-level=error', 'program.mjs', '--outfile=bundle.cjs'],
+    ['--experimental-sea-config', 'sea.json'],
+    [tool('postject/dist/cli.js'), file, 'NODE_SEA_BLOB', 'program.blob', '--sentinel-fuse', fuse],
+  ]) {
+    const { status, text } = run(process.execPath, args, folder)
+    if (status !== 0) fail(`${name}: ${args.join(' ')}:\n${text}`)
+  }
+  // Elsewhere: in the project, the package would be found.
+  const alone = join(work, name)
+  mkdirSync(alone)
+  renameSync(file, join(alone, 'program'))
+  if (assets === undefined) copyFileSync(addon, join(alone, 'fused_rnn.node'))
+  const { status, text } = run(join(alone, 'program'), [], alone)
+  if (status !== 0 || !text.startsWith('learnt')) fail(`${name} says:\n${text}`)
+  console.log(`${name.padEnd(24)} ${text.trim()}`)
+}
+single('executable, addon inside', "import './addon.cjs'\n", { 'fused_rnn.node': addon })
+single('executable, addon beside', '', undefined)

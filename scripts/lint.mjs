@@ -99,7 +99,11 @@ function tidy() {
 }
 
 const steps = {
-  library: () => tsc('tsconfig.json') && node(join(root, 'scripts/arguments.mjs')),
+  // All of `npm run build:ts`: dist has to be whole after it.
+  library: () =>
+    tsc('tsconfig.json') &&
+    node(join(root, 'scripts/arguments.mjs')) &&
+    node(join(root, 'scripts/commonjs.mjs')),
   bench: () => tsc('bench/tsconfig.json'),
   examples: () => tsc('examples/tsconfig.json'),
   tests: () => tsc('test/tsconfig.json', '--noEmit'),
