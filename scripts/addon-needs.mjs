@@ -1,9 +1,17 @@
 // What an addon for Linux shows and asks of the system and of Node, for any processor (readelf).
+//
+//   node scripts/addon-needs.mjs [--glibc 2.28] FILES AND FOLDERS
+//
+// --glibc: the version that must do; default: what README says.
 import { spawnSync } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 
 /** What a prebuilt addon may ask for, as README says; x86-64 and arm64 alike. */
-const GLIBC = [2, 34]
+const GLIBC = '2.34'
 /** package.json's napi_versions. */
 const NODE_API = 8
 /** Node-API has them, and fails in Electron, whose memory for arrays is all V8's. */
@@ -60,18 +68,36 @@ export function checkNode(file) {
 
 /**
  * @param file an addon for Linux with glibc
+ * @param allowed the version of glibc that must do
  * @returns the newest version of glibc that it needs, '2.34'
  * @throws Error that says what is wrong with it; see checkNode, too
  */
-export function checkNeeds(file) {
+export function checkNeeds(file, allowed = GLIBC) {
   checkNode(file)
   const { needed } = symbolsOf(file)
   const libstdcxx = needed.join(' ').match(/(GLIBCXX|CXXABI)_[\d.]+/)
   if (libstdcxx) throw new Error(`${file} needs ${libstdcxx[0]} of the system's libstdc++`)
-  const versions = [...needed.join(' ').matchAll(/GLIBC_(\d+)\.(\d+)/g)].map(([, a, b]) => [+a, +b])
-  const newest = versions.sort(([a, b], [c, d]) => a - c || b - d).at(-1)
+  const minor = (version) => Number(/^2\.(\d+)/.exec(version)?.[1])
+  const versions = needed.flatMap((name) => /@GLIBC_(2\.\d+)/.exec(name)?.[1] ?? [])
+  const newest = versions.sort((a, b) => minor(a) - minor(b)).at(-1)
   if (newest === undefined) throw new Error(`${file} needs nothing of glibc`)
-  if ((newest[0] - GLIBC[0] || newest[1] - GLIBC[1]) > 0)
-    throw new Error(`${file} needs glibc ${newest.join('.')}, README says ${GLIBC.join('.')}`)
-  return newest.join('.')
+  if (!(minor(newest) <= minor(allowed))) {
+    const names = needed.filter((name) => minor(/@GLIBC_(2\.\d+)/.exec(name)?.[1]) > minor(allowed))
+    throw new Error(`${file} needs glibc ${newest}, not ${allowed}: ${names.join(', ')}`)
+  }
+  return newest
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const options = { glibc: { type: 'string', default: GLIBC } }
+  const { values, positionals } = parseArgs({ options, allowPositionals: true })
+  const files = positionals.flatMap((path) =>
+    statSync(path).isDirectory()
+      ? readdirSync(path, { recursive: true })
+          .filter((name) => name.endsWith('.node'))
+          .map((name) => join(path, name))
+      : [path],
+  )
+  if (files.length === 0) throw new Error(`no addon in ${positionals.join(', ')}`)
+  for (const file of files) console.log(`${file}: glibc ${checkNeeds(file, values.glibc)}`)
 }

@@ -25,7 +25,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { checkNeeds } from './addon-needs.mjs'
+import { checkNeeds, checkNode } from './addon-needs.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { values } = parseArgs({
@@ -128,6 +128,7 @@ for (const { name, os, cpu, libc, cuda } of PLATFORMS) {
     preferUnplugged: true,
   })
   if (libc === 'glibc') checkNeeds(addon)
+  else if (libc === 'musl') checkNode(addon)
   const what = cuda ? 'CPU and CUDA' : 'CPU'
   writeFileSync(
     join(folder, 'README.md'),

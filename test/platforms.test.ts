@@ -11,7 +11,10 @@ import { onCpu } from './helpers.js'
 import { run } from './limits.js'
 
 const needs: string = new URL('../scripts/addon-needs.mjs', import.meta.url).href
-const { checkNode } = (await import(needs)) as { checkNode(file: string): number }
+const { checkNeeds, checkNode } = (await import(needs)) as {
+  checkNeeds(file: string, allowed: string): string
+  checkNode(file: string): number
+}
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { platform, arch } = process
@@ -129,6 +132,14 @@ const linux = onCpu && platform === 'linux' ? test : test.skip
 
 linux('the addon calls nothing that a host of Node-API 8 lacks, Electron among them', (t) => {
   t.true(checkNode(addonFile) > 50)
+})
+
+linux('what an older glibc lacks is found in an addon, by name', (t) => {
+  if (libc() === 'musl') return void t.pass('there is no glibc here')
+  t.regex(checkNeeds(addonFile, '2.99'), /^2\.\d+$/)
+  t.throws(() => checkNeeds(addonFile, '2.2'), {
+    message: /needs glibc 2\.\d+, not 2\.2: \w+@GLIBC/,
+  })
 })
 
 linux('what Electron refuses, a newer Node-API and V8 itself are found in an addon', async (t) => {

@@ -3,6 +3,7 @@ set(CMAKE_SYSTEM_NAME Darwin)
 set(CMAKE_SYSTEM_PROCESSOR arm64)
 set(CMAKE_CXX_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig-c++)
 set(CMAKE_CXX_COMPILER_TARGET aarch64-macos.13.0)
-# Zig makes its libraries once for each level, also for what CMake only tries.
-set(CMAKE_CXX_FLAGS_INIT -O2)
+# Programs that CMake links to try the compiler would each have zig make its libraries.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(FUSED_RNN_HAS_EXCLUDE_LIBS OFF CACHE INTERNAL "zig's linker has no such flag")
 set(CMAKE_STRIP true)
