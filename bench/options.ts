@@ -9,7 +9,7 @@ import { type Operation, operations } from './operations.js'
 
 export const HELP = `npm run bench -- [options]
 
-  --list NAME        training (default), deepbench, packed, norms, or all of them;
+  --list NAME        training (default), deepbench, packed, norms, cells, or all of them;
                      ops: single operations beside PyTorch's
   --only NAME,NAME   these workloads only, of any list
   --inference        forward only, and one token at a time at batch 1, instead of training

@@ -40,6 +40,7 @@ const HEADINGS: Readonly<Record<ListName, string>> = {
   training: '',
   deepbench: ': DeepBench’s layers',
   norms: ': layers with norms and without',
+  cells: ': cells and options beside the plain cell',
   packed: ': packed sequences',
 }
 

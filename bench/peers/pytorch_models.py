@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from pytorch_cells import VARIANTS
+
 
 def indices(count, n):
     """Deterministic whole numbers below n, the same in every peer."""
@@ -48,6 +50,8 @@ class LayerNormLSTM(nn.Module):
 def recurrent(w, inputs):
     if w.get('norms'):
         return LayerNormLSTM(inputs, w['hidden'])
+    if w.get('variant'):
+        return VARIANTS[w['variant']['name']](inputs, w['hidden'])
     layer = {'rnn': nn.RNN, 'gru': nn.GRU, 'lstm': nn.LSTM}[w['cell']]
     return layer(inputs, w['hidden'], num_layers=w['layers'], bidirectional=w['bidirectional'],
                  dropout=w['dropout'] if w['layers'] > 1 else 0)

@@ -21,7 +21,7 @@ export interface Product {
 /** The forward products of a step. One-hot input is a row lookup, so it needs none. */
 export function forwardProducts(w: Workload): Product[] {
   const tokens = tokensPerStep(w)
-  const gates = GATES[w.cell] * w.hidden
+  const gates = (w.variant?.gates ?? GATES[w.cell]) * w.hidden
   const directions = w.bidirectional ? 2 : 1
   const networks = w.kind === 'seq2seq' ? 2 : 1
   const first = w.kind === 'tagger' ? w.vocabulary : w.embedding
@@ -30,7 +30,8 @@ export function forwardProducts(w: Workload): Product[] {
     const inputs = layer === 0 ? first : directions * w.hidden
     const times = directions * networks
     if (inputs > 0) products.push({ name: 'input', m: tokens, k: inputs, n: gates, times })
-    products.push({ name: 'recurrent', m: tokens, k: w.hidden, n: gates, times })
+    if (w.variant?.matrix !== false)
+      products.push({ name: 'recurrent', m: tokens, k: w.hidden, n: gates, times })
   }
   const outputs = w.kind === 'layer' ? 0 : w.kind === 'tagger' ? 1 : w.vocabulary
   if (outputs > 0) {

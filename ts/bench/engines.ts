@@ -27,7 +27,8 @@ export interface Engine {
 }
 
 const always = (): boolean => true
-const withoutNorms = (w: Workload): boolean => !w.norms
+const isPlain = (w: Workload): boolean => !w.norms && w.variant === undefined
+const isVariant = (w: Workload): boolean => w.variant !== undefined
 /** On the CPU with `--precision bf16`, both sides' bfloat16 is measured beside their float32. */
 const inBf16 = (): boolean =>
   process.env.FUSED_RNN_BENCH_PRECISION === 'bf16' && process.env.FUSED_RNN_BENCH_DEVICE === 'cpu'
@@ -35,6 +36,7 @@ const isPacked = (w: Workload): boolean => w.kind === 'packed'
 const isOneHot = (w: Workload): boolean =>
   w.embedding === 0 && (w.kind === 'lm' || w.kind === 'seq2seq')
 const padded = (w: Workload): Workload => ({ ...w, padded: true })
+const plain = ({ variant: _, ...w }: Workload): Workload => w
 
 const ours = {
   title: 'fused-rnn',
@@ -64,34 +66,35 @@ const all = {
   'pytorch-autocast': { ...pytorch, title: 'PyTorch, autocast', mode: 'autocast', suits: inBf16 },
   'fused-rnn-float32': { ...ours, title: 'fused-rnn, float32', mode: 'float32', suits: inBf16 },
   'fused-rnn-padded': { ...ours, title: 'fused-rnn, padded', suits: isPacked, given: padded },
+  'fused-rnn-plain': { ...ours, title: 'fused-rnn, plain cell', suits: isVariant, given: plain },
   'pytorch-padded': { ...pytorch, title: 'PyTorch, padded', suits: isPacked, given: padded },
   jax: {
     title: 'JAX',
     language: 'python',
     program: join(inPython, 'jax_scan.py'),
     packages: 'jax',
-    suits: withoutNorms,
+    suits: isPlain,
   },
   keras: {
     title: 'Keras',
     language: 'python',
     program: join(inPython, 'keras_model.py'),
     packages: 'tensorflow',
-    suits: withoutNorms,
+    suits: isPlain,
   },
   tfjs: {
     title: 'TensorFlow.js',
     language: 'node',
     program: join(inClone, 'tfjs.js'),
     packages: '@tensorflow/tfjs-node (or @tensorflow/tfjs)',
-    suits: withoutNorms,
+    suits: isPlain,
   },
   brain: {
     title: 'brain.js',
     language: 'node',
     program: join(inClone, 'brain.js'),
     packages: 'brain.js',
-    suits: withoutNorms,
+    suits: isPlain,
   },
 } satisfies Record<string, Engine>
 
@@ -120,6 +123,8 @@ export function opponents(w: Workload, peers: readonly EngineName[]): EngineName
   // Packing is compared with padding, by the same engines.
   wanted.add('fused-rnn-padded')
   if (wanted.has('pytorch')) wanted.add('pytorch-padded')
+  // A cell is compared with the plain one.
+  wanted.add('fused-rnn-plain')
   wanted.delete('fused-rnn')
   return (Object.keys(engines) as EngineName[]).filter(
     (name) => wanted.has(name) && engines[name].suits(w),

@@ -14,6 +14,8 @@ export interface Workload {
   cell: 'rnn' | 'gru' | 'lstm'
   /** An LSTM with layer norms. */
   norms?: boolean
+  /** Another cell, or options, in place of the plain cell, which stands beside it. */
+  variant?: Variant
   /** Vocabulary, or the number of inputs of a tagger. */
   vocabulary: number
   /** Width of the embedding; 0: one-hot input. The number of inputs of a layer alone. */
@@ -30,6 +32,20 @@ export interface Workload {
   lengths?: readonly number[]
   /** Calculate a packed workload's padding too: what packing is compared with. */
   padded?: boolean
+}
+
+/** A cell or options that PyTorch does not have. */
+export interface Variant {
+  /** What stands for it in bench/peers/pytorch_cells.py. */
+  name: string
+  /** The class of nn; 'recurrent': an LSTM by nn.recurrent. Default: the plain cell's. */
+  layer?: string
+  options?: Readonly<Record<string, unknown>>
+  /** Steps that are reset, or left out by a mask: 3 % of all. */
+  steps?: 'reset' | 'mask'
+  /** Gates, and whether there is a recurrent matrix, where they are not the plain cell's. */
+  gates?: number
+  matrix?: false
 }
 
 function workload(
@@ -151,8 +167,31 @@ export const norms: readonly Workload[] = [
   ),
 ]
 
+const VARIANTS: readonly [cell: Workload['cell'], variant: Variant][] = [
+  ['lstm', { name: 'lockedDropout', options: { inputDropout: 0.3, outputDropout: 0.3 } }],
+  ['lstm', { name: 'weightDropout', options: { weightDropout: 0.3 } }],
+  ['lstm', { name: 'peephole', options: { peephole: true } }],
+  ['lstm', { name: 'composed', layer: 'recurrent' }],
+]
+
+/** Cells and options, each beside the plain cell of the same size. */
+export const cells: readonly Workload[] = VARIANTS.flatMap(([cell, variant]) =>
+  (
+    [
+      [128, 32, 50],
+      [256, 32, 35],
+      [512, 64, 50],
+    ] as const
+  ).map(([hidden, batch, steps]) =>
+    workload(`${variant.name}-${hidden}`, cell, [0, hidden, hidden, 1, batch, steps], {
+      kind: 'layer',
+      variant,
+    }),
+  ),
+)
+
 /** The lists that the benchmark runs, by name. */
-export const lists = { training: workloads, deepbench, packed, norms } as const
+export const lists = { training: workloads, deepbench, packed, norms, cells } as const
 
 /** The name of a list. */
 export type ListName = keyof typeof lists

@@ -22,9 +22,42 @@ interface Recurrent extends nn.Module {
   ): [output: nn.utils.rnn.PackedSequence, state: State]
 }
 
+/** An LSTM as one writes a cell of one's own. */
+const ComposedLSTM = nn.recurrent({
+  name: 'ComposedLSTM',
+  gates: 4,
+  state: ['h', 'c'],
+  step(x, [h, c], { weight_hh, bias_hh }) {
+    const [i, f, g, o] = x.add(nn.functional.linear(h, weight_hh, bias_hh)).chunk(4, 1) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ]
+    const next = f.sigmoid().mul(c).add(i.sigmoid().mul(g.tanh()))
+    return [o.sigmoid().mul(next.tanh()), next]
+  },
+})
+
+/** The class of a workload's layer. */
+function layerOf({
+  norms,
+  variant,
+  cell,
+}: Workload): new (
+  inputs: number,
+  hidden: number,
+  options: object,
+) => unknown {
+  if (norms) return nn.LayerNormLSTM
+  const name = variant?.layer ?? { rnn: 'RNN', gru: 'GRU', lstm: 'LSTM' }[cell]
+  return name === 'recurrent' ? ComposedLSTM : Reflect.get(nn, name)
+}
+
 function recurrent(w: Workload, inputs: number): Recurrent {
-  const Layer = w.norms ? nn.LayerNormLSTM : { rnn: nn.RNN, gru: nn.GRU, lstm: nn.LSTM }[w.cell]
+  const Layer = layerOf(w)
   return new Layer(inputs, w.hidden, {
+    ...w.variant?.options,
     numLayers: w.layers,
     bidirectional: w.bidirectional,
     dropout: w.layers > 1 ? w.dropout : 0,
