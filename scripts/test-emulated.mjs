@@ -132,6 +132,11 @@ const variables = {
   FUSED_RNN_ADDON: pathOf(join(folder, 'Release/fused_rnn.node')),
   FUSED_RNN_TEST_SLOWNESS: '20',
 }
+if (name === 'win32-x64') {
+  // Where Wine has the folders of other machines.
+  mkdirSync(join(prefix, 'dosdevices/unc/machine/share'), { recursive: true })
+  variables.FUSED_RNN_TEST_SHARE = '\\\\machine\\share'
+}
 const only = rest.length > 0
 
 if (!only || rest.includes('threads')) {

@@ -1,14 +1,10 @@
 #include "api/lock.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -18,6 +14,7 @@
 #include "api/files.h"
 #include "api/json.h"
 #include "api/sha256.h"
+#include "api/system.h"
 
 namespace fused_rnn {
 
@@ -41,14 +38,8 @@ std::string link_of(const fs::path& path) {
   return fs::read_symlink(path, error).string();
 }
 
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
-
 std::string machine() {
-  return host_name() + " " + line_of("/proc/sys/kernel/random/boot_id") + " " +
+  return sys::host_name() + " " + line_of("/proc/sys/kernel/random/boot_id") + " " +
          link_of("/proc/self/ns/pid");
 }
 
@@ -74,28 +65,33 @@ std::optional<Thread> thread_of(long process, long thread) {
 long own_thread() {
   const std::string link = link_of("/proc/thread-self");  // "12/task/34"
   const size_t slash = link.rfind('/');
-  if (slash == std::string::npos || std::atol(link.c_str()) != ::getpid()) return 0;
+  if (slash == std::string::npos || std::atol(link.c_str()) != sys::own_process()) return 0;
   return std::atol(link.c_str() + slash + 1);
 }
 
 std::string now_text() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  using namespace std::chrono;
+  const auto now = floor<seconds>(system_clock::now());
+  const auto day = floor<days>(now);
+  const year_month_day date(day);
+  const hh_mm_ss time(now - day);
+  char text[64];
+  std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
+                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
+                static_cast<int>(time.seconds().count()));
   return text;
 }
 
 std::string owner_text() {
   const long thread = own_thread();
   const std::string started =
-      thread == 0 ? "null" : json_string(thread_of(::getpid(), thread)->started);
+      thread == 0 ? "null" : json_string(thread_of(sys::own_process(), thread)->started);
   return std::string("{\"format\":") + json_string(kFormat) +
          ",\"token\":" + json_string(random_name()) +
-         ",\"what\":\"a saving\",\"pid\":" + std::to_string(::getpid()) +
+         ",\"what\":\"a saving\",\"pid\":" + std::to_string(sys::own_process()) +
          ",\"thread\":" + (thread == 0 ? "null" : std::to_string(thread)) +
-         ",\"started\":" + started + ",\"host\":" + json_string(host_name()) +
+         ",\"started\":" + started + ",\"host\":" + json_string(sys::host_name()) +
          ",\"machine\":" + json_string(machine()) + ",\"since\":" + json_string(now_text()) + "}";
 }
 
@@ -115,8 +111,9 @@ long number_in(const Json& json, const char* name) {
 std::optional<bool> is_alive(const Json& owner) {
   if (text_in(owner, "machine") != machine()) return {};
   const long process = number_in(owner, "pid"), thread = number_in(owner, "thread");
-  if (::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH) return false;
-  if (thread == 0 || own_thread() == 0) return process == ::getpid() ? std::optional<bool>() : true;
+  if (sys::has_ended(process)) return false;
+  // Where threads cannot be seen, another process may have the number by now.
+  if (thread == 0 || own_thread() == 0) return {};
   const std::optional<Thread> found = thread_of(process, thread);
   if (!found) return !fs::exists("/proc/" + std::to_string(process) + "/task");
   return found->started == text_in(owner, "started") && found->state != "Z" && found->state != "X";
@@ -125,17 +122,17 @@ std::optional<bool> is_alive(const Json& owner) {
 enum class State { none, alive, ended };
 
 // `now` as the file system has it; `owner` is set where one is alive.
-State state_of(const fs::path& path, std::time_t now, std::string& owner) {
-  struct stat info{};
-  if (::stat(path.c_str(), &info) != 0) return State::none;
+State state_of(const fs::path& path, long long now, std::string& owner) {
+  sys::Info info;
+  if (!sys::info_of(path, info)) return State::none;
   std::string text;
   try {
     text = read_file(path, 65536);
   } catch (const std::exception&) {
-    if (::stat(path.c_str(), &info) != 0) return State::none;
+    if (!sys::info_of(path, info)) return State::none;
     throw;
   }
-  const bool silent = now - info.st_mtime > kSilentSeconds;
+  const bool silent = now - info.seconds > kSilentSeconds;
   if (text.empty() && silent) return State::ended;
   owner = "a beginning";
   if (text.empty()) return State::alive;
@@ -153,56 +150,61 @@ State state_of(const fs::path& path, std::time_t now, std::string& owner) {
   return is_alive(json).value_or(!silent) ? State::alive : State::ended;
 }
 
-std::time_t time_of(int file) {
-  struct stat info{};
-  ::fstat(file, &info);
-  return info.st_mtime;
+std::string wrong_now() { return std::strerror(errno); }
+
+// Writes a lock's text again. Returns the file system's time, in seconds.
+long long write_again(const fs::path& path, const std::string& text) {
+  const int file = sys::open(path, sys::Open::update);
+  sys::Info info;
+  const bool done = file >= 0 && sys::overwrite(file, text) && sys::info_of(file, info);
+  const std::string why = wrong_now();
+  if (file >= 0) sys::close(file);
+  if (!done) throw std::runtime_error(why);
+  return info.seconds;
 }
 
 // Replaces a lock whose owner has ended. False: somebody else was faster.
-bool take_over(const fs::path& path, const fs::path& temporary, std::time_t now) {
+bool take_over(const fs::path& path, const fs::path& temporary, long long now) {
   const fs::path guard = path.string() + ".takeover";
-  const int file = ::open(guard.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int file = sys::open(guard, sys::Open::fresh);
   if (file < 0) {
-    struct stat info{};
-    if (::stat(guard.c_str(), &info) == 0 && now - info.st_mtime > kTakingOverSeconds) {
-      ::unlink(guard.c_str());
-    }
+    sys::Info info;
+    if (sys::info_of(guard, info) && now - info.seconds > kTakingOverSeconds) sys::remove(guard);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return false;
   }
-  ::close(file);
+  sys::close(file);
   bool taken = false;
   try {
     std::string owner;
-    taken = state_of(path, now, owner) == State::ended &&
-            ::rename(temporary.c_str(), path.c_str()) == 0;
+    taken = state_of(path, now, owner) == State::ended && sys::rename(temporary, path);
   } catch (...) {
-    ::unlink(guard.c_str());
+    sys::remove(guard);
     throw;
   }
-  ::unlink(guard.c_str());
+  sys::remove(guard);
   return taken;
 }
 
 }  // namespace
 
 std::string writer_name() {
-  return sha256(machine()).substr(0, 8) + "." + std::to_string(::getpid());
+  return sha256(machine()).substr(0, 8) + "." + std::to_string(sys::own_process());
 }
 
 FolderLock::FolderLock(const fs::path& folder) : path_(folder / kName), text_(owner_text()) {
   const fs::path temporary = path_.string() + "." + writer_name() + "." + random_name() + ".tmp";
-  file_ = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (file_ < 0) throw std::runtime_error(std::strerror(errno));
+  const int file = sys::open(temporary, sys::Open::fresh);
+  if (file < 0) throw std::runtime_error(wrong_now());
+  // Windows renames no folder of which a file is open.
+  sys::close(file);
   try {
-    touch();
+    write_again(temporary, text_);
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(kWaitSeconds);
-    while (::link(temporary.c_str(), path_.c_str()) != 0) {
-      if (errno != EEXIST) throw std::runtime_error(std::strerror(errno));
+    while (!sys::link(temporary, path_)) {
+      if (errno != EEXIST) throw std::runtime_error(wrong_now());
       // What was written just now has the file system's time.
-      touch();
-      const std::time_t now = time_of(file_);
+      const long long now = write_again(temporary, text_);
       std::string owner;
       const State state = state_of(path_, now, owner);
       if (state == State::ended && take_over(path_, temporary, now)) break;
@@ -213,26 +215,26 @@ FolderLock::FolderLock(const fs::path& folder) : path_(folder / kName), text_(ow
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   } catch (...) {
-    ::unlink(temporary.c_str());
-    ::close(file_);
+    sys::remove(temporary);
     throw;
   }
-  ::unlink(temporary.c_str());
+  sys::remove(temporary);
 }
 
 FolderLock::~FolderLock() {
-  struct stat own{}, found{};
-  if (::fstat(file_, &own) == 0 && ::stat(path_.c_str(), &found) == 0 &&
-      own.st_ino == found.st_ino && own.st_dev == found.st_dev) {
-    ::unlink(path_.c_str());
+  if (is_own()) sys::remove(path_);
+}
+
+bool FolderLock::is_own() const {
+  try {
+    return read_file(path_, 65536) == text_;
+  } catch (const std::exception&) {
+    return false;
   }
-  ::close(file_);
 }
 
 void FolderLock::touch() const {
-  if (::pwrite(file_, text_.data(), text_.size(), 0) != static_cast<ssize_t>(text_.size())) {
-    throw std::runtime_error(std::strerror(errno == 0 ? ENOSPC : errno));
-  }
+  if (is_own()) write_again(path_, text_);
 }
 
 void FolderLock::moved(const fs::path& folder) { path_ = folder / kName; }

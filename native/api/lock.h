@@ -22,9 +22,11 @@ class FolderLock {
   void moved(const std::filesystem::path& folder);
 
  private:
+  // Whether nobody has taken it over.
+  bool is_own() const;
+
   std::filesystem::path path_;
-  std::string text_;
-  int file_ = -1;
+  std::string text_;  // what stands in it: no other lock has the same token
 };
 
 // "machine.process", for names of what is there for a moment.

@@ -1,10 +1,13 @@
 #include "api/saved_folder.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 
 #include "api/files.h"
 #include "api/lock.h"
+#include "api/system.h"
 
 namespace fused_rnn {
 
@@ -23,6 +26,10 @@ bool is_left_behind(const std::string& name, const std::vector<std::string>& nam
   });
 }
 
+void put_in_place(const fs::path& from, const fs::path& to) {
+  if (!sys::rename(from, to)) throw std::runtime_error(std::strerror(errno));
+}
+
 void replace(const fs::path& folder, const std::vector<SavedFile>& files,
              const std::vector<std::string>& names, const FolderLock& lock) {
   // The lock keeps others out: who was at work there has ended.
@@ -36,7 +43,7 @@ void replace(const fs::path& folder, const std::vector<SavedFile>& files,
       lock.touch();
     }
     sync(staging);
-    fs::rename(staging / files[0].name, folder / files[0].name);
+    put_in_place(staging / files[0].name, folder / files[0].name);
   } catch (...) {
     std::error_code error;
     fs::remove_all(staging, error);
@@ -44,7 +51,7 @@ void replace(const fs::path& folder, const std::vector<SavedFile>& files,
   }
   // From here on the new files are the ones that count, wherever they are.
   for (size_t i = 1; i < files.size(); ++i) {
-    fs::rename(staging / files[i].name, folder / files[i].name);
+    put_in_place(staging / files[i].name, folder / files[i].name);
   }
   for (const std::string& other : names) {
     const bool written = std::any_of(files.begin(), files.end(),

@@ -43,6 +43,8 @@ interface Target {
  */
 export async function behindLinks(path: string): Promise<{ path: string; opened: boolean }> {
   let at = resolve(path)
+  // A device of Windows, such as \\.\NUL, is in no folder.
+  if (process.platform === 'win32' && at.startsWith('\\\\.\\')) return { path: at, opened: true }
   for (let links = 0; links <= MOST_LINKS; links++) {
     const info = await lstat(at).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return null
