@@ -16,6 +16,7 @@ import {
   tensor,
 } from 'fused-rnn'
 import {
+  amount,
   choice,
   count,
   type Keep,
@@ -183,7 +184,7 @@ const given = options<
       .option('--embedding <number>', 'width of the embedding and of the last layer', count, 400)
       .option('--layers <number>', 'how many', count, 3)
       .option('--bptt <number>', 'steps in a window, in the mean', count, 70)
-      .option('--lr <rate>', 'learning rate', Number, 30)
+      .option('--lr <rate>', 'learning rate', amount, 30)
       .option('--patience <epochs>', 'without a better validation, before averaging', count, 5)
       .option('--batches <number>', 'of an epoch, to see it work; else all', count)
       .addOption(choice('--precision <name>', 'of products', ['32-true', 'bf16-mixed'])),
@@ -215,8 +216,12 @@ const trainer = new Trainer({
   ...kept.trainer,
 })
 const windows = new Windows(vocabulary.encode(train), 20)
-const { stopped } = await trainer.fit(model, windows, held(valid), { optimizer, ...kept.fit })
-if (stopped === 'aborted') process.exit()
-averaging.onValidationStart(trainer, model)
-const { testPerplexity } = await trainer.test(model, held(test))
-console.log(`test perplexity ${testPerplexity?.toFixed(1)}`)
+const fit = { optimizer, ...kept.fit }
+const { stopped, epoch } = await trainer.fit(model, windows, held(valid), fit)
+if (stopped === 'aborted') {
+  console.log(`stopped in epoch ${epoch + 1}; --resume goes on`)
+} else {
+  averaging.onValidationStart(trainer, model)
+  const { testPerplexity } = await trainer.test(model, held(test))
+  console.log(`test perplexity ${testPerplexity?.toFixed(1)}`)
+}

@@ -31,6 +31,14 @@ export function count(value: string): number {
   return number
 }
 
+/** A number of at least 0, for the command line. */
+export function amount(value: string): number {
+  const number = Number(value)
+  if (value.trim() === '' || !(number >= 0 && number < Infinity))
+    throw new InvalidArgumentError('It has to be a number of at least 0.')
+  return number
+}
+
 /** A port for a server, for the command line; 0: any that is free. */
 export function port(value: string): number {
   const number = Number(value)

@@ -14,6 +14,7 @@ import {
   tensor,
 } from 'fused-rnn'
 import {
+  amount,
   checkPrefix,
   choice,
   type Keep,
@@ -110,7 +111,7 @@ const { epochs, ...given } = options<
     keepOptions(command)
       .addOption(choice('--cell <name>', 'the recurrent layer', Object.keys(systems)))
       .addOption(choice('--sampling <way>', 'order of the text', ['consecutive', 'random']))
-      .option('--clip <norm>', 'the norm that gradients are clipped to; 0: none', Number, 0.01)
+      .option('--clip <norm>', 'the norm that gradients are clipped to; 0: none', amount, 0.01)
       .option('--prefix <texts...>', 'what the predictions begin with; else words of the text'),
 )
 const system = systems[given.cell]

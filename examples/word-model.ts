@@ -3,7 +3,7 @@
  * on language models of Gluon's tutorials ("Recurrent Neural Networks with gluon", 2017).
  */
 import { data, models, optim, Trainer } from 'fused-rnn'
-import { count, type Keep, keep, keepOptions, options, treebank } from './common.js'
+import { amount, count, type Keep, keep, keepOptions, options, treebank } from './common.js'
 
 const given = options<Keep & { width: number; lr: number }>(
   'An LSTM language model of words.',
@@ -11,7 +11,7 @@ const given = options<Keep & { width: number; lr: number }>(
   (command) =>
     keepOptions(command)
       .option('--width <number>', 'of the embedding and of the layer', count, 100)
-      .option('--lr <rate>', 'learning rate', Number, 20),
+      .option('--lr <rate>', 'learning rate', amount, 20),
 )
 
 const { train, valid, test } = await treebank(given.data)

@@ -8,6 +8,7 @@
 //     --resume           go on from the checkpoints there
 //     --quick            a few steps each, on excerpts made in code; nothing is written
 //     --report           write the table of these figures in examples/README.md anew, and run nothing
+//     --check            say whether that table is the one of examples/results.json, and run nothing
 //
 // FOLDER has jaychou_lyrics.txt, dinos.txt, timemachine.txt and ptb.{train,valid,test}.txt. Results go to
 // examples/results.json, run by run; a row that is run again replaces its old figures.
@@ -48,6 +49,7 @@ function readOptions() {
         resume: { type: 'boolean', default: false },
         quick: { type: 'boolean', default: false },
         report: { type: 'boolean', default: false },
+        check: { type: 'boolean', default: false },
       },
     }).values
   } catch (error) {
@@ -186,16 +188,19 @@ function table(results) {
   return lines.join('\n')
 }
 
-function report() {
+/** @param check only look whether it is as it should be */
+function report(check) {
   const page = readFileSync(pageFile, 'utf8')
   const parts = /^([\s\S]*<!-- figures -->\n)[\s\S]*?(<!-- \/figures -->[\s\S]*)$/.exec(page)
   if (parts === null) fail('examples/README.md has no <!-- figures --> … <!-- /figures -->')
-  writeFileSync(pageFile, `${parts[1]}\n${table(readResults())}\n${parts[2]}`)
+  const right = `${parts[1]}\n${table(readResults())}\n${parts[2]}`
+  if (check && page !== right) fail('the table of examples/README.md is old: --report writes it')
+  if (!check) writeFileSync(pageFile, right)
 }
 
 const options = readOptions()
-if (options.report) {
-  report()
+if (options.report || options.check) {
+  report(options.check)
   process.exit(0)
 }
 const names = rows.map(({ name }) => name)

@@ -111,6 +111,14 @@ test.serial('lyrics: Chinese lines; a checkpoint is gone on with', async (t) => 
 })
 
 if (onCpu) {
+  test.serial('the table of the page is made of the results that are kept', async (t) => {
+    const script = fileURLToPath(new URL('../scripts/verify-examples.mjs', import.meta.url))
+    const { code, stderr } = await runProgram(process.execPath, [script, '--check'], {
+      limitSeconds: 60,
+    })
+    t.is(code, 0, stderr)
+  })
+
   test.serial('all rows of the table run on excerpts of their corpora', async (t) => {
     const script = fileURLToPath(new URL('../scripts/verify-examples.mjs', import.meta.url))
     const all = await runProgram(process.execPath, [script, '--quick'], { limitSeconds: 600 })
