@@ -219,6 +219,11 @@ export type RecurrentShared = readonly [
   dropout: number,
   seed: number,
   counter: number,
+  /** Parts of the old h and c in the new ones. */
+  partH: number,
+  partC: number,
+  /** hFactor, keepH, keepC, reset, mask; null: none of them. */
+  options: readonly (Buffer | null)[] | null,
 ]
 
 /** What the calls of a CTC loss share; see CtcShape in native/ops/ops_sequence.h. */
@@ -608,6 +613,8 @@ export interface Binding {
     counter: number,
     device: number,
   ): Buffer
+  /** bool: true with probability p. */
+  randomBooleans(length: number, p: number, seed: number, counter: number, device: number): Buffer
   multinomial(
     p: Buffer,
     rows: number,

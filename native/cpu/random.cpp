@@ -117,6 +117,18 @@ void random(const RandomArgs& args, Context& context) {
                 });
     return;
   }
+  if (args.kind == RandomKind::boolean) {
+    auto* out = reinterpret_cast<uint8_t*>(args.out);
+    // uniform(bits) < a, in whole numbers.
+    const auto below = static_cast<uint32_t>(ceil(static_cast<double>(args.a) * (1 << 24)));
+    each_random(context, args.n, args.seed, args.counter,
+                [&](int64_t from, int64_t count, const uint32_t* bits) {
+                  for (int64_t i = 0; i < count; ++i) {
+                    out[from + i] = (bits[i] >> 8) < below ? 1 : 0;
+                  }
+                });
+    return;
+  }
   each_random(context, args.n, args.seed, args.counter,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
                 float values[kWidth];

@@ -77,6 +77,20 @@ struct WholeNumbers {
   }
 };
 
+struct DrawBooleans {
+  uint8_t* out;
+  float p;
+  uint64_t seed, counter;
+  int64_t n;
+  __device__ void operator()(int64_t block) const {
+    const RandomBlock bits = philox(seed, counter, static_cast<uint64_t>(block));
+    for (int k = 0; k < 4; ++k) {
+      const int64_t i = 4 * block + k;
+      if (i < n) out[i] = static_cast<uint8_t>(uniform(bits.x[k]) < p);
+    }
+  }
+};
+
 struct Drop {
   const float* in;
   float p, scale;
@@ -118,6 +132,11 @@ void random(const RandomArgs& args, Context& context) {
     return each_four(
         context, args.n, args.seed, args.counter, args.out, true,
         WholeNumbers{static_cast<uint32_t>(args.low), static_cast<uint64_t>(args.range)});
+  }
+  if (args.kind == RandomKind::boolean) {
+    auto* out = reinterpret_cast<uint8_t*>(args.out);
+    return each(device_of(context), (args.n + 3) / 4,
+                DrawBooleans{out, args.a, args.seed, args.counter, args.n});
   }
   each_four(context, args.n, args.seed, args.counter, args.out, true, Normal{args.a, args.b});
 }

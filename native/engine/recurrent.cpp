@@ -29,6 +29,34 @@ void RecurrentCall::set_sizes(std::vector<int32_t> batch_sizes) {
   for (int32_t size : *sizes) shape.rows += size;
 }
 
+RnnStepOptions StepOptionBuffers::pointers() const {
+  return {.h_factor = h_factor.f32(),
+          .keep_h = keep_h.u8(),
+          .keep_c = keep_c.u8(),
+          .part_h = part_h,
+          .part_c = part_c,
+          .reset = reset.u8(),
+          .mask = mask.u8()};
+}
+
+void RecurrentCall::set_options() {
+  shape.drops_h = static_cast<bool>(options.h_factor);
+  shape.options = options.part_h > 0 || options.part_c > 0;
+  for (const Buffer& buffer : options.all()) shape.options = shape.options || buffer;
+}
+
+bool RecurrentCall::options_fit() const {
+  const auto bytes = [](const Buffer& buffer, int64_t length) {
+    return !buffer || has(buffer, length, DType::boolean);
+  };
+  const auto part = [](float p) { return p >= 0 && p < 1; };
+  return (!options.h_factor || has(options.h_factor, h_floats())) &&
+         bytes(options.keep_h, stacks() * shape.rows * shape.out()) &&
+         bytes(options.keep_c, has_c() ? stacks() * shape.rows * shape.hidden : -1) &&
+         bytes(options.reset, shape.rows) && bytes(options.mask, shape.rows) &&
+         part(options.part_h) && part(options.part_c);
+}
+
 bool RecurrentCall::fits() const {
   bool ok = is_cell(shape.cell) && shape.layers >= 1 &&
             (shape.directions == 1 || shape.directions == 2) && shape.hidden >= 1 &&
@@ -49,7 +77,7 @@ bool RecurrentCall::fits() const {
       ok = has(weights[i], floats_of(i));
     }
   }
-  return ok && has(x, shape.rows * shape.input);
+  return ok && has(x, shape.rows * shape.input) && options_fit();
 }
 
 int64_t RecurrentCall::floats_of(size_t i) const {
@@ -146,6 +174,7 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
   std::vector<Buffer> reads = {call.x, h0, c0};
   append(reads, call.weights);
   append(reads, call.scales);
+  append(reads, call.options.all());
   executor.enqueue(pure("rnn"), call.cost(), reads, {y, hn, cn, workspace},
                    [=, bf16 = executor.precision.rnn, changes = executor.queue.changes()](
                        const Backend& backend, Context& context) {
@@ -167,7 +196,8 @@ RecurrentOutput recurrent_forward(Executor& executor, const RecurrentCall& call,
                           .workspace = workspace.f32(),
                           .bf16 = bf16 && !int8,
                           .kept = few ? kept.data() : nullptr,
-                          .int8 = int8 ? quantized.data() : nullptr},
+                          .int8 = int8 ? quantized.data() : nullptr,
+                          .options = call.options.pointers()},
                          context);
                    });
   return {y, hn, cn, workspace};
@@ -194,6 +224,7 @@ std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& 
 
   std::vector<Buffer> reads = {call.x, workspace, dy, dhn, dcn};
   append(reads, call.weights);
+  append(reads, call.options.all());
   executor.enqueue("rnn backward", 3 * call.cost(), reads, {dx, dh0, dc0, block},
                    [=, bf16 = executor.precision.rnn](const Backend& backend, Context& context) {
                      const auto weights = call.pointers();
@@ -211,7 +242,8 @@ std::vector<Buffer> recurrent_backward(Executor& executor, const RecurrentCall& 
                                            .dh0 = dh0.f32(),
                                            .dc0 = dc0.f32(),
                                            .grads = gradients.data(),
-                                           .bf16 = bf16},
+                                           .bf16 = bf16,
+                                           .options = call.options.pointers()},
                                           context);
                    });
   std::vector<Buffer> results = {dx, dh0, dc0};

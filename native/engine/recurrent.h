@@ -10,6 +10,17 @@
 
 namespace fused_rnn {
 
+// RnnStepOptions as buffers, absent where there are none.
+struct StepOptionBuffers {
+  Buffer h_factor;
+  Buffer keep_h, keep_c, reset, mask;  // boolean
+  float part_h = 0, part_c = 0;
+
+  std::vector<Buffer> all() const { return {h_factor, keep_h, keep_c, reset, mask}; }
+  // On the queue's thread.
+  RnnStepOptions pointers() const;
+};
+
 struct RecurrentCall {
   RnnShape shape{};
   std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
@@ -19,10 +30,13 @@ struct RecurrentCall {
   std::vector<Buffer> scales;
   Buffer x;  // [rows, I]
   RnnDropout dropout{};
+  StepOptionBuffers options{};
 
   // The active sequences of every step; also sets shape.steps and shape.rows.
   void set_sizes(std::vector<int32_t> batch_sizes);
-  // Whether sizes, weights and x are of the sizes that the shape says.
+  // Sets what shape knows of the options.
+  void set_options();
+  // Whether sizes, weights, x and options are of the sizes that the shape says.
   bool fits() const;
 
   int64_t stacks() const { return shape.layers * shape.directions; }
@@ -45,6 +59,8 @@ struct RecurrentCall {
     int64_t groups, rows, columns;
   };
   Int8Sizes int8_sizes(size_t i) const;
+
+  bool options_fit() const;
 
   // On the queue's thread: one-hot rows are looked up where nothing has written them out.
   RnnInput input() const;

@@ -38,8 +38,13 @@ class Args {
     return value.IsNull() || value.IsUndefined() ? Buffer{} : unwrap(value);
   }
   // An array of buffers, each of which may be null.
-  std::vector<Buffer> buffers() {
+  std::vector<Buffer> buffers() { return buffers_of(next()); }
+  // Null gives none.
+  std::vector<Buffer> optional_buffers() {
     Napi::Value value = next();
+    return value.IsNull() ? std::vector<Buffer>{} : buffers_of(value);
+  }
+  std::vector<Buffer> buffers_of(const Napi::Value& value) const {
     if (!value.IsArray()) fail("an array of buffers");
     auto array = value.As<Napi::Array>();
     std::vector<Buffer> result(array.Length());

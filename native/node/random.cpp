@@ -52,6 +52,22 @@ Napi::Value random_integers(Addon& addon, Args& args) {
   return addon.wrap(out);
 }
 
+// randomBooleans(length, p, seed, counter, device) → boolean buffer
+Napi::Value random_booleans(Addon& addon, Args& args) {
+  const int64_t n = args.size();
+  const auto p = static_cast<float>(args.number());
+  const RandomStream stream = read_stream(args);
+  Executor& executor = addon.executor(args.integer());
+  Buffer out = Buffer::make(n, DType::boolean, executor.device);
+  executor.enqueue("bernoulli", cost::draws(n), {}, {out},
+                   [=](const Backend& backend, Context& context) {
+                     backend.random({RandomKind::boolean, static_cast<float*>(out.raw()), n, p, 0,
+                                     stream.seed, stream.counter},
+                                    context);
+                   });
+  return addon.wrap(out);
+}
+
 // multinomial(p, rows, classes, samples, replacement, seed, counter) → int32 [rows, samples]
 Napi::Value multinomial(Addon& addon, Args& args) {
   Buffer p = args.buffer();
@@ -128,6 +144,7 @@ Napi::Value one_hot(Addon& addon, Args& args) {
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon) {
   add_entry<random>(env, exports, "random", addon);
   add_entry<random_integers>(env, exports, "randomIntegers", addon);
+  add_entry<random_booleans>(env, exports, "randomBooleans", addon);
   add_entry<multinomial>(env, exports, "multinomial", addon);
   add_entry<random_into_buffer>(env, exports, "randomInto", addon);
   add_entry<fill_into>(env, exports, "fillInto", addon);

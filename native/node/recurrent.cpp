@@ -19,7 +19,7 @@ std::vector<int32_t> read_sizes(Args& args, int64_t batch) {
 
 // The arguments that forward and backward share:
 //   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
-//   seed, counter, …, weights
+//   seed, counter, partH, partC, [hFactor, keepH, keepC, reset, mask] or null, …, weights
 // weights: for each layer and direction those of cells(), null where there is none, each an
 // argument; of int8, as many scales behind them.
 RecurrentCall read_call(Args& args, bool int8 = false) {
@@ -38,6 +38,20 @@ RecurrentCall read_call(Args& args, bool int8 = false) {
   call.dropout.p = static_cast<float>(args.number());
   call.dropout.seed = static_cast<uint64_t>(args.size());
   call.dropout.counter = static_cast<uint64_t>(args.size());
+  call.options.part_h = static_cast<float>(args.number());
+  call.options.part_c = static_cast<float>(args.number());
+  const std::vector<Buffer> options = args.optional_buffers();
+  if (!options.empty() && options.size() != 5) {
+    throw Napi::TypeError::New(args.env(), "internal: options of a recurrent call");
+  }
+  if (!options.empty()) {
+    call.options.h_factor = options[0];
+    call.options.keep_h = options[1];
+    call.options.keep_c = options[2];
+    call.options.reset = options[3];
+    call.options.mask = options[4];
+  }
+  call.set_options();
   const auto weights = static_cast<size_t>(call.stacks()) * call.per_stack();
   if (int8) {
     call.weights = args.last_buffers(2 * weights);

@@ -115,6 +115,8 @@ struct RnnShape {
   int64_t proj;        // 0: no projection
   bool bias;
   const int32_t* batch_sizes;  // [T], host memory
+  bool options = false;        // whether RnnStepOptions has any
+  bool drops_h = false;        // whether it has h_factor: the workspace then holds another h
 
   int64_t out() const { return proj > 0 ? proj : hidden; }  // P
   int64_t layer_input(int64_t layer) const { return layer == 0 ? input : directions * out(); }
@@ -162,6 +164,35 @@ struct RnnDropout {
   uint64_t counter;
 };
 
+// What may happen to the states between the steps, besides the cell; null or 0: nothing. In this
+// order, for a row that goes from h(t-1), c(t-1) to h(t), c(t):
+//   1. reset: h(t-1) and c(t-1) become zeros, through which no gradient goes;
+//   2. h_factor: W_hh multiplies h(t-1) * h_factor; nothing else sees it (Gal & Ghahramani 2016);
+//   3. zoneout: h(t) = keep_h ? h(t-1) : part_h h(t-1) + (1 - part_h) h, with the cell's (or the
+//      projection's) h, and the same for c (Krueger et al. 2016);
+//   4. mask: where it is 0, h(t) = h(t-1) and c(t) = c(t-1).
+struct RnnStepOptions {
+  const float* h_factor = nullptr;  // [L*D, N, P]
+  const uint8_t* keep_h = nullptr;  // [L*D, rows, P]: 0 or 1
+  const uint8_t* keep_c = nullptr;  // [L*D, rows, H], cells with c
+  float part_h = 0, part_c = 0;     // in [0, 1)
+  const uint8_t* reset = nullptr;   // [rows]: 0 or 1, for all layers. So is mask
+  const uint8_t* mask = nullptr;    // [rows]
+
+  bool zones() const {
+    return keep_h != nullptr || keep_c != nullptr || part_h > 0 || part_c > 0 || mask != nullptr;
+  }
+  bool any() const { return zones() || h_factor != nullptr || reset != nullptr; }
+  // As one layer and direction has them: h_factor [N, P], keep_h [rows, P], keep_c [rows, H].
+  RnnStepOptions of(const RnnShape& s, int64_t stack) const {
+    RnnStepOptions own = *this;
+    if (h_factor != nullptr) own.h_factor += stack * s.batch * s.out();
+    if (keep_h != nullptr) own.keep_h += stack * s.rows * s.out();
+    if (keep_c != nullptr) own.keep_c += stack * s.rows * s.hidden;
+    return own;
+  }
+};
+
 // The input: values, or, of one-hot rows, where each has its 1.
 struct RnnInput {
   const float* values;   // [rows, I] or null
@@ -193,6 +224,7 @@ struct RnnForwardArgs {
   bool bf16 = false;
   const RnnKeptWeights* kept = nullptr;  // [L*D], of few rows in all; then those are not read
   const RnnInt8Weights* int8 = nullptr;  // [L*D], on the CPU: instead of all matrices
+  RnnStepOptions options = {};
 };
 
 struct RnnBackwardArgs {
@@ -209,6 +241,7 @@ struct RnnBackwardArgs {
   float* dc0;                   // [L*D, N, H] or null
   const RnnWeightGrads* grads;  // [L*D]; null members are not computed
   bool bf16 = false;
+  RnnStepOptions options = {};  // as forward had them
 };
 
 // Floats that forward saves for backward.

@@ -8,8 +8,8 @@ namespace fused_rnn {
 // ---- Random numbers: element i is a function of (seed, counter, i) alone ----------------------
 
 // uniform: in [a, b). normal: mean a, standard deviation b. integer: int32_t, low + a whole number
-// in [0, range), range at most 2^32.
-enum class RandomKind : int32_t { uniform, normal, integer };
+// in [0, range), range at most 2^32. boolean: uint8_t, 1 with probability a, else 0.
+enum class RandomKind : int32_t { uniform, normal, integer, boolean };
 struct RandomArgs {
   RandomKind kind;
   float* out;  // [n]

@@ -18,6 +18,7 @@ struct RnnStackSaved {
   float* gates;         // [rows, B*H], Layout::gate_row() apart: pre-activations, then activations,
                         // then, but for the layers of cpu/rnn/step_grads.h, their gradients
   float* h_prev;        // [rows, P]: the state each row started from
+  float* h_in;          // [rows, P]: what W_hh multiplies; h_prev itself unless shape.drops_h
   float* c_prev;        // [rows, H], cells with a cell state
   float* u;             // [rows, H], with projection: h before it is projected
   RowMoments* moments;  // [rows], cells with norms
@@ -38,7 +39,8 @@ class RnnWorkspaceOf {
         memory_(memory) {}
 
   int64_t stack_floats() const {
-    return Layout::array(s_.rows * gate_row_) + Layout::array(s_.rows * s_.out()) +
+    return Layout::array(s_.rows * gate_row_) +
+           (s_.drops_h ? 2 : 1) * Layout::array(s_.rows * s_.out()) +
            (has_c_ ? Layout::array(s_.rows * s_.hidden) : 0) +
            (s_.proj > 0 ? Layout::array(s_.rows * s_.hidden) : 0) +
            (norms_ ? Layout::array(s_.rows * kRowMoments) : 0);
@@ -59,6 +61,7 @@ class RnnWorkspaceOf {
     RnnStackSaved saved{};
     saved.gates = take(s_.rows * gate_row_);
     saved.h_prev = take(s_.rows * s_.out());
+    saved.h_in = s_.drops_h ? take(s_.rows * s_.out()) : saved.h_prev;
     if (has_c_) saved.c_prev = take(s_.rows * s_.hidden);
     if (s_.proj > 0) saved.u = take(s_.rows * s_.hidden);
     if (norms_) saved.moments = reinterpret_cast<RowMoments*>(take(s_.rows * kRowMoments));

@@ -8,6 +8,50 @@
 namespace fused_rnn::test {
 namespace {
 
+// Each of RnnStepOptions alone, then all of them.
+void add_options(Cases& cases, CellKind cell) {
+  using Zoneout = RnnCase::Zoneout;
+  struct Options {
+    const char* name;
+    bool drops_h, reset, mask;
+    Zoneout zoneout;
+  };
+  for (const auto& [name, drops_h, reset, mask, zoneout] :
+       {Options{"recurrent dropout", true, false, false, Zoneout::none},
+        {"reset", false, true, false, Zoneout::none},
+        {"mask", false, false, true, Zoneout::none},
+        {"zoneout", false, false, false, Zoneout::drawn},
+        {"expected zoneout", false, false, false, Zoneout::expected},
+        {"all options", true, true, true, Zoneout::drawn}}) {
+    for (const int64_t hidden : {7, 37}) {
+      for (int64_t directions = 1; directions <= 2; ++directions) {
+        for (const int64_t proj : {0, 5}) {
+          if (proj > 0 && !has_c(cell)) continue;
+          for (const bool states : {false, true}) {
+            add_rnn(cases,
+                    {.name = std::string(traits_of(cell).name) + ", " + name + ", hidden " +
+                             std::to_string(hidden) + ", directions " + std::to_string(directions) +
+                             (proj > 0 ? ", projection" : "") + (states ? ", states" : ""),
+                     .cell = cell,
+                     .layers = states ? 2 : 1,
+                     .directions = directions,
+                     .input = 5,
+                     .hidden = hidden,
+                     .proj = proj,
+                     .bias = true,
+                     .sizes = {6, 6, 6, 5, 5, 3, 1, 1, 1},
+                     .states = states,
+                     .drops_h = drops_h,
+                     .reset = reset,
+                     .mask = mask,
+                     .zoneout = zoneout});
+          }
+        }
+      }
+    }
+  }
+}
+
 void add_recurrent(Cases& cases) {
   struct Batch {
     const char* name;
@@ -68,6 +112,7 @@ void add_recurrent(Cases& cases) {
         }
       }
     }
+    add_options(cases, cell);
     // Beyond one block of units, and one-hot rows in a table.
     for (const bool one_hot : {false, true}) {
       add_rnn(cases, {.name = cell_name + ", wider" + (one_hot ? ", one-hot" : ""),

@@ -17,6 +17,8 @@ void add_random(Cases& cases) {
     cases.add("random" + size, [=](Side& s) {
       s.backend.random({RandomKind::uniform, s.output("uniform", n), n, -2, 3, kSeed, kCounter},
                        s.context);
+      auto* booleans = reinterpret_cast<float*>(s.boolean_output("boolean", n));
+      s.backend.random({RandomKind::boolean, booleans, n, 0.3f, 0, kSeed, kCounter}, s.context);
       s.backend.random({RandomKind::normal, s.output("normal", n), n, 1, 2, kSeed, kCounter},
                        s.context);
     });

@@ -22,9 +22,13 @@ struct RnnCase {
   bool states;                 // h0 and c0 are given, and gradients of the last states
   float dropout = 0;
   bool one_hot = false;
-  bool keep = true;                               // a workspace, and the backward pass
-  bool some_grads = false;                        // only every other gradient is wanted
-  bool no_dy = false;                             // gradients come from the last states alone
+  bool keep = true;         // a workspace, and the backward pass
+  bool some_grads = false;  // only every other gradient is wanted
+  bool no_dy = false;       // gradients come from the last states alone
+  // RnnStepOptions: each given or not; zoneout as it is drawn, or its expectation.
+  enum class Zoneout { none, drawn, expected };
+  bool drops_h = false, reset = false, mask = false;
+  Zoneout zoneout = Zoneout::none;
   Fp32Precision precision = Fp32Precision::ieee;  // of CUDA; the CPU's is its own
 };
 
@@ -66,6 +70,7 @@ class RnnRun {
       if (has_c_) c0_ = side.floats(c_floats_), dcn_ = side.floats(c_floats_);
     }
     if (!c.no_dy) dy_ = side.floats(rows * c.directions * p);
+    draw_options(rows);
     if (c.keep) workspace_ = scratch(side.backend.rnn_workspace_floats(shape_));
   }
 
@@ -105,11 +110,32 @@ class RnnRun {
       set_cuda_precision(*s_.context.device, {c_.precision, c_.precision});
     }
     const RnnDropout dropout{c_.dropout, 1234567, 89};
-    s_.backend.rnn_forward(
-        {shape_, weights_.data(), x_, h0_, c0_, dropout, r.y, r.hn, r.cn, workspace_}, s_.context);
+    s_.backend.rnn_forward({.shape = shape_,
+                            .weights = weights_.data(),
+                            .x = x_,
+                            .h0 = h0_,
+                            .c0 = c0_,
+                            .dropout = dropout,
+                            .y = r.y,
+                            .hn = r.hn,
+                            .cn = r.cn,
+                            .workspace = workspace_,
+                            .options = options_},
+                           s_.context);
     if (!c_.keep) return;
-    s_.backend.rnn_backward({shape_, weights_.data(), x_, dropout, workspace_, dy_, dhn_, dcn_,
-                             r.dx, r.dh0, r.dc0, r.grads.data()},
+    s_.backend.rnn_backward({.shape = shape_,
+                             .weights = weights_.data(),
+                             .x = x_,
+                             .dropout = dropout,
+                             .workspace = workspace_,
+                             .dy = dy_,
+                             .dhn = dhn_,
+                             .dcn = dcn_,
+                             .dx = r.dx,
+                             .dh0 = r.dh0,
+                             .dc0 = r.dc0,
+                             .grads = r.grads.data(),
+                             .options = options_},
                             s_.context);
   }
 
@@ -122,6 +148,22 @@ class RnnRun {
   void forget() { written_.clear(); }
 
  private:
+  void draw_options(int64_t rows) {
+    const int64_t stacks = c_.layers * c_.directions;
+    if (c_.drops_h) options_.h_factor = s_.floats(h_floats_, 0, 1.5f);
+    if (c_.zoneout == RnnCase::Zoneout::drawn) {
+      options_.keep_h = s_.booleans(stacks * rows * shape_.out());
+      if (has_c_) options_.keep_c = s_.booleans(stacks * rows * c_.hidden);
+    } else if (c_.zoneout == RnnCase::Zoneout::expected) {
+      options_.part_h = 0.2f;
+      if (has_c_) options_.part_c = 0.3f;
+    }
+    if (c_.reset) options_.reset = s_.booleans(rows);
+    if (c_.mask) options_.mask = s_.booleans(rows);
+    shape_.options = options_.any();
+    shape_.drops_h = c_.drops_h;
+  }
+
   // How much further from the CPU's numbers than float32's: 10 bits behind the point, or 7.
   static double rounding_of(Fp32Precision precision) {
     switch (precision) {
@@ -166,6 +208,7 @@ class RnnRun {
   int64_t h_floats_, c_floats_;
   const float *h0_ = nullptr, *c0_ = nullptr, *dy_ = nullptr, *dhn_ = nullptr, *dcn_ = nullptr;
   float* workspace_ = nullptr;
+  RnnStepOptions options_;
   std::vector<std::pair<float*, int64_t>> written_;
 };
 

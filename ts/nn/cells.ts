@@ -30,6 +30,7 @@ import {
   LSTM_CELL_OPTIONS,
   type LSTMCellOptions,
   optionTexts,
+  stepChances,
 } from './recurrent_options.js'
 import {
   checkWeight,
@@ -49,6 +50,10 @@ export abstract class RecurrentCell extends Module {
   readonly inputSize: number
   readonly hiddenSize: number
   readonly bias: boolean
+  /** May be changed between calls. */
+  recurrentDropout: number
+  /** May be changed between calls. */
+  zoneout: number | readonly [pc: number, ph: number]
   /** null: drawn as the other biases. */
   readonly forgetBias: number | null
   /** `[G·H, inputSize]` */
@@ -76,6 +81,8 @@ export abstract class RecurrentCell extends Module {
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1)
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1)
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
+    this.recurrentDropout = stepChances(name, options, hasC(cell)).recurrentDropout
+    this.zoneout = options.zoneout ?? 0
     this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
     const device = deviceOption(name, options.device)
     const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
@@ -156,6 +163,10 @@ export abstract class RecurrentCell extends Module {
     }
     const h0 = stacked(hasC(this.#cell) ? 'state[0]' : 'state', h)
     const c0 = stacked('state[1]', c)
+    const chances = stepChances(fn, this, hasC(this.#cell))
+    const { recurrentDropout, zoneout } = chances
+    const plain = recurrentDropout === 0 && zoneout[0] === 0 && zoneout[1] === 0
+    const options = { ...chances, training: this.training, reset: null, mask: null }
     const x = rank === 2 ? input : input.reshape([1, this.inputSize])
     const { y, hn, cn } = this.stackCall(fn, input.device)(
       {
@@ -169,6 +180,7 @@ export abstract class RecurrentCell extends Module {
         batch,
         steps: 1,
         dropout: 0,
+        options: plain ? null : options,
       },
       x,
       h0,

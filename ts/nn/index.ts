@@ -90,6 +90,7 @@ export type {
   LSTMCellOptions,
   LSTMOptions,
   RecurrentOptions,
+  StepMasks,
 } from './recurrent_options.js'
 export { Flatten, Identity } from './shapes.js'
 export * as utils from './utils.js'

@@ -9,6 +9,7 @@ import {
   LSTM_OPTIONS,
   type LSTMCellOptions,
   type LSTMOptions,
+  type StepMasks,
 } from './recurrent_options.js'
 
 /**
@@ -41,16 +42,20 @@ export class LayerNormLSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor
   override forward(
     input: Tensor,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {
-    const [output, hn, cn] = this.run(input, ...lstmState('LayerNormLSTM.forward', 'hidden', state))
+    const [h0, c0] = lstmState('LayerNormLSTM.forward', 'hidden', state)
+    const [output, hn, cn] = this.run(input, h0, c0, masks)
     return [output, [hn, cn as Tensor]]
   }
 }

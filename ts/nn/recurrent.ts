@@ -10,6 +10,7 @@ import {
   type LSTMOptions,
   OPTIONS,
   type RecurrentOptions,
+  type StepMasks,
 } from './recurrent_options.js'
 
 /** What {@link RNN} takes. */
@@ -24,7 +25,8 @@ export interface RNNOptions extends RecurrentOptions {
  * `forward(input, h0?)` takes `(T, N, inputSize)`, `(N, T, inputSize)` with batchFirst, `(T,
  * inputSize)` unbatched, or a PackedSequence, and h0 `(D·numLayers, N, hiddenSize)` (without N
  * when unbatched; zeros when left out). It returns the output `(T, N, D·hiddenSize)`, laid out as
- * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1.
+ * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1. A third argument, {@link
+ * StepMasks}, resets the state before some steps or skips some: `forward(input, h0, { reset, mask })`.
  *
  * @throws TypeError, RangeError naming the expected and actual sizes
  */
@@ -40,13 +42,22 @@ export class RNN extends RecurrentLayer<Tensor> {
     this.nonlinearity = nonlinearity
   }
 
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor,
+    h0?: Tensor | null,
+    masks?: StepMasks,
+  ): [output: Tensor, hn: Tensor]
+  override forward(
+    input: PackedSequence,
+    h0?: Tensor | null,
+    masks?: StepMasks,
+  ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
+    masks?: StepMasks,
   ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
+    const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
   }
 
@@ -64,13 +75,22 @@ export class GRU extends RecurrentLayer<Tensor> {
     super('GRU', cellKind('gru'), inputSize, hiddenSize, options, OPTIONS)
   }
 
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor,
+    h0?: Tensor | null,
+    masks?: StepMasks,
+  ): [output: Tensor, hn: Tensor]
+  override forward(
+    input: PackedSequence,
+    h0?: Tensor | null,
+    masks?: StepMasks,
+  ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
+    masks?: StepMasks,
   ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
+    const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
   }
 }
@@ -101,16 +121,20 @@ export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   override forward(
     input: Tensor,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
+    masks?: StepMasks,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {
-    const [output, hn, cn] = this.run(input, ...lstmState('LSTM.forward', 'hidden', state))
+    const [h0, c0] = lstmState('LSTM.forward', 'hidden', state)
+    const [output, hn, cn] = this.run(input, h0, c0, masks)
     return [output, [hn, cn as Tensor]]
   }
 }

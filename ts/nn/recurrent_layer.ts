@@ -4,6 +4,7 @@ import {
   checkBoolean,
   checkInteger,
   checkNumber,
+  checkOptions,
   formatShape,
   rangeError,
   typeError,
@@ -30,6 +31,8 @@ import {
   checkRecurrentOptions,
   type LSTMOptions,
   optionTexts,
+  type StepMasks,
+  stepChances,
 } from './recurrent_options.js'
 import {
   checkWeight,
@@ -37,6 +40,7 @@ import {
   parameterBlock,
   setForgetBias,
 } from './recurrent_parameters.js'
+import { maskRows, type StepOptions } from './step_options.js'
 
 /** The input of one call in the layout of the native side, and how to get back. */
 interface Rows {
@@ -72,10 +76,12 @@ export abstract class RecurrentLayer<
   dropout: number
   readonly bidirectional: boolean
   readonly projSize: number
-  /** May be changed between calls, as the two that follow. */
+  /** May be changed between calls, as those that follow. */
   inputDropout: number
   outputDropout: number
   weightDropout: number
+  recurrentDropout: number
+  zoneout: number | readonly [pc: number, ph: number]
   /** null: drawn as the other biases. */
   readonly forgetBias: number | null;
 
@@ -111,6 +117,8 @@ export abstract class RecurrentLayer<
     this.inputDropout = inputDropout
     this.outputDropout = outputDropout
     this.weightDropout = weightDropout
+    this.recurrentDropout = stepChances(name, options, hasC(cell)).recurrentDropout
+    this.zoneout = options.zoneout ?? 0
     this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
     if (this.dropout > 0 && this.numLayers === 1) {
       process.emitWarning(
@@ -122,10 +130,15 @@ export abstract class RecurrentLayer<
   }
 
   /** See `nn.RNN` and `nn.LSTM`. */
-  abstract override forward(input: Tensor, state?: State | null): [output: Tensor, state: State]
+  abstract override forward(
+    input: Tensor,
+    state?: State | null,
+    masks?: StepMasks,
+  ): [output: Tensor, state: State]
   abstract override forward(
     input: PackedSequence,
     state?: State | null,
+    masks?: StepMasks,
   ): [output: PackedSequence, state: State]
 
   /** Sizes and the options that are not the default, as PyTorch prints them. */
@@ -155,6 +168,7 @@ export abstract class RecurrentLayer<
     input: Tensor | PackedSequence,
     h: Tensor | null,
     c: Tensor | null,
+    masks?: StepMasks,
   ): [output: Tensor | PackedSequence, hn: Tensor, cn: Tensor | null] {
     const fn = `${this.constructor.name}.forward`
     const rows = this.#rows(fn, input)
@@ -165,6 +179,7 @@ export abstract class RecurrentLayer<
     const directions = this.bidirectional ? 2 : 1
     const dropout = this.training && this.numLayers > 1 ? this.dropout : 0
     checkNumber(fn, 'dropout', dropout, 0, 1)
+    using options = this.#stepOptions(fn, masks, rows)
     const { y, hn, cn } = call(
       {
         cell: this.#cell,
@@ -177,6 +192,7 @@ export abstract class RecurrentLayer<
         batch: rows.batch,
         steps: rows.steps,
         dropout,
+        options,
       },
       rows.x,
       h0,
@@ -210,6 +226,28 @@ export abstract class RecurrentLayer<
     if (!this.training || Object.values(chances).every((p) => p === 0))
       return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
     return (call, x, h0, c0) => runWithDropouts({ ...call, weights }, chances, x, h0, c0)
+  }
+
+  /** What happens between the steps of a call; null: nothing. */
+  #stepOptions(
+    fn: string,
+    masks: StepMasks | null | undefined,
+    rows: Rows,
+  ): (StepOptions & Disposable) | null {
+    const chances = stepChances(fn, this, hasC(this.#cell))
+    const none = masks === undefined || masks === null
+    if (!none) checkOptions(fn, masks, ['reset', 'mask'])
+    const layout = { ...rows, batchFirst: this.batchFirst, device: rows.x.device }
+    const reset = none ? null : maskRows(fn, 'reset', masks.reset, layout)
+    const mask = none ? null : maskRows(fn, 'mask', masks.mask, layout)
+    const { recurrentDropout, zoneout } = chances
+    if (recurrentDropout === 0 && zoneout[0] === 0 && zoneout[1] === 0 && !reset && !mask)
+      return null
+    const dispose = (): void => {
+      reset?.[Symbol.dispose]()
+      mask?.[Symbol.dispose]()
+    }
+    return { ...chances, training: this.training, reset, mask, [Symbol.dispose]: dispose }
   }
 
   /** See Module.clone. */

@@ -9,7 +9,8 @@ import { filled } from '../ops/again.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { composedCell, composedShapes, runComposed } from './composed_cells.js'
-import { canUnroll, unroll } from './unrolled.js'
+import { DrawnOptions, NO_OPTIONS, type StepOptions } from './step_options.js'
+import { canUnroll, type UnrolledOptions, unroll } from './unrolled.js'
 
 /** What the kernels know of every cell: native/cells/cells.def and weights.h. */
 const cells = binding.cells()
@@ -78,6 +79,8 @@ export interface RecurrentCall {
   weights: readonly (Tensor | null)[]
   /** Dropout between layers; 0 for none. */
   dropout: number
+  /** What happens between the steps; null: nothing. */
+  options: StepOptions | null
 }
 
 export interface RecurrentResult {
@@ -110,6 +113,10 @@ export function runRecurrent(
   c0: Tensor | null,
 ): RecurrentResult {
   const composed = composedCell(call.cell)
+  if (composed !== undefined && call.options !== null)
+    throw new TypeError(
+      `[${composed.name}.forward] expected no recurrentDropout and no zoneout: a cell of your own has them in its step`,
+    )
   if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
   const out = call.proj > 0 ? call.proj : call.hidden
   const stacks = call.layers * call.directions
@@ -128,11 +135,14 @@ export function runRecurrent(
     call.batch,
     call.steps,
   ] as const
+  const { options } = call
+  using drawn = options && new DrawnOptions(options, call, rows, hasC(call.cell), x.device)
   const chance = [call.dropout, random.seed, random.counter] as const
   const [yBuffer, hnBuffer, cnBuffer, workspaceBuffer] = binding.rnnForward(
     ...shared,
     x.buffer,
     ...chance,
+    ...(drawn?.native ?? NO_OPTIONS),
     bufferOrNull(h0),
     bufferOrNull(c0),
     keep,
@@ -147,6 +157,8 @@ export function runRecurrent(
   // So that the caller may dispose its tensors before backward.
   const input = x.share()
   const states = [h0?.share() ?? null, c0?.share() ?? null]
+  const parts = drawn?.parts ?? ([0, 0] as const)
+  const masks = drawn?.share() ?? null
   const { device } = x
   record(
     'rnn',
@@ -159,6 +171,8 @@ export function runRecurrent(
         ...shared,
         input.buffer,
         ...chance,
+        ...parts,
+        masks?.map((mask) => mask?.buffer ?? null) ?? null,
         used.buffer,
         bufferOrNull(dy),
         bufferOrNull(dhn),
@@ -171,9 +185,10 @@ export function runRecurrent(
         buffer ? Tensor.wrap(buffer, (inputs[i] as Tensor).shape, device) : null,
       )
     },
-    [workspace, input, ...states.filter((state) => state !== null)],
+    [workspace, input, ...[...states, ...(masks ?? [])].filter((one) => one !== null)],
     'values',
-    (gradients, node) => backwardAgain(call, random, gradients, node, inputs, [input, ...states]),
+    (gradients, node) =>
+      backwardAgain(call, random, { parts, masks }, gradients, node, inputs, [input, ...states]),
     call.weights,
   )
   return { y, hn, cn }
@@ -183,6 +198,7 @@ export function runRecurrent(
 function backwardAgain(
   call: RecurrentCall,
   random: { seed: number; counter: number },
+  options: { parts: readonly [number, number]; masks: readonly (Memory | null)[] | null },
   gradients: readonly (Tensor | null)[],
   node: Node,
   inputs: readonly (Tensor | null)[],
@@ -211,6 +227,7 @@ function backwardAgain(
     directions,
     sizes: typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps],
     dropout: dropout > 0 ? { p: dropout, ...random } : null,
+    options: options.masks && unrolledOptions(call, options.parts, options.masks, device),
   }
   const stacks = layers * directions
   const f = (...[x, h0, c0, ...weights]: (Tensor | null)[]): Tensor[] => {
@@ -222,6 +239,29 @@ function backwardAgain(
     return unroll(settings, x as Tensor, h, c, sets)
   }
   return throughFunction('rnn', f, withHistory, gradients)
+}
+
+/** Over the same memory. */
+function unrolledOptions(
+  { layers, directions, steps, batch, hidden, proj }: RecurrentCall,
+  parts: readonly [number, number],
+  masks: readonly (Memory | null)[],
+  device: string,
+): UnrolledOptions {
+  const [stacks, out] = [layers * directions, proj || hidden]
+  const rows = typeof steps === 'number' ? steps * batch : steps.reduce((sum, n) => sum + n, 0)
+  const of = (i: number, shape: Shape): Tensor | null => {
+    const memory = masks[i]
+    return memory ? Tensor.over(memory.share(), shape, device, i === 0 ? 'float32' : 'bool') : null
+  }
+  return {
+    parts,
+    hFactor: of(0, [stacks, batch, out]),
+    keepH: of(1, [stacks, rows, out]),
+    keepC: of(2, [stacks, rows, hidden]),
+    reset: of(3, [rows, 1]),
+    mask: of(4, [rows, 1]),
+  }
 }
 
 /**

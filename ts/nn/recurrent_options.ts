@@ -1,6 +1,7 @@
 /** The options of recurrent layers and cells: what there is, which of them have it, and the checks. */
 import type { Device } from '../device.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
+import type { Tensor } from '../tensor.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults where it has them. */
 export interface RecurrentOptions {
@@ -29,10 +30,43 @@ export interface RecurrentOptions {
    * Default 0.
    */
   weightDropout?: number
+  /**
+   * Probability in [0, 1) of dropping a number of h(t−1) where `weight_hh` multiplies it, and only there,
+   * in training mode: one mask a call for each sequence, layer and direction, the same at all steps, the
+   * rest scaled by 1/(1 − p). Gal & Ghahramani 2016; Keras's `recurrent_dropout`. Default 0.
+   */
+  recurrentDropout?: number
+  /**
+   * Probability in [0, 1) that a unit keeps its old value instead of taking the new one, drawn for each
+   * unit at each step; in evaluation mode h(t) = p·h(t−1) + (1 − p)·h. Zoneout (Krueger et al. 2016).
+   * Default 0.
+   */
+  zoneout?: number
+}
+
+/** The third argument of `forward` of the recurrent layers. */
+export interface StepMasks {
+  /**
+   * int32 or bool, `(T, N)`, `(N, T)` with batchFirst, `(T)` unbatched: where it is not 0, the states of
+   * all layers become zeros before that step, and no gradient goes through them to earlier steps. An
+   * initial state is replaced, too. The reverse direction reads the sequence from its end, so for it "before"
+   * is in its own direction: the state that comes from step t+1.
+   */
+  reset?: Tensor | null
+  /**
+   * The same shapes and types: where it is 0, the step is skipped: h(t) = h(t−1), c(t) = c(t−1), and the
+   * output is h(t−1). As Keras's masks; gaps may be anywhere.
+   */
+  mask?: Tensor | null
 }
 
 /** What {@link LSTM} and {@link LayerNormLSTM} take. */
-export interface LSTMOptions extends RecurrentOptions {
+export interface LSTMOptions extends Omit<RecurrentOptions, 'zoneout'> {
+  /**
+   * As of {@link RecurrentOptions}, of h and c alike, or a pair `[pc, ph]`. With a projection h is what it
+   * gives. The new h is made of the cell's own c, before zoneout. Default 0.
+   */
+  zoneout?: number | readonly [pc: number, ph: number]
   /** Width that h is projected to (Sak et al. 2014); 0, the default: none. */
   projSize?: number
   /**
@@ -54,18 +88,24 @@ export interface CellOptions {
   bias?: boolean
   /** Where the parameters are made. Default: the default device. */
   device?: string | Device
+  /** As of {@link RecurrentOptions}; every call is a step, and draws a mask of its own. Default 0. */
+  recurrentDropout?: number
+  /** As of {@link RecurrentOptions}. Default 0. */
+  zoneout?: number
 }
 
 /** What {@link LSTMCell} and {@link LayerNormLSTMCell} take. */
-export interface LSTMCellOptions extends CellOptions {
+export interface LSTMCellOptions extends Omit<CellOptions, 'zoneout'> {
+  /** As of {@link LSTM}. Default 0. */
+  zoneout?: number | readonly [pc: number, ph: number]
   /** As of {@link LSTM}. */
   forgetBias?: number
   /** As of {@link LSTM}: {@link LSTMCell} alone has it. */
   peephole?: boolean
 }
 
-/** Names of the options of every layer. */
-export const OPTIONS = [
+/** Names of the options of layers from cells that are composed of operations. */
+export const COMPOSED_OPTIONS = [
   'numLayers',
   'bias',
   'batchFirst',
@@ -77,14 +117,14 @@ export const OPTIONS = [
   'weightDropout',
 ] as const
 
+/** Of every other layer. */
+export const OPTIONS = [...COMPOSED_OPTIONS, 'recurrentDropout', 'zoneout'] as const
+
 /** Those of the layers with a forget gate and a state c. */
 export const LSTM_OPTIONS = [...OPTIONS, 'projSize', 'forgetBias'] as const
 
-/** Those of layers from cells that are composed of operations. */
-export const COMPOSED_OPTIONS = OPTIONS
-
 /** Names of the options of every cell. */
-export const CELL_OPTIONS = ['bias', 'device'] as const
+export const CELL_OPTIONS = ['bias', 'device', 'recurrentDropout', 'zoneout'] as const
 
 export const LSTM_CELL_OPTIONS = [...CELL_OPTIONS, 'forgetBias'] as const
 
@@ -100,6 +140,8 @@ const OWNERS: Readonly<Record<string, string>> = {
   inputDropout: WHOLE_SEQUENCE,
   outputDropout: WHOLE_SEQUENCE,
   weightDropout: WHOLE_SEQUENCE,
+  recurrentDropout: `${LAYERS} and their cells have; of a cell of your own it is in its step`,
+  zoneout: `${LAYERS} and their cells have; of a cell of your own it is in its step`,
 }
 
 /**
@@ -145,6 +187,37 @@ export function callDropouts(fn: string, options: Partial<CallDropouts>): CallDr
   }
 }
 
+/** Of a layer or a cell, what happens to its states between the steps. */
+export interface StepChances {
+  recurrentDropout: number
+  zoneout: number | readonly [pc: number, ph: number]
+}
+
+/**
+ * The chances as the steps take them: those of h before those of c.
+ * @param c whether the layer has a state c
+ */
+export function stepChances(
+  fn: string,
+  options: Partial<StepChances>,
+  c: boolean,
+): { recurrentDropout: number; zoneout: readonly [h: number, c: number] } {
+  const recurrentDropout = checkProbability(fn, 'recurrentDropout', options.recurrentDropout ?? 0)
+  const { zoneout = 0 } = options
+  if (!Array.isArray(zoneout)) {
+    const p = checkProbability(fn, 'zoneout', zoneout)
+    return { recurrentDropout, zoneout: [p, c ? p : 0] }
+  }
+  if (!c)
+    throw new TypeError(
+      `[${fn}] zoneout: expected a number, got a pair [pc, ph], which is for nn.LSTM, nn.LayerNormLSTM and their cells: they have a state c`,
+    )
+  if (zoneout.length !== 2)
+    throw rangeError(fn, 'zoneout', 'a number or a pair [pc, ph]', `${zoneout.length} numbers`)
+  const [pc, ph] = zoneout.map((p, i) => checkProbability(fn, `zoneout[${i}]`, p))
+  return { recurrentDropout, zoneout: [ph as number, pc as number] }
+}
+
 /** null: not given. @throws TypeError, RangeError where it is no number, or there is no bias */
 export function checkForgetBias(fn: string, value: unknown, bias: boolean): number | null {
   if (value === undefined || value === null) return null
@@ -157,11 +230,22 @@ export function checkForgetBias(fn: string, value: unknown, bias: boolean): numb
 
 /** Those of the options that are not the default, as they are printed. */
 export function optionTexts(
-  options: Partial<CallDropouts> & { forgetBias?: number | null; peephole?: boolean },
+  options: Partial<CallDropouts & StepChances> & {
+    forgetBias?: number | null
+    peephole?: boolean
+  },
 ): string[] {
   const texts: string[] = []
-  for (const name of ['inputDropout', 'outputDropout', 'weightDropout'] as const)
+  for (const name of [
+    'inputDropout',
+    'outputDropout',
+    'weightDropout',
+    'recurrentDropout',
+  ] as const)
     if (options[name]) texts.push(`${name}=${options[name]}`)
+  const { zoneout } = options
+  if (typeof zoneout === 'object') texts.push(`zoneout=[${zoneout.join(', ')}]`)
+  else if (zoneout) texts.push(`zoneout=${zoneout}`)
   if (options.peephole) texts.push('peephole=true')
   if (typeof options.forgetBias === 'number') texts.push(`forgetBias=${options.forgetBias}`)
   return texts

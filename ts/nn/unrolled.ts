@@ -5,15 +5,20 @@
 import { linear } from '../ops/linear.js'
 import { dropped } from '../ops/random.js'
 import { cat } from '../ops/shape.js'
+import { where } from '../ops/where.js'
 import type { Tensor } from '../tensor.js'
 
 /** What a layer and direction has, by names without suffix. */
 export type Weights = Readonly<Record<string, Tensor | null>>
 
-/** The new h, before a projection, and c from the input's product (with its bias) and the old ones. */
+/**
+ * The new h, before a projection, and c from the input's product (with its bias) and the old ones;
+ * `hIn` is the h that W_hh multiplies.
+ */
 type Step = (
   x: Tensor,
   h: Tensor,
+  hIn: Tensor,
   c: Tensor | null,
   weights: Weights,
 ) => [h: Tensor, c: Tensor | null]
@@ -42,10 +47,10 @@ function lstmState(a: Tensor, c: Tensor): Tensor {
 
 /** By the cells' names in native/cells/cells.def, whose equations these are. */
 const STEPS: Readonly<Record<string, Step>> = {
-  rnn_tanh: (x, h, _c, weights) => [x.add(recurrent(h, weights)).tanh(), null],
-  rnn_relu: (x, h, _c, weights) => [x.add(recurrent(h, weights)).relu(), null],
-  gru: (x, h, _c, weights) => {
-    const q = recurrent(h, weights)
+  rnn_tanh: (x, _h, hIn, _c, weights) => [x.add(recurrent(hIn, weights)).tanh(), null],
+  rnn_relu: (x, _h, hIn, _c, weights) => [x.add(recurrent(hIn, weights)).relu(), null],
+  gru: (x, h, hIn, _c, weights) => {
+    const q = recurrent(hIn, weights)
     const r = gate(x, 0, 3)
       .add(gate(q, 0, 3))
       .sigmoid()
@@ -57,13 +62,13 @@ const STEPS: Readonly<Record<string, Step>> = {
       .tanh()
     return [n.add(z.mul(h.sub(n))), null]
   },
-  lstm: (x, h, c, weights) => {
-    const a = x.add(recurrent(h, weights))
+  lstm: (x, _h, hIn, c, weights) => {
+    const a = x.add(recurrent(hIn, weights))
     const next = lstmState(a, c as Tensor)
     return [gate(a, 3, 4).sigmoid().mul(next.tanh()), next]
   },
-  lstm_peephole: (x, h, c, weights) => {
-    const a = x.add(recurrent(h, weights))
+  lstm_peephole: (x, _h, hIn, c, weights) => {
+    const a = x.add(recurrent(hIn, weights))
     const old = c as Tensor
     const seen = (k: number, state: Tensor, weight: 'ci' | 'cf' | 'co'): Tensor =>
       gate(a, k, 4)
@@ -74,9 +79,9 @@ const STEPS: Readonly<Record<string, Step>> = {
       .add(seen(0, old, 'ci').mul(gate(a, 2, 4).tanh()))
     return [seen(3, next, 'co').mul(next.tanh()), next]
   },
-  layer_norm_lstm: (x, h, c, weights) => {
+  layer_norm_lstm: (x, _h, hIn, c, weights) => {
     const { weight_hh, gain_hh, bias_hh, gain_c, bias_c } = weights
-    const q = linear(h, weight_hh as Tensor)
+    const q = linear(hIn, weight_hh as Tensor)
     const a = x.add(normalised(q, gain_hh as Tensor, bias_hh ?? null))
     const next = lstmState(a, c as Tensor)
     const norm = normalised(next, gain_c as Tensor, bias_c ?? null)
@@ -89,6 +94,21 @@ export function canUnroll(cell: string): boolean {
   return Object.hasOwn(STEPS, cell)
 }
 
+/** What happens between the steps: RnnStepOptions in native/ops/ops.h. Null: nothing. */
+export interface UnrolledOptions {
+  parts: readonly [h: number, c: number]
+  /** `[L*D, N, P]` */
+  hFactor: Tensor | null
+  /** bool `[L*D, rows, P]` */
+  keepH: Tensor | null
+  /** bool `[L*D, rows, H]` */
+  keepC: Tensor | null
+  /** bool `[rows, 1]` */
+  reset: Tensor | null
+  /** bool `[rows, 1]` */
+  mask: Tensor | null
+}
+
 export interface Unrolled {
   cell: string
   layers: number
@@ -97,6 +117,7 @@ export interface Unrolled {
   sizes: readonly number[]
   /** Between layers, with its random numbers; null: none. */
   dropout: { p: number; seed: number; counter: number } | null
+  options: UnrolledOptions | null
 }
 
 /**
@@ -121,7 +142,8 @@ export function unroll(
       const stack = layer * call.directions + direction
       const own = weights[stack] as Weights
       const state = [h0.select(0, stack), c0?.select(0, stack) ?? null] as const
-      const [y, h, c] = walk(call, rows, state, own, direction === 1)
+      const options = call.options && ofStack(call.options, stack)
+      const [y, h, c] = walk(call, rows, state, own, options, direction === 1)
       outputs.push(y)
       hn.push(h.unsqueeze(0))
       if (c !== null) cn.push(c.unsqueeze(0))
@@ -136,12 +158,35 @@ export function unroll(
   return result
 }
 
+/** The options of one layer and direction: hFactor [N, P], keepH [rows, P], keepC [rows, H]. */
+function ofStack(options: UnrolledOptions, stack: number): UnrolledOptions {
+  const { hFactor, keepH, keepC } = options
+  const own = (all: Tensor | null): Tensor | null => all?.select(0, stack) ?? null
+  return { ...options, hFactor: own(hFactor), keepH: own(keepH), keepC: own(keepC) }
+}
+
+/** The new state with zoneout and the mask, of the rows [start, end). */
+function zoned(
+  now: Tensor,
+  old: Tensor,
+  keep: Tensor | null,
+  part: number,
+  mask: Tensor | null,
+  start: number,
+): Tensor {
+  const end = start + (now.shape[0] as number)
+  let state = part > 0 ? now.add(old.sub(now).mul(part)) : now
+  if (keep !== null) state = where(keep.slice(0, start, end), old, state)
+  return mask === null ? state : where(mask.slice(0, start, end), state, old)
+}
+
 /** One layer in one direction. */
 function walk(
   call: Unrolled,
   x: Tensor,
   [h0, c0]: readonly [Tensor, Tensor | null],
   weights: Weights,
+  options: UnrolledOptions | null,
   backwards: boolean,
 ): [y: Tensor, h: Tensor, c: Tensor | null] {
   const step = STEPS[call.cell] as Step
@@ -162,14 +207,21 @@ function walk(
   let [h, c] = [h0, c0]
   for (const t of order) {
     const [size, start] = [call.sizes[t] as number, starts[t] as number]
-    const first = (whole: Tensor): Tensor => whole.slice(0, 0, size)
-    const [raw, nextC] = step(
-      inputs.slice(0, start, start + size),
-      first(h),
-      c && first(c),
-      weights,
-    )
-    const nextH = weight_hr ? linear(raw, weight_hr) : raw
+    const reset = options?.reset?.slice(0, start, start + size) ?? null
+    const first = (whole: Tensor): Tensor => {
+      const rows = whole.slice(0, 0, size)
+      return reset === null ? rows : where(reset, 0, rows)
+    }
+    const [oldH, oldC] = [first(h), c && first(c)]
+    const factor = options?.hFactor?.slice(0, 0, size) ?? null
+    const x = inputs.slice(0, start, start + size)
+    let [raw, nextC] = step(x, oldH, factor === null ? oldH : oldH.mul(factor), oldC, weights)
+    let nextH = weight_hr ? linear(raw, weight_hr) : raw
+    if (options !== null) {
+      const { keepH, keepC, parts, mask } = options
+      nextH = zoned(nextH, oldH, keepH, parts[0], mask, start)
+      nextC = nextC && zoned(nextC, oldC as Tensor, keepC, parts[1], mask, start)
+    }
     outputs[t] = nextH
     h = withRest(nextH, h)
     c = nextC && withRest(nextC, c as Tensor)

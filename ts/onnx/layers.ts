@@ -38,6 +38,7 @@ export function applyLayer(
     throw new TypeError(
       `[${fn}] layer: ${layer.constructor.name} has int8 weights, which are not exported: export the model that quantizeDynamic was given`,
     )
+  if (isRecurrent(layer) || isCell(layer)) checkExported(fn, layer)
   if (isRecurrent(layer))
     return recurrent(graph, fn, layer, input, parts(fn, layer, state), lengths)
   if (isCell(layer)) return cell(graph, layer, input, parts(fn, layer, state))
@@ -60,6 +61,17 @@ export function applyLayer(
     return value
   }
   throw typeError(fn, 'layer', `one of the cells, ${LAYERS}`, layer)
+}
+
+/** Refuses what would compute other numbers in evaluation than ONNX's operator. */
+function checkExported(
+  fn: string,
+  { zoneout }: LSTM | GRU | RNN | LSTMCell | GRUCell | RNNCell,
+): void {
+  if (typeof zoneout === 'number' ? zoneout !== 0 : zoneout.some((p) => p !== 0))
+    throw new TypeError(
+      `[${fn}] layer: expected no zoneout, got ${zoneout}: ONNX's operators have none; set layer.zoneout = 0 to export the layer without it, which gives other numbers`,
+    )
 }
 
 /** The state h or [h, c] as a pair. */

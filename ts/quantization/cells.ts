@@ -16,6 +16,10 @@ function sizesOf({ inputSize, hiddenSize, bias }: RecurrentCell, gates: number):
   return { gates, inputSize, hiddenSize, bias }
 }
 
+function optionsOf({ bias, recurrentDropout, zoneout }: RecurrentCell): CellOptions {
+  return { bias, recurrentDropout, zoneout: zoneout as number, device: 'cpu' } // or an LSTM's pair
+}
+
 /**
  * `nn.LSTMCell` with int8 weights, for inference on the CPU; as
  * `torch.ao.nn.quantized.dynamic.LSTMCell`. In a state dict are the weights `weight_ih` and `weight_hh`
@@ -112,24 +116,24 @@ export class DynamicQuantizedRNNCell extends RNNCell {
 /** Of a cell on the CPU. */
 export function quantizedLSTMCell(cell: LSTMCell): DynamicQuantizedLSTMCell {
   refuseVariant(cell, 'peephole', cell.peephole)
-  const { inputSize, hiddenSize, bias } = cell
-  const options = { bias, device: 'cpu' }
+  const { inputSize, hiddenSize } = cell
+  const options = optionsOf(cell)
   const result = new DynamicQuantizedLSTMCell(inputSize, hiddenSize, options)
   return takeWeights(result, sizesOf(cell, 4), cell)
 }
 
 /** Of a cell on the CPU. */
 export function quantizedGRUCell(cell: GRUCell): DynamicQuantizedGRUCell {
-  const { inputSize, hiddenSize, bias } = cell
-  const options = { bias, device: 'cpu' }
+  const { inputSize, hiddenSize } = cell
+  const options = optionsOf(cell)
   const result = new DynamicQuantizedGRUCell(inputSize, hiddenSize, options)
   return takeWeights(result, sizesOf(cell, 3), cell)
 }
 
 /** Of a cell on the CPU. */
 export function quantizedRNNCell(cell: RNNCell): DynamicQuantizedRNNCell {
-  const { inputSize, hiddenSize, bias } = cell
-  const options = { bias, device: 'cpu', nonlinearity: cell.nonlinearity }
+  const { inputSize, hiddenSize } = cell
+  const options = { ...optionsOf(cell), nonlinearity: cell.nonlinearity }
   const result = new DynamicQuantizedRNNCell(inputSize, hiddenSize, options)
   return takeWeights(result, sizesOf(cell, 1), cell)
 }

@@ -22,7 +22,9 @@ function sizesOf(layer: RecurrentLayer, gates: number): StackSizes {
 function optionsOf(layer: RecurrentLayer): RecurrentOptions {
   const { numLayers, bias, batchFirst, bidirectional } = layer
   const { inputDropout, outputDropout, weightDropout } = layer
-  const dropouts = { inputDropout, outputDropout, weightDropout }
+  const { recurrentDropout } = layer
+  const zoneout = layer.zoneout as number // or a pair, of an LSTM
+  const dropouts = { inputDropout, outputDropout, weightDropout, recurrentDropout, zoneout }
   return { numLayers, bias, batchFirst, bidirectional, ...dropouts, device: 'cpu' }
 }
 

@@ -3,7 +3,8 @@ import { copyValues } from '../autograd.js'
 import { binding } from '../binding.js'
 import { zeros } from '../factories.js'
 import type { Module } from '../nn/module.js'
-import type { StackCall } from '../nn/recurrent_op.js'
+import { hasC, type StackCall } from '../nn/recurrent_op.js'
+import { DrawnOptions, NO_OPTIONS } from '../nn/step_options.js'
 import { checkShape, type Shape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 import {
@@ -145,11 +146,14 @@ export function int8Call(fn: string, module: Module, sizes: StackSizes, device: 
   const tensors = tensorsOf(fn, module, sizes)
   return (call, x, h0, c0) => {
     checkNoGradient(fn, [x, h0, c0])
-    const { cell, layers, directions, input, hidden, proj, bias, batch, steps } = call
+    const { cell, layers, directions, input, hidden, proj, bias, batch, steps, options } = call
+    const rows = x.shape[0] as number
+    using drawn = options && new DrawnOptions(options, call, rows, hasC(cell), x.device)
     const [y, hn, cn] = binding.int8Rnn(
       ...([cell, layers, directions, input, hidden, proj, bias, batch, steps] as const),
       x.buffer,
       ...([0, 0, 0] as const), // no dropout
+      ...(drawn?.native ?? NO_OPTIONS),
       h0?.buffer ?? null,
       c0?.buffer ?? null,
       ...tensors.map((tensor) => tensor?.buffer ?? null),
@@ -157,7 +161,7 @@ export function int8Call(fn: string, module: Module, sizes: StackSizes, device: 
     const out = proj || hidden
     const stacks = layers * directions
     return {
-      y: Tensor.wrap(y, [x.shape[0] as number, directions * out], 'cpu'),
+      y: Tensor.wrap(y, [rows, directions * out], 'cpu'),
       hn: Tensor.wrap(hn, [stacks, batch, out], 'cpu'),
       cn: cn && Tensor.wrap(cn, [stacks, batch, hidden], 'cpu'),
     }

@@ -5,11 +5,13 @@
 //   G gates   B blocks of the gate matrix (cells/cell.h)   rows: those of all steps (ops/ops.h)
 //
 // For each layer, from the last, both directions side by side:
-//   1. BackwardWeights packs W_hh, its rows in the order of the gate matrix's blocks.
+//   1. BackwardWeights packs W_hh, its rows in the order of the gate matrix's blocks
+//      (backward_weights.h).
 //   2. BackwardLoop goes through time against the direction of forward. In each step, a thread does
 //      for its panels of columns: (a) dh(t) = dgates(t+1) W_hh, plus what reaches h(t) from dy and
 //      past the gates; (b) the cell, which turns the saved gates into their gradients, and dc(t)
 //      into dc(t-1). With a projection the threads meet between the two, and dh W_hr comes first.
+//      What RnnStepOptions asks for goes around the cell (step_options.h).
 //   3. The gradients of weights, biases and the layer's input: one product or column sum each over
 //      all steps (weight_grads.h). Of small layers under a wide batch they are added up in the loop
 //      instead (step_grads.h).
@@ -18,12 +20,13 @@
 
 #include "cells/cells.h"
 #include "cells/unit_weights.h"
-#include "cpu/bf16/products.h"
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
+#include "cpu/rnn/backward_weights.h"
 #include "cpu/rnn/dropout.h"
 #include "cpu/rnn/layer_norm.h"
 #include "cpu/rnn/step_grads.h"
+#include "cpu/rnn/step_options.h"
 #include "cpu/rnn/threads.h"
 #include "cpu/rnn/weight_grads.h"
 #include "cpu/rnn/workspace.h"
@@ -98,12 +101,18 @@ struct BackwardLoop {
   float* unit_sums;                   // [kUnitWeights, H], of this slice
   const StepGrads<Cell>* step_grads;  // or null
   int slice_index;
+  StepOptions options;
 
   void run(const BatchSlice& slice, Context& context) {
     const int64_t words =
         std::max(products.row_words(Cell::kGates * s.hidden), products.row_words(s.out()));
     Scratch rounded(products.bf16() ? (slice.end - slice.begin) * words : 1);
     rounded_ = rounded.data();
+    const int64_t rows = slice.end - slice.begin;
+    Scratch product(options.h_factor != nullptr ? rows * hidden.width() : 1);
+    product_ = product.data();
+    Scratch kept(Cell::kNorms && options.any ? 2 * rows * s.hidden : 1);
+    kept_ = kept.data();
     if (step_grads == nullptr) return walk(slice, nullptr, context);
     // The gates' gradients of two steps, for a few sequences at a time.
     const int64_t size = cut_evenly(slice.end - slice.begin, StepGrads<Cell>::kRows);
@@ -114,6 +123,8 @@ struct BackwardLoop {
   }
 
   float* rounded_ = nullptr;  // what this thread multiplies next, rounded
+  float* product_ = nullptr;  // with h_factor: a product before it
+  float* kept_ = nullptr;     // with norms and options: what of the gradients passes the cells by
 
  private:
   // The slice's part of a step: its first row in the arrays of all rows, how many there are, and
@@ -139,7 +150,7 @@ struct BackwardLoop {
       // Until the longest of these sequences has its last step.
       if (few == nullptr || now.active > 0) step(slice, before, now, context);
       if (few && now.active > 0) {
-        step_grads->add(slice_index, first, now.active, now.dgates, saved.h_prev,
+        step_grads->add(slice_index, first, now.active, now.dgates, saved.h_in,
                         few + 2 * few_floats);
         if (t % StepGrads<Cell>::kSteps == 0) step_grads->flush(slice_index);
       }
@@ -173,7 +184,10 @@ struct BackwardLoop {
           const float* from = dy + (now.row + r) * s.directions * p + column;
           for (int64_t j = 0; j < count; ++j) to[j] += from[j];
         }
-        if (s.proj > 0) copy_floats(dh_total + (now.row + r) * p + column, to, count);
+        if (s.proj == 0) continue;
+        float* total = dh_total + (now.row + r) * p + column;
+        copy_floats(total, to, count);
+        if (options.any) options.split_h(now.row + r, column, count, total, to);
       }
       if constexpr (!Cell::kNorms) {
         if (s.proj == 0) cells(slice, before, now, column, count, dh);
@@ -209,8 +223,24 @@ struct BackwardLoop {
     if (before.active == 0) return;
     const int64_t p = s.out();
     float* to = dh + slice.begin * p + panel * hidden.width();
-    products.multiply(hidden, panel, before.active, dgates, to, p, Cell::kDirectH ? to : nullptr,
-                      p);
+    const bool factor = options.h_factor != nullptr;
+    const bool add = Cell::kDirectH || options.any;
+    products.multiply(hidden, panel, before.active, dgates, factor ? product_ : to,
+                      factor ? hidden.width() : p, add && !factor ? to : nullptr, p);
+    if (options.any) finish_dh(slice, before, panel);
+  }
+
+  // With options: what came through W_hh goes through the factors, and no gradient through resets.
+  void finish_dh(const BatchSlice& slice, const Step& before, int64_t panel) const {
+    const int64_t p = s.out(), column = panel * hidden.width(), count = hidden.columns(panel);
+    for (int64_t r = 0; r < before.active; ++r) {
+      const int64_t at = (slice.begin + r) * p + column;
+      if (options.resets(before.row + r)) {
+        copy_or_zero(dh + at, nullptr, count);
+      } else if (options.h_factor != nullptr) {
+        add_products(dh + at, product_ + r * hidden.width(), options.h_factor + at, count);
+      }
+    }
   }
 
   // dc of `count` units of row r where its sequence has its last step.
@@ -226,7 +256,12 @@ struct BackwardLoop {
     const RowSums sums{group, h, shared.width(), shared.count(), s.batch, norm_sums};
     const Units own = sums.units(group.thread);
     for (int64_t r = 0; r < now.active; ++r) {
-      start_c(r, before, (slice.begin + r) * h + own.begin, own.count);
+      const int64_t at = (slice.begin + r) * h + own.begin;
+      start_c(r, before, at, own.count);
+      if (!options.any) continue;
+      float* kept = kept_ + 2 * r * h;
+      options.before_cells<Cell>(now.row + r, own.begin, own.count, gradient + at, dc + at, kept,
+                                 kept + h);
     }
     const auto row_of = [&](int64_t r) -> NormRowBackward {
       const int64_t row = now.row + r, at = (slice.begin + r) * h;
@@ -236,6 +271,11 @@ struct BackwardLoop {
     norm_backward<Cell>(sums, *norms, NormGrads(norm_grads, g, h),
                         norm_scratch + slice.begin * g * h, slice.begin, now.active, row_of,
                         context);
+    for (int64_t r = 0; options.any && r < now.active; ++r) {
+      const int64_t at = (slice.begin + r) * h + own.begin;
+      const float* kept = kept_ + 2 * r * h;
+      options.after_cells<Cell>(now.row + r, own.count, gradient + at, dc + at, kept, kept + h);
+    }
   }
 
   // The cells of `count` units from `unit` on, with their gradients of h in `gradient` [N, H].
@@ -244,64 +284,19 @@ struct BackwardLoop {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int64_t r = 0; r < now.active; ++r) {
       const int64_t n = slice.begin + r, at = n * s.hidden + unit;
+      float kept_h[kMaxVectors * kLanes], kept_c[kMaxVectors * kLanes];
+      float *of_h = gradient + at, *of_c = Cell::kHasC ? dc + at : nullptr;
       start_c(r, before, at, count);
+      if (options.any)
+        options.before_cells<Cell>(now.row + r, unit, count, of_h, of_c, kept_h, kept_c);
       cell_row_backward<Cell>(
           s.hidden, unit_weights(w), unit_sums, unit, count,
           saved.gates + (now.row + r) * width + unit, now.dgates + r * width + unit,
           Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
-          Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, gradient + at,
-          Cell::kHasC ? dc + at : nullptr);
+          Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, of_h, of_c);
+      if (options.any) options.after_cells<Cell>(now.row + r, count, of_h, of_c, kept_h, kept_c);
     }
   }
-};
-
-// The weights of one direction of a layer as the loop wants them; made once per call.
-template <class Cell>
-class BackwardWeights {
- public:
-  BackwardWeights(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid,
-                  const Products& products, Context& context)
-      : packed_(products.floats(Cell::kGates * s.hidden, s.out())),
-        packed_hr_(s.proj > 0 ? products.floats(s.proj, s.hidden) : 1) {
-    const int64_t p = s.out();
-    hidden = products.panels(Cell::kGates * s.hidden, p, grid.vectors);
-    hidden.data = packed_.data();
-    if (products.bf16()) {
-      pack_rounded(s, w, products, context);
-    } else {
-      for (const HiddenRun& run : Cell::kHiddenRuns) {
-        pack_panel_rows(hidden, run.block * s.hidden, run.count * s.hidden,
-                        w.w_hh + run.gate * s.hidden * p, p, packed_.data(), context);
-      }
-    }
-    if constexpr (Cell::kNorms) norms.emplace(s, w, Cell::kGates);
-    if (s.proj == 0) return;
-    projection = products.panels(s.proj, s.hidden, grid.vectors);
-    projection.data = packed_hr_.data();
-    products.pack(projection, Trans::no, s.proj, w.w_hr, s.hidden, packed_hr_.data(), context);
-  }
-
-  Panels hidden;
-  Panels projection;
-  std::optional<NormWeights> norms;
-
- private:
-  // A pair of rows may have one of each of two blocks, so the rows are put in order first.
-  void pack_rounded(const RnnShape& s, const RnnWeights& w, const Products& products,
-                    Context& context) {
-    const int64_t p = s.out(), k = Cell::kGates * s.hidden;
-    const bool in_order = std::size(Cell::kHiddenRuns) == 1 && Cell::kHiddenRuns[0].gate == 0;
-    Scratch ordered(in_order ? 1 : k * p);
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      if (in_order) break;
-      copy_floats(ordered.data() + run.block * s.hidden * p, w.w_hh + run.gate * s.hidden * p,
-                  run.count * s.hidden * p);
-    }
-    products.pack(hidden, Trans::no, k, in_order ? w.w_hh : ordered.data(), p, packed_.data(),
-                  context);
-  }
-
-  Scratch packed_, packed_hr_;
 };
 
 template <class Cell>
@@ -368,7 +363,8 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .norm_grads = norm_grads.data() + task / grid.threads * norm_floats,
           .unit_sums = unit_sums.data() + task / grid.threads * unit_floats,
           .step_grads = step_grads ? &*step_grads : nullptr,
-          .slice_index = slice};
+          .slice_index = slice,
+          .options = StepOptions(args.options, s, stack)};
       loop.run(batch_slice(s, slice, grid.slices), context);
     });
 

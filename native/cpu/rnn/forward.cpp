@@ -9,8 +9,8 @@
 //   2. ForwardLoop goes through time. In each step, a thread does for its panels of units, one
 //      panel after the other, while it is in the cache: (a) the product h(t-1) W_hh^T, added to the
 //      gate matrix; (b) the cell, which turns pre-activations into gates, c(t) and h(t); (c) copies
-//      h(t) to where the next step reads it. With a projection the threads meet, and then each
-//      makes its columns of h(t) W_hr^T.
+//      h(t) to where the next step reads it, with what RnnStepOptions asks for (step_options.h).
+//      With a projection the threads meet, and then each makes its columns of h(t) W_hr^T.
 //   3. The threads of a slice meet after each step (threads.h).
 //   4. Dropout on what goes to the next layer (dropout.h).
 #include <optional>
@@ -21,6 +21,7 @@
 #include "cpu/rnn/dropout.h"
 #include "cpu/rnn/forward_weights.h"
 #include "cpu/rnn/layer_norm.h"
+#include "cpu/rnn/step_options.h"
 #include "cpu/rnn/threads.h"
 #include "cpu/rnn/workspace.h"
 
@@ -78,6 +79,7 @@ struct ForwardLoop {
   ThreadGroup group;
   const NormWeights* norms;  // cells with norms
   float* norm_sums;          // and their RowSums's
+  StepOptions options;
 
   void run(const BatchSlice& slice, Context& context) {
     Scratch rounded(products.bf16() ? (slice.end - slice.begin) * rounded_row() : 1);
@@ -126,6 +128,23 @@ struct ForwardLoop {
       copy_or_zero(saved.c_prev + (first_row + n) * s.hidden, c0 ? c0 + n * s.hidden : nullptr,
                    (to - from) * s.hidden);
     }
+    for (int64_t i = from; options.any && i < to; ++i) {
+      const int64_t sequence = slice.begin + i, row = first_row + sequence;
+      float* h = saved.h_prev + row * p;
+      hand_on(sequence, row, 0, p, h);
+      if (Cell::kHasC && options.resets(row)) {
+        copy_or_zero(saved.c_prev + row * s.hidden, nullptr, s.hidden);
+      }
+    }
+  }
+
+  // `count` columns of a row's state from `column` on, which are in `h`, for the row to begin with.
+  void hand_on(int64_t sequence, int64_t row, int64_t column, int64_t count, const float* h) const {
+    const int64_t at = row * s.out() + column;
+    copy_or_zero(saved.h_prev + at, options.resets(row) ? nullptr : h, count);
+    if (options.h_factor == nullptr) return;
+    multiply_floats(saved.h_in + at, saved.h_prev + at,
+                    options.h_factor + sequence * s.out() + column, count);
   }
 
   void step(const BatchSlice& slice, int64_t first_row, int64_t active, int64_t next_row,
@@ -143,6 +162,28 @@ struct ForwardLoop {
   // Where h of sequence n goes besides the output: to the next step or the final state.
   float* next_h(int64_t n, bool goes_on, int64_t next_row) const {
     return goes_on ? saved.h_prev + (next_row + n) * s.out() : hn + n * s.out();
+  }
+
+  // `count` columns from `column` on of the row's new h, which are in `h`, with zoneout and masks;
+  // then to the next step or the final state.
+  void finish_h(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t column,
+                int64_t count, float* h) const {
+    options.blend_h(row, column, count, saved.h_prev + row * s.out() + column, h);
+    if (goes_on) {
+      hand_on(n, next_row + n, column, count, h);
+    } else {
+      copy_floats(hn + n * s.out() + column, h, count);
+    }
+  }
+
+  // The same for what the cells of `count` units from `unit` on have given.
+  void finish(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit, int64_t count,
+              const CellRow& at) const {
+    if (Cell::kHasC) {
+      options.blend_c(row, unit, count, at.c_prev, at.c);
+      if (goes_on && options.resets(next_row + n)) copy_or_zero(at.c, nullptr, count);
+    }
+    if (s.proj == 0) finish_h(row, n, goes_on, next_row, unit, count, at.h);
   }
 
   // From unit `unit` on, of the row `row` of sequence n.
@@ -170,8 +211,8 @@ struct ForwardLoop {
       return cell_row_at(row + r, part.begin + r, r < going_on, next_row, unit);
     };
     const int64_t p = s.out();
-    const TileA h = products.rows(active, p, saved.h_prev + row * p, p, rounded_);
-    if (int8 != nullptr) quantized_->fill(0, active, p, saved.h_prev + row * p, p);
+    const TileA h = products.rows(active, p, saved.h_in + row * p, p, rounded_);
+    if (int8 != nullptr) quantized_->fill(0, active, p, saved.h_in + row * p, p);
     TileA x{};
     if (input.panels != nullptr) {
       x = products.rows(active, input.inputs, input.x + row * input.inputs, input.inputs,
@@ -185,13 +226,22 @@ struct ForwardLoop {
           const CellRow at = row_of(r, unit);
           cell_row<Cell>(s.hidden, unit_weights(w), unit, count, at.gates, at.h_prev, at.c_prev,
                          at.h, at.c);
-          if (at.h_next) copy_floats(at.h_next, at.h, count);
+          if (options.any) {
+            finish(row + r, part.begin + r, r < going_on, next_row, unit, count, at);
+          } else if (at.h_next) {
+            copy_floats(at.h_next, at.h, count);
+          }
         }
       }
     }
     if constexpr (Cell::kNorms) {
       const RowSums sums{group, s.hidden, hidden[0].width(), hidden[0].count(), s.batch, norm_sums};
       norm_forward<Cell>(sums, *norms, part.begin, active, row_of, context);
+      const Units own = sums.units(group.thread);
+      for (int64_t r = 0; options.any && r < active; ++r) {
+        finish(row + r, part.begin + r, r < going_on, next_row, own.begin, own.count,
+               row_of(r, own.begin));
+      }
     }
   }
 
@@ -212,8 +262,12 @@ struct ForwardLoop {
         products.multiply(projection, panel, active, u, h, y_width, nullptr, 0);
       }
       for (int64_t r = 0; r < active; ++r) {
-        copy_floats(next_h(slice.begin + r, r < next_active, next_row) + column, h + r * y_width,
-                    count);
+        const int64_t n = slice.begin + r;
+        if (options.any) {
+          finish_h(row + r, n, r < next_active, next_row, column, count, h + r * y_width);
+        } else {
+          copy_floats(next_h(n, r < next_active, next_row) + column, h + r * y_width, count);
+        }
       }
     }
   }
@@ -331,7 +385,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .reverse = d == 1,
           .group = {task % grid.threads, grid.threads, barriers[task / grid.threads]},
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,
-          .norm_sums = norm_sums.data() + d * norm_floats};
+          .norm_sums = norm_sums.data() + d * norm_floats,
+          .options = StepOptions(args.options, s, stack)};
       loop.run(batch_slice(s, slice, grid.slices), context);
     });
     if (!last) apply_dropout(y, s.rows * s.directions * p, args.dropout, layer, context);

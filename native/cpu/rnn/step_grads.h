@@ -58,13 +58,13 @@ class StepGrads {
   int64_t scratch_floats() const { return kRows * round_up(std::max(inputs_, s_.hidden), kLanes); }
 
   // Of `rows` rows from `row` on, whose gates' gradients are in `dgates`.
-  void add(int slice, int64_t row, int64_t rows, const float* dgates, const float* h_prev,
+  void add(int slice, int64_t row, int64_t rows, const float* dgates, const float* h_in,
            float* scratch) const {
     const int64_t h = s_.hidden, width = gate_row(Cell::kBlocks, h);
     const float* dgates_x = dgates + Cell::kInputBlock * h;
     float* sums = sums_.data() + slice * floats();
     if (grads_.dw_hh != nullptr) {
-      const Panels panels = pack(rows, h, h_prev + row * h, scratch);
+      const Panels panels = pack(rows, h, h_in + row * h, scratch);
       for (const HiddenRun& run : Cell::kHiddenRuns) {
         multiply(panels, run.count * h, dgates + run.block * h, width, sums + run.gate * h * h);
       }

@@ -13,11 +13,11 @@
 FUSED_RNN_KERNELS_BEGIN
 
 // Those of `g` that are wanted, of one layer and direction.
-//   saved     gates [rows, B*H]: their gradients, as the time loop left them; h_prev [rows, P]
+//   saved     gates [rows, B*H]: their gradients, as the time loop left them; h_in [rows, P]
 //   x         [rows, inputs], or the index of each row's 1
 //   dh_total  [rows, P], with projection: the gradient of every h
 //
-//   dw_ih = dgates^T x   dw_hh = dgates^T h_prev   dw_hr = dh_total^T u   db = sum of dgates
+//   dw_ih = dgates^T x   dw_hh = dgates^T h_in   dw_hr = dh_total^T u   db = sum of dgates
 template <class Cell>
 void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStackSaved& saved,
                       const RnnInput& x, int64_t inputs, const float* dh_total, bool bf16,
@@ -48,7 +48,7 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
             .k = s.rows,
             .a = saved.gates + run.block * h,
             .lda = width,
-            .b = saved.h_prev,
+            .b = saved.h_in,
             .ldb = p,
             .c = g.dw_hh + run.gate * h * p,
             .ldc = p,

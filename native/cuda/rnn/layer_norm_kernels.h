@@ -127,6 +127,7 @@ __global__ void __launch_bounds__(kBlock)
     float* c = (r < a.going_on ? a.c_next : a.c_end) + r * a.hidden;
     float* h = a.h + r * a.h_ld;
     float* h_too = r < a.going_on ? a.h_next : a.h_end;
+    const bool options = a.states.any;
     // (2)
     for (int64_t unit = threadIdx.x; unit < a.hidden; unit += blockDim.x) {
       float s[G], c_new;  // i, f, g, o
@@ -146,6 +147,13 @@ __global__ void __launch_bounds__(kBlock)
     for (int64_t unit = threadIdx.x; unit < a.hidden; unit += blockDim.x) {
       const float norm = m.c.normalise(c[unit]) * n.g_c[unit] + shift_of_c(n, unit);
       h[unit] = Cell::output(h[unit], norm);
+      if (options) {
+        const int64_t at = r * a.hidden + unit;
+        if (h_too != nullptr) h[unit] = a.states.h(r, at, h[unit], a.h_prev[at]);
+        a.hand_on_h(r, at, h[unit]);
+        a.hand_on_c(r, at, a.states.c(r, at, c[unit], a.c_prev[at]));
+        continue;
+      }
       if (h_too != nullptr) h_too[r * a.hidden + unit] = h[unit];
     }
     if (threadIdx.x == 0) moments[r] = m;
@@ -179,11 +187,11 @@ __global__ void __launch_bounds__(kBlock)
     // (1) From h to the normalised c.
     float sums[4] = {};
     for (int64_t unit = threadIdx.x; unit < H; unit += blockDim.x) {
-      float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
-      if (r < a.dh_rows) {
-        dh += a.dh[r * H + unit];
-      } else if (a.dhn != nullptr) {
-        dh += a.dhn[r * H + unit];
+      float dh = gradient_of_h(a, r, unit);
+      if (a.states.any) {
+        const float past = a.states.past_h(r, r * H + unit, dh);
+        a.dh[r * H + unit] = past;
+        dh -= past;
       }
       float s[G], c, dnorm;
       normalised<Cell>(n, m, hidden, input, 1, H, unit, s);
@@ -212,10 +220,12 @@ __global__ void __launch_bounds__(kBlock)
       } else if (a.dcn != nullptr) {
         dc_now = a.dcn[r * H + unit];
       }
+      const float past_c = a.states.any ? a.states.past_c(r, r * H + unit, dc_now) : 0.0f;
+      dc_now -= past_c;
       const float y = m.c.normalise(Cell::state(s, c_prev[unit]));
       dc_now += m.c.backward(kept[width + unit], y, mean, mean_y);
       Cell::gates_backward(s, c_prev[unit], dc_now, dc_prev);
-      dc[unit] = dc_prev;
+      dc[unit] = a.states.any && a.states.resets(r) ? 0.0f : dc_prev + past_c;
       for (int g = 0; g < G; ++g) {
         const int64_t at = g * H + unit;
         const float h = m.hidden.normalise(hidden[at]), x = m.input.normalise(input[at]);

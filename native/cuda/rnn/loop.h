@@ -104,6 +104,7 @@ struct ForwardLoop {
   float* product;   // [N, G*H]: one step's h(t-1) W_hh^T
   NormLoop norms;
   UnitWeights unit_weights;
+  RnnStepOptions options;  // of this layer and direction
 };
 
 // The backward loop of one layer and direction; all arrays are in device memory.
@@ -124,7 +125,9 @@ struct BackwardLoop {
   bool needs_dh0;
   NormLoop norms;
   UnitWeights unit_weights;
-  float* unit_sums;  // [N, kUnitWeights, H]: their gradients, added up over time
+  float* unit_sums;        // [N, kUnitWeights, H]: their gradients, added up over time
+  RnnStepOptions options;  // of this layer and direction
+  float* product;          // [N, P], with options: what one step's gates send to h(t-1)
 };
 
 // Where one loop is queued: a stream, its cuBLAS handle, the precision of products.

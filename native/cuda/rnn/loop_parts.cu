@@ -64,14 +64,14 @@ __global__ void __launch_bounds__(kTile* kTileRows)
 
 void describe_shape(const RnnShape& s, GraphKey& key) {
   key.shape.insert(key.shape.end(), {static_cast<int64_t>(s.cell), s.directions, s.steps, s.batch,
-                                     s.rows, s.hidden, s.proj, s.bias});
+                                     s.rows, s.hidden, s.proj, s.bias, s.drops_h});
   if (s.rows == s.steps * s.batch) return;
   key.shape.insert(key.shape.end(), s.batch_sizes, s.batch_sizes + s.steps);
 }
 
 void describe_saved(const StackSaved& saved, GraphKey& key) {
-  key.addresses.insert(key.addresses.end(),
-                       {saved.gates, saved.h_prev, saved.c_prev, saved.u, saved.moments});
+  key.addresses.insert(key.addresses.end(), {saved.gates, saved.h_prev, saved.h_in, saved.c_prev,
+                                             saved.u, saved.moments});
 }
 
 void describe_norms(const NormLoop& n, GraphKey& key) {
@@ -81,6 +81,15 @@ void describe_norms(const NormLoop& n, GraphKey& key) {
 
 void describe_units(const UnitWeights& weights, GraphKey& key) {
   key.addresses.insert(key.addresses.end(), std::begin(weights.of), std::end(weights.of));
+}
+
+void describe_options(const RnnStepOptions& o, GraphKey& key) {
+  if (!o.any()) return;
+  key.shape.insert(
+      key.shape.end(),
+      {std::bit_cast<int32_t>(o.part_h), std::bit_cast<int32_t>(o.part_c), o.h_factor != nullptr,
+       o.keep_h != nullptr, o.keep_c != nullptr, o.reset != nullptr, o.mask != nullptr});
+  key.addresses.insert(key.addresses.end(), {o.h_factor, o.keep_h, o.keep_c, o.reset, o.mask});
 }
 
 int64_t number(const void* address) {
@@ -131,6 +140,7 @@ void describe(const ForwardLoop& l, GraphKey& key) {
                                              l.h0, l.c0, l.y, l.hn, l.cn, l.product});
   describe_norms(l.norms, key);
   describe_units(l.unit_weights, key);
+  describe_options(l.options, key);
 }
 
 void describe(const BackwardLoop& l, GraphKey& key) {
@@ -139,9 +149,10 @@ void describe(const BackwardLoop& l, GraphKey& key) {
                                      l.dhn != nullptr, l.dcn != nullptr});
   describe_saved(l.saved, key);
   key.addresses.insert(key.addresses.end(), {l.w_hh, l.w_hr, l.dy, l.dhn, l.dcn, l.dh, l.dc,
-                                             l.dh_total, l.du, l.unit_sums});
+                                             l.dh_total, l.du, l.unit_sums, l.product});
   describe_norms(l.norms, key);
   describe_units(l.unit_weights, key);
+  describe_options(l.options, key);
 }
 
 void describe(const Feed& feed, GraphKey& key) {

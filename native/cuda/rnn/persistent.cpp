@@ -56,7 +56,7 @@ bool may_persist(const RnnShape& s) {
   const bool plain = traits_of(s.cell).plain_steps;
   // The kernels count in 32 bits.
   const bool small = s.rows * s.hidden * kMostBlocks <= INT32_MAX;
-  return loop_path() != LoopPath::graph && s.proj == 0 && plain && small;
+  return loop_path() != LoopPath::graph && s.proj == 0 && !s.options && plain && small;
 }
 
 std::vector<size_t> configs_for(int64_t hidden, Fp32Precision precision) {

@@ -70,7 +70,7 @@ void weight_products(CudaDevice& device, const RnnShape& s, const RnnWeightGrads
   }
   if (g.dw_hh != nullptr) {
     for (const HiddenRun& run : Cell::kHiddenRuns) {
-      product(run.count * h, p, saved.gates + run.block * h, width, saved.h_prev,
+      product(run.count * h, p, saved.gates + run.block * h, width, saved.h_in,
               g.dw_hh + run.gate * h * p);
     }
   }
@@ -164,6 +164,7 @@ struct BackwardMemory {
         dc(device, Cell::kHasC && !dc0 ? s.batch * s.hidden : 0),
         du(device, s.proj > 0 ? s.batch * s.hidden : 0),
         dh_total(device, s.proj > 0 ? s.rows * s.out() : 0),
+        product(device, s.options ? s.batch * s.out() : 0),
         norm_bias(device, kNorms && s.bias ? Cell::kBlocks * s.hidden : 0),
         norm_scratch(device, kNorms ? s.batch * (Cell::kGates + 1) * s.hidden : 0),
         norm_sums(device, kNorms ? s.batch * norm_grads(Cell::kGates) * s.hidden : 0),
@@ -172,7 +173,7 @@ struct BackwardMemory {
   }
   static constexpr bool kNorms = Cell::kNorms;
   HiddenWeights<Cell> w_hh;
-  DeviceScratch dh, dc, du, dh_total;
+  DeviceScratch dh, dc, du, dh_total, product;
   DeviceScratch norm_bias, norm_scratch, norm_sums, unit_sums;
 };
 
@@ -257,7 +258,9 @@ class Backward {
                      .scratch = memory.norm_scratch.data(),
                      .grads = memory.norm_sums.data()},
            .unit_weights = unit_weights(w),
-           .unit_sums = memory.unit_sums.data()});
+           .unit_sums = memory.unit_sums.data(),
+           .options = args_.options.of(s_, stack),
+           .product = memory.product.data()});
     }
     feeds_.push_back(feed);
   }

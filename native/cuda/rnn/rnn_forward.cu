@@ -131,7 +131,8 @@ void forward(const RnnForwardArgs& args, Context& context) {
                        .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
                        .product = made.product(),
                        .norms = {.g_hh = w.g_hh, .g_ih = w.g_ih, .g_c = w.g_c, .b_c = w.b_c},
-                       .unit_weights = unit_weights(w)});
+                       .unit_weights = unit_weights(w),
+                       .options = args.options.of(s, stack)});
     }
     if (!overlap || layer == 0) queue_feed(feed, 0, s.rows, main_stream(device));
     feeds.push_back(feed);

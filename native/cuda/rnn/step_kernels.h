@@ -27,6 +27,73 @@ inline Step rows_of(const StepPlan& plan, int64_t begin, int64_t end) {
   return {row, std::max(first.row + first.active, last.row + last.active) - row};
 }
 
+// What RnnStepOptions makes of a step's states. The pointers are to the step's first row.
+struct StepStates {
+  bool any = false;
+  const uint8_t *mask = nullptr, *keep_h = nullptr, *keep_c = nullptr;
+  float part_h = 0, part_c = 0;
+  const float* h_factor = nullptr;
+  // Forward: of the rows of the next step. Backward: of this step's.
+  const uint8_t* reset = nullptr;
+  // Backward: of the rows of the step after this one in the direction of travel.
+  const uint8_t* reset_after = nullptr;
+
+  StepStates() = default;
+  StepStates(const RnnStepOptions& o, int64_t row, int64_t out, int64_t hidden)
+      : any(o.any()),
+        mask(o.mask != nullptr ? o.mask + row : nullptr),
+        keep_h(o.keep_h != nullptr ? o.keep_h + row * out : nullptr),
+        keep_c(o.keep_c != nullptr ? o.keep_c + row * hidden : nullptr),
+        part_h(o.part_h),
+        part_c(o.part_c),
+        h_factor(o.h_factor) {}
+  // For the cells under a projection, whose h is no state yet.
+  void only_c() {
+    keep_h = nullptr;
+    part_h = 0;
+    h_factor = nullptr;
+    stays_h = false;
+  }
+
+  __device__ float h(int64_t r, int64_t at, float now, float old) const {
+    return blend(stays_h && stays(r), keep_h, part_h, at, now, old);
+  }
+  __device__ float c(int64_t r, int64_t at, float now, float old) const {
+    return blend(stays(r), keep_c, part_c, at, now, old);
+  }
+  // How much of a gradient goes past the cell, to the old state.
+  __device__ float past_h(int64_t r, int64_t at, float gradient) const {
+    return past(stays_h && stays(r), keep_h, part_h, at, gradient);
+  }
+  __device__ float past_c(int64_t r, int64_t at, float gradient) const {
+    return past(stays(r), keep_c, part_c, at, gradient);
+  }
+  __device__ bool resets(int64_t r) const { return reset != nullptr && reset[r] != 0; }
+  // The gradient of h(t), from what came past the cell of step t+1 and through its gates.
+  __device__ float from_after(int64_t r, int64_t at, float carried, float product) const {
+    if (reset_after != nullptr && reset_after[r] != 0) return 0;
+    return carried + (h_factor != nullptr ? product * h_factor[at] : product);
+  }
+
+  bool stays_h = true;
+
+ private:
+  __device__ bool stays(int64_t r) const { return mask != nullptr && mask[r] == 0; }
+  __device__ static float blend(bool stays, const uint8_t* keep, float part, int64_t at, float now,
+                                float old) {
+    if (stays || (keep != nullptr && keep[at] != 0)) return old;
+    return part > 0 ? now + part * (old - now) : now;
+  }
+  __device__ static float past(bool stays, const uint8_t* keep, float part, int64_t at,
+                               float gradient) {
+    return stays || (keep != nullptr && keep[at] != 0) ? gradient : part * gradient;
+  }
+};
+
+inline const uint8_t* rows_from(const uint8_t* all, int64_t row) {
+  return all != nullptr ? all + row : nullptr;
+}
+
 // Forward, of one step. The pointers are to the step's first row. G gates, B blocks, H units.
 struct ForwardStep {
   int64_t rows;      // that take part
@@ -43,6 +110,27 @@ struct ForwardStep {
   float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
   float *c_next, *c_end;  // [rows, H]: and c
   UnitWeights unit_weights;
+  float* h_in_next;  // [rows, H]: with h_factor, h for the next step's product; or null
+  StepStates states;
+
+  // Puts h(t) of an element of row r where it goes besides, with options.
+  __device__ void hand_on_h(int64_t r, int64_t at, float h) const {
+    if (h_next == nullptr) return;
+    if (r >= going_on) {
+      h_end[at] = h;
+      return;
+    }
+    const float next = states.resets(r) ? 0.0f : h;
+    h_next[at] = next;
+    if (h_in_next != nullptr) h_in_next[at] = next * states.h_factor[at];
+  }
+  __device__ void hand_on_c(int64_t r, int64_t at, float c) const {
+    if (r >= going_on) {
+      c_end[at] = c;
+    } else {
+      c_next[at] = states.resets(r) ? 0.0f : c;
+    }
+  }
 };
 
 // Backward, of one step. The pointers are to the step's first row.
@@ -59,8 +147,24 @@ struct BackwardStep {
   float* dh;  // [rows, H]: dh(t), without dy; then what of dh(t-1) does not go through the gates
   float* dc;  // [rows, H]: dc(t), then dc(t-1)
   UnitWeights unit_weights;
-  float* unit_sums;  // [rows, kUnitWeights, H]
+  float* unit_sums;      // [rows, kUnitWeights, H]
+  const float* product;  // [rows, H], with options: what the gates of step t+1 send; or null
+  StepStates states;
 };
+
+// Of a unit's h(t).
+__device__ inline float gradient_of_h(const BackwardStep& a, int64_t r, int64_t unit) {
+  const int64_t at = r * a.hidden + unit;
+  float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
+  if (r >= a.dh_rows) {
+    if (a.dhn != nullptr) dh += a.dhn[at];
+  } else if (a.product != nullptr) {
+    dh += a.states.from_after(r, at, a.dh[at], a.product[at]);
+  } else {
+    dh += a.dh[at];
+  }
+  return dh;
+}
 
 // What dropout multiplies a layer's output, or its gradient, by. Element i is kept or not by number
 // i % 4 of the random block i / 4, as on the CPU.

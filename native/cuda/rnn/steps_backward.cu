@@ -23,7 +23,7 @@ namespace {
 // ---- One step -----------------------------------------------------------------------------------
 
 // A thread for each unit of each row; BackwardStep (step_kernels.h) has the shapes.
-template <class Cell>
+template <class Cell, bool kOptions>
 __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardStep a) {
   const int64_t unit = global_thread();
   if (unit >= a.hidden) return;
@@ -34,12 +34,7 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
     float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
     float s[Cell::kBlocks];  // LSTM i, f, g, o; GRU q, r, z, n: activations, then their gradients
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * a.hidden];
-    float dh = a.dy != nullptr ? a.dy[r * a.dy_ld + unit] : 0.0f;
-    if (r < a.dh_rows) {
-      dh += a.dh[at];
-    } else if (a.dhn != nullptr) {
-      dh += a.dhn[at];
-    }
+    float dh = gradient_of_h(a, r, unit);
     float dc = 0, dh_prev = 0, dc_prev = 0;
     if (Cell::kHasC) {
       if (r < a.dc_rows) {
@@ -47,6 +42,13 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
       } else if (a.dcn != nullptr) {
         dc = a.dcn[at];
       }
+    }
+    float past_h = 0, past_c = 0;
+    if constexpr (kOptions) {
+      past_h = a.states.past_h(r, at, dh);
+      past_c = a.states.past_c(r, at, dc);
+      dh -= past_h;
+      dc -= past_c;
     }
     const float h_prev = Cell::kDirectH ? a.h_prev[at] : 0.0f;
     const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
@@ -63,10 +65,44 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
       Cell::backward(s, h_prev, c_prev, dh, dc, dh_prev, dc_prev);
     }
     for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
+    if constexpr (kOptions) {
+      a.dh[at] = dh_prev + past_h;
+      if (Cell::kHasC) a.dc[at] = a.states.resets(r) ? 0.0f : dc_prev + past_c;
+      continue;
+    }
     if (Cell::kDirectH) a.dh[at] = dh_prev;
     if (Cell::kHasC) a.dc[at] = dc_prev;
   }
 }
+
+// With options, the gradient of h(t-1) of sequences that began with step t: in the end h0's.
+struct FinishH {
+  float* dh;  // [rows, P]: what came past the cell
+  const float* product;
+  StepStates states;
+  int64_t width;
+  __device__ void operator()(int64_t i) const {
+    dh[i] = states.from_after(i / width, i, dh[i], product[i]);
+  }
+};
+
+// With options and a projection: total [rows, P], the gradient of h(t) from outside, becomes that
+// of what was projected; dh, what passed the cell of step t+1 by, becomes what passes this one by.
+struct SplitProjected {
+  float *total, *dh;
+  const float* product;  // [rows, P]
+  StepStates states;
+  int64_t width, dh_rows;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const int64_t r = divide(i, width, small).quotient;
+    float gradient = total[i];
+    if (r < dh_rows) gradient += states.from_after(r, i, dh[i], product[i]);
+    const float past = states.past_h(r, i, gradient);
+    dh[i] = past;
+    total[i] = gradient - past;
+  }
+};
 
 struct AddTo {
   float* to;
@@ -94,12 +130,20 @@ class BackwardSteps {
       } else {
         // Rows of sequences that began with step t+1 get h0's gradient.
         const int64_t rows = l_.needs_dh0 ? after.active : std::min(after.active, now.active);
-        multiply(after, 0, rows, l_.dh, Cell::kDirectH);
+        const bool options = l_.options.any();
+        multiply(after, 0, rows, options ? l_.product : l_.dh, !options && Cell::kDirectH);
         cells(now, after, l_.dh);
+        if (options) finish_h(after, now.active, rows);
       }
     }
     if (begin > 0 || !l_.needs_dh0) return;
-    multiply(l_.plan[0], 0, l_.plan[0].active, l_.dh, Cell::kDirectH);
+    const Step first = l_.plan[0];
+    if (l_.options.any()) {
+      multiply(first, 0, first.active, l_.product, false);
+      finish_h(first, 0, first.active);
+    } else {
+      multiply(first, 0, first.active, l_.dh, Cell::kDirectH);
+    }
   }
 
  private:
@@ -117,6 +161,23 @@ class BackwardSteps {
                        .ldc = p_,
                        .beta = add ? 1.0f : 0.0f},
                       on_.precision, on_.stream);
+  }
+
+  // With options: h0's gradient of the rows [from, end) of step `at`, whose product there is.
+  void finish_h(const Step& at, int64_t from, int64_t end) const {
+    if (from >= end) return;
+    StepStates states;
+    states.reset_after = rows_from(l_.options.reset, at.row + from);
+    if (l_.options.h_factor != nullptr) states.h_factor = l_.options.h_factor + from * p_;
+    each_on(on_.stream, (end - from) * p_,
+            FinishH{l_.dh + from * p_, l_.product + from * p_, states, p_});
+  }
+
+  StepStates states_of(const Step& now, const Step& after) const {
+    StepStates states(l_.options, now.row, p_, s_.hidden);
+    states.reset = rows_from(l_.options.reset, now.row);
+    states.reset_after = rows_from(l_.options.reset, after.row);
+    return states;
   }
 
   // `gradient`: of h before it is projected, [N, H]; with projection of every row.
@@ -140,11 +201,21 @@ class BackwardSteps {
     a.dc = l_.dc;
     a.unit_weights = l_.unit_weights;
     a.unit_sums = l_.unit_sums;
+    if (l_.options.any()) {
+      a.states = states_of(now, after);
+      if (s_.proj > 0) {
+        a.states.only_c();
+      } else {
+        a.product = l_.product;
+      }
+    }
     if constexpr (Cell::kNorms) {
       queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
       const StepGrid grid(a.rows, h);
-      launch(backward_step_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
+      launch(
+          l_.options.any() ? backward_step_kernel<Cell, true> : backward_step_kernel<Cell, false>,
+          grid.grid, grid.block, 0, on_.stream, a);
     }
   }
 
@@ -172,8 +243,17 @@ class BackwardSteps {
   void projected(const Step& now, const Step& after) const {
     const int64_t h = s_.hidden, going_on = std::min(after.active, now.active);
     float* total = l_.dh_total + now.row * p_;
-    multiply(after, 0, going_on, total, true);
-    if (l_.needs_dh0) multiply(after, going_on, after.active, l_.dh + going_on * p_, false);
+    if (l_.options.any()) {
+      const int64_t rows = l_.needs_dh0 ? after.active : going_on, n = now.active * p_;
+      multiply(after, 0, rows, l_.product, false);
+      each_on(on_.stream, n,
+              SplitProjected{total, l_.dh, l_.product, states_of(now, after), p_, going_on,
+                             small_numbers(n)});
+      finish_h(after, now.active, rows);
+    } else {
+      multiply(after, 0, going_on, total, true);
+      if (l_.needs_dh0) multiply(after, going_on, after.active, l_.dh + going_on * p_, false);
+    }
     on_.blas.multiply({.m = now.active,
                        .n = h,
                        .k = p_,

@@ -56,7 +56,7 @@ __device__ void start_blocks(const ForwardStep& a, const float* input, const flo
 }
 
 // A thread for each unit of each row; ForwardStep (step_kernels.h) has the shapes.
-template <class Cell>
+template <class Cell, bool kOptions>
 __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep a) {
   const int64_t unit = global_thread();
   if (unit >= a.hidden) return;
@@ -88,6 +88,13 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
       float* gates = a.gates + r * Cell::kBlocks * a.hidden + unit;
       for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
     }
+    if constexpr (kOptions) {
+      if (a.h_next != nullptr) h = a.states.h(r, at, h, a.h_prev[at]);
+      a.h[r * a.h_ld + unit] = h;
+      a.hand_on_h(r, at, h);
+      if (Cell::kHasC) a.hand_on_c(r, at, a.states.c(r, at, c, a.c_prev[at]));
+      continue;
+    }
     a.h[r * a.h_ld + unit] = h;
     const bool goes_on = r < a.going_on;
     if (a.h_next != nullptr) (goes_on ? a.h_next : a.h_end)[at] = h;
@@ -99,17 +106,39 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
 
 // Initial states of some sequences; null: zeros.
 struct StartStates {
-  float* h;
+  float* h;  // [rows, width]
   const float* h0;
   int64_t h_count;
-  float* c;
+  float* c;  // [rows, hidden]
   const float* c0;
+  int64_t width, hidden;
+  const uint8_t* reset;   // [rows] or null
+  float* h_in;            // [rows, width], with h_factor; or null
+  const float* h_factor;  // [rows, width]
   __device__ void operator()(int64_t i) const {
     if (i < h_count) {
-      h[i] = h0 != nullptr ? with_canonical_nan(h0[i]) : 0;
+      const bool zero = h0 == nullptr || (reset != nullptr && reset[i / width] != 0);
+      h[i] = zero ? 0 : with_canonical_nan(h0[i]);
+      if (h_in != nullptr) h_in[i] = h[i] * h_factor[i];
     } else {
-      c[i - h_count] = c0 != nullptr ? c0[i - h_count] : 0;
+      const int64_t j = i - h_count;
+      const bool zero = c0 == nullptr || (reset != nullptr && reset[j / hidden] != 0);
+      c[j] = zero ? 0 : c0[j];
     }
+  }
+};
+
+// With options and a projection: h(t) from what the cells gave, projected.
+struct FinishProjected {
+  ForwardStep a;
+  const float* projected;  // [rows, P]
+  int64_t width;
+  bool small;
+  __device__ void operator()(int64_t i) const {
+    const Divided row = divide(i, width, small);
+    const float h = a.states.h(row.quotient, i, projected[i], a.h_prev[i]);
+    a.h[row.quotient * a.h_ld + row.rest] = h;
+    a.hand_on_h(row.quotient, i, h);
   }
 };
 
@@ -145,7 +174,7 @@ class ForwardSteps {
       cells(now, next);
       if (s_.proj > 0) project(now, next);
     }
-    if (s_.proj > 0) collect(begin, end);
+    if (s_.proj > 0 && !l_.options.any()) collect(begin, end);
   }
 
  private:
@@ -159,7 +188,7 @@ class ForwardSteps {
                        .m = now.active,
                        .n = n,
                        .k = p_,
-                       .a = l_.saved.h_prev + now.row * p_,
+                       .a = l_.saved.h_in + now.row * p_,
                        .lda = p_,
                        .b = l_.w_hh,
                        .ldb = p_,
@@ -199,19 +228,44 @@ class ForwardSteps {
       a.h_next = l_.saved.h_prev + next.row * p_;
       a.h_end = l_.hn;
     }
+    if (l_.options.any()) set_options(now, next, a);
     if constexpr (Cell::kNorms) {
       queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
       const StepGrid grid(a.rows, h);
-      launch(forward_step_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
+      launch(l_.options.any() ? forward_step_kernel<Cell, true> : forward_step_kernel<Cell, false>,
+             grid.grid, grid.block, 0, on_.stream, a);
     }
+  }
+
+  void set_options(const Step& now, const Step& next, ForwardStep& a) const {
+    a.states = StepStates(l_.options, now.row, p_, s_.hidden);
+    a.states.reset = rows_from(l_.options.reset, next.row);
+    a.h_prev = l_.saved.h_prev + now.row * p_;
+    if (l_.options.h_factor != nullptr) a.h_in_next = l_.saved.h_in + next.row * p_;
+    if (s_.proj > 0) a.states.only_c();
   }
 
   // h(t) = u W_hr^T, to where the next step reads it; y is collected from there after the steps.
   void project(const Step& now, const Step& next) const {
     const int64_t going_on = this->going_on(now, next);
+    if (l_.options.any()) return project_with_options(now, next);
     project_rows(now.row, going_on, l_.saved.h_prev + next.row * p_);
     project_rows(now.row + going_on, now.active - going_on, l_.hn + going_on * p_);
+  }
+  void project_with_options(const Step& now, const Step& next) const {
+    project_rows(now.row, now.active, l_.product);
+    ForwardStep a{};
+    a.going_on = going_on(now, next);
+    set_options(now, next, a);
+    a.states = StepStates(l_.options, now.row, p_, s_.hidden);
+    a.states.reset = rows_from(l_.options.reset, next.row);
+    a.h_ld = s_.directions * p_;
+    a.h = l_.y + now.row * a.h_ld;
+    a.h_next = l_.saved.h_prev + next.row * p_;
+    a.h_end = l_.hn;
+    const int64_t n = now.active * p_;
+    each_on(on_.stream, n, FinishProjected{a, l_.product, p_, small_numbers(n)});
   }
   void project_rows(int64_t row, int64_t count, float* to) const {
     on_.blas.multiply({.trans_b = true,
@@ -268,12 +322,18 @@ void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const Launch
     const int64_t width = l.shape.out(), hidden = l.shape.hidden;
     const int64_t h = (now.active - from) * width;
     const int64_t c = l.saved.c_prev != nullptr ? (now.active - from) * hidden : 0;
+    const bool factor = l.options.h_factor != nullptr;
     each_on(on.stream, h + c,
             StartStates{.h = l.saved.h_prev + (now.row + from) * width,
                         .h0 = l.h0 != nullptr ? l.h0 + from * width : nullptr,
                         .h_count = h,
                         .c = c > 0 ? l.saved.c_prev + (now.row + from) * hidden : nullptr,
-                        .c0 = c > 0 && l.c0 != nullptr ? l.c0 + from * hidden : nullptr});
+                        .c0 = c > 0 && l.c0 != nullptr ? l.c0 + from * hidden : nullptr,
+                        .width = width,
+                        .hidden = hidden,
+                        .reset = rows_from(l.options.reset, now.row + from),
+                        .h_in = factor ? l.saved.h_in + (now.row + from) * width : nullptr,
+                        .h_factor = factor ? l.options.h_factor + from * width : nullptr});
   }
 }
 

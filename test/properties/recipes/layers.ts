@@ -170,7 +170,13 @@ export const layers: Record<string, Recipe> = {
     }
     return [run as never, [f(4, 4)]]
   },
-  'nn.LSTMCell': make(nn.LSTMCell, 3, 4, { bias: true, forgetBias: 1, device: testDevice }),
+  'nn.LSTMCell': make(nn.LSTMCell, 3, 4, {
+    bias: true,
+    forgetBias: 1,
+    recurrentDropout: 0.1,
+    zoneout: 0.1,
+    device: testDevice,
+  }),
   'nn.GRUCell': make(nn.GRUCell, 3, 4, { bias: true, device: testDevice }),
   'nn.RNNCell': make(nn.RNNCell, 3, 4, { bias: true, nonlinearity: 'relu', device: testDevice }),
   'nn.LayerNormLSTMCell': make(nn.LayerNormLSTMCell, 3, 4, { bias: true, device: testDevice }),

@@ -67,6 +67,8 @@ export const layerOptions = {
   inputDropout: 0.1,
   outputDropout: 0.1,
   weightDropout: 0.1,
+  recurrentDropout: 0.1,
+  zoneout: 0.1,
 }
 export const lstm = () => new nn.LSTM(3, 4, { numLayers: 2, bidirectional: true, projSize: 2 })
 export const gru = () => new nn.GRU(3, 4, { batchFirst: true })
