@@ -85,7 +85,7 @@ async function read(path: string, signal?: AbortSignal): Promise<KerasModel> {
   const first = Buffer.from(head.subarray(0, 8)).toString('latin1')
   if (first === '\x89HDF\r\n\x1a\n') {
     const bytes = await readBytes(path, { limit: MAX_BYTES, signal })
-    return Hdf5.read(bytes, fromH5)
+    return fromH5(await Hdf5.read(bytes, 'model_weights', signal))
   }
   if (first.startsWith('PK')) return readArchive(path, signal)
   if (first.startsWith('{'))
@@ -105,7 +105,8 @@ async function readArchive(path: string, signal?: AbortSignal): Promise<KerasMod
     const text = Buffer.from(await part('config.json', MAX_JSON_BYTES)).toString('utf8')
     const topology = topologyOf(parsePlainJson(text), false)
     const bytes = await part('model.weights.h5', MAX_BYTES)
-    return await Hdf5.read(bytes, (h5) => modelOf(topology, archived(h5, topology)))
+    const h5 = await Hdf5.read(bytes, 'layers', signal)
+    return modelOf(topology, archived(h5, topology))
   } finally {
     await zip.close()
   }

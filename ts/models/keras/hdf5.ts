@@ -1,122 +1,112 @@
-/** HDF5 files, by the HDF5 library in WebAssembly (the package h5wasm), which sees no other files. */
-import type { Dataset, File, Group } from 'h5wasm'
+/** HDF5 files as Keras writes them, read in a thread of their own (hdf5_thread.ts). */
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { here, requireHere } from '../../here.js'
+import type { Hdf5Answer, Hdf5Contents, Hdf5Job, Read } from './hdf5_thread.js'
 import type { Weight } from './weights.js'
 
-/** Compressed arrays may be larger than the file, but not without end. */
-const MAX_EXPANSION = 16
-const MAX_EXPANDED_BYTES = 2 ** 26
+const ATTRIBUTES = ['model_config', 'keras_version', 'name', 'weight_names']
 const MAX_WEIGHTS = 65_536
 
-type Library = typeof import('h5wasm')
+/**
+ * How long reading may take: a file of a few megabytes takes some milliseconds, and one of a gigabyte
+ * seconds. What takes longer is in a loop, since a damaged file can send the library into one.
+ * @internal
+ */
+export const patience = { milliseconds: 60_000, bytesPerMillisecond: 1000 }
 
-/** Where the package is not there, it is not needed for anything else. */
-async function library(): Promise<Library> {
-  const name = 'h5wasm'
+/** The thread's file: of this package, or, in a bundle, of the one that is installed. */
+function threadFile(): string {
+  const name = 'models/keras/hdf5_thread.js'
+  const own = join(dirname(here), name)
+  if (existsSync(own)) return own
   try {
-    return (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as Library
+    return join(dirname(requireHere.resolve('fused-rnn/package.json')), 'dist', name)
   } catch (cause) {
-    throw new Error('HDF5 is read by the package h5wasm: npm install h5wasm', { cause })
+    const message =
+      'HDF5 is read by a file of the package fused-rnn, which has to be installed beside this bundle'
+    throw new Error(message, { cause })
   }
 }
 
-let opened = 0
+/** What the thread says. @throws (rejects) the signal's reason; Error when it does not end */
+function inThread(job: Hdf5Job, signal: AbortSignal | undefined): Promise<Hdf5Answer> {
+  signal?.throwIfAborted()
+  // The library writes what it finds wrong to standard error: nobody reads that.
+  const options = { workerData: job, stdout: true, stderr: true, execArgv: [] }
+  const worker = new Worker(threadFile(), options)
+  worker.stdout.resume()
+  worker.stderr.resume()
+  const { milliseconds, bytesPerMillisecond } = patience
+  const most = milliseconds + job.bytes.byteLength / bytesPerMillisecond
+  return new Promise<Hdf5Answer>((resolve, reject) => {
+    const damaged = (why: string) => resolve({ is: 'damaged', why })
+    const timer = setTimeout(() => {
+      // An answer that has come in the meantime counts.
+      setTimeout(() => damaged('it is damaged: the HDF5 library does not come to an end'), 50)
+    }, most)
+    const abort = () => reject(signal?.reason)
+    signal?.addEventListener('abort', abort)
+    worker.once('message', resolve)
+    worker.once('error', (error) => damaged(`it is damaged: ${error.message}`))
+    worker.once('exit', (code) => damaged(`it is damaged: the HDF5 library ended with ${code}`))
+    worker.once('exit', () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    })
+  }).finally(() => worker.terminate())
+}
 
-/** The library writes what it finds wrong to standard error. @returns what ends the silence */
-function silence(FS: object): () => void {
-  const { getStream } = FS as { getStream?: (fd: number) => { tty?: { ops: object } } | null }
-  const tty = getStream?.(2)?.tty
-  if (tty === undefined) return () => {}
-  const { ops } = tty
-  tty.ops = { put_char() {}, fsync() {} }
-  return () => {
-    tty.ops = ops
-  }
+/** @throws Error with what was wrong */
+function got<T>(read: Read<T> | undefined): T | null {
+  if (read === undefined) return null
+  if ('problem' in read) throw new Error(read.problem)
+  return read.value
 }
 
 export class Hdf5 {
-  readonly #file: File
-  #left: number
+  readonly #contents: Hdf5Contents
 
-  private constructor(file: File, bytes: number) {
-    this.#file = file
-    this.#left = Math.max(MAX_EXPANDED_BYTES, MAX_EXPANSION * bytes)
+  private constructor(contents: Hdf5Contents) {
+    this.#contents = contents
   }
 
-  /** What `use` makes of a file. @throws (rejects) Error that says what is wrong */
-  static async read<T>(bytes: Uint8Array, use: (file: Hdf5) => T): Promise<T> {
-    const { File, ready } = await library()
-    const hdf5 = await ready
-    const { FS } = hdf5
-    const path = `/fused-rnn-${++opened}.h5`
-    FS.writeFile(path, bytes)
-    const speak = silence(FS)
-    try {
-      const file = new File(path, 'r')
-      if (file.file_id <= 0n) throw new Error('the HDF5 file is damaged or cut short')
-      try {
-        return use(new Hdf5(file, bytes.byteLength))
-      } finally {
-        file.close()
-      }
-    } finally {
-      speak()
-      FS.unlink(path)
-    }
+  /**
+   * Reads a file.
+   * @param root the group at the top with the weights
+   * @throws (rejects) Error that says what is wrong; the signal's reason
+   */
+  static async read(bytes: Uint8Array, root: string, signal?: AbortSignal): Promise<Hdf5> {
+    const found = await inThread({ bytes, root, attributes: ATTRIBUTES }, signal)
+    if (found.is === 'no library')
+      throw new Error('HDF5 is read by the package h5wasm: npm install h5wasm')
+    if (found.is === 'damaged') throw new Error(`the HDF5 file cannot be read: ${found.why}`)
+    return new Hdf5(found.contents)
   }
 
   /** A text; null: there is none. */
   text(path: string, name: string): string | null {
-    const value = this.#attribute(path, name)
+    const value = got(this.#contents.texts.get(`${path}\n${name}`))
     return typeof value === 'string' ? value : null
   }
 
   /** A list of texts; null: there is none. */
   texts(path: string, name: string): string[] | null {
-    const value = this.#attribute(path, name)
-    if (typeof value !== 'object' || value === null) return null
-    return Array.from(value as ArrayLike<unknown>, String)
-  }
-
-  #get(path: string): ReturnType<File['get']> {
-    try {
-      return this.#file.get(path)
-    } catch (cause) {
-      throw new Error(`'${path}' in the HDF5 file cannot be read: it is damaged`, { cause })
-    }
-  }
-
-  #attribute(path: string, name: string): unknown {
-    const found = path === '' ? this.#file : this.#get(path)
-    const { attrs } = Object(found) as Partial<Group>
-    return attrs !== undefined && Object.hasOwn(attrs, name) ? attrs[name]?.value : null
-  }
-
-  /** The names in a group; none where there is no group. */
-  names(path: string): string[] {
-    const found = this.#get(path)
-    if (found === null || !('keys' in found)) return []
-    return (found as Group).keys()
+    const value = got(this.#contents.texts.get(`${path}\n${name}`))
+    return typeof value === 'string' ? null : value
   }
 
   /** @throws Error unless there is an array of floating-point numbers */
   weight(path: string): Weight {
-    const found = this.#get(path)
-    if (found === null || !('shape' in found)) throw new Error(`its weight '${path}' is missing`)
-    const { shape, dtype, metadata } = found as Dataset
-    const numel = (shape ?? []).reduce((product, size) => product * size, 1)
-    this.#left -= Math.max(numel * metadata.size, 1)
-    if (shape === null || !(this.#left >= 0))
-      throw new Error(`its weight '${path}' of shape [${shape}] is too large for the file`)
-    const { value } = found as Dataset
-    const numbers = ArrayBuffer.isView(value) ? (value as Float32Array) : [value]
-    if (typeof dtype !== 'string' || !/^[<>|=]?[efd]\d*$/.test(dtype) || numbers.length !== numel)
-      throw new Error(`its weight '${path}' has no floating-point numbers, but ${String(dtype)}`)
-    return { name: path, shape: [...shape], values: Float32Array.from(numbers as Float32Array) }
+    const found = got(this.#contents.arrays.get(path))
+    if (found === null) throw new Error(`its weight '${path}' is missing`)
+    return { name: path, ...found }
   }
 
   /** All arrays in a folder `vars`, by their numbers. */
   vars(path: string): Weight[] {
-    const names = this.names(`${path}/vars`)
+    const names = this.#contents.groups.get(`${path}/vars`) ?? []
     if (names.length > MAX_WEIGHTS) throw new Error(`it has ${names.length} weights`)
     return names
       .filter((name) => /^\d+$/.test(name))
