@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { data, io, models } from 'fused-rnn'
-import { onCpu } from './helpers.js'
+import { data, io, models, nn, onnx, randn } from 'fused-rnn'
+import { closeTo, onCpu } from './helpers.js'
 import { run as runProgram } from './limits.js'
 
 const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
@@ -57,6 +57,28 @@ serial('a model to ONNX and to a state dict', async (t) => {
   t.is((await convert('model', 'model.pt')).code, 0)
   model.loadStateDict(await io.torch.load(join(cwd, 'model.pt')))
   t.pass()
+})
+
+serial('the weights of an ONNX file, and back into it', async (t) => {
+  const lstm = new nn.LSTM(3, 4, { bidirectional: true })
+  await onnx.export(lstm, join(cwd, 'lstm.onnx'))
+  const there = await convert('lstm.onnx', 'of-onnx.safetensors', '--prefix', 'layers.LSTM_1.')
+  t.is(there.stderr, '')
+  t.regex(there.stdout, /lstm\.onnx → of-onnx\.safetensors: 8 tensors, 288 values/)
+  const weights = await io.safetensors.load(join(cwd, 'of-onnx.safetensors'))
+  for (const [name, tensor] of lstm.stateDict())
+    t.deepEqual(await weights.get(name)?.data(), await tensor.data(), name)
+  // Changed there, and taken into the model of the file again.
+  t.is((await convert('lstm.onnx', 'of-onnx.pt')).code, 0)
+  const state = await io.torch.load(join(cwd, 'of-onnx.pt'))
+  const model = await onnx.load<ReturnType<typeof randn>[]>(join(cwd, 'lstm.onnx'))
+  model.loadStateDict(new Map([...state].map(([name, tensor]) => [name, tensor.mul(2)])))
+  const twice = new nn.LSTM(3, 4, { bidirectional: true })
+  twice.loadStateDict(new Map([...weights].map(([name, tensor]) => [name, tensor.mul(2)])))
+  const [x, h, c] = [randn([5, 2, 3]), randn([2, 2, 4]), randn([2, 2, 4])]
+  const [output] = model.forward(x, h, c)
+  await closeTo(t, output, twice.forward(x, [h, c])[0], 1e-6)
+  t.regex((await convert('lstm.onnx', 'other.onnx')).stderr, /weights alone/)
 })
 
 serial('the weights of Keras and TensorFlow.js', async (t) => {

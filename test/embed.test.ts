@@ -477,6 +477,24 @@ anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
   for (const [key, value] of wanted) await closeTo(t, tensors.get(key), value, 1e-6, key)
 })
 
+native(title('an LSTM of PyTorch, converted, computes what it does in TypeScript'), async (t) => {
+  const fused = join(root, 'dist/cli/main.js')
+  const weights = at('lstm.safetensors')
+  const { stdout } = await exec(process.execPath, [
+    ...[fused, 'convert', join(root, 'test/fixtures/torch/lstm.pt'), weights],
+  ])
+  t.regex(stdout, /16 tensors/)
+  const lstm = new nn.LSTM(3, 4, { numLayers: 2, bidirectional: true })
+  lstm.loadStateDict(await io.safetensors.load(weights))
+  const x = randn([5, 2, 3])
+  await io.safetensors.save(at('x.safetensors'), new Map([['x', x]]))
+  await library('lstm', weights, at('x.safetensors'), at('y.safetensors'))
+  const found = await io.safetensors.load(at('y.safetensors'))
+  const [output, [hn, cn]] = lstm.forward(x)
+  for (const [name, expected] of Object.entries({ output, hn, cn }))
+    await closeTo(t, found.get(name), expected, 1e-6, name)
+})
+
 // ---- Models of tasks -------------------------------------------------------------------------------
 
 const learnt = { maxEpochs: 2, progressBar: false, seed: 1, lr: 0.02 }

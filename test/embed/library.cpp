@@ -2,6 +2,7 @@
 //
 //   library layers IN OUT     runs layers on the tensors of IN, writes what comes out to OUT
 //   library precision IN OUT  the same in float32, in bfloat16 and in float32 again
+//   library lstm WEIGHTS IN OUT    an LSTM of two layers, both directions, with converted weights
 //   library files FILE…       says what is wrong with each file of tensors
 //   library models FOLDER…    and with each model
 //   library forecast FOLDER ROWS FUTURE TIMES    numbers with commas: what a Forecaster predicts
@@ -132,6 +133,18 @@ void layers(const std::string& from, const std::string& to) {
   recurrent({"gru", in.tensors, out.tensors}, GRU(engine, 3, 6, {.num_layers = 2, .bias = false}));
   recurrent({"rnn", in.tensors, out.tensors}, RNN(engine, 3, 6, {}, RNN::Nonlinearity::relu));
   classifier(engine, {"classifier", in.tensors, out.tensors});
+  save_safetensors(to, out);
+}
+
+// A state dict of PyTorch's, as `fused-rnn convert` writes it.
+void converted(const std::string& weights, const std::string& from, const std::string& to) {
+  const Engine engine = test_engine();
+  LSTM lstm(engine, 3, 4, {.num_layers = 2, .bidirectional = true});
+  const SafetensorsFile state = load_safetensors(engine, weights);
+  for (const auto& [key, parameter] : lstm.parameters()) parameter->value = state.tensors.at(key);
+  const auto [output, last] = lstm.forward(load_safetensors(engine, from).tensors.at("x"));
+  SafetensorsFile out;
+  out.tensors = {{"output", output}, {"hn", last.h}, {"cn", last.c}};
   save_safetensors(to, out);
 }
 
@@ -403,6 +416,8 @@ int main(int argc, char** argv) {
       layers(argv[2], argv[3]);
     } else if (mode == "precision" && argc == 4) {
       precision(argv[2], argv[3]);
+    } else if (mode == "lstm" && argc == 5) {
+      converted(argv[2], argv[3], argv[4]);
     } else if (mode == "files") {
       const Engine engine("cpu", 1);
       for (int i = 2; i < argc; ++i) tell([&] { load_safetensors(engine, argv[i]); });

@@ -21,7 +21,7 @@ interface Source {
 
 const TORCH = ['.pt', '.pth', '.ckpt', '.bin']
 const KINDS =
-  'a file of PyTorch (.pt, .pth, .ckpt, .bin) or Keras (.keras, .h5), model.json of TensorFlow.js, .safetensors, or the folder of a model'
+  'a file of PyTorch (.pt, .pth, .ckpt, .bin) or Keras (.keras, .h5), model.json of TensorFlow.js, .onnx, .safetensors, or the folder of a model'
 
 export async function convert(from: string, to: string, options: ConvertOptions): Promise<void> {
   const target = extname(to).toLowerCase()
@@ -66,6 +66,8 @@ async function read(from: string, { key }: ConvertOptions): Promise<Source> {
     const model = await (kind === '.json' ? models.fromTfjs(from) : models.fromKeras(from))
     return { what: from, weights: model.stateDict(), model }
   }
+  if (kind === '.onnx')
+    return { what: from, weights: (await onnx.load(from)).stateDict(), model: null }
   if (kind === '.safetensors')
     return { what: from, weights: await io.safetensors.load(from), model: null }
   throw new UserError(`convert: '${from}' is of no kind that is read; expected ${KINDS}`)
