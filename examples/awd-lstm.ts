@@ -23,6 +23,7 @@ import {
   keep,
   keepOptions,
   options,
+  orFail,
   randomNumbers,
   treebank,
 } from './common.js'
@@ -216,8 +217,9 @@ const trainer = new Trainer({
   ...kept.trainer,
 })
 const windows = new Windows(vocabulary.encode(train), 20)
-const fit = { optimizer, ...kept.fit }
-const { stopped, epoch } = await trainer.fit(model, windows, held(valid), fit)
+const { stopped, epoch } = await orFail(
+  trainer.fit(model, windows, held(valid), { optimizer, ...kept.fit }),
+)
 if (stopped === 'aborted') {
   console.log(`stopped in epoch ${epoch + 1}; --resume goes on`)
 } else {

@@ -1,5 +1,6 @@
 /** What the examples share: their options, a progress bar, and a text that may be given away. */
 
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import cliProgress from 'cli-progress'
 import { Command, InvalidArgumentError, Option } from 'commander'
@@ -94,6 +95,13 @@ export const keepOptions = (command: Command): Command =>
     .option('--out <folder>', 'keep a checkpoint there while it trains')
     .option('--resume', 'go on from the checkpoint in it', false)
 
+/** For `ckptPath`: the checkpoint in a folder; where there is none, the program ends with one line. */
+export function checkpointIn(out: string): string {
+  const path = join(out, 'last')
+  if (!existsSync(path)) command.error(`error: --resume: there is no checkpoint in '${out}'`)
+  return path
+}
+
 /**
  * A checkpoint in `--out` while training goes on.
  * @param everyNEpochs how often
@@ -115,7 +123,7 @@ export function keep(
       callbacks: [new ModelCheckpoint({ dirpath: out, everyNEpochs }), ...callbacks],
       signal: stop.signal,
     },
-    fit: resume ? { ckptPath: join(out, 'last') } : {},
+    fit: resume ? { ckptPath: checkpointIn(out) } : {},
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path'
 import { data, ModelCheckpoint, models, optim, Trainer } from 'fused-rnn'
-import { choice, count, options, treebank } from './common.js'
+import { checkpointIn, choice, count, options, treebank } from './common.js'
 
 const given = options<{
   width: number
@@ -54,7 +54,7 @@ const trainer = new Trainer({
   callbacks: [checkpoints],
   signal: stop.signal,
 })
-const resume = given.resume ? { ckptPath: join(given.out, 'last') } : {}
+const resume = given.resume ? { ckptPath: checkpointIn(given.out) } : {}
 const fitted = await trainer.fit(model, batches(train), batches(valid), {
   optimizer,
   scheduler,

@@ -108,6 +108,8 @@ test.serial('lyrics: Chinese lines; a checkpoint is gone on with', async (t) => 
   t.regex(second.stdout, /^epoch 2, /)
   const nowhere = await run('lyrics', ['--resume'])
   t.regex(nowhere.stderr, /^error: --resume needs --out, /)
+  const nothing = await run('lyrics', ['--resume', '--out', folder])
+  t.regex(nothing.stderr, /^error: --resume: there is no checkpoint in '/)
 })
 
 if (onCpu) {
