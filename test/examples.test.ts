@@ -161,6 +161,20 @@ long('dinosaurs: the loss falls, and names end as names do', async (t) => {
   t.true(names.slice(-14).some((name) => /(saurus|tops|don|titan|mimus|nyx)$/.test(name)))
 })
 
+long('long-memory: a row for every cell, and short sums are learned', async (t) => {
+  const small = ['--hidden', '8', '--layers', '1', '--batch', '4', '--lengths', '4,6']
+  const { stdout } = await succeed(t, 'long-memory', '--epochs', '3', ...small)
+  const rows = [...stdout.matchAll(/^\| ([^|]+) \| (\d+) \| (\d+) \| ([\d.]+) % \| (–|\d+) \|$/gm)]
+  t.is(rows.length % 4, 0)
+  t.true(rows.length >= 4 * 6, stdout)
+  const learns = ['--problem', 'adding', '--cells', 'GRU; LSTM', '--lengths', '4', '--hidden', '16']
+  const long = await succeed(t, 'long-memory', ...learns, '--epochs', '600')
+  t.regex(long.stdout, /^\| GRU .* \| \d+ \|$/m)
+  const wrong = await run('long-memory', ['--cells', 'NRU'])
+  t.is(wrong.code, 1)
+  t.regex(wrong.stderr, /^error: --cells: no cell 'NRU'$/m)
+})
+
 for (const packed of [false, true]) {
   long(`encoder-decoder${packed ? ', packed' : ''}: all six pairs`, async (t) => {
     const args = ['--epochs', '1500', ...(packed ? ['--packed'] : [])]
