@@ -171,6 +171,10 @@ const VARIANTS: readonly [cell: Workload['cell'], variant: Variant][] = [
   ['lstm', { name: 'lockedDropout', options: { inputDropout: 0.3, outputDropout: 0.3 } }],
   ['lstm', { name: 'weightDropout', options: { weightDropout: 0.3 } }],
   ['lstm', { name: 'peephole', options: { peephole: true } }],
+  ['lstm', { name: 'recurrentDropout', options: { recurrentDropout: 0.3 } }],
+  ['lstm', { name: 'zoneout', options: { zoneout: 0.3 } }],
+  ['lstm', { name: 'reset', steps: 'reset' }],
+  ['lstm', { name: 'mask', steps: 'mask' }],
   ['lstm', { name: 'composed', layer: 'recurrent' }],
 ]
 

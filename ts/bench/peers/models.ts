@@ -15,7 +15,7 @@ type State = unknown
 
 /** Any of the three layers; their states differ, and here they are only passed on. */
 interface Recurrent extends nn.Module {
-  forward(x: Tensor, state?: State): [output: Tensor, state: State]
+  forward(x: Tensor, state?: State, masks?: nn.StepMasks): [output: Tensor, state: State]
   forward(
     x: nn.utils.rnn.PackedSequence,
     state?: State,
@@ -206,7 +206,8 @@ function layerTask(w: Workload): Task {
   const outputs = w.hidden * (w.bidirectional ? 2 : 1)
   const x = floats([w.steps, w.batch, w.embedding], { requiresGrad: true })
   const gradient = floats([w.steps, w.batch, outputs])
-  const forward = (): Tensor => model.forward(x)[0]
+  const masks = masksOf(w)
+  const forward = (): Tensor => (masks ? model.forward(x, null, masks) : model.forward(x))[0]
   let last = floats([1, 1, w.embedding])
   let state: State
   return {
@@ -227,6 +228,14 @@ function layerTask(w: Workload): Task {
           await synchronize()
         },
   }
+}
+
+/** Of 3 % of the steps. */
+function masksOf({ variant, steps, batch }: Workload): nn.StepMasks | null {
+  const which = variant?.steps
+  if (which === undefined) return null
+  const chosen = indices(steps * batch, 100).map((v) => Number(v < 3 === (which === 'reset')))
+  return { [which]: int32(chosen, [steps, batch]) }
 }
 
 function taggerTask(w: Workload): Task {
