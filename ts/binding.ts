@@ -89,6 +89,16 @@ export const UnaryOp = {
 export const RandomKind = { uniform: 0, normal: 1 } as const
 export const FoldKind = { product: 0, logsumexp: 1, norm: 2, variance: 3 } as const
 export const ScanKind = { sum: 0, product: 1, linear: 2 } as const
+/** The cells without a recurrent matrix: ElementwiseKind in native/ops/ops_elementwise.h. */
+export const ElementwiseKind = {
+  indrnn_relu: 0,
+  indrnn_tanh: 1,
+  sru: 2,
+  sru_skip: 3,
+  min_gru: 4,
+  min_lstm: 5,
+} as const
+export type ElementwiseKind = (typeof ElementwiseKind)[keyof typeof ElementwiseKind]
 export const Reduction = { none: 0, mean: 1, sum: 2 } as const
 /** What products of float32 are computed in. */
 export const Fp32Precision = { ieee: 0, tf32: 1, bf16: 2 } as const
@@ -224,6 +234,21 @@ export type RecurrentShared = readonly [
   partC: number,
   /** hFactor, keepH, keepC, reset, mask; null: none of them. */
   options: readonly (Buffer | null)[] | null,
+]
+
+/** What the two calls of a layer without a recurrent matrix share; see native/ops/ops_elementwise.h. */
+export type ElementwiseShared = readonly [
+  kind: number,
+  hidden: number,
+  batch: number,
+  /** T, or the batch size of every step. */
+  steps: number | Int32Array,
+  reverse: boolean,
+  a: Buffer,
+  x: Buffer | null,
+  v: Buffer | null,
+  b: Buffer | null,
+  state0: Buffer | null,
 ]
 
 /** What the calls of a CTC loss share; see CtcShape in native/ops/ops_sequence.h. */
@@ -590,6 +615,25 @@ export interface Binding {
       dcn: Buffer | null,
       /** Whether each of x, h0, c0 and the weights needs its gradient; then the weights. */
       ...needsAndWeights: (boolean | Buffer | null)[],
+    ]
+  ): (Buffer | null)[]
+
+  /** states is for backward, of cells whose state is not the output; null unless `keep`. */
+  elementwiseRnn(
+    ...args: [...ElementwiseShared, keep: boolean]
+  ): [y: Buffer, last: Buffer, states: Buffer | null]
+  /** da, dx, dv, db and dstate0, null where not needed. */
+  elementwiseRnnBackward(
+    ...args: [
+      ...ElementwiseShared,
+      /** Or y. */
+      states: Buffer,
+      dy: Buffer | null,
+      dlast: Buffer | null,
+      needsX: boolean,
+      needsV: boolean,
+      needsB: boolean,
+      needsState0: boolean,
     ]
   ): (Buffer | null)[]
 

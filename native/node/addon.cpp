@@ -116,6 +116,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports)
   register_gather(env, exports, this);
   register_indexing(env, exports, this);
   register_recurrent(env, exports, this);
+  register_elementwise(env, exports, this);
   register_random(env, exports, this);
   register_sequence(env, exports, this);
   register_loss(env, exports, this);

@@ -171,6 +171,7 @@ void register_linear(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_gather(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_indexing(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_recurrent(Napi::Env env, Napi::Object exports, Addon* addon);
+void register_elementwise(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_random(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_loss(Napi::Env env, Napi::Object exports, Addon* addon);
 void register_sequence(Napi::Env env, Napi::Object exports, Addon* addon);

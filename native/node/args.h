@@ -123,6 +123,16 @@ class Args {
     return result;
   }
   Napi::Value value() { return next(); }
+  // The active sequences of every step: a number of steps of the whole batch each, or an Int32Array.
+  std::vector<int32_t> batch_sizes(int64_t batch) {
+    Napi::Value value = next();
+    if (value.IsNumber()) {
+      return std::vector<int32_t>(static_cast<size_t>(value.As<Napi::Number>().Int64Value()),
+                                  static_cast<int32_t>(batch));
+    }
+    auto array = value.As<Napi::Int32Array>();
+    return {array.Data(), array.Data() + array.ElementLength()};
+  }
 
   // Throws unless the buffer is absent or holds exactly `length` elements of `dtype`.
   void expect(const Buffer& buffer, int64_t length, DType dtype = DType::float32) const {

@@ -6,17 +6,6 @@
 namespace fused_rnn::node {
 namespace {
 
-// A number of steps of the whole batch each, or an Int32Array of batch sizes.
-std::vector<int32_t> read_sizes(Args& args, int64_t batch) {
-  Napi::Value value = args.value();
-  if (value.IsNumber()) {
-    return std::vector<int32_t>(static_cast<size_t>(value.As<Napi::Number>().Int64Value()),
-                                static_cast<int32_t>(batch));
-  }
-  auto array = value.As<Napi::Int32Array>();
-  return {array.Data(), array.Data() + array.ElementLength()};
-}
-
 // The arguments that forward and backward share:
 //   cell, layers, directions, input, hidden, proj, bias, batch, steps | batchSizes, x, dropout,
 //   seed, counter, partH, partC, [hFactor, keepH, keepC, reset, mask] or null, …, weights
@@ -33,7 +22,7 @@ RecurrentCall read_call(Args& args, bool int8 = false) {
   call.shape.proj = args.size();
   call.shape.bias = args.boolean();
   call.shape.batch = args.size();
-  call.set_sizes(read_sizes(args, call.shape.batch));
+  call.set_sizes(args.batch_sizes(call.shape.batch));
   call.x = args.buffer();
   call.dropout.p = static_cast<float>(args.number());
   call.dropout.seed = static_cast<uint64_t>(args.size());

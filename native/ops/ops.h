@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "ops/ops_elementwise.h"
 #include "ops/ops_indexing.h"
 #include "ops/ops_sequence.h"
 #include "ops/ops_tensor.h"

@@ -131,6 +131,7 @@ int compare_all(std::vector<std::string> names) {
   add_training_cases(cases);
   add_sequence_cases(cases);
   add_recurrent_cases(cases);
+  add_elementwise_cases(cases);
   add_whole_loop_cases(cases);
 
   ThreadPool pool(1);

@@ -99,12 +99,13 @@ class Cases {
   std::vector<Case> cases_;
 };
 
-void add_tensor_cases(Cases& cases);      // cases_tensor.cpp
-void add_indexing_cases(Cases& cases);    // cases_indexing.cpp
-void add_product_cases(Cases& cases);     // cases_product.cpp
-void add_training_cases(Cases& cases);    // cases_training.cpp
-void add_sequence_cases(Cases& cases);    // cases_sequence.cpp
-void add_recurrent_cases(Cases& cases);   // cases_recurrent.cpp
-void add_whole_loop_cases(Cases& cases);  // cases_whole_loop.cpp
+void add_tensor_cases(Cases& cases);       // cases_tensor.cpp
+void add_indexing_cases(Cases& cases);     // cases_indexing.cpp
+void add_product_cases(Cases& cases);      // cases_product.cpp
+void add_training_cases(Cases& cases);     // cases_training.cpp
+void add_sequence_cases(Cases& cases);     // cases_sequence.cpp
+void add_recurrent_cases(Cases& cases);    // cases_recurrent.cpp
+void add_elementwise_cases(Cases& cases);  // cases_elementwise.cpp
+void add_whole_loop_cases(Cases& cases);   // cases_whole_loop.cpp
 
 }  // namespace fused_rnn::test

@@ -232,6 +232,20 @@ export const OTHERS: Record<string, Case> = {
       () => x(2, 1, 2),
     )
   })(),
+  MinLSTM: (() => {
+    const layer = new nn.MinLSTM(2, 3)
+    return on(
+      (a) => sq(layer.forward(a)[0]),
+      () => x(2, 1, 2),
+    )
+  })(),
+  SRUCell: (() => {
+    const layer = new nn.SRUCell(2, 2)
+    return on(
+      (a) => layer.forward(a),
+      () => x(2, 2),
+    )
+  })(),
   LSTMCell: (() => {
     const layer = new nn.LSTMCell(2, 3)
     return on(

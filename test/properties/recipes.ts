@@ -2,6 +2,7 @@
 import * as library from 'fused-rnn'
 import { gradients } from './recipes/autograd.js'
 import { processes } from './recipes/distributed.js'
+import { elementwise } from './recipes/elementwise.js'
 import { layers, modules, sequences } from './recipes/layers.js'
 import { losses, sequenceLayers } from './recipes/losses.js'
 import { allMetrics } from './recipes/metrics.js'
@@ -17,6 +18,7 @@ export const recipes: Record<string, Recipe> = {
   ...tensors,
   ...gradients,
   ...layers,
+  ...elementwise,
   ...losses,
   ...sequenceLayers,
   ...modules,

@@ -17,6 +17,7 @@ import {
   disposeOther,
   hasC,
   hasNorms,
+  hasOwnState,
   lstmState,
   runRecurrent,
   type StackCall,
@@ -124,7 +125,9 @@ export abstract class RecurrentCell extends Module {
   }
 
   #shapes(): [name: string, shape: Shape | null][] {
-    return weightShapes(this.#cell, this.inputSize, this.hiddenSize, 0, this.bias)
+    const shapes = weightShapes(this.#cell, this.inputSize, this.hiddenSize, 0, this.bias)
+    // `bias` is the option.
+    return shapes.map(([name, shape]) => [name === 'bias' ? 'bias_ih' : name, shape])
   }
 
   /** One step; `h` and `c` as the user gave them. Never broadcasts. */
@@ -186,7 +189,8 @@ export abstract class RecurrentCell extends Module {
       h0,
       c0,
     )
-    const results: [Tensor, Tensor | null] = [y.reshape(shape), cn?.reshape(shape) ?? null]
+    const other = hasOwnState(this.#cell) ? hn : cn
+    const results: [Tensor, Tensor | null] = [y.reshape(shape), other?.reshape(shape) ?? null]
     disposeOther(x, input)
     for (const inner of [h0, c0, y, hn, cn]) inner?.[Symbol.dispose]()
     return results

@@ -58,11 +58,14 @@ export { Dropout } from './dropout.js'
 export { Embedding, type EmbeddingOptions } from './embedding.js'
 export * as functional from './functional.js'
 export type { BackwardHook, ForwardHook, ForwardPreHook } from './hooks.js'
+export { IndRNN, IndRNNCell, type IndRNNCellOptions, type IndRNNOptions } from './ind_rnn.js'
 export * as init from './init.js'
 export { LayerNorm, type LayerNormOptions } from './layer_norm.js'
 export { LayerNormLSTM, LayerNormLSTMCell } from './layer_norm_lstm.js'
 export { Linear, type LinearOptions } from './linear.js'
 export { CrossEntropyLoss, NLLLoss } from './loss.js'
+export { MinGRU, MinGRUCell } from './min_gru.js'
+export { MinLSTM, MinLSTMCell } from './min_lstm.js'
 export {
   type BufferOptions,
   type IncompatibleKeys,
@@ -87,10 +90,12 @@ export { GRU, LSTM, RNN, type RNNOptions } from './recurrent.js'
 export { RecurrentLayer, type RecurrentState } from './recurrent_layer.js'
 export type {
   CellOptions,
+  ElementwiseOptions,
   LSTMCellOptions,
   LSTMOptions,
   RecurrentOptions,
   StepMasks,
 } from './recurrent_options.js'
 export { Flatten, Identity } from './shapes.js'
+export { SRU, SRUCell } from './sru.js'
 export * as utils from './utils.js'

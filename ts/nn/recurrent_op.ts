@@ -9,15 +9,20 @@ import { filled } from '../ops/again.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { composedCell, composedShapes, runComposed } from './composed_cells.js'
+import { ELEMENTWISE_CELLS, type ElementwiseCell, runElementwise } from './elementwise.js'
 import { DrawnOptions, NO_OPTIONS, type StepOptions } from './step_options.js'
 import { canUnroll, type UnrolledOptions, unroll } from './unrolled.js'
 
 /** What the kernels know of every cell: native/cells/cells.def and weights.h. */
 const cells = binding.cells()
 
-/** The number of a cell by its name in native/cells/cells.def. */
+/** A cell without a recurrent matrix by its number, which is behind those of `cells`. */
+const elementwise = (kind: number): ElementwiseCell | undefined =>
+  ELEMENTWISE_CELLS[kind - cells.length]
+
+/** The number of a cell by its name in native/cells/cells.def or nn/elementwise.ts. */
 export function cellKind(name: string): number {
-  const kind = cells.findIndex((cell) => cell.name === name)
+  const kind = [...cells, ...ELEMENTWISE_CELLS].findIndex((cell) => cell.name === name)
   if (kind < 0) {
     throw new Error(
       `fused-rnn: the addon has no cell '${name}'; build it again: npm run build:native`,
@@ -29,12 +34,15 @@ export function cellKind(name: string): number {
 /** Whether a cell has a state c besides h. */
 export const hasC = (kind: number): boolean => {
   const composed = composedCell(kind)
-  return composed ? composed.states.length > 1 : (cells[kind] as CellInfo).hasC
+  return composed ? composed.states.length > 1 : (cells[kind]?.hasC ?? false)
 }
 
 /** Numbers of a unit in c: of a composed cell all states but the first. */
 export const widthOfC = (kind: number): number =>
   Math.max(1, (composedCell(kind)?.states.length ?? 2) - 1)
+
+/** Whether a cell without c has a state that is not its output. */
+export const hasOwnState = (kind: number): boolean => elementwise(kind)?.ownState ?? false
 
 /** Whether a cell normalises, and so has gains. */
 export const hasNorms = (kind: number): boolean => cells[kind]?.norms ?? false
@@ -52,6 +60,11 @@ export function weightShapes(
 ): [name: string, shape: Shape | null][] {
   const composed = composedCell(kind)
   if (composed !== undefined) return composedShapes(composed, inputs, hidden, bias)
+  const own = elementwise(kind)
+  if (own !== undefined)
+    return own
+      .shapes(inputs, hidden)
+      .map(([name, shape, isBias]) => [name, isBias && !bias ? null : shape])
   const { gates, weights } = cells[kind] as CellInfo
   const sizes = { gates: gates * hidden, input: inputs, out: proj || hidden, hidden, proj }
   return weights.map((weight) => [
@@ -118,6 +131,8 @@ export function runRecurrent(
       `[${composed.name}.forward] expected no recurrentDropout and no zoneout: a cell of your own has them in its step`,
     )
   if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
+  const own = elementwise(call.cell)
+  if (own !== undefined) return { ...runElementwise(own, call, x, h0), cn: null }
   const out = call.proj > 0 ? call.proj : call.hidden
   const stacks = call.layers * call.directions
   const rows = x.shape[0] as number

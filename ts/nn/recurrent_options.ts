@@ -60,6 +60,12 @@ export interface StepMasks {
   mask?: Tensor | null
 }
 
+/** What {@link SRU}, {@link MinGRU} and {@link MinLSTM} take: they have no `weight_hh` to drop weights of. */
+export type ElementwiseOptions = Omit<
+  RecurrentOptions,
+  'weightDropout' | 'recurrentDropout' | 'zoneout'
+>
+
 /** What {@link LSTM} and {@link LayerNormLSTM} take. */
 export interface LSTMOptions extends Omit<RecurrentOptions, 'zoneout'> {
   /**
@@ -120,6 +126,9 @@ export const COMPOSED_OPTIONS = [
 /** Of every other layer. */
 export const OPTIONS = [...COMPOSED_OPTIONS, 'recurrentDropout', 'zoneout'] as const
 
+/** Those of the layers without a recurrent matrix. */
+export const ELEMENTWISE_OPTIONS = COMPOSED_OPTIONS.filter((name) => name !== 'weightDropout')
+
 /** Those of the layers with a forget gate and a state c. */
 export const LSTM_OPTIONS = [...OPTIONS, 'projSize', 'forgetBias'] as const
 
@@ -133,7 +142,7 @@ const WHOLE_SEQUENCE = `${LAYERS} have: its mask is for a whole sequence, and a 
 
 /** Who has an option that not all have. */
 const OWNERS: Readonly<Record<string, string>> = {
-  nonlinearity: 'nn.RNN and nn.RNNCell have',
+  nonlinearity: 'nn.RNN, nn.IndRNN and their cells have',
   projSize: 'nn.LSTM and nn.LayerNormLSTM have',
   peephole: 'nn.LSTM and nn.LSTMCell have',
   forgetBias: 'nn.LSTM, nn.LayerNormLSTM and their cells have',

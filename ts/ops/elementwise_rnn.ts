@@ -1,0 +1,177 @@
+/** The loop over time of recurrent layers without a recurrent matrix; the equations are in native/cells/elementwise.h. */
+import { throughFunction } from '../autograd/partial.js'
+import { record, willRecord } from '../autograd.js'
+import { type Buffer, binding, ElementwiseKind, type ElementwiseShared } from '../binding.js'
+import { Memory } from '../memory.js'
+import { type Shape, Tensor } from '../tensor.js'
+import { logSigmoid } from './activation.js'
+import { filled } from './again.js'
+import { cat } from './shape.js'
+
+/** One layer in one direction. */
+export interface ElementwiseCall {
+  kind: ElementwiseKind
+  /** H */
+  hidden: number
+  /** N, the sequences. */
+  batch: number
+  /** T for sequences of one length, or the number of active sequences per step. */
+  steps: number | Int32Array
+  reverse: boolean
+}
+
+/** What a call reads: see ElementwiseInputs in native/ops/ops_elementwise.h. */
+export type ElementwiseInputs = readonly [
+  /** Pre-activations `[rows, B·H]`. */
+  a: Tensor,
+  /** The layer's input `[rows, H]`, of SRU where it is as wide as the output. */
+  x: Tensor | null,
+  /** Weights of units: `[H]` of IndRNN, `[2·H]` of SRU. */
+  v: Tensor | null,
+  /** `[2·H]` of SRU, or null. */
+  b: Tensor | null,
+  /** `[N, H]`, or null for zeros. */
+  state0: Tensor | null,
+]
+
+/**
+ * @returns y `[rows, H]`, and the state behind each sequence `[N, H]`
+ */
+export function elementwiseRnn(
+  call: ElementwiseCall,
+  inputs: ElementwiseInputs,
+): [y: Tensor, last: Tensor] {
+  const { kind, hidden, batch, steps, reverse } = call
+  const [a, x, v, b, state0] = inputs
+  const rows = a.shape[0] as number
+  const keep = willRecord(inputs)
+  const shared = (of: readonly ({ readonly buffer: Buffer } | null)[]): ElementwiseShared => [
+    ...([kind, hidden, batch, steps, reverse] as const),
+    (of[0] as { buffer: Buffer }).buffer,
+    of[1]?.buffer ?? null,
+    of[2]?.buffer ?? null,
+    of[3]?.buffer ?? null,
+    of[4]?.buffer ?? null,
+  ]
+  const [yBuffer, lastBuffer, statesBuffer] = binding.elementwiseRnn(...shared(inputs), keep)
+  const { device } = a
+  const y = Tensor.wrap(yBuffer, [rows, hidden], device)
+  const last = Tensor.wrap(lastBuffer, [batch, hidden], device)
+  if (!keep) return [y, last]
+  const states = statesBuffer === null ? y.share() : new Memory(statesBuffer)
+  // The parameters are read from where they are.
+  const saved = [a.share(), x?.share() ?? null, null, null, state0?.share() ?? null]
+  const read = [saved[0] as Memory, saved[1] ?? null, v, b, saved[4] ?? null]
+  const shapes = inputs.map((input) => input?.shape ?? null)
+  record(
+    'elementwise rnn',
+    inputs,
+    [y, last],
+    ([dy, dlast], node) => {
+      const gradients = binding.elementwiseRnnBackward(
+        ...shared(read),
+        states.buffer,
+        dy?.buffer ?? null,
+        dlast?.buffer ?? null,
+        node.needs(1),
+        node.needs(2),
+        node.needs(3),
+        node.needs(4),
+      )
+      return gradients.map((buffer, i) =>
+        buffer ? Tensor.wrap(buffer, shapes[i] as Shape, device) : null,
+      )
+    },
+    [states, ...saved.filter((memory) => memory !== null)],
+    'values',
+    (gradients, node) => {
+      const from = inputs.map((input, i) => {
+        const memory = saved[i]
+        return input && memory ? node.input(i, memory, input.shape, device) : input
+      })
+      const f = (...again: (Tensor | null)[]): Tensor[] => unrolled(call, again, device)
+      return throughFunction('elementwise rnn', f, from, gradients)
+    },
+    [v, b],
+  )
+  return [y, last]
+}
+
+/** The new state and the output from a step's rows. */
+type Step = (a: Tensor, x: Tensor | null, state: Tensor) => [state: Tensor, y: Tensor]
+
+/** Block k of columns. */
+const block = (a: Tensor, k: number, hidden: number): Tensor =>
+  a.slice(1, k * hidden, (k + 1) * hidden)
+
+/** x + ½ for x ≥ 0, else σ(x). */
+function positive(x: Tensor): Tensor {
+  return x.add(0.5).where(x.ge(0), x.sigmoid())
+}
+
+function stepOf(call: ElementwiseCall, v: Tensor | null, b: Tensor | null): Step {
+  const { hidden } = call
+  const part = (weight: Tensor | null, k: number): Tensor =>
+    (weight as Tensor).slice(0, k * hidden, (k + 1) * hidden)
+  const alike = (h: Tensor): [Tensor, Tensor] => [h, h]
+  switch (call.kind) {
+    case ElementwiseKind.indrnn_relu:
+      return (a, _x, h) => alike(a.add(h.mul(v as Tensor)).relu())
+    case ElementwiseKind.indrnn_tanh:
+      return (a, _x, h) => alike(a.add(h.mul(v as Tensor)).tanh())
+    case ElementwiseKind.min_gru:
+      return (a, _x, h) => {
+        const z = block(a, 0, hidden).sigmoid()
+        return alike(h.add(z.mul(positive(block(a, 1, hidden)).sub(h))))
+      }
+    case ElementwiseKind.min_lstm:
+      return (a, _x, h) => {
+        // log σ(f) − log σ(i), so that no sum of small gates is divided by.
+        const [f, i] = [block(a, 0, hidden), block(a, 1, hidden)]
+        const keep = logSigmoid(f).sub(logSigmoid(i)).sigmoid()
+        const g = positive(block(a, 2, hidden))
+        return alike(g.add(keep.mul(h.sub(g))))
+      }
+    default:
+      return (a, x, c) => {
+        const gate = (k: number): Tensor => {
+          const sum = block(a, k, hidden).add(c.mul(part(v, k - 1)))
+          return (b === null ? sum : sum.add(part(b, k - 1))).sigmoid()
+        }
+        const [f, r] = [gate(1), gate(2)]
+        const candidate = block(a, 0, hidden)
+        const past = x ?? block(a, 3, hidden)
+        const next = candidate.add(f.mul(c.sub(candidate)))
+        return [next, past.add(r.mul(next.sub(past)))]
+      }
+  }
+}
+
+/** The same as a loop of operations. */
+function unrolled(
+  call: ElementwiseCall,
+  [a, x, v, b, state0]: readonly (Tensor | null)[],
+  device: string,
+): [y: Tensor, last: Tensor] {
+  const { batch, hidden, steps, reverse } = call
+  const sizes = typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps]
+  const starts: number[] = []
+  let at = 0
+  for (const size of sizes) {
+    starts.push(at)
+    at += size
+  }
+  const step = stepOf(call, v ?? null, b ?? null)
+  const order = [...sizes.keys()]
+  if (reverse) order.reverse()
+  const outputs: Tensor[] = []
+  let state = state0 ?? filled([batch, hidden], 0, device)
+  for (const t of order) {
+    const [size, start] = [sizes[t] as number, starts[t] as number]
+    const rows = (whole: Tensor): Tensor => whole.slice(0, start, start + size)
+    const [next, y] = step(rows(a as Tensor), x ? rows(x) : null, state.slice(0, 0, size))
+    outputs[t] = y
+    state = size === batch ? next : cat([next, state.slice(0, size)], 0)
+  }
+  return [cat(outputs, 0), state]
+}
