@@ -74,7 +74,9 @@ export class AnomalyStream {
           : row
     if (!Array.isArray(given) && !ArrayBuffer.isView(given))
       throw typeError('push', 'row', `numbers of ${columns.join(', ')}`, row)
-    const list = Array.from(given as unknown as ArrayLike<unknown>)
+    // Not by its iterator, which a detached array has not.
+    const { length } = given as unknown as ArrayLike<unknown>
+    const list = Array.from({ length }, (_, k) => (given as unknown as ArrayLike<unknown>)[k])
     if (list.length !== columns.length)
       throw rangeError('push', 'row', `${columns.length} numbers`, String(list.length))
     return list.map((x, k) => {
