@@ -20,6 +20,10 @@ const cells: Record<string, (...size: Size) => Layer> = {
   'LSTM, forgetBias 1': (i, h, o) => new nn.LSTM(i, h, { ...o, forgetBias: 1 }),
   'LSTM, peephole': (i, h, o) => new nn.LSTM(i, h, { ...o, peephole: true }),
   LayerNormLSTM: (i, h, o) => new nn.LayerNormLSTM(i, h, { ...o, forgetBias: 1 }),
+  IndRNN: (i, h, o) => new nn.IndRNN(i, h, o),
+  SRU: (i, h, o) => new nn.SRU(i, h, o),
+  MinGRU: (i, h, o) => new nn.MinGRU(i, h, o),
+  MinLSTM: (i, h, o) => new nn.MinLSTM(i, h, o),
 }
 
 const BLANK = 8

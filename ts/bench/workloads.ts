@@ -176,6 +176,10 @@ const VARIANTS: readonly [cell: Workload['cell'], variant: Variant][] = [
   ['lstm', { name: 'reset', steps: 'reset' }],
   ['lstm', { name: 'mask', steps: 'mask' }],
   ['lstm', { name: 'composed', layer: 'recurrent' }],
+  ['lstm', { name: 'IndRNN', layer: 'IndRNN', gates: 1, matrix: false }],
+  ['lstm', { name: 'SRU', layer: 'SRU', gates: 3, matrix: false }],
+  ['gru', { name: 'MinGRU', layer: 'MinGRU', gates: 2, matrix: false }],
+  ['lstm', { name: 'MinLSTM', layer: 'MinLSTM', gates: 3, matrix: false }],
 ]
 
 /** Cells and options, each beside the plain cell of the same size. */
