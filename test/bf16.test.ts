@@ -262,7 +262,7 @@ const script = `
     c.mul(c).sum().backward()
     for (const x of [c, a.grad, b.grad]) await keep(products, x)
   }
-  for (const [Kind, options] of [[nn.LSTM, {}], [nn.GRU, { bidirectional: true }], [nn.RNN, { nonlinearity: 'relu' }], [nn.LSTM, { projSize: 19 }], [nn.LayerNormLSTM, {}]]) {
+  for (const [Kind, options] of [[nn.LSTM, {}], [nn.GRU, { bidirectional: true }], [nn.RNN, { nonlinearity: 'relu' }], [nn.LSTM, { projSize: 19 }], [nn.LayerNormLSTM, {}], [nn.LSTM, { peephole: true }], [nn.GRU, { resetAfter: false }], [nn.SLSTM, {}]]) {
     manualSeed(2)
     const layer = new Kind(21, 77, { numLayers: 2, ...options })
     const x = randn([5, 13, 21])

@@ -14,6 +14,8 @@ const layers: Record<string, [make: () => nn.Module, input: () => unknown[]]> = 
   ],
   GRU: [() => new nn.GRU(3, 4, { batchFirst: true, bias: false }), () => [ones([2, 2, 3])]],
   RNN: [() => new nn.RNN(3, 4, { nonlinearity: 'relu' }), () => [ones([2, 3])]],
+  SLSTM: [() => new nn.SLSTM(3, 4, { numHeads: 2 }), () => [ones([2, 2, 3])]],
+  SLSTMCell: [() => new nn.SLSTMCell(3, 4, { numHeads: 2 }), () => [ones([2, 3])]],
   LayerNormLSTM: [() => new nn.LayerNormLSTM(3, 4), () => [ones([2, 2, 3])]],
   LSTMCell: [() => new nn.LSTMCell(3, 4), () => [ones([2, 3])]],
   GRUCell: [() => new nn.GRUCell(3, 4, { bias: false }), () => [ones([2, 3])]],

@@ -442,6 +442,8 @@ anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
   const both = { numLayers: 2, bidirectional: true }
   await layer('lstm', new nn.LSTM(3, 6, { ...both, projSize: 4 }), 4, 4)
   await layer('gru', new nn.GRU(3, 6, { numLayers: 2, bias: false }), 2, 6)
+  await layer('peephole', new nn.LSTM(3, 6, { peephole: true }), 1, 6)
+  await layer('reset before', new nn.GRU(3, 6, { resetAfter: false }), 1, 6)
   await layer('rnn', new nn.RNN(3, 6, { nonlinearity: 'relu' }), 1, 6, false)
 
   const embedding = new nn.Embedding(7, 5)

@@ -6,7 +6,7 @@ const script = `
   import { devices, manualSeed, nn, randn, setNumThreads, tensor } from 'fused-rnn'
   setNumThreads(2)
   const results = []
-  for (const [Kind, options] of [[nn.RNN, {}], [nn.RNN, { nonlinearity: 'relu' }], [nn.GRU, {}], [nn.LSTM, {}], [nn.LSTM, { projSize: 19 }], [nn.LayerNormLSTM, {}]]) {
+  for (const [Kind, options] of [[nn.RNN, {}], [nn.RNN, { nonlinearity: 'relu' }], [nn.GRU, {}], [nn.LSTM, {}], [nn.LSTM, { projSize: 19 }], [nn.LayerNormLSTM, {}], [nn.LSTM, { peephole: true }], [nn.GRU, { resetAfter: false }], [nn.SLSTM, {}]]) {
     manualSeed(1)
     const layer = new Kind(21, 37, { numLayers: 2, bidirectional: true, dropout: 0.3, ...options })
     // Norms amplify how sums are rounded, unless their gains are small.

@@ -66,6 +66,10 @@ const VARIANTS: Record<string, nn.RNNOptions> = {
 const LAYERS = {
   LSTM: (options: nn.RecurrentOptions) => new nn.LSTM(3, 5, options),
   GRU: (options: nn.RecurrentOptions) => new nn.GRU(3, 5, options),
+  'LSTM with peepholes': (options: nn.RecurrentOptions) =>
+    new nn.LSTM(3, 5, { ...options, peephole: true }),
+  'GRU with the reset before': (options: nn.RecurrentOptions) =>
+    new nn.GRU(3, 5, { ...options, resetAfter: false }),
   RNN: (options: nn.RecurrentOptions) => new nn.RNN(3, 5, options),
   'RNN with relu': (options: nn.RecurrentOptions) =>
     new nn.RNN(3, 5, { ...options, nonlinearity: 'relu' }),

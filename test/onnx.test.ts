@@ -73,6 +73,10 @@ const VARIANTS: Record<string, nn.RNNOptions> = {
 const LAYERS = {
   LSTM: (options: nn.RecurrentOptions) => new nn.LSTM(3, 5, options),
   GRU: (options: nn.RecurrentOptions) => new nn.GRU(3, 5, options),
+  'LSTM with peepholes': (options: nn.RecurrentOptions) =>
+    new nn.LSTM(3, 5, { ...options, peephole: true }),
+  'GRU with the reset before': (options: nn.RecurrentOptions) =>
+    new nn.GRU(3, 5, { ...options, resetAfter: false }),
   RNN: (options: nn.RecurrentOptions) => new nn.RNN(3, 5, options),
   'RNN with relu': (options: nn.RecurrentOptions) =>
     new nn.RNN(3, 5, { ...options, nonlinearity: 'relu' }),
@@ -286,6 +290,8 @@ run(`the cells${why}`, async (t) => {
   const cells = [
     new nn.LSTMCell(3, 5),
     new nn.GRUCell(3, 5),
+    new nn.LSTMCell(3, 5, { peephole: true }),
+    new nn.GRUCell(3, 5, { resetAfter: false }),
     new nn.RNNCell(3, 5, { bias: false }),
     new nn.RNNCell(3, 5, { nonlinearity: 'relu' }),
   ]

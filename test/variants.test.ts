@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { io, manualSeed, nn, noGrad, optim, quantization, stack, Tensor } from 'fused-rnn'
+import { io, manualSeed, nn, noGrad, optim, quantization, stack, Tensor, tensor } from 'fused-rnn'
 import {
   closeTo,
   fixture,
@@ -32,6 +32,21 @@ const KINDS: Readonly<Record<string, Kind>> = {
     cell: (I, H, options) => new nn.LSTMCell(I, H, { ...options, peephole: true }),
     text: 'LSTM(3, 4, peephole=true)',
   },
+  'reset before': {
+    layer: (I, H, options) => new nn.GRU(I, H, { ...options, resetAfter: false }),
+    cell: (I, H, options) => new nn.GRUCell(I, H, { ...options, resetAfter: false }),
+    text: 'GRU(3, 4, resetAfter=false)',
+  },
+  slstm: {
+    layer: (I, H, options) => new nn.SLSTM(I, H, options),
+    cell: (I, H, options) => new nn.SLSTMCell(I, H, options),
+    text: 'SLSTM(3, 4)',
+  },
+  'slstm in heads': {
+    layer: (I, H, options) => new nn.SLSTM(I, H, { numHeads: H % 2 === 0 ? 2 : H, ...options }),
+    cell: (I, H, options) => new nn.SLSTMCell(I, H, { numHeads: 2, ...options }),
+    text: 'SLSTM(3, 4, numHeads=2)',
+  },
 }
 
 interface Case {
@@ -45,6 +60,8 @@ interface Case {
   bidirectional: boolean
   lengths: number[]
   states: boolean
+  /** 0: the kind has none. */
+  heads: number
 }
 
 /** A state as a list, and back. */
@@ -60,9 +77,16 @@ function call(layer: Layer, x: Rows, state?: readonly Tensor[] | null): [Rows, .
   return [y as Rows, ...listOf(after)]
 }
 
+/** Without an sLSTM's c, n and m, which have a kink where the larger of two exponents changes. */
+const smooth = (results: Tensor[]): Tensor[] => (results.length > 3 ? results.slice(0, 2) : results)
+
 const make = (c: Case): Layer => {
-  const { input, hidden, layers: numLayers, proj, bias, bidirectional } = c
-  const options = { numLayers, bias, bidirectional, ...(proj > 0 && { projSize: proj }) }
+  const { input, hidden, layers: numLayers, proj, bias, bidirectional, heads } = c
+  const options = {
+    ...{ numLayers, bias, bidirectional },
+    ...(proj > 0 && { projSize: proj }),
+    ...(heads > 0 && { numHeads: heads }),
+  }
   const layer = (KINDS[c.kind] as Kind).layer(input, hidden, options)
   layer.loadStateDict(file.tensors(`${c.name}.w`))
   return layer
@@ -76,7 +100,7 @@ for (const c of file.info.cases as Case[]) {
       const has = (key: string): boolean => file.has(`${c.name}.${key}`)
       const leaf = (key: string) => file.tensor(`${c.name}.${key}`, { requiresGrad: true })
       const x = leaf('x')
-      const parts = ['h', 'c'].filter((part) => has(`${part}n`))
+      const parts = ['h', 'c', 'n', 'm'].filter((part) => has(`${part}n`))
       const states = c.states ? parts.map((part) => leaf(`${part}0`)) : null
       const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
       const fed = packed ? packPaddedSequence(x, c.lengths, { enforceSorted: false }) : x
@@ -102,13 +126,22 @@ for (const c of file.info.cases as Case[]) {
   }
 }
 
+const detached = (x: Tensor): Tensor => {
+  const result = x.detach()
+  result.requiresGrad = true
+  return result
+}
 const leaf = (seed: number, ...shape: number[]): Tensor =>
   randomTensor(shape, seed, { requiresGrad: true })
 /** States of so many sequences, as leaves. */
 function states(layer: Layer, stacks: number, batch: number): Tensor[] {
   const x = randomTensor([1, batch, layer.inputSize], 1)
   const [, ...finals] = noGrad(() => call(layer, x))
-  return finals.map((final, i) => leaf(i + 2, stacks, batch, final.shape[2] as number))
+  return finals.map((final, i) => {
+    const state = leaf(i + 2, stacks, batch, final.shape[2] as number)
+    // n of an sLSTM, by which h is divided.
+    return i === 2 ? detached(state.abs().add(0.5)) : state
+  })
 }
 
 for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(KINDS)) {
@@ -116,10 +149,27 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
     manualSeed(3)
     const layer = makeLayer(3, 5, { numLayers: 2, bidirectional: true })
     const f = (x: unknown, ...state: unknown[]) =>
-      call(layer, x as Tensor, state as Tensor[]) as Tensor[]
+      smooth(call(layer, x as Tensor, state as Tensor[]) as Tensor[])
     await gradcheck(t, f as never, [leaf(1, 3, 2, 3), ...states(layer, 4, 2)], {
       module: layer,
       stride: 3,
+    })
+  })
+
+  test(`${kind}: finite differences, with all that options do between steps`, async (t) => {
+    const layer = makeLayer(3, 5, { recurrentDropout: 0.3, zoneout: 0.3, bidirectional: true })
+    const reset = tensor([0, 0, 1, 0, 0, 1, 0, 0], { shape: [4, 2], dtype: 'int32' })
+    const mask = tensor([1, 1, 1, 0, 1, 1, 0, 1], { shape: [4, 2], dtype: 'int32' })
+    const f = (x: unknown, ...state: unknown[]) => {
+      manualSeed(12)
+      const given = stateOf(state as Tensor[])
+      const options = { reset, mask }
+      const [y, after] = (layer as nn.GRU).forward(x as Tensor, given, options) as [Tensor, unknown]
+      return smooth([y, ...listOf(after)])
+    }
+    await gradcheck(t, f as never, [leaf(1, 4, 2, 3), ...states(layer, 2, 2)], {
+      module: layer,
+      stride: 2,
     })
   })
 
@@ -195,7 +245,7 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
     const layer = makeLayer(5, 6)
     const cell = makeCell(5, 6)
     const parameters = [...layer.stateDict()].map(([name, p]): [string, Tensor] => [
-      name.replace('_l0', ''),
+      name === 'bias_l0' ? 'bias_ih' : name.replace('_l0', ''),
       p,
     ])
     t.deepEqual(
@@ -218,7 +268,8 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
     y?.sum().backward()
     stepped.sum().backward()
     for (const [name, p] of cell.namedParameters()) {
-      const whole = await layer[`${name}_l0` as 'weight_ih_l0']?.grad?.data()
+      const parameter = layer[`${name}_l0` as 'weight_ih_l0'] ?? layer.bias_l0
+      const whole = await parameter?.grad?.data()
       await closeTo(t, p.grad, whole as Float32Array, 1e-4, name)
     }
     t.true(cell instanceof nn.RecurrentCell)
@@ -294,8 +345,79 @@ test('peepholes: errors', (t) => {
   throwsWith(t, () => again.loadStateDict(new nn.LSTM(3, 4).stateDict()), Error, /weight_ci_l0/)
 })
 
+test('the reset gate before the product: errors', (t) => {
+  const before = { resetAfter: false } as object
+  const owners = /'resetAfter', which nn\.GRU and nn\.GRUCell have/
+  for (const Kind of [nn.LSTM, nn.RNN, nn.LayerNormLSTM, nn.LSTMCell, nn.RNNCell] as never[])
+    throwsWith(t, () => new (Kind as typeof nn.GRU)(3, 4, before), TypeError, owners)
+  const one = { resetAfter: 0 } as object
+  throwsWith(t, () => new nn.GRU(3, 4, one), TypeError, /\[GRU\] resetAfter: expected a boolean/)
+  throwsWith(t, () => new nn.GRUCell(3, 4, one), TypeError, /\[GRUCell\] resetAfter: expected/)
+})
+
+test('sLSTM: pre-activations of any size give finite numbers', async (t) => {
+  const layer = new nn.SLSTM(1, 4, { bias: false })
+  // Each unit has another gate large.
+  const weights = new Float32Array(16)
+  for (let gate = 0; gate < 4; gate++) weights[gate * 4 + gate] = 1
+  layer.weight_ih_l0 = tensor(weights, { shape: [16, 1], requiresGrad: true })
+  for (const size of [1e4, -1e4, 3e38, -3e38, 90, -90, 0]) {
+    const x = tensor([size, -size, size, size, 0], { shape: [5, 1, 1], requiresGrad: true })
+    const [y, state] = layer.forward(x)
+    y.sum().backward()
+    for (const one of [y, ...state, x.grad, layer.weight_hh_l0?.grad]) {
+      const values = (await one?.data()) as Float32Array
+      t.true(values.every(Number.isFinite), `${size}: ${values}`)
+    }
+  }
+})
+
+test('sLSTM: names, shapes and errors', (t) => {
+  const layer = new nn.SLSTM(3, 6, { numHeads: 2, bidirectional: true })
+  const shapes = layer.namedParameters().map(([name, p]) => [name, [...p.shape]])
+  const one = (suffix: string) => [
+    [`weight_ih_l0${suffix}`, [24, 3]],
+    [`weight_hh_l0${suffix}`, [4, 2, 3, 3]],
+    [`bias_l0${suffix}`, [24]],
+  ]
+  t.deepEqual(shapes, [...one(''), ...one('_reverse')])
+  t.is(String(layer), 'SLSTM(3, 6, bidirectional=true, numHeads=2)')
+  const heads = (numHeads: unknown) => () => new nn.SLSTM(3, 6, { numHeads } as object)
+  throwsWith(
+    t,
+    heads(4),
+    RangeError,
+    /\[SLSTM\] numHeads: expected a divisor of hiddenSize, 6, got 4/,
+  )
+  throwsWith(t, heads(0), RangeError, /\[SLSTM\] numHeads: expected/)
+  throwsWith(t, heads('2'), TypeError, /\[SLSTM\] numHeads: expected/)
+  throwsWith(t, () => new nn.LSTM(3, 6, { numHeads: 2 } as object), TypeError, /nn\.SLSTM and/)
+  throwsWith(t, () => new nn.SLSTM(3, 6, { projSize: 2 } as object), TypeError, /'projSize', which/)
+  const x = randomTensor([2, 2, 3], 1)
+  const part = randomTensor([2, 2, 6], 2)
+  const call = (state: unknown) => () => layer.forward(x, state as never)
+  throwsWith(
+    t,
+    call([part, part]),
+    TypeError,
+    /\[SLSTM\.forward\] hidden: expected an array of four/,
+  )
+  throwsWith(t, call(part), TypeError, /\[SLSTM\.forward\] hidden: expected an array of four/)
+  const short = [part, part, part, randomTensor([2, 2, 5], 3)]
+  throwsWith(t, call(short), RangeError, /hidden\[3\]: expected shape \(2, 2, 6\), as of h, got/)
+  const wide = [0, 1, 2, 3].map(() => randomTensor([2, 3, 6], 4))
+  throwsWith(t, call(wide), RangeError, /hidden\[0\]: expected shape \(2, 2, 6\)/)
+})
+
 test('int8 weights are refused', (t) => {
-  const options = { peephole: true, device: 'cpu' }
-  for (const layer of [new nn.LSTM(3, 4, options), new nn.LSTMCell(3, 4, options)])
-    throwsWith(t, () => quantization.quantizeDynamic(layer), TypeError, /LSTM.*'peephole'/)
+  const device = 'cpu'
+  const layers = {
+    'peephole: true': [nn.LSTM, nn.LSTMCell].map((L) => new L(3, 4, { peephole: true, device })),
+    'resetAfter: false': [nn.GRU, nn.GRUCell].map(
+      (L) => new L(3, 4, { resetAfter: false, device }),
+    ),
+  }
+  for (const [option, kinds] of Object.entries(layers))
+    for (const layer of kinds)
+      throwsWith(t, () => quantization.quantizeDynamic(layer), TypeError, new RegExp(option))
 })

@@ -196,8 +196,8 @@ export interface CellInfo {
   name: string
   /** Rows of weight_ih over hidden size. */
   gates: number
-  /** Whether there is a state c besides h. */
-  hasC: boolean
+  /** How many states c has besides h, hidden size numbers each; 0 without c. */
+  states: number
   /** Whether it normalises, and so has gains. */
   norms: boolean
   /** Of a layer and direction, in the order of the calls. */

@@ -169,14 +169,16 @@ RNN::RNN(const Engine& engine, int64_t input_size, int64_t hidden_size,
                 input_size, hidden_size, options, 0) {}
 
 GRU::GRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
-         const RecurrentOptions& options)
-    : Recurrent(engine, "GRU", static_cast<int>(CellKind::gru), input_size, hidden_size, options,
-                0) {}
+         const RecurrentOptions& options, bool reset_after)
+    : Recurrent(engine, "GRU",
+                static_cast<int>(reset_after ? CellKind::gru : CellKind::gru_reset_before),
+                input_size, hidden_size, options, 0) {}
 
 LSTM::LSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
-           const RecurrentOptions& options, int64_t proj_size)
-    : Recurrent(engine, "LSTM", static_cast<int>(CellKind::lstm), input_size, hidden_size, options,
-                proj_size) {}
+           const RecurrentOptions& options, int64_t proj_size, bool peephole)
+    : Recurrent(engine, "LSTM",
+                static_cast<int>(peephole ? CellKind::lstm_peephole : CellKind::lstm), input_size,
+                hidden_size, options, proj_size) {}
 
 // ---- Linear -----------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@
 //
 //   static constexpr bool kNorms;         // whether rows are normalised
 //   static constexpr int kUnitWeights;    // weights that a unit has for itself: peepholes
+//   static constexpr bool kResetBefore;   // whether a step has a second product, of a part of h(t-1)
+//   static constexpr int kStates;         // of a cell with c: how many states that is, H units each
+//   static constexpr bool kOneBias;       // whether both products share a bias
 //
 // A cell with unit weights gets them as w[kUnitWeights] behind s, in the order of UnitWeights, and
 // its backward() leaves their gradients, of this row and step, in its last argument:
@@ -38,6 +41,21 @@
 //   static void forward(F (&s)[kBlocks], const F (&w)[kUnitWeights], F h_prev, …);
 //   static void backward(F (&s)[kBlocks], const F (&w)[kUnitWeights], F h_prev, …,
 //                        F (&dw)[kUnitWeights]);
+//
+// A cell with several states in c has them one behind the other, [kStates*H], and gets arrays:
+//
+//   static void forward(F (&s)[kBlocks], const F (&c_prev)[kStates], F& h, F (&c)[kStates]);
+//   static void backward(F (&s)[kBlocks], const F (&c_prev)[kStates], F dh, const F (&dc)[kStates],
+//                        F (&dc_prev)[kStates]);
+//
+// A cell with a second product multiplies the gates of kResetRuns not by h(t-1), but by what
+// reset() makes of it and of the block kResetBlock, once kHiddenRuns have been added:
+//
+//   static F reset(F& r, F h_prev);  // r: pre-activation, becomes the gate
+//   static void reset_backward(F& r, F h_prev, F d, F& dh_prev);
+//
+// forward() then gets this block as a gate. backward() leaves it alone: reset_backward() turns it
+// into its gradient, from the gradient d of what reset() gave, and adds its part to dh_prev.
 //
 // A cell with layer norms needs means over all units before it can go on with one of them. So its
 // equations come in two parts, with the norm of c between them, and both products stay in blocks of
@@ -63,7 +81,29 @@ struct HiddenRun {
 struct PlainCell {
   static constexpr bool kNorms = false;
   static constexpr int kUnitWeights = 0;
+  static constexpr bool kResetBefore = false;
+  static constexpr int kStates = 1;
+  static constexpr bool kOneBias = false;
 };
+
+// f(run, whether it multiplies what reset() gave) for all that W_hh is added to.
+template <class Cell, class F>
+constexpr void each_run(F f) {
+  for (const HiddenRun& run : Cell::kHiddenRuns) f(run, false);
+  if constexpr (Cell::kResetBefore) {
+    for (const HiddenRun& run : Cell::kResetRuns) f(run, true);
+  }
+}
+
+// The gates that h(t-1) itself is multiplied for; they are the first blocks of the gate matrix.
+template <class Cell>
+constexpr int hidden_gates() {
+  int count = 0;
+  for (const HiddenRun& run : Cell::kHiddenRuns) count += run.count;
+  return count;
+}
+template <class Cell>
+inline constexpr int kHiddenGates = hidden_gates<Cell>();
 
 // The weights of the units of a layer, [H] each; null beyond the cell's kUnitWeights.
 constexpr int kMostUnitWeights = 3;
@@ -74,7 +114,8 @@ struct UnitWeights {
 // Whether a step is one product, and then each unit by itself with nothing but its gates and
 // states. Only such cells have persistent kernels.
 template <class Cell>
-inline constexpr bool kPlainSteps = !Cell::kNorms && Cell::kUnitWeights == 0;
+inline constexpr bool kPlainSteps =
+    !Cell::kNorms && Cell::kUnitWeights == 0 && !Cell::kResetBefore && Cell::kStates == 1;
 
 #if defined(FUSED_RNN_ISA)
 }  // namespace FUSED_RNN_ISA

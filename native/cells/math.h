@@ -158,6 +158,25 @@ FUSED_RNN_HD inline F with_sign(F y, F x) {
 
 }  // namespace detail
 
+// log(sigmoid(x)) and its derivative sigmoid(-x), of any finite x without overflow.
+template <class F>
+struct LogSigmoid {
+  F value, derivative;
+};
+template <class F>
+FUSED_RNN_HD inline LogSigmoid<F> log_sigmoid_(F x) {
+  const F u = exp_(-detail::magnitude(x));
+  // log(1 + u) = 2 atanh(u / (2 + u)), u in [0, 1]: a series in s^2 up to 1/9
+  const F s = u / (2.0f + u), t = s * s;
+  F q = t * 7.6923077e-2f + 9.0909091e-2f;
+  q = q * t + 0.11111111f;
+  q = q * t + 0.14285714f;
+  q = q * t + 0.2f;
+  q = q * t + 0.33333333f;
+  const F log = 2.0f * (s + s * t * q), least = x > 0 ? F{} : x;
+  return {least - log, (x > 0 ? u : 1.0f + F{}) / (1.0f + u)};
+}
+
 // Near 0 x + x^3 R(x^2), from 0.625 on 1 - 2 / (exp(2 |x|) + 1), which rounds the small part only.
 template <class F>
 FUSED_RNN_HD inline F tanh_(F x) {

@@ -26,11 +26,20 @@ struct CellTraits {
   bool norms;        // layer norms, and so gains
   bool peepholes;    // units with weights for themselves
   bool plain_steps;  // kPlainSteps
+  int states;        // in c: H numbers each; 0 without c
+  bool one_bias;     // that both products share
 };
 
 inline constexpr CellTraits kCellTraits[] = {
-#define CELL(kind, Cell) \
-  {#kind, Cell::kGates, Cell::kHasC, Cell::kNorms, Cell::kUnitWeights > 0, kPlainSteps<Cell>},
+#define CELL(kind, Cell)            \
+  {#kind,                           \
+   Cell::kGates,                    \
+   Cell::kHasC,                     \
+   Cell::kNorms,                    \
+   (Cell::kUnitWeights > 0),        \
+   kPlainSteps<Cell>,               \
+   Cell::kHasC ? Cell::kStates : 0, \
+   Cell::kOneBias},
 #include "cells/cells.def"
 #undef CELL
 };
@@ -57,7 +66,7 @@ constexpr const char* name_of(WeightSize size) {
 }
 
 // Which cells have a weight.
-enum class WeightOf { all, norms, peepholes };
+enum class WeightOf { all, two_biases, one_bias, norms, peepholes };
 
 struct CellWeight {
   const char* name;          // PyTorch's, without the suffix: weight_ih of weight_ih_l0_reverse
@@ -74,10 +83,12 @@ inline constexpr CellWeight kCellWeights[] = {
      &RnnWeights::w_ih, &RnnWeightGrads::dw_ih},
     {"weight_hh", WeightSize::gates, WeightSize::out, false, false, WeightOf::all,
      &RnnWeights::w_hh, &RnnWeightGrads::dw_hh},
-    {"bias_ih", WeightSize::gates, WeightSize::none, true, false, WeightOf::all, &RnnWeights::b_ih,
-     &RnnWeightGrads::db_ih},
-    {"bias_hh", WeightSize::gates, WeightSize::none, true, false, WeightOf::all, &RnnWeights::b_hh,
-     &RnnWeightGrads::db_hh},
+    {"bias_ih", WeightSize::gates, WeightSize::none, true, false, WeightOf::two_biases,
+     &RnnWeights::b_ih, &RnnWeightGrads::db_ih},
+    {"bias_hh", WeightSize::gates, WeightSize::none, true, false, WeightOf::two_biases,
+     &RnnWeights::b_hh, &RnnWeightGrads::db_hh},
+    {"bias", WeightSize::gates, WeightSize::none, true, false, WeightOf::one_bias,
+     &RnnWeights::b_ih, &RnnWeightGrads::db_ih},
     {"weight_hr", WeightSize::proj, WeightSize::hidden, false, true, WeightOf::all,
      &RnnWeights::w_hr, &RnnWeightGrads::dw_hr},
     {"gain_ih", WeightSize::gates, WeightSize::none, false, false, WeightOf::norms,
@@ -102,12 +113,26 @@ struct WeightList {
   size_t count;
 };
 
+constexpr bool has_line(const CellTraits& cell, WeightOf cells) {
+  switch (cells) {
+    case WeightOf::all:
+      return true;
+    case WeightOf::two_biases:
+      return !cell.one_bias;
+    case WeightOf::one_bias:
+      return cell.one_bias;
+    case WeightOf::norms:
+      return cell.norms;
+    case WeightOf::peepholes:
+      return cell.peepholes;
+  }
+  return false;
+}
+
 constexpr WeightList weight_list(const CellTraits& cell) {
   WeightList list{};
   for (const CellWeight& weight : kCellWeights) {
-    const bool has = weight.cells == WeightOf::all ||
-                     (weight.cells == WeightOf::norms ? cell.norms : cell.peepholes);
-    if (has) list.lines[list.count++] = weight;
+    if (has_line(cell, weight.cells)) list.lines[list.count++] = weight;
   }
   return list;
 }

@@ -45,7 +45,9 @@ struct RecurrentCall {
   int64_t gate_rows() const { return traits_of(shape.cell).gates * shape.hidden; }
   bool has_c() const { return traits_of(shape.cell).has_c; }
   int64_t h_floats() const { return stacks() * shape.batch * shape.out(); }
-  int64_t c_floats() const { return stacks() * shape.batch * shape.hidden; }
+  int64_t c_floats() const {
+    return stacks() * shape.batch * shape.hidden * traits_of(shape.cell).states;
+  }
   int64_t y_floats() const { return shape.rows * shape.directions * shape.out(); }
   // Which weight of its cell the weight `i` of the flat list is, and how many elements it has.
   const CellWeight& weight_of(size_t i) const { return weights_of(shape.cell)[i % per_stack()]; }

@@ -96,7 +96,7 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
   return addon.wrap_all(recurrent_backward(executor, call, workspace, dy, dhn, dcn, needed));
 }
 
-// cells() → what cells/weights.h knows of every cell, in CellKind's order: name, gates, hasC,
+// cells() → what cells/weights.h knows of every cell, in CellKind's order: name, gates, states in c,
 // norms, and its weights, each with its name, its shape as the names of sizes, and whether it needs
 // a bias or a projection to be there.
 Napi::Value cells(Addon&, Args& args) {
@@ -107,7 +107,7 @@ Napi::Value cells(Addon&, Args& args) {
     const CellTraits& traits = traits_of(kind);
     cell["name"] = traits.name;
     cell["gates"] = traits.gates;
-    cell["hasC"] = Napi::Boolean::New(env, traits.has_c);
+    cell["states"] = traits.states;
     cell["norms"] = Napi::Boolean::New(env, traits.norms);
     auto weights = Napi::Array::New(env);
     for (const CellWeight& of : weights_of(kind)) {

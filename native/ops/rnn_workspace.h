@@ -19,9 +19,10 @@ struct RnnStackSaved {
                         // then, but for the layers of cpu/rnn/step_grads.h, their gradients
   float* h_prev;        // [rows, P]: the state each row started from
   float* h_in;          // [rows, P]: what W_hh multiplies; h_prev itself unless shape.drops_h
-  float* c_prev;        // [rows, H], cells with a cell state
+  float* c_prev;        // [rows, kStates*H], cells with a cell state
   float* u;             // [rows, H], with projection: h before it is projected
   RowMoments* moments;  // [rows], cells with norms
+  float* reset_h;       // [rows, H], cells with a second product: what it multiplies
 };
 
 // One after the other: the stacks, then the outputs of the layers below the last.
@@ -34,16 +35,18 @@ class RnnWorkspaceOf {
   RnnWorkspaceOf(Cell, const RnnShape& shape, float* memory = nullptr)
       : s_(shape),
         gate_row_(Layout::gate_row(Cell::kBlocks, shape.hidden)),
-        has_c_(Cell::kHasC),
+        states_(Cell::kHasC ? Cell::kStates : 0),
         norms_(Cell::kNorms),
+        reset_(Cell::kResetBefore),
         memory_(memory) {}
 
   int64_t stack_floats() const {
     return Layout::array(s_.rows * gate_row_) +
            (s_.drops_h ? 2 : 1) * Layout::array(s_.rows * s_.out()) +
-           (has_c_ ? Layout::array(s_.rows * s_.hidden) : 0) +
+           (states_ > 0 ? Layout::array(s_.rows * states_ * s_.hidden) : 0) +
            (s_.proj > 0 ? Layout::array(s_.rows * s_.hidden) : 0) +
-           (norms_ ? Layout::array(s_.rows * kRowMoments) : 0);
+           (norms_ ? Layout::array(s_.rows * kRowMoments) : 0) +
+           (reset_ ? Layout::array(s_.rows * s_.hidden) : 0);
   }
   // The output of a layer below the last, after dropout: [rows, D*P].
   int64_t layer_output_floats() const { return Layout::array(s_.rows * s_.directions * s_.out()); }
@@ -62,9 +65,10 @@ class RnnWorkspaceOf {
     saved.gates = take(s_.rows * gate_row_);
     saved.h_prev = take(s_.rows * s_.out());
     saved.h_in = s_.drops_h ? take(s_.rows * s_.out()) : saved.h_prev;
-    if (has_c_) saved.c_prev = take(s_.rows * s_.hidden);
+    if (states_ > 0) saved.c_prev = take(s_.rows * states_ * s_.hidden);
     if (s_.proj > 0) saved.u = take(s_.rows * s_.hidden);
     if (norms_) saved.moments = reinterpret_cast<RowMoments*>(take(s_.rows * kRowMoments));
+    if (reset_) saved.reset_h = take(s_.rows * s_.hidden);
     return saved;
   }
   float* layer_output(int64_t layer) const {
@@ -74,8 +78,9 @@ class RnnWorkspaceOf {
  private:
   const RnnShape& s_;
   int64_t gate_row_;
-  bool has_c_;
+  int states_;
   bool norms_;
+  bool reset_;
   float* memory_;
 };
 

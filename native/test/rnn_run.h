@@ -63,11 +63,13 @@ class RnnRun {
       x_.values = side.floats(rows * c.input);
     }
     h_floats_ = stacks * n * p;
-    c_floats_ = has_c_ ? stacks * n * c.hidden : 0;
+    c_floats_ = stacks * n * c.hidden * traits_of(c.cell).states;
     if (c.states) {
       h0_ = side.floats(h_floats_);
       dhn_ = side.floats(h_floats_);
-      if (has_c_) c0_ = side.floats(c_floats_), dcn_ = side.floats(c_floats_);
+      // Of several states one divides, so it is not to be near 0.
+      const float least = traits_of(c.cell).states > 1 ? 0.5f : -1;
+      if (has_c_) c0_ = side.floats(c_floats_, least, 1), dcn_ = side.floats(c_floats_);
     }
     if (!c.no_dy) dy_ = side.floats(rows * c.directions * p);
     draw_options(rows);

@@ -252,7 +252,9 @@ void layers_on_many_threads() {
                 {CellKind::rnn_tanh, 64, 48, 20, 2},
                 {CellKind::lstm, 384, 16, 5, 2},
                 {CellKind::layer_norm_lstm, 96, 24, 12, 1},
-                {CellKind::layer_norm_lstm, 384, 16, 5, 2}};
+                {CellKind::layer_norm_lstm, 384, 16, 5, 2},
+                {CellKind::gru_reset_before, 320, 8, 6, 1},
+                {CellKind::slstm, 384, 16, 5, 2}};
   for (const auto& c : kCases) {
     const Layer layer(c.cell, c.hidden, c.batch, c.steps, c.directions);
     const std::vector<float> expected = layer.run(1);

@@ -131,6 +131,8 @@ void layers(const std::string& from, const std::string& to) {
   const RecurrentOptions both = {.num_layers = 2, .bidirectional = true};
   recurrent({"lstm", in.tensors, out.tensors}, LSTM(engine, 3, 6, both, 4));
   recurrent({"gru", in.tensors, out.tensors}, GRU(engine, 3, 6, {.num_layers = 2, .bias = false}));
+  recurrent({"peephole", in.tensors, out.tensors}, LSTM(engine, 3, 6, {}, 0, true));
+  recurrent({"reset before", in.tensors, out.tensors}, GRU(engine, 3, 6, {}, false));
   recurrent({"rnn", in.tensors, out.tensors}, RNN(engine, 3, 6, {}, RNN::Nonlinearity::relu));
   classifier(engine, {"classifier", in.tensors, out.tensors});
   save_safetensors(to, out);

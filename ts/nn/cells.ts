@@ -11,6 +11,7 @@ import {
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { checkNoPrivates } from './clone.js'
+import { checkHeads, shapeInHeads, withHeads } from './heads.js'
 import { Module } from './module.js'
 import {
   cellKind,
@@ -22,12 +23,14 @@ import {
   runRecurrent,
   type StackCall,
   weightShapes,
+  widthOfC,
 } from './recurrent_op.js'
 import {
   CELL_OPTIONS,
   type CellOptions,
   checkForgetBias,
   checkRecurrentOptions,
+  type GRUCellOptions,
   LSTM_CELL_OPTIONS,
   type LSTMCellOptions,
   optionTexts,
@@ -57,6 +60,8 @@ export abstract class RecurrentCell extends Module {
   zoneout: number | readonly [pc: number, ph: number]
   /** null: drawn as the other biases. */
   readonly forgetBias: number | null
+  /** Of an SLSTMCell; else 1. */
+  readonly numHeads: number
   /** `[G·H, inputSize]` */
   declare weight_ih: Tensor
   /** `[G·H, H]` */
@@ -73,7 +78,7 @@ export abstract class RecurrentCell extends Module {
     cell: number,
     inputSize: number,
     hiddenSize: number,
-    options: LSTMCellOptions,
+    options: LSTMCellOptions & { numHeads?: number },
     known: readonly string[] = CELL_OPTIONS,
   ) {
     super()
@@ -85,6 +90,7 @@ export abstract class RecurrentCell extends Module {
     this.recurrentDropout = stepChances(name, options, hasC(cell)).recurrentDropout
     this.zoneout = options.zoneout ?? 0
     this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
+    this.numHeads = checkHeads(name, options.numHeads ?? 1, this.hiddenSize)
     const device = deviceOption(name, options.device)
     const shapes = this.#shapes().filter((entry): entry is [string, Shape] => entry[1] !== null)
     this.createParameters(shapes, device)
@@ -118,16 +124,20 @@ export abstract class RecurrentCell extends Module {
   /** See Module.clone. */
   protected override newInstance(): this {
     checkNoPrivates(this.constructor, RecurrentCell)
-    const { inputSize, hiddenSize, bias } = this
+    const { inputSize, hiddenSize, bias, numHeads } = this
     const [{ device } = { device: 'cpu' }] = this.parameters()
-    const args = ['clone', this.#cell, inputSize, hiddenSize, { bias, device }]
+    const options = { bias, device, numHeads }
+    const args = ['clone', this.#cell, inputSize, hiddenSize, options, Object.keys(options)]
     return Reflect.construct(RecurrentCell as never, args, this.constructor as never)
   }
 
   #shapes(): [name: string, shape: Shape | null][] {
     const shapes = weightShapes(this.#cell, this.inputSize, this.hiddenSize, 0, this.bias)
-    // `bias` is the option.
-    return shapes.map(([name, shape]) => [name === 'bias' ? 'bias_ih' : name, shape])
+    return shapes.map(([kind, shape]) => [
+      // `bias` is whether there is one.
+      kind === 'bias' ? 'bias_ih' : kind,
+      shapeInHeads(this.#cell, kind, shape, this.numHeads),
+    ])
   }
 
   /** One step; `h` and `c` as the user gave them. Never broadcasts. */
@@ -154,7 +164,9 @@ export abstract class RecurrentCell extends Module {
     }
     const batch = rank === 2 ? (input.shape[0] as number) : 1
     const shape = rank === 2 ? [batch, this.hiddenSize] : [this.hiddenSize]
-    const stacked = (name: string, state: Tensor | null): Tensor | null => {
+    const states = Math.max(widthOfC(this.#cell), 1)
+    const memory = [...shape.slice(0, -1), states * this.hiddenSize]
+    const stacked = (name: string, state: Tensor | null, shape: Shape): Tensor | null => {
       if (state === null) return null
       if (!(state instanceof Tensor)) throw typeError(fn, name, 'a tensor', state)
       if (state.dtype !== 'float32') throw typeError(fn, name, 'a float32 tensor', state.dtype)
@@ -162,10 +174,10 @@ export abstract class RecurrentCell extends Module {
       if (!sameShape(state.shape, shape)) {
         throw rangeError(fn, name, `shape ${formatShape(shape)}`, formatShape(state.shape))
       }
-      return state.reshape([1, batch, this.hiddenSize])
+      return state.reshape([1, batch, shape.at(-1) as number])
     }
-    const h0 = stacked(hasC(this.#cell) ? 'state[0]' : 'state', h)
-    const c0 = stacked('state[1]', c)
+    const h0 = stacked(hasC(this.#cell) ? 'state[0]' : 'state', h, shape)
+    const c0 = stacked('state[1]', c, memory)
     const chances = stepChances(fn, this, hasC(this.#cell))
     const { recurrentDropout, zoneout } = chances
     const plain = recurrentDropout === 0 && zoneout[0] === 0 && zoneout[1] === 0
@@ -190,7 +202,7 @@ export abstract class RecurrentCell extends Module {
       c0,
     )
     const other = hasOwnState(this.#cell) ? hn : cn
-    const results: [Tensor, Tensor | null] = [y.reshape(shape), other?.reshape(shape) ?? null]
+    const results: [Tensor, Tensor | null] = [y.reshape(shape), other?.reshape(memory) ?? null]
     disposeOther(x, input)
     for (const inner of [h0, c0, y, hn, cn]) inner?.[Symbol.dispose]()
     return results
@@ -201,12 +213,13 @@ export abstract class RecurrentCell extends Module {
    * @internal
    */
   protected stackCall(fn: string, device: string): StackCall {
-    const weights = this.#shapes().map(([name, shape]) => {
+    const checked = this.#shapes().map(([name, shape]) => {
       if (shape === null) return null
       const weight = checkWeight(fn, name, this[name as 'weight_ih'], shape)
       checkSameDevice(fn, name, weight, device)
       return weight
     })
+    const weights = withHeads(checked)
     return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
   }
 }
@@ -236,10 +249,20 @@ export class RNNCell extends RecurrentCell {
   }
 }
 
-/** One step of {@link GRU}; as `torch.nn.GRUCell`. Shapes as {@link RNNCell}. */
+/**
+ * One step of {@link GRU}; as `torch.nn.GRUCell`. Shapes as {@link RNNCell}. `resetAfter: false` as of
+ * {@link GRU}.
+ */
 export class GRUCell extends RecurrentCell {
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('GRUCell', cellKind('gru'), inputSize, hiddenSize, options)
+  readonly resetAfter: boolean
+
+  constructor(inputSize: number, hiddenSize: number, options: GRUCellOptions = {}) {
+    checkRecurrentOptions('GRUCell', options, [...CELL_OPTIONS, 'resetAfter'])
+    const { resetAfter = true, ...rest } = options
+    checkBoolean('GRUCell', 'resetAfter', resetAfter)
+    const cell = cellKind(resetAfter ? 'gru' : 'gru_reset_before')
+    super('GRUCell', cell, inputSize, hiddenSize, rest)
+    this.resetAfter = resetAfter
   }
 
   forward(input: Tensor, h?: Tensor | null): Tensor {

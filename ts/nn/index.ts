@@ -91,11 +91,20 @@ export { RecurrentLayer, type RecurrentState } from './recurrent_layer.js'
 export type {
   CellOptions,
   ElementwiseOptions,
+  GRUCellOptions,
+  GRUOptions,
   LSTMCellOptions,
   LSTMOptions,
   RecurrentOptions,
   StepMasks,
 } from './recurrent_options.js'
 export { Flatten, Identity } from './shapes.js'
+export {
+  SLSTM,
+  SLSTMCell,
+  type SLSTMCellOptions,
+  type SLSTMOptions,
+  type SLSTMState,
+} from './slstm.js'
 export { SRU, SRUCell } from './sru.js'
 export * as utils from './utils.js'

@@ -6,6 +6,7 @@ import { RecurrentLayer } from './recurrent_layer.js'
 import { cellKind, lstmState } from './recurrent_op.js'
 import {
   checkRecurrentOptions,
+  type GRUOptions,
   LSTM_OPTIONS,
   type LSTMOptions,
   OPTIONS,
@@ -69,10 +70,21 @@ export class RNN extends RecurrentLayer<Tensor> {
 /**
  * Gated recurrent unit (Cho et al. 2014); as `torch.nn.GRU`: n = tanh(W_in x + b_in + r ∘ (W_hn h
  * + b_hn)), h = (1 − z) ∘ n + z ∘ h. Gate order in the weights: r, z, n. Shapes as {@link RNN}.
+ *
+ * With `resetAfter: false` the reset gate comes before the product, as in the paper, in Keras with
+ * `reset_after=False` and in ONNX with `linear_before_reset=0`: n = tanh(W_in x + b_in + W_hn (r ∘ h)
+ * + b_hn). The parameters are the same; PyTorch has no such layer.
  */
 export class GRU extends RecurrentLayer<Tensor> {
-  constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
-    super('GRU', cellKind('gru'), inputSize, hiddenSize, options, OPTIONS)
+  readonly resetAfter: boolean
+
+  constructor(inputSize: number, hiddenSize: number, options: GRUOptions = {}) {
+    checkRecurrentOptions('GRU', options, [...OPTIONS, 'resetAfter'])
+    const { resetAfter = true, ...rest } = options
+    checkBoolean('GRU', 'resetAfter', resetAfter)
+    const cell = cellKind(resetAfter ? 'gru' : 'gru_reset_before')
+    super('GRU', cell, inputSize, hiddenSize, rest, OPTIONS)
+    this.resetAfter = resetAfter
   }
 
   override forward(

@@ -14,6 +14,7 @@ import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { runWithDropouts } from './call_dropout.js'
 import { checkNoPrivates } from './clone.js'
+import { checkHeads, shapeInHeads, withHeads } from './heads.js'
 import { Module } from './module.js'
 import { PackedSequence } from './packed.js'
 import {
@@ -56,8 +57,11 @@ interface Rows {
   packed: PackedSequence | null
 }
 
-/** What a layer carries from step to step: h, or for an LSTM the pair [h, c]. */
-export type RecurrentState = Tensor | readonly [h: Tensor, c: Tensor]
+/** What a layer carries from step to step: h, for an LSTM the pair [h, c], for an SLSTM [h, c, n, m]. */
+export type RecurrentState =
+  | Tensor
+  | readonly [h: Tensor, c: Tensor]
+  | readonly [h: Tensor, c: Tensor, n: Tensor, m: Tensor]
 
 /**
  * Base of {@link RNN}, {@link GRU}, {@link LSTM} and {@link LayerNormLSTM}; as `torch.nn.RNNBase`. A model that takes any
@@ -83,7 +87,9 @@ export abstract class RecurrentLayer<
   recurrentDropout: number
   zoneout: number | readonly [pc: number, ph: number]
   /** null: drawn as the other biases. */
-  readonly forgetBias: number | null;
+  readonly forgetBias: number | null
+  /** Of an SLSTM; else 1. */
+  readonly numHeads: number;
 
   /** The parameters, under PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`, … */
   [parameter: `${'weight' | 'bias' | 'gain'}_${string}`]: Tensor
@@ -98,7 +104,7 @@ export abstract class RecurrentLayer<
     cell: number,
     inputSize: number,
     hiddenSize: number,
-    options: LSTMOptions,
+    options: LSTMOptions & { numHeads?: number },
     known: readonly string[],
   ) {
     super()
@@ -119,6 +125,7 @@ export abstract class RecurrentLayer<
     this.recurrentDropout = stepChances(name, options, hasC(cell)).recurrentDropout
     this.zoneout = options.zoneout ?? 0
     this.forgetBias = checkForgetBias(name, options.forgetBias, this.bias)
+    this.numHeads = checkHeads(name, options.numHeads ?? 1, this.hiddenSize)
     if (this.dropout > 0 && this.numLayers === 1) {
       process.emitWarning(
         `[${name}] dropout works between layers, so dropout ${this.dropout} has no effect with numLayers 1`,
@@ -217,10 +224,11 @@ export abstract class RecurrentLayer<
    * @internal
    */
   protected stackCall(fn: string, device: string): StackCall {
-    const weights = this.#weights(fn)
-    for (let i = 0; i < weights.length; i++) {
-      checkSameDevice(fn, this.#checked?.names[i] as string, weights[i], device)
+    const checked = this.#weights(fn)
+    for (let i = 0; i < checked.length; i++) {
+      checkSameDevice(fn, this.#checked?.names[i] as string, checked[i], device)
     }
+    const weights = withHeads(checked)
     const chances = callDropouts(fn, this)
     if (!this.training || Object.values(chances).every((p) => p === 0))
       return (call, x, h0, c0) => runRecurrent({ ...call, weights }, x, h0, c0)
@@ -254,7 +262,8 @@ export abstract class RecurrentLayer<
     checkNoPrivates(this.constructor, RecurrentLayer)
     const { inputSize, hiddenSize, numLayers, bias, batchFirst, bidirectional, projSize } = this
     const [{ device } = { device: 'cpu' }] = this.parameters()
-    const options = { numLayers, bias, batchFirst, bidirectional, projSize, device }
+    const { numHeads } = this
+    const options = { numLayers, bias, batchFirst, bidirectional, projSize, device, numHeads }
     const args = ['clone', this.#cell, inputSize, hiddenSize, options, Object.keys(options)]
     return Reflect.construct(RecurrentLayer as never, args, this.constructor as never)
   }
@@ -277,7 +286,10 @@ export abstract class RecurrentLayer<
       const inputs = layer === 0 ? this.inputSize : directions.length * out
       const kinds = weightShapes(this.#cell, inputs, this.hiddenSize, this.projSize, this.bias)
       return directions.map((suffix) =>
-        kinds.map(([kind, shape]): [string, Shape | null] => [`${kind}_l${layer}${suffix}`, shape]),
+        kinds.map(([kind, shape]): [string, Shape | null] => [
+          `${kind}_l${layer}${suffix}`,
+          shapeInHeads(this.#cell, kind, shape, this.numHeads),
+        ]),
       )
     }).flat(2)
   }

@@ -31,15 +31,17 @@ export function cellKind(name: string): number {
   return kind
 }
 
-/** Whether a cell has a state c besides h. */
-export const hasC = (kind: number): boolean => {
+/** States of a unit in c: how many there are besides h, 0 without c. */
+export const widthOfC = (kind: number): number => {
   const composed = composedCell(kind)
-  return composed ? composed.states.length > 1 : (cells[kind]?.hasC ?? false)
+  return composed ? composed.states.length - 1 : (cells[kind]?.states ?? 0)
 }
 
-/** Numbers of a unit in c: of a composed cell all states but the first. */
-export const widthOfC = (kind: number): number =>
-  Math.max(1, (composedCell(kind)?.states.length ?? 2) - 1)
+/** Whether a cell has a state c besides h. */
+export const hasC = (kind: number): boolean => widthOfC(kind) > 0
+
+/** Whether the recurrent weights of a cell may be divided into heads. */
+export const hasHeads = (kind: number): boolean => cells[kind]?.name === 'slstm'
 
 /** Whether a cell without c has a state that is not its output. */
 export const hasOwnState = (kind: number): boolean => elementwise(kind)?.ownState ?? false
@@ -101,7 +103,7 @@ export interface RecurrentResult {
   y: Tensor
   /** [L*D, N, P] */
   hn: Tensor
-  /** [L*D, N, H], of cells with c */
+  /** [L*D, N, H], of cells with c; with several states, H numbers of each */
   cn: Tensor | null
 }
 
@@ -165,7 +167,8 @@ export function runRecurrent(
   )
   const y = Tensor.wrap(yBuffer, [rows, call.directions * out], x.device)
   const hn = Tensor.wrap(hnBuffer, [stacks, call.batch, out], x.device)
-  const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, call.hidden], x.device) : null
+  const width = widthOfC(call.cell) * call.hidden
+  const cn = cnBuffer ? Tensor.wrap(cnBuffer, [stacks, call.batch, width], x.device) : null
   if (!keep) return { y, hn, cn }
 
   const workspace = new Memory(workspaceBuffer as Buffer)
@@ -219,7 +222,7 @@ function backwardAgain(
   inputs: readonly (Tensor | null)[],
   saved: readonly (Memory | null)[],
 ): (Tensor | null)[] {
-  const { name, hasC } = cells[call.cell] as CellInfo
+  const { name, states } = cells[call.cell] as CellInfo
   const { layers, directions, steps, batch, hidden, proj, dropout } = call
   if (!canUnroll(name))
     throw new TypeError(
@@ -250,7 +253,7 @@ function backwardAgain(
       Object.fromEntries(names.map((key, k) => [key, weights[s * names.length + k] ?? null])),
     )
     const h = h0 ?? filled([stacks, batch, proj || hidden], 0, device)
-    const c = hasC ? (c0 ?? filled([stacks, batch, hidden], 0, device)) : null
+    const c = states > 0 ? (c0 ?? filled([stacks, batch, states * hidden], 0, device)) : null
     return unroll(settings, x as Tensor, h, c, sets)
   }
   return throughFunction('rnn', f, withHistory, gradients)

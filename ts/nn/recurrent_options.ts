@@ -88,6 +88,15 @@ export interface LSTMOptions extends Omit<RecurrentOptions, 'zoneout'> {
   peephole?: boolean
 }
 
+/** What {@link GRU} takes. */
+export interface GRUOptions extends RecurrentOptions {
+  /**
+   * Whether the reset gate comes behind the recurrent product, as in PyTorch and cuDNN, or before it,
+   * as in Cho et al. 2014. Default true.
+   */
+  resetAfter?: boolean
+}
+
 /** What every cell takes besides its sizes. */
 export interface CellOptions {
   /** Whether there are biases. Default true. */
@@ -98,6 +107,12 @@ export interface CellOptions {
   recurrentDropout?: number
   /** As of {@link RecurrentOptions}. Default 0. */
   zoneout?: number
+}
+
+/** What {@link GRUCell} takes. */
+export interface GRUCellOptions extends CellOptions {
+  /** As of {@link GRU}. */
+  resetAfter?: boolean
 }
 
 /** What {@link LSTMCell} and {@link LayerNormLSTMCell} take. */
@@ -145,6 +160,8 @@ const OWNERS: Readonly<Record<string, string>> = {
   nonlinearity: 'nn.RNN, nn.IndRNN and their cells have',
   projSize: 'nn.LSTM and nn.LayerNormLSTM have',
   peephole: 'nn.LSTM and nn.LSTMCell have',
+  resetAfter: 'nn.GRU and nn.GRUCell have',
+  numHeads: 'nn.SLSTM and nn.SLSTMCell have',
   forgetBias: 'nn.LSTM, nn.LayerNormLSTM and their cells have',
   inputDropout: WHOLE_SEQUENCE,
   outputDropout: WHOLE_SEQUENCE,
@@ -242,6 +259,8 @@ export function optionTexts(
   options: Partial<CallDropouts & StepChances> & {
     forgetBias?: number | null
     peephole?: boolean
+    resetAfter?: boolean
+    numHeads?: number
   },
 ): string[] {
   const texts: string[] = []
@@ -256,6 +275,8 @@ export function optionTexts(
   if (typeof zoneout === 'object') texts.push(`zoneout=[${zoneout.join(', ')}]`)
   else if (zoneout) texts.push(`zoneout=${zoneout}`)
   if (options.peephole) texts.push('peephole=true')
+  if (options.resetAfter === false) texts.push('resetAfter=false')
+  if ((options.numHeads ?? 1) > 1) texts.push(`numHeads=${options.numHeads}`)
   if (typeof options.forgetBias === 'number') texts.push(`forgetBias=${options.forgetBias}`)
   return texts
 }

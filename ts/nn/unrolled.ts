@@ -2,6 +2,7 @@
  * Recurrent layers as loops of tensor operations. They compute what the fused layers compute, step by
  * step, and are used where gradients are to be differentiated in turn (`createGraph`).
  */
+import { logSigmoid } from '../ops/activation.js'
 import { linear } from '../ops/linear.js'
 import { dropped } from '../ops/random.js'
 import { cat } from '../ops/shape.js'
@@ -62,6 +63,24 @@ const STEPS: Readonly<Record<string, Step>> = {
       .tanh()
     return [n.add(z.mul(h.sub(n))), null]
   },
+  gru_reset_before: (x, h, hIn, _c, { weight_hh, bias_hh }) => {
+    const units = h.shape[1] as number
+    const product = (rows: Tensor, from: number, to: number): Tensor =>
+      linear(
+        rows,
+        (weight_hh as Tensor).slice(0, from * units, to * units),
+        bias_hh?.slice(0, from * units, to * units) ?? null,
+      )
+    const both = x
+      .slice(1, 0, 2 * units)
+      .add(product(hIn, 0, 2))
+      .sigmoid()
+    const [r, z] = [gate(both, 0, 2), gate(both, 1, 2)]
+    const n = gate(x, 2, 3)
+      .add(product(r.mul(hIn), 2, 3))
+      .tanh()
+    return [n.add(z.mul(h.sub(n))), null]
+  },
   lstm: (x, _h, hIn, c, weights) => {
     const a = x.add(recurrent(hIn, weights))
     const next = lstmState(a, c as Tensor)
@@ -78,6 +97,17 @@ const STEPS: Readonly<Record<string, Step>> = {
       .mul(old)
       .add(seen(0, old, 'ci').mul(gate(a, 2, 4).tanh()))
     return [seen(3, next, 'co').mul(next.tanh()), next]
+  },
+  slstm: (x, _h, hIn, memory, { weight_hh }) => {
+    const a = x.add(linear(hIn, weight_hh as Tensor))
+    const [c, n, m] = [0, 1, 2].map((k) => gate(memory as Tensor, k, 3)) as [Tensor, Tensor, Tensor]
+    const [i, f, z, o] = [0, 1, 2, 3].map((k) => gate(a, k, 4)) as [Tensor, Tensor, Tensor, Tensor]
+    const kept = logSigmoid(f).add(m)
+    const largest = kept.maximum(i)
+    const [into, on] = [i.sub(largest).exp(), kept.sub(largest).exp()]
+    const nextC = on.mul(c).add(into.mul(z.tanh()))
+    const nextN = on.mul(n).add(into)
+    return [o.sigmoid().mul(nextC.div(nextN)), cat([nextC, nextN, largest], 1)]
   },
   layer_norm_lstm: (x, _h, hIn, c, weights) => {
     const { weight_hh, gain_hh, bias_hh, gain_c, bias_c } = weights
@@ -190,7 +220,8 @@ function walk(
   backwards: boolean,
 ): [y: Tensor, h: Tensor, c: Tensor | null] {
   const step = STEPS[call.cell] as Step
-  const { weight_ih, bias_ih, gain_ih, weight_hr } = weights
+  const { weight_ih, bias, gain_ih, weight_hr } = weights
+  const bias_ih = weights.bias_ih ?? bias
   // With norms the bias is the shift of the norm.
   const inputs = gain_ih
     ? normalised(linear(x, weight_ih as Tensor), gain_ih, bias_ih ?? null)

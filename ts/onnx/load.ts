@@ -38,10 +38,9 @@ export interface OnnxLoadOptions {
  * `forward` takes the graph's inputs in order and returns its output, or an array of them:
  * `onnx.load<Tensor[]>`.
  *
- * LSTM, GRU (linear_before_reset 1, as PyTorch has it) and RNN become layers of nn, with both
- * layouts, all directions, initial states, and lengths of sequences. With peepholes, clip,
- * input_forget, linear_before_reset 0, other activations, or weights that are inputs, they are
- * computed step by step, which is slower. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
+ * LSTM (also with peepholes), GRU (of both linear_before_reset) and RNN become layers of nn, with both
+ * layouts, all directions, initial states, and lengths of sequences. With clip, input_forget, other
+ * activations, or weights that are inputs, they are computed step by step, which is slower. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
  * Slice, Split, Concat, reductions, Softmax, activations and the like, of versions 6 to 24; all that
  * `onnx.export` writes. Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
  * Dropout is off.
@@ -221,12 +220,13 @@ class Builder {
     if (node.inputs.length > (op === 'LSTM' ? 8 : 6)) refuse('it has too many inputs')
     if (node.outputs.length > (op === 'LSTM' ? 3 : 2)) refuse('it has too many outputs')
     const plan = planOf(node, op)
-    const weights = [w, r, b].map((name) => this.#tensors.get(name) ?? null)
-    const [W = null, R = null, B = null] = weights
+    const weights = [w, r, b, p].map((name) => this.#tensors.get(name) ?? null)
+    const [W = null, R = null, B = null, P = null] = weights
     for (const one of weights)
       if (one !== null && !isFloat(one))
         refuse(`weight ${describe(one.name)} is of type ${one.type}, not of float`)
-    if (W === null || R === null || (b !== '' && B === null) || p !== '' || !plan.plain) {
+    const computed = (b !== '' && B === null) || (p !== '' && P === null)
+    if (W === null || R === null || computed || !plan.plain) {
       for (const name of node.inputs) this.#read.add(name)
       const run = (given: readonly (Val | null | undefined)[], device: string): readonly Val[] =>
         runNode(plan, given, device)
@@ -234,12 +234,15 @@ class Builder {
       return
     }
     const attributes = [...node.attributes.values()].map(({ tensor: _, ...rest }) => rest)
-    const id = JSON.stringify([op, w, r, b, attributes.sort((a, z) => (a.name < z.name ? -1 : 1))])
+    const id = JSON.stringify([
+      ...[op, w, r, b, p],
+      attributes.sort((a, z) => (a.name < z.name ? -1 : 1)),
+    ])
     let found = this.#shared.get(id)
     if (found === undefined) {
       const random = randomState()
       try {
-        const layer = recurrentLayer(node, plan, [W, R, B])
+        const layer = recurrentLayer(node, plan, [W, R, B, P])
         const key = this.#layerKeys.of(node.name === '' ? op : node.name)
         this.#layers.set(key, layer)
         found = { key, plan }
@@ -248,7 +251,7 @@ class Builder {
         setRandomState(random)
       }
     }
-    for (const name of [w, r, b]) this.#inLayers.add(name)
+    for (const name of [w, r, b, p]) this.#inLayers.add(name)
     const inputs = [x, '', '', '', lengths, h, c]
     for (const name of inputs) this.#read.add(name)
     this.#steps.push({ node, inputs, outputs: node.outputs, layer: found.key, plan: found.plan })

@@ -28,6 +28,8 @@ interface Weights {
   /** Undefined without bias. */
   bias_ih: Tensor | undefined
   bias_hh: Tensor | undefined
+  /** Of an LSTM with peepholes: of the gates i, o, f. */
+  peepholes: readonly Tensor[] | undefined
 }
 
 /** Output and state of a stack of layers; see {@link Graph.call}. */
@@ -46,7 +48,7 @@ export function recurrent(
   const { numLayers, hiddenSize } = layer
   const op = layer instanceof LSTM ? 'LSTM' : layer instanceof GRU ? 'GRU' : 'RNN'
   const directions = layer.bidirectional ? 2 : 1
-  const attributes = attributesOf(layer, op, directions)
+  const attributes = attributesOf(layer, directions)
   const h = perLayer(graph, h0, numLayers, directions)
   const c = perLayer(graph, c0, numLayers, directions)
   const swap = (value: Value): Value =>
@@ -60,7 +62,8 @@ export function recurrent(
       .map((suffix) => weightsOf(layer, l, suffix))
     const own = weightValues(graph, layer, op, weights, `_l${l}`)
     const inputs = [x, ...own, lengths, h[l] ?? null]
-    if (op === 'LSTM') inputs.push(c[l] ?? null)
+    if (op === 'LSTM')
+      inputs.push(c[l] ?? null, peepholeValue(graph, layer as LSTM, weights, `_l${l}`))
     const [y, hn, cn] = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributes)
     hEnds.push(hn as Value)
     if (cn !== undefined) cEnds.push(cn)
@@ -78,29 +81,38 @@ export function cell(
   state: readonly [h: Value | null, c: Value | null],
 ): Value | [Value, Value] {
   const op = layer instanceof LSTMCell ? 'LSTM' : layer instanceof GRUCell ? 'GRU' : 'RNN'
-  const own = weightValues(graph, layer, op, [layer], '')
+  const weights: Weights[] = [
+    {
+      weight_ih: layer.weight_ih,
+      weight_hh: layer.weight_hh,
+      bias_ih: layer.bias_ih,
+      bias_hh: layer.bias_hh,
+      peepholes: peepholesOf(layer, (name) => layer[name as 'weight_ih']),
+    },
+  ]
+  const own = weightValues(graph, layer, op, weights, '')
   const first = graph.ints(0)
   const [x, h, c] = [input, ...state].map((value) => {
     return value === null ? null : graph.node('Unsqueeze', [value, first])
   })
   const inputs = [x as Value, ...own, null, h as Value | null]
-  if (op === 'LSTM') inputs.push(c as Value | null)
-  const outputs = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributesOf(layer, op, 1))
+  if (op === 'LSTM') inputs.push(c as Value | null, peepholeValue(graph, layer, weights, ''))
+  const outputs = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributesOf(layer, 1))
   const [hn, cn] = outputs.slice(1).map((value) => graph.node('Squeeze', [value, first]))
   return op === 'LSTM' ? [hn as Value, cn as Value] : (hn as Value)
 }
 
 function attributesOf(
   layer: { hiddenSize: number },
-  op: Op,
   directions: number,
 ): Record<string, Attribute> {
   const attributes: Record<string, Attribute> = {
     hidden_size: layer.hiddenSize,
     direction: directions === 2 ? 'bidirectional' : 'forward',
   }
-  // The reset gate works on the product, as in cuDNN.
-  if (op === 'GRU') attributes.linear_before_reset = 1
+  // 1: the reset gate works on the product, as in cuDNN.
+  if (layer instanceof GRU || layer instanceof GRUCell)
+    attributes.linear_before_reset = layer.resetAfter ? 1 : 0
   if (layer instanceof RNN || layer instanceof RNNCell) {
     const activation = layer.nonlinearity === 'relu' ? 'Relu' : 'Tanh'
     attributes.activations = Array.from({ length: directions }, () => activation)
@@ -134,13 +146,33 @@ function concatDirections(graph: Graph, y: Value, directions: number, hiddenSize
 }
 
 function weightsOf(layer: LSTM | GRU | RNN, l: number, suffix: string): Weights {
-  const of = (kind: keyof Weights): Tensor => layer[`${kind}_l${l}${suffix}`] as Tensor
+  const of = (kind: string): Tensor => layer[`${kind}_l${l}${suffix}` as 'weight_ih_l0'] as Tensor
   return {
     weight_ih: of('weight_ih'),
     weight_hh: of('weight_hh'),
     bias_ih: layer.bias ? of('bias_ih') : undefined,
     bias_hh: layer.bias ? of('bias_hh') : undefined,
+    peepholes: peepholesOf(layer, of),
   }
+}
+
+/** Those of the gates in ONNX's order. @param of the parameter of a name */
+function peepholesOf(layer: Module, of: (name: string) => Tensor): readonly Tensor[] | undefined {
+  const has = (layer instanceof LSTM || layer instanceof LSTMCell) && layer.peephole
+  return has ? ['weight_ci', 'weight_co', 'weight_cf'].map(of) : undefined
+}
+
+/** P of both directions; null without peepholes. @param suffix of its name */
+function peepholeValue(
+  graph: Graph,
+  layer: Module,
+  directions: readonly Weights[],
+  suffix: string,
+): Value | null {
+  if (directions[0]?.peepholes === undefined) return null
+  return graph.derived(layer, `P${suffix}`, () =>
+    stack(directions.map(({ peepholes }) => cat(peepholes as Tensor[]))),
+  )
 }
 
 /** W, R and B of both directions. @param suffix of their names */
@@ -151,7 +183,7 @@ function weightValues(
   directions: readonly Weights[],
   suffix: string,
 ): [Value, Value, Value | null] {
-  const make = (letter: string, ...kinds: (keyof Weights)[]): Value =>
+  const make = (letter: string, ...kinds: Exclude<keyof Weights, 'peepholes'>[]): Value =>
     graph.derived(layer, `${letter}${suffix}`, () =>
       stack(
         directions.map((weights) =>

@@ -16,15 +16,18 @@ import { intsOf, tensorOf, type Val } from './values.js'
 
 export type Recurrent = LSTM | GRU | RNN
 
-/** The layer of a node, with the file's weights. @param weights W, R and B @throws Error */
+/** Our names of the parts of P, in its order. */
+export const PEEPHOLES = ['ci', 'co', 'cf'] as const
+
+/** The layer of a node, with the file's weights. @param weights W, R, B and P @throws Error */
 export function recurrentLayer(
   node: FileNode,
-  { op, directions, hiddenSize: size, nonlinearity }: RecurrentPlan,
-  weights: readonly [FileTensor, FileTensor, FileTensor | null],
+  { op, directions, hiddenSize: size, nonlinearity, resetAfter }: RecurrentPlan,
+  weights: readonly [FileTensor, FileTensor, FileTensor | null, FileTensor | null],
 ): Recurrent {
   const refuse = (what: string): never =>
     new Attributes(node, [...node.attributes.keys()]).refuse(what)
-  const [w, r, b] = weights
+  const [w, r, b, p] = weights
   const gates = GATES[op].length
   const hiddenSize = r.shape[2] ?? 0
   const inputSize = w.shape[2] ?? 0
@@ -42,12 +45,14 @@ export function recurrentLayer(
     refuse(
       `B: expected the shape (${directions}, ${2 * gates * hiddenSize}), got ${formatShape(b.shape)}`,
     )
+  if (p !== null && !fits(p, directions, 3 * hiddenSize))
+    refuse(`P: expected the shape (${directions}, ${3 * hiddenSize}), got ${formatShape(p.shape)}`)
   const options = { bidirectional: directions === 2, bias: b !== null }
   const layer =
     op === 'LSTM'
-      ? new LSTM(inputSize, hiddenSize, options)
+      ? new LSTM(inputSize, hiddenSize, { ...options, peephole: p !== null })
       : op === 'GRU'
-        ? new GRU(inputSize, hiddenSize, options)
+        ? new GRU(inputSize, hiddenSize, { ...options, resetAfter })
         : new RNN(inputSize, hiddenSize, { ...options, nonlinearity })
   const state = new Map<string, Tensor>()
   const take = (name: string, from: FileTensor, at: number, shape: readonly number[]): void => {
@@ -64,6 +69,11 @@ export function recurrentLayer(
     const suffix = d === 0 ? '_l0' : '_l0_reverse'
     take(`weight_ih${suffix}`, w, d * rows * inputSize, [rows, inputSize])
     take(`weight_hh${suffix}`, r, d * rows * hiddenSize, [rows, hiddenSize])
+    PEEPHOLES.forEach((name, i) => {
+      const at = (3 * d + i) * hiddenSize
+      const values = p?.values().slice(at, at + hiddenSize) as Float32Array | undefined
+      if (values) state.set(`weight_${name}${suffix}`, tensor(values, { device: 'cpu' }))
+    })
     if (b === null) continue
     take(`bias_ih${suffix}`, b, 2 * d * rows, [rows])
     take(`bias_hh${suffix}`, b, (2 * d + 1) * rows, [rows])
@@ -131,7 +141,9 @@ function weightsOf(layer: Recurrent): DirectionWeights[] {
     weightHh: own.get(`weight_hh_l0${suffix}`) as Tensor,
     biasIh: own.get(`bias_ih_l0${suffix}`) ?? null,
     biasHh: own.get(`bias_hh_l0${suffix}`) ?? null,
-    peepholes: null,
+    peepholes: own.has(`weight_ci_l0${suffix}`)
+      ? (PEEPHOLES.map((name) => own.get(`weight_${name}_l0${suffix}`)) as [Tensor, Tensor, Tensor])
+      : null,
   }))
 }
 

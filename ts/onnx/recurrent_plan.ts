@@ -99,6 +99,6 @@ export function planOf(node: FileNode, op: RecurrentOp): RecurrentPlan {
     // As the reference has it, 0 is no threshold.
     clip: clip === 0 ? null : clip,
     nonlinearity: relu ? 'relu' : 'tanh',
-    plain: (relu || ours) && clip === 0 && !inputForget && resetAfter,
+    plain: (relu || ours) && clip === 0 && !inputForget,
   }
 }

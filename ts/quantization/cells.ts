@@ -1,7 +1,7 @@
 /** Recurrent cells with int8 weights. */
 import { GRUCell, LSTMCell, type RecurrentCell, RNNCell, type RNNCellOptions } from '../nn/cells.js'
 import type { StackCall } from '../nn/recurrent_op.js'
-import type { CellOptions, LSTMCellOptions } from '../nn/recurrent_options.js'
+import type { CellOptions, GRUCellOptions, LSTMCellOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
 import {
   createBuffers,
@@ -30,7 +30,7 @@ export class DynamicQuantizedLSTMCell extends LSTMCell {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
   constructor(inputSize: number, hiddenSize: number, options: LSTMCellOptions = {}) {
     super(inputSize, hiddenSize, options)
-    refuseVariant(this, 'peephole', this.peephole)
+    refuseVariant(this, 'peephole: true', this.peephole)
     this.eval()
   }
 
@@ -58,8 +58,9 @@ export class DynamicQuantizedLSTMCell extends LSTMCell {
 /** `nn.GRUCell` with int8 weights; see {@link DynamicQuantizedLSTMCell}. */
 export class DynamicQuantizedGRUCell extends GRUCell {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
+  constructor(inputSize: number, hiddenSize: number, options: GRUCellOptions = {}) {
     super(inputSize, hiddenSize, options)
+    refuseVariant(this, 'resetAfter: false', !this.resetAfter)
     this.eval()
   }
 
@@ -115,7 +116,7 @@ export class DynamicQuantizedRNNCell extends RNNCell {
 
 /** Of a cell on the CPU. */
 export function quantizedLSTMCell(cell: LSTMCell): DynamicQuantizedLSTMCell {
-  refuseVariant(cell, 'peephole', cell.peephole)
+  refuseVariant(cell, 'peephole: true', cell.peephole)
   const { inputSize, hiddenSize } = cell
   const options = optionsOf(cell)
   const result = new DynamicQuantizedLSTMCell(inputSize, hiddenSize, options)
@@ -124,6 +125,7 @@ export function quantizedLSTMCell(cell: LSTMCell): DynamicQuantizedLSTMCell {
 
 /** Of a cell on the CPU. */
 export function quantizedGRUCell(cell: GRUCell): DynamicQuantizedGRUCell {
+  refuseVariant(cell, 'resetAfter: false', !cell.resetAfter)
   const { inputSize, hiddenSize } = cell
   const options = optionsOf(cell)
   const result = new DynamicQuantizedGRUCell(inputSize, hiddenSize, options)

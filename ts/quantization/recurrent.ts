@@ -2,7 +2,7 @@
 import { GRU, LSTM, RNN, type RNNOptions } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { StackCall } from '../nn/recurrent_op.js'
-import type { LSTMOptions, RecurrentOptions } from '../nn/recurrent_options.js'
+import type { GRUOptions, LSTMOptions, RecurrentOptions } from '../nn/recurrent_options.js'
 import { checkCpu } from './int8.js'
 import {
   createBuffers,
@@ -39,7 +39,7 @@ export class DynamicQuantizedLSTM extends LSTM {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions = {}) {
     super(inputSize, hiddenSize, options)
-    refuseVariant(this, 'peephole', this.peephole)
+    refuseVariant(this, 'peephole: true', this.peephole)
     this.eval()
   }
 
@@ -67,8 +67,9 @@ export class DynamicQuantizedLSTM extends LSTM {
 /** `nn.GRU` with int8 weights; see {@link DynamicQuantizedLSTM}. */
 export class DynamicQuantizedGRU extends GRU {
   /** @throws TypeError, RangeError; for another device than the CPU and more than 65,536 inputs, too */
-  constructor(inputSize: number, hiddenSize: number, options: RecurrentOptions = {}) {
+  constructor(inputSize: number, hiddenSize: number, options: GRUOptions = {}) {
     super(inputSize, hiddenSize, options)
+    refuseVariant(this, 'resetAfter: false', !this.resetAfter)
     this.eval()
   }
 
@@ -124,7 +125,7 @@ export class DynamicQuantizedRNN extends RNN {
 
 /** Of a layer on the CPU. */
 export function quantizedLSTM(layer: LSTM): DynamicQuantizedLSTM {
-  refuseVariant(layer, 'peephole', layer.peephole)
+  refuseVariant(layer, 'peephole: true', layer.peephole)
   const options = { ...optionsOf(layer), projSize: layer.projSize }
   const result = new DynamicQuantizedLSTM(layer.inputSize, layer.hiddenSize, options)
   result.dropout = layer.dropout
@@ -133,6 +134,7 @@ export function quantizedLSTM(layer: LSTM): DynamicQuantizedLSTM {
 
 /** Of a layer on the CPU. */
 export function quantizedGRU(layer: GRU): DynamicQuantizedGRU {
+  refuseVariant(layer, 'resetAfter: false', !layer.resetAfter)
   const options = optionsOf(layer)
   const result = new DynamicQuantizedGRU(layer.inputSize, layer.hiddenSize, options)
   result.dropout = layer.dropout

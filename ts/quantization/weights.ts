@@ -136,7 +136,7 @@ export function takeWeights<M extends Module>(module: M, sizes: StackSizes, from
 export function refuseVariant(layer: object, option: string, there: boolean): void {
   if (there)
     throw new TypeError(
-      `[quantizeDynamic] model: ${layer.constructor.name} with the option '${option}' has no form with int8 weights; name the layers to be replaced in { qconfigSpec: [...] }, without it`,
+      `[quantizeDynamic] model: ${layer.constructor.name} with ${option} has no form with int8 weights; name the layers to be replaced in { qconfigSpec: [...] }, without it`,
     )
 }
 

@@ -12,6 +12,8 @@
 //      past the gates; (b) the cell, which turns the saved gates into their gradients, and dc(t)
 //      into dc(t-1). With a projection the threads meet between the two, and dh W_hr comes first.
 //      What RnnStepOptions asks for goes around the cell (step_options.h).
+//      Where a gate comes before a part of the recurrent product (Cell::kResetBefore), they meet
+//      behind (b), and the gradient goes back through that product, then through the gate.
 //   3. The gradients of weights, biases and the layer's input: one product or column sum each over
 //      all steps (weight_grads.h). Of small layers under a wide batch they are added up in the loop
 //      instead (step_grads.h).
@@ -51,9 +53,17 @@ void cell_row_backward(int64_t hidden, const UnitWeights& unit_weights, float* u
     Vec s[Cell::kBlocks], dh_prev{}, dc_prev{};
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
     const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
-    const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
-    const Vec dh_new = read(dh + j), dc_new = Cell::kHasC ? read(dc + j) : Vec{};
-    if constexpr (Cell::kUnitWeights > 0) {
+    const Vec dh_new = read(dh + j);
+    if constexpr (Cell::kStates > 1) {
+      Vec old[Cell::kStates], d_now[Cell::kStates], d_old[Cell::kStates];
+      for (int k = 0; k < Cell::kStates; ++k) {
+        old[k] = read(c_prev + k * hidden + j);
+        d_now[k] = read(dc + k * hidden + j);
+      }
+      Cell::backward(s, old, dh_new, d_now, d_old);
+      for (int k = 0; k < Cell::kStates; ++k) write(dc + k * hidden + j, d_old[k]);
+    } else if constexpr (Cell::kUnitWeights > 0) {
+      const Vec c_old = read(c_prev + j), dc_new = read(dc + j);
       Vec w[Cell::kUnitWeights], dw[Cell::kUnitWeights];
       for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
       Cell::backward(s, w, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev, dw);
@@ -62,13 +72,29 @@ void cell_row_backward(int64_t hidden, const UnitWeights& unit_weights, float* u
         write(sum, read(sum) + dw[k]);
       }
     } else {
+      const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
+      const Vec dc_new = Cell::kHasC ? read(dc + j) : Vec{};
       Cell::backward(s, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev);
     }
     for (int b = 0; b < Cell::kBlocks; ++b) write(dgates + b * hidden + j, s[b]);
     if (Cell::kDirectH) write(dh + j, dh_prev);
-    if (Cell::kHasC) write(dc + j, dc_prev);
+    if (Cell::kHasC && Cell::kStates == 1) write(dc + j, dc_prev);
   };
   each_vector(count, units);
+}
+
+// The gate before the second product of `count` units of one row; d: [H], of what it multiplied.
+// The other pointers as above.
+template <class Cell>
+void reset_row_backward(int64_t hidden, int64_t count, float* dgates, const float* h_prev,
+                        const float* d, float* dh) {
+  float* block = dgates + Cell::kResetBlock * hidden;
+  each_vector(count, [&](int64_t j, auto read, auto write) {
+    Vec r = read(block + j), dh_prev = read(dh + j);
+    Cell::reset_backward(r, read(h_prev + j), read(d + j), dh_prev);
+    write(block + j, r);
+    write(dh + j, dh_prev);
+  });
 }
 
 // One layer and direction, for one slice of the batch and one thread's share of the columns, over
@@ -83,6 +109,7 @@ struct BackwardLoop {
   const Products& products;
   const Panels& hidden;      // W_hh, its gates in the order of the gate matrix's blocks
   const Panels& projection;  // W_hr
+  const Panels& reset;       // cells with a second product: its gates of W_hh
   RnnStackSaved saved;
   const float* dy;   // this direction's columns of [rows, D*P], or null
   const float* dhn;  // [N, P] or null
@@ -90,7 +117,8 @@ struct BackwardLoop {
   float* dh;         // [N, P]: on its way back through time; in the end dh0
   float* dc;         // [N, H]
   float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
-  float* du;         // [N, H], with projection: of one step's h before it is projected
+  float* du;         // [N, H], with projection: of one step's h before it is projected; with a
+                     // second product: of what that multiplies
   bool reverse;
   bool needs_dh0;
   ThreadGroup group;
@@ -195,6 +223,7 @@ struct BackwardLoop {
     }
     if (s.proj == 0) {
       if constexpr (Cell::kNorms) normed(slice, before, now, hidden, dh, context);
+      if constexpr (Cell::kResetBefore) through_reset(slice, now, context);
       return;
     }
     group.wait(context);
@@ -213,8 +242,32 @@ struct BackwardLoop {
 
   // The gates' gradients that go back through W_hh.
   TileA rows_before(const Step& before) const {
-    return products.rows(before.active, Cell::kGates * s.hidden, before.dgates,
+    return products.rows(before.active, kHiddenGates<Cell> * s.hidden, before.dgates,
                          gate_row(Cell::kBlocks, s.hidden), rounded_);
+  }
+
+  // After the cells: what goes to h(t-1) through the second product and the gate before it.
+  void through_reset(const BatchSlice& slice, const Step& now, const Context& context) const {
+    const int64_t h = s.hidden, width = gate_row(Cell::kBlocks, h);
+    constexpr HiddenRun kRun = Cell::kResetRuns[0];
+    group.wait(context);
+    const PanelRange share = group.share(reset.count());
+    const TileA dgates =
+        products.rows(now.active, kRun.count * h, now.dgates + kRun.block * h, width, rounded_);
+    for (int64_t panel = share.begin; panel < share.end; ++panel) {
+      const int64_t unit = panel * reset.width(), count = reset.columns(panel);
+      const int64_t first = slice.begin * h + unit;
+      products.multiply(reset, panel, now.active, dgates, du + first, h, nullptr, 0);
+      for (int64_t r = 0; r < now.active; ++r) {
+        if (options.h_factor != nullptr) {
+          float* d = du + first + r * h;
+          multiply_floats(d, d, options.h_factor + first + r * h, count);
+        }
+        reset_row_backward<Cell>(h, count, now.dgates + r * width + unit,
+                                 saved.h_prev + (now.row + r) * h + unit, du + first + r * h,
+                                 dh + first + r * h);
+      }
+    }
   }
 
   // dh of a panel of columns through the gates of the step before, for all sequences it had.
@@ -243,10 +296,14 @@ struct BackwardLoop {
     }
   }
 
-  // dc of `count` units of row r where its sequence has its last step.
+  int64_t c_row() const { return Cell::kStates * s.hidden; }
+
+  // dc of `count` units of row r where its sequence has its last step; at: where c of them is.
   void start_c(int64_t r, const Step& before, int64_t at, int64_t count) const {
     if (!Cell::kHasC || r < before.active) return;
-    copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
+    for (int k = 0; k < Cell::kStates; ++k, at += s.hidden) {
+      copy_or_zero(dc + at, dcn ? dcn + at : nullptr, count);
+    }
   }
 
   // The cells with norms of this thread's units, whose panels are those of `shared`.
@@ -283,17 +340,17 @@ struct BackwardLoop {
              int64_t count, float* gradient) const {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden);
     for (int64_t r = 0; r < now.active; ++r) {
-      const int64_t n = slice.begin + r, at = n * s.hidden + unit;
-      float kept_h[kMaxVectors * kLanes], kept_c[kMaxVectors * kLanes];
-      float *of_h = gradient + at, *of_c = Cell::kHasC ? dc + at : nullptr;
-      start_c(r, before, at, count);
+      const int64_t n = slice.begin + r, at = n * s.hidden + unit, c_at = n * c_row() + unit;
+      float kept_h[kMaxVectors * kLanes], kept_c[Cell::kStates * kMaxVectors * kLanes];
+      float *of_h = gradient + at, *of_c = Cell::kHasC ? dc + c_at : nullptr;
+      start_c(r, before, c_at, count);
       if (options.any)
         options.before_cells<Cell>(now.row + r, unit, count, of_h, of_c, kept_h, kept_c);
       cell_row_backward<Cell>(
           s.hidden, unit_weights(w), unit_sums, unit, count,
           saved.gates + (now.row + r) * width + unit, now.dgates + r * width + unit,
           Cell::kDirectH ? saved.h_prev + (now.row + r) * s.hidden + unit : nullptr,
-          Cell::kHasC ? saved.c_prev + (now.row + r) * s.hidden + unit : nullptr, of_h, of_c);
+          Cell::kHasC ? saved.c_prev + (now.row + r) * c_row() + unit : nullptr, of_h, of_c);
       if (options.any) options.after_cells<Cell>(now.row + r, count, of_h, of_c, kept_h, kept_c);
     }
   }
@@ -306,8 +363,10 @@ void backward(const RnnBackwardArgs& args, Context& context) {
   const RnnWorkspace workspace(Cell{}, s, args.workspace);
   const bool projected = s.proj > 0;
   Scratch dh(s.directions * s.batch * p);
-  Scratch dc(Cell::kHasC ? s.directions * s.batch * h : 1);
-  Scratch du(projected ? s.directions * s.batch * h : 1);
+  const int64_t c_floats = Cell::kHasC ? s.batch * Cell::kStates * h : 0;  // of a stack
+  Scratch dc(std::max<int64_t>(s.directions * c_floats, 1));
+  const bool twice = projected || Cell::kResetBefore;  // the threads meet twice a step
+  Scratch du(twice ? s.directions * s.batch * h : 1);
   Scratch dh_total(projected ? s.directions * s.rows * p : 1);
   Scratch between(s.layers > 1 ? workspace.layer_output_floats() : 1);
 
@@ -346,14 +405,15 @@ void backward(const RnnBackwardArgs& args, Context& context) {
           .products = products,
           .hidden = weights[d]->hidden,
           .projection = weights[d]->projection,
+          .reset = weights[d]->reset,
           .saved = workspace.stack(layer, d),
           .dy = dy ? dy + d * p : nullptr,
           .dhn = args.dhn ? args.dhn + stack * s.batch * p : nullptr,
-          .dcn = args.dcn ? args.dcn + stack * s.batch * h : nullptr,
+          .dcn = args.dcn ? args.dcn + stack * c_floats : nullptr,
           .dh = dh.data() + d * s.batch * p,
-          .dc = dc.data() + (Cell::kHasC ? d * s.batch * h : 0),
+          .dc = dc.data() + d * c_floats,
           .dh_total = dh_total.data() + (projected ? d * s.rows * p : 0),
-          .du = du.data() + (projected ? d * s.batch * h : 0),
+          .du = du.data() + (twice ? d * s.batch * h : 0),
           .reverse = d == 1,
           .needs_dh0 = args.dh0 != nullptr,
           .group = {task % grid.threads, grid.threads, barriers[task / grid.threads]},
@@ -404,7 +464,7 @@ void backward(const RnnBackwardArgs& args, Context& context) {
         copy_floats(args.dh0 + stack * s.batch * p, dh.data() + d * s.batch * p, s.batch * p);
       }
       if (Cell::kHasC && args.dc0 != nullptr) {
-        copy_floats(args.dc0 + stack * s.batch * h, dc.data() + d * s.batch * h, s.batch * h);
+        copy_floats(args.dc0 + stack * c_floats, dc.data() + d * c_floats, c_floats);
       }
     }
     if (layer > 0) {

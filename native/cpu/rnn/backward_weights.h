@@ -19,10 +19,11 @@ class BackwardWeights {
  public:
   BackwardWeights(const RnnShape& s, const RnnWeights& w, const RnnGrid& grid,
                   const Products& products, Context& context)
-      : packed_(products.floats(Cell::kGates * s.hidden, s.out())),
+      : packed_(products.floats(kHiddenGates<Cell> * s.hidden, s.out())),
+        packed_reset_(Cell::kResetBefore ? products.floats(s.hidden, s.hidden) : 1),
         packed_hr_(s.proj > 0 ? products.floats(s.proj, s.hidden) : 1) {
     const int64_t p = s.out();
-    hidden = products.panels(Cell::kGates * s.hidden, p, grid.vectors);
+    hidden = products.panels(kHiddenGates<Cell> * s.hidden, p, grid.vectors);
     hidden.data = packed_.data();
     if (products.bf16()) {
       pack_rounded(s, w, products, context);
@@ -33,6 +34,14 @@ class BackwardWeights {
       }
     }
     if constexpr (Cell::kNorms) norms.emplace(s, w, Cell::kGates);
+    if constexpr (Cell::kResetBefore) {
+      constexpr HiddenRun kRun = Cell::kResetRuns[0];
+      static_assert(kRun.count == 1 && std::size(Cell::kResetRuns) == 1);
+      reset = products.panels(s.hidden, s.hidden, grid.vectors);
+      reset.data = packed_reset_.data();
+      products.pack(reset, Trans::no, s.hidden, w.w_hh + kRun.gate * s.hidden * s.hidden, s.hidden,
+                    packed_reset_.data(), context);
+    }
     if (s.proj == 0) return;
     projection = products.panels(s.proj, s.hidden, grid.vectors);
     projection.data = packed_hr_.data();
@@ -41,13 +50,14 @@ class BackwardWeights {
 
   Panels hidden;
   Panels projection;
+  Panels reset;  // cells with a second product: its gates of W_hh
   std::optional<NormWeights> norms;
 
  private:
   // A pair of rows may have one of each of two blocks, so the rows are put in order first.
   void pack_rounded(const RnnShape& s, const RnnWeights& w, const Products& products,
                     Context& context) {
-    const int64_t p = s.out(), k = Cell::kGates * s.hidden;
+    const int64_t p = s.out(), k = kHiddenGates<Cell> * s.hidden;
     const bool in_order = std::size(Cell::kHiddenRuns) == 1 && Cell::kHiddenRuns[0].gate == 0;
     Scratch ordered(in_order ? 1 : k * p);
     for (const HiddenRun& run : Cell::kHiddenRuns) {
@@ -59,7 +69,7 @@ class BackwardWeights {
                   context);
   }
 
-  Scratch packed_, packed_hr_;
+  Scratch packed_, packed_reset_, packed_hr_;
 };
 
 FUSED_RNN_KERNELS_END

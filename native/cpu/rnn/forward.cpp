@@ -10,7 +10,9 @@
 //      panel after the other, while it is in the cache: (a) the product h(t-1) W_hh^T, added to the
 //      gate matrix; (b) the cell, which turns pre-activations into gates, c(t) and h(t); (c) copies
 //      h(t) to where the next step reads it, with what RnnStepOptions asks for (step_options.h).
-//      With a projection the threads meet, and then each makes its columns of h(t) W_hr^T.
+//      With a projection the threads meet, and then each makes its columns of h(t) W_hr^T. Where a
+//      gate comes before a part of the recurrent product (Cell::kResetBefore), they meet within
+//      (b), and the rest of (a) follows.
 //   3. The threads of a slice meet after each step (threads.h).
 //   4. Dropout on what goes to the next layer (dropout.h).
 #include <optional>
@@ -32,7 +34,7 @@ namespace {
 //   gates   [B, H]: a block's columns are H apart; pre-activations become what backward needs
 //   h_prev  [H], cells with kDirectH    c_prev  [H], cells with c
 //   h       [H], written                c       [H], written, cells with c
-// unit_weights: of all units, the first of these is `unit`.
+// unit_weights: of all units, the first of these is `unit`. Several states in c are H apart.
 template <class Cell>
 void cell_row(int64_t hidden, const UnitWeights& unit_weights, int64_t unit, int64_t count,
               float* gates, const float* h_prev, const float* c_prev, float* h, float* c) {
@@ -40,19 +42,36 @@ void cell_row(int64_t hidden, const UnitWeights& unit_weights, int64_t unit, int
     Vec s[Cell::kBlocks], h_new, c_new;
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
     const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
-    const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
-    if constexpr (Cell::kUnitWeights > 0) {
+    if constexpr (Cell::kStates > 1) {
+      Vec old[Cell::kStates], now[Cell::kStates];
+      for (int k = 0; k < Cell::kStates; ++k) old[k] = read(c_prev + k * hidden + j);
+      Cell::forward(s, old, h_new, now);
+      for (int k = 0; k < Cell::kStates; ++k) write(c + k * hidden + j, now[k]);
+    } else if constexpr (Cell::kUnitWeights > 0) {
+      const Vec c_old = read(c_prev + j);
       Vec w[Cell::kUnitWeights];
       for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
       Cell::forward(s, w, h_old, c_old, h_new, c_new);
     } else {
+      const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
       Cell::forward(s, h_old, c_old, h_new, c_new);
     }
     for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
     write(h + j, h_new);
-    if (Cell::kHasC) write(c + j, c_new);
+    if (Cell::kHasC && Cell::kStates == 1) write(c + j, c_new);
   };
   each_vector(count, units);
+}
+
+// What the second product multiplies, of `count` units of one row; pointers as of cell_row.
+template <class Cell>
+void reset_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, float* reset_h) {
+  float* block = gates + Cell::kResetBlock * hidden;
+  each_vector(count, [&](int64_t j, auto read, auto write) {
+    Vec r = read(block + j);
+    write(reset_h + j, Cell::reset(r, read(h_prev + j)));
+    write(block + j, r);
+  });
 }
 
 // One layer and direction, for one slice of the batch and one thread's share of the units, over all
@@ -113,6 +132,7 @@ struct ForwardLoop {
   const QuantizedRows* quantized_ = nullptr;
 
  private:
+  int64_t c_row() const { return Cell::kStates * s.hidden; }
   int64_t rounded_row() const {
     return std::max(products.row_words(s.out()) + products.row_words(input.inputs),
                     products.row_words(s.hidden));
@@ -125,15 +145,15 @@ struct ForwardLoop {
     const int64_t p = s.out();
     copy_or_zero(saved.h_prev + (first_row + n) * p, h0 ? h0 + n * p : nullptr, (to - from) * p);
     if (Cell::kHasC) {
-      copy_or_zero(saved.c_prev + (first_row + n) * s.hidden, c0 ? c0 + n * s.hidden : nullptr,
-                   (to - from) * s.hidden);
+      copy_or_zero(saved.c_prev + (first_row + n) * c_row(), c0 ? c0 + n * c_row() : nullptr,
+                   (to - from) * c_row());
     }
     for (int64_t i = from; options.any && i < to; ++i) {
       const int64_t sequence = slice.begin + i, row = first_row + sequence;
       float* h = saved.h_prev + row * p;
       hand_on(sequence, row, 0, p, h);
       if (Cell::kHasC && options.resets(row)) {
-        copy_or_zero(saved.c_prev + row * s.hidden, nullptr, s.hidden);
+        copy_or_zero(saved.c_prev + row * c_row(), nullptr, c_row());
       }
     }
   }
@@ -179,9 +199,10 @@ struct ForwardLoop {
   // The same for what the cells of `count` units from `unit` on have given.
   void finish(int64_t row, int64_t n, bool goes_on, int64_t next_row, int64_t unit, int64_t count,
               const CellRow& at) const {
-    if (Cell::kHasC) {
-      options.blend_c(row, unit, count, at.c_prev, at.c);
-      if (goes_on && options.resets(next_row + n)) copy_or_zero(at.c, nullptr, count);
+    for (int k = 0; Cell::kHasC && k < Cell::kStates; ++k) {
+      float* c = at.c + k * s.hidden;
+      options.blend_c(row, unit, count, at.c_prev + k * s.hidden, c);
+      if (goes_on && options.resets(next_row + n)) copy_or_zero(c, nullptr, count);
     }
     if (s.proj == 0) finish_h(row, n, goes_on, next_row, unit, count, at.h);
   }
@@ -193,8 +214,8 @@ struct ForwardLoop {
                .moments = Cell::kNorms ? saved.moments + row : nullptr,
                .h_prev = saved.h_prev + row * p + unit};
     if (Cell::kHasC) {
-      at.c_prev = saved.c_prev + row * h + unit;
-      at.c = (goes_on ? saved.c_prev + (next_row + n) * h : cn + n * h) + unit;
+      at.c_prev = saved.c_prev + row * c_row() + unit;
+      at.c = (goes_on ? saved.c_prev + (next_row + n) * c_row() : cn + n * c_row()) + unit;
     }
     at.h = (s.proj > 0 ? saved.u + row * h : y + row * s.directions * p) + unit;
     if (s.proj == 0) at.h_next = next_h(n, goes_on, next_row) + unit;
@@ -218,20 +239,47 @@ struct ForwardLoop {
       x = products.rows(active, input.inputs, input.x + row * input.inputs, input.inputs,
                         rounded_ + active * products.row_words(p));
     }
-    for (int64_t panel = share.begin; panel < share.end; ++panel) {
-      const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
-      multiply(panel, h, x, row, active, unit, count);
-      if constexpr (!Cell::kNorms) {
-        for (int64_t r = 0; r < active; ++r) {
-          const CellRow at = row_of(r, unit);
+    const auto cells = [&](int64_t unit, int64_t count) {
+      for (int64_t r = 0; r < active; ++r) {
+        const CellRow at = row_of(r, unit);
+        if constexpr (!Cell::kNorms) {
           cell_row<Cell>(s.hidden, unit_weights(w), unit, count, at.gates, at.h_prev, at.c_prev,
                          at.h, at.c);
-          if (options.any) {
-            finish(row + r, part.begin + r, r < going_on, next_row, unit, count, at);
-          } else if (at.h_next) {
-            copy_floats(at.h_next, at.h, count);
-          }
         }
+        if (options.any) {
+          finish(row + r, part.begin + r, r < going_on, next_row, unit, count, at);
+        } else if (at.h_next) {
+          copy_floats(at.h_next, at.h, count);
+        }
+      }
+    };
+    for (int64_t panel = share.begin; panel < share.end; ++panel) {
+      const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
+      add_input(panel, x, row, active, unit, count);
+      for (const HiddenRun& run : Cell::kHiddenRuns) {
+        multiply(run, panel, h, row, active, unit, count);
+      }
+      if constexpr (Cell::kResetBefore) {
+        for (int64_t r = 0; r < active; ++r) {
+          const CellRow at = row_of(r, unit);
+          reset_row<Cell>(s.hidden, count, at.gates, saved.h_in + (row + r) * p + unit,
+                          saved.reset_h + (row + r) * s.hidden + unit);
+        }
+      } else if constexpr (!Cell::kNorms) {
+        cells(unit, count);
+      }
+    }
+    if constexpr (Cell::kResetBefore) {
+      group.wait(context);
+      const float* reset_h = saved.reset_h + row * s.hidden;
+      const TileA reset = products.rows(active, s.hidden, reset_h, s.hidden, rounded_);
+      if (int8 != nullptr) quantized_->fill(0, active, s.hidden, reset_h, s.hidden);
+      for (int64_t panel = share.begin; panel < share.end; ++panel) {
+        const int64_t unit = panel * hidden[0].width(), count = hidden[0].columns(panel);
+        for (const HiddenRun& run : Cell::kResetRuns) {
+          multiply(run, panel, reset, row, active, unit, count);
+        }
+        cells(unit, count);
       }
     }
     if constexpr (Cell::kNorms) {
@@ -289,34 +337,31 @@ struct ForwardLoop {
     }
   }
 
-  // The gates' pre-activations of `count` units: both products and the biases.
-  void multiply(int64_t panel, const TileA& h, const TileA& x, int64_t row, int64_t active,
+  // Adds the recurrent product of some gates of `count` units to their blocks, which the input
+  // product or the bias has begun. h: [active, P], h(t-1) or what the cell has made of it.
+  void multiply(const HiddenRun& run, int64_t panel, const TileA& h, int64_t row, int64_t active,
                 int64_t unit, int64_t count) const {
     const int64_t width = gate_row(Cell::kBlocks, s.hidden), p = s.out();
-    add_input(panel, x, row, active, unit, count);
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      for (int i = 0; i < run.count; ++i) {
-        const int block = run.block + i;
-        float* c = saved.gates + row * width + block * s.hidden + unit;
-        // What the input product has not filled begins with the bias.
-        const bool filled = block >= Cell::kInputBlock;
-        const float* from = filled ? c : bias + block * s.hidden + unit;
-        const int64_t from_ld = filled ? width : 0;
-        if (int8 != nullptr) {
-          Int8Weights{int8->w_hh, s.hidden, p}.multiply(
-              run.gate + i, unit, count, active, quantized_->rows(), c, width, from, from_ld);
-        } else if (hidden[block].data != nullptr) {
-          products.multiply(hidden[block], panel, active, h, c, width, from, from_ld);
-        } else if (kept != nullptr) {
-          bf16_kernels().multiply_rows(
-              active, count, p, h.data, p,
-              kept->w_hh + ((run.gate + i) * s.hidden + unit) * kept_words(p), c, width, from,
-              from_ld);
-        } else {
-          multiply_rows(active, count, p, h.data, p,
-                        w.w_hh + ((run.gate + i) * s.hidden + unit) * p, p, c, width, from,
-                        from_ld);
-        }
+    for (int i = 0; i < run.count; ++i) {
+      const int block = run.block + i;
+      float* c = saved.gates + row * width + block * s.hidden + unit;
+      // What the input product has not filled begins with the bias.
+      const bool filled = block >= Cell::kInputBlock;
+      const float* from = filled ? c : bias + block * s.hidden + unit;
+      const int64_t from_ld = filled ? width : 0;
+      if (int8 != nullptr) {
+        Int8Weights{int8->w_hh, s.hidden, p}.multiply(run.gate + i, unit, count, active,
+                                                      quantized_->rows(), c, width, from, from_ld);
+      } else if (hidden[block].data != nullptr) {
+        products.multiply(hidden[block], panel, active, h, c, width, from, from_ld);
+      } else if (kept != nullptr) {
+        bf16_kernels().multiply_rows(
+            active, count, p, h.data, p,
+            kept->w_hh + ((run.gate + i) * s.hidden + unit) * kept_words(p), c, width, from,
+            from_ld);
+      } else {
+        multiply_rows(active, count, p, h.data, p, w.w_hh + ((run.gate + i) * s.hidden + unit) * p,
+                      p, c, width, from, from_ld);
       }
     }
   }
@@ -378,10 +423,10 @@ void forward(const RnnForwardArgs& args, Context& context) {
           .at_once = weights[d]->at_once,
           .saved = workspace.stack(kept_layer, d),
           .h0 = args.h0 ? args.h0 + stack * s.batch * p : nullptr,
-          .c0 = args.c0 ? args.c0 + stack * s.batch * s.hidden : nullptr,
+          .c0 = args.c0 ? args.c0 + stack * s.batch * Cell::kStates * s.hidden : nullptr,
           .y = y + d * p,
           .hn = args.hn + stack * s.batch * p,
-          .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
+          .cn = Cell::kHasC ? args.cn + stack * s.batch * Cell::kStates * s.hidden : nullptr,
           .reverse = d == 1,
           .group = {task % grid.threads, grid.threads, barriers[task / grid.threads]},
           .norms = weights[d]->norms ? &*weights[d]->norms : nullptr,

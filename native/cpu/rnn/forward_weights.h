@@ -29,11 +29,12 @@ void block_biases(const RnnShape& s, const RnnWeights& w, float* bias) {
   copy_or_zero(bias, nullptr, Cell::kBlocks * s.hidden);
   if (!s.bias || Cell::kNorms) return;
   copy_floats(bias + Cell::kInputBlock * s.hidden, w.b_ih, Cell::kGates * s.hidden);
-  for (const HiddenRun& run : Cell::kHiddenRuns) {
+  if (w.b_hh == nullptr) return;
+  each_run<Cell>([&](const HiddenRun& run, bool) {
     float* to = bias + run.block * s.hidden;
     const float* from = w.b_hh + run.gate * s.hidden;
     for (int64_t i = 0; i < run.count * s.hidden; ++i) to[i] += from[i];
-  }
+  });
 }
 
 // How the input product gets into its blocks of the gate matrix.
@@ -105,7 +106,7 @@ class ForwardWeights {
   void pack_hidden(const RnnShape& s, const RnnWeights& w, bool pack, const RnnGrid& grid,
                    Context& context) {
     float* to = packed_.data();
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
+    each_run<Cell>([&](const HiddenRun& run, bool) {
       for (int i = 0; i < run.count; ++i) {
         Panels& panels = hidden[run.block + i];
         panels = products_.panels(s.out(), s.hidden, grid.vectors);
@@ -115,7 +116,7 @@ class ForwardWeights {
                        s.out(), to, context);
         to += panels.floats();
       }
-    }
+    });
   }
 
   void take_input(const RnnShape& s, const RnnWeights& w, const RnnKeptWeights* kept,

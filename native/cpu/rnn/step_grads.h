@@ -31,8 +31,9 @@ class StepGrads {
     constexpr int64_t kFewestRows = 32;                   // sums are read and written for each step
     const int64_t bytes =
         Cell::kGates * s.hidden * (s.out() + inputs) * static_cast<int64_t>(sizeof(float));
-    return !Cell::kNorms && s.proj == 0 && s.directions == 1 && grid.threads == 1 &&
-           bytes <= kWeightBytes && s.rows / s.steps / grid.slices >= kFewestRows;
+    return !Cell::kNorms && !Cell::kResetBefore && s.proj == 0 && s.directions == 1 &&
+           grid.threads == 1 && bytes <= kWeightBytes &&
+           s.rows / s.steps / grid.slices >= kFewestRows;
   }
 
   // dx: [rows, I] or null.

@@ -113,18 +113,21 @@ struct StepOptions : RnnStepOptions {
   void before_cells(int64_t row, int64_t unit, int64_t count, float* dh, float* dc, float* kept_h,
                     float* kept_c) const {
     if (!projected) split_h(row, unit, count, dh, kept_h);
-    if (Cell::kHasC) split_c(row, unit, count, dc, kept_c);
+    for (int k = 0; Cell::kHasC && k < Cell::kStates; ++k) {
+      split_c(row, unit, count, dc + k * hidden, kept_c + k * count);
+    }
   }
   template <class Cell>
   void after_cells(int64_t row, int64_t count, float* dh, float* dc, const float* kept_h,
                    const float* kept_c) const {
     if (!projected && Cell::kDirectH) add_floats(dh, kept_h, count);
     if (!projected && !Cell::kDirectH) copy_floats(dh, kept_h, count);
-    if (!Cell::kHasC) return;
-    if (resets(row)) {
-      copy_or_zero(dc, nullptr, count);
-    } else {
-      add_floats(dc, kept_c, count);
+    for (int k = 0; Cell::kHasC && k < Cell::kStates; ++k) {
+      if (resets(row)) {
+        copy_or_zero(dc + k * hidden, nullptr, count);
+      } else {
+        add_floats(dc + k * hidden, kept_c + k * count, count);
+      }
     }
   }
 };

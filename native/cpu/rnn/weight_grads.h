@@ -41,20 +41,20 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
          context);
   }
   if (g.dw_hh != nullptr) {
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
+    each_run<Cell>([&](const HiddenRun& run, bool reset) {
       gemm({.trans_a = Trans::yes,
             .m = run.count * h,
             .n = p,
             .k = s.rows,
             .a = saved.gates + run.block * h,
             .lda = width,
-            .b = saved.h_in,
+            .b = reset ? saved.reset_h : saved.h_in,
             .ldb = p,
             .c = g.dw_hh + run.gate * h * p,
             .ldc = p,
             .bf16 = bf16},
            context);
-    }
+    });
   }
   if (g.dw_hr != nullptr) {
     gemm({.trans_a = Trans::yes,
@@ -77,9 +77,9 @@ void weight_gradients(const RnnShape& s, const RnnWeightGrads& g, const RnnStack
     copy_floats(g.db_ih, sums.data() + Cell::kInputBlock * h, Cell::kGates * h);
   }
   if (g.db_hh != nullptr) {
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
+    each_run<Cell>([&](const HiddenRun& run, bool) {
       copy_floats(g.db_hh + run.gate * h, sums.data() + run.block * h, run.count * h);
-    }
+    });
   }
 }
 

@@ -121,7 +121,8 @@ struct BackwardLoop {
   float* dh;         // [N, P]: dh(t-1) from step to step; in the end dh0
   float* dc;         // [N, H]: dc(t-1), likewise
   float* dh_total;   // [rows, P], with projection: the gradient of every h, for dw_hr
-  float* du;         // [N, H], with projection: the gradient of one step's h before it
+  float* du;         // [N, H], with projection: the gradient of one step's h before it; with a
+                     // second product: of what that multiplies
   bool needs_dh0;
   NormLoop norms;
   UnitWeights unit_weights;

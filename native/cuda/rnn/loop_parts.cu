@@ -71,7 +71,7 @@ void describe_shape(const RnnShape& s, GraphKey& key) {
 
 void describe_saved(const StackSaved& saved, GraphKey& key) {
   key.addresses.insert(key.addresses.end(), {saved.gates, saved.h_prev, saved.h_in, saved.c_prev,
-                                             saved.u, saved.moments});
+                                             saved.u, saved.moments, saved.reset_h});
 }
 
 void describe_norms(const NormLoop& n, GraphKey& key) {

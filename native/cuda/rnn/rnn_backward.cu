@@ -69,10 +69,10 @@ void weight_products(CudaDevice& device, const RnnShape& s, const RnnWeightGrads
             g.dw_ih);
   }
   if (g.dw_hh != nullptr) {
-    for (const HiddenRun& run : Cell::kHiddenRuns) {
-      product(run.count * h, p, saved.gates + run.block * h, width, saved.h_in,
-              g.dw_hh + run.gate * h * p);
-    }
+    each_run<Cell>([&](const HiddenRun& run, bool reset) {
+      product(run.count * h, p, saved.gates + run.block * h, width,
+              reset ? saved.reset_h : saved.h_in, g.dw_hh + run.gate * h * p);
+    });
   }
   if (g.dw_hr != nullptr) product(p, h, dh_total, p, saved.u, g.dw_hr);
 }
@@ -120,9 +120,8 @@ void bias_gradients(CudaDevice& device, const RnnShape& s, const RnnWeightGrads&
   };
   if (g.db_ih != nullptr) copy(g.db_ih, Cell::kInputBlock, Cell::kGates);
   if (g.db_hh == nullptr) return;
-  for (const HiddenRun& run : Cell::kHiddenRuns) {
-    copy(g.db_hh + run.gate * h, run.block, run.count);
-  }
+  each_run<Cell>(
+      [&](const HiddenRun& run, bool) { copy(g.db_hh + run.gate * h, run.block, run.count); });
 }
 
 // The gradients of gains and shifts, which the loop has added up for each sequence.
@@ -161,8 +160,8 @@ struct BackwardMemory {
       : w_hh(s, w, device),
         // The gradients of the states end where the caller wants them.
         dh(device, dh0 ? 0 : s.batch * s.out()),
-        dc(device, Cell::kHasC && !dc0 ? s.batch * s.hidden : 0),
-        du(device, s.proj > 0 ? s.batch * s.hidden : 0),
+        dc(device, Cell::kHasC && !dc0 ? s.batch * Cell::kStates * s.hidden : 0),
+        du(device, s.proj > 0 || Cell::kResetBefore ? s.batch * s.hidden : 0),
         dh_total(device, s.proj > 0 ? s.rows * s.out() : 0),
         product(device, s.options ? s.batch * s.out() : 0),
         norm_bias(device, kNorms && s.bias ? Cell::kBlocks * s.hidden : 0),
@@ -244,9 +243,10 @@ class Backward {
            .saved = workspace_.stack(layer, d),
            .dy = dy ? dy + d * p : nullptr,
            .dhn = args_.dhn ? args_.dhn + stack * s_.batch * p : nullptr,
-           .dcn = args_.dcn ? args_.dcn + stack * s_.batch * h : nullptr,
+           .dcn = args_.dcn ? args_.dcn + stack * s_.batch * Cell::kStates * h : nullptr,
            .dh = args_.dh0 ? args_.dh0 + stack * s_.batch * p : memory.dh.data(),
-           .dc = Cell::kHasC && args_.dc0 ? args_.dc0 + stack * s_.batch * h : memory.dc.data(),
+           .dc = Cell::kHasC && args_.dc0 ? args_.dc0 + stack * s_.batch * Cell::kStates * h
+                                          : memory.dc.data(),
            .dh_total = memory.dh_total.data(),
            .du = memory.du.data(),
            .needs_dh0 = args_.dh0 != nullptr,

@@ -115,24 +115,25 @@ void forward(const RnnForwardArgs& args, Context& context) {
                                                                saved.gates, device));
       const ForwardWeights<Cell>& made = *weights.back();
       if (x.index == nullptr) feed.products[feed.count++] = made.product_of_input;
-      loops.push_back({.shape = s,
-                       .plan = plans[static_cast<size_t>(d)],
-                       .name = w.w_hh,
-                       .w_hh = w.w_hh,
-                       .w_hr = w.w_hr,
-                       .bias = made.bias(),
-                       .input = made.input,
-                       .saved = saved,
-                       .keep = keep,
-                       .h0 = args.h0 ? args.h0 + stack * s.batch * p : nullptr,
-                       .c0 = args.c0 ? args.c0 + stack * s.batch * s.hidden : nullptr,
-                       .y = y + d * p,
-                       .hn = args.hn + stack * s.batch * p,
-                       .cn = Cell::kHasC ? args.cn + stack * s.batch * s.hidden : nullptr,
-                       .product = made.product(),
-                       .norms = {.g_hh = w.g_hh, .g_ih = w.g_ih, .g_c = w.g_c, .b_c = w.b_c},
-                       .unit_weights = unit_weights(w),
-                       .options = args.options.of(s, stack)});
+      loops.push_back(
+          {.shape = s,
+           .plan = plans[static_cast<size_t>(d)],
+           .name = w.w_hh,
+           .w_hh = w.w_hh,
+           .w_hr = w.w_hr,
+           .bias = made.bias(),
+           .input = made.input,
+           .saved = saved,
+           .keep = keep,
+           .h0 = args.h0 ? args.h0 + stack * s.batch * p : nullptr,
+           .c0 = args.c0 ? args.c0 + stack * s.batch * Cell::kStates * s.hidden : nullptr,
+           .y = y + d * p,
+           .hn = args.hn + stack * s.batch * p,
+           .cn = Cell::kHasC ? args.cn + stack * s.batch * Cell::kStates * s.hidden : nullptr,
+           .product = made.product(),
+           .norms = {.g_hh = w.g_hh, .g_ih = w.g_ih, .g_c = w.g_c, .b_c = w.b_c},
+           .unit_weights = unit_weights(w),
+           .options = args.options.of(s, stack)});
     }
     if (!overlap || layer == 0) queue_feed(feed, 0, s.rows, main_stream(device));
     feeds.push_back(feed);

@@ -12,10 +12,11 @@ namespace fused_rnn::cuda {
 // The gate of the recurrent product that is added to block `block`, or -1.
 template <class Cell>
 constexpr int hidden_gate(int block) {
-  for (const HiddenRun& run : Cell::kHiddenRuns) {
-    if (block >= run.block && block < run.block + run.count) return run.gate + block - run.block;
-  }
-  return -1;
+  int gate = -1;
+  each_run<Cell>([&](const HiddenRun& run, bool) {
+    if (block >= run.block && block < run.block + run.count) gate = run.gate + block - run.block;
+  });
+  return gate;
 }
 template <class Cell, int block>
 inline constexpr int kHiddenGate = hidden_gate<Cell>(block);
@@ -110,7 +111,9 @@ struct ForwardStep {
   float *h_next, *h_end;  // [rows, H]: where h goes besides, with a next step and without; or null
   float *c_next, *c_end;  // [rows, H]: and c
   UnitWeights unit_weights;
-  float* h_in_next;  // [rows, H]: with h_factor, h for the next step's product; or null
+  float* h_in_next;   // [rows, H]: with h_factor, h for the next step's product; or null
+  const float* h_in;  // [rows, H], cells with a second product: what comes of h(t-1) there
+  float* reset_h;     // [rows, H]: and what that multiplies
   StepStates states;
 
   // Puts h(t) of an element of row r where it goes besides, with options.
@@ -148,6 +151,7 @@ struct BackwardStep {
   float* dc;  // [rows, H]: dc(t), then dc(t-1)
   UnitWeights unit_weights;
   float* unit_sums;      // [rows, kUnitWeights, H]
+  const float* d_reset;  // [rows, H], cells with a second product: of what it multiplied
   const float* product;  // [rows, H], with options: what the gates of step t+1 send; or null
   StepStates states;
 };
@@ -253,8 +257,9 @@ void block_biases(CudaDevice& device, const RnnShape& s, const RnnWeights& w, fl
                      .input_end = (Cell::kInputBlock + Cell::kGates) * h,
                      .runs = {},
                      .hidden = h};
-  static_assert(std::size(Cell::kHiddenRuns) <= std::size(decltype(biases.runs){}));
-  std::copy(std::begin(Cell::kHiddenRuns), std::end(Cell::kHiddenRuns), biases.runs);
+  size_t count = 0;
+  if (w.b_hh == nullptr) return each(device, Cell::kBlocks * h, biases);
+  each_run<Cell>([&](const HiddenRun& run, bool) { biases.runs[count++] = run; });
   each(device, Cell::kBlocks * h, biases);
 }
 

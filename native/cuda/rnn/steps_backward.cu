@@ -12,6 +12,9 @@
 //     whose h(t-1) also goes past the gates (GRU).
 // (2) backward_step_kernel: adds dy(t), and dhn and dcn where a sequence ends; then the cell: its
 //     activations become gradients, dc becomes dc(t-1), and dh what goes past the gates.
+// Where a gate comes before a part of the recurrent product (Cell::kResetBefore), (1) is the rest of
+// it, and behind (2) the gradient goes back through that part's product, then through the gate
+// (reset_backward_kernel).
 // With a projection the gradients of all h(t) are kept in dh_total, for dW_hr, and (2) works on du
 // [active, H] = dh_total W_hr, of cuBLAS.
 #include "cuda/rnn/layer_norm_kernels.h"
@@ -36,7 +39,7 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
     for (int b = 0; b < Cell::kBlocks; ++b) s[b] = gates[b * a.hidden];
     float dh = gradient_of_h(a, r, unit);
     float dc = 0, dh_prev = 0, dc_prev = 0;
-    if (Cell::kHasC) {
+    if (Cell::kHasC && Cell::kStates == 1) {
       if (r < a.dc_rows) {
         dc = a.dc[at];
       } else if (a.dcn != nullptr) {
@@ -51,8 +54,23 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
       dc -= past_c;
     }
     const float h_prev = Cell::kDirectH ? a.h_prev[at] : 0.0f;
-    const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
-    if constexpr (Cell::kUnitWeights > 0) {
+    if constexpr (Cell::kStates > 1) {
+      const int64_t first = r * Cell::kStates * a.hidden + unit;
+      float old[Cell::kStates], d_now[Cell::kStates], d_old[Cell::kStates], past[Cell::kStates];
+      for (int k = 0; k < Cell::kStates; ++k) {
+        const int64_t i = first + k * a.hidden;
+        old[k] = a.c_prev[i];
+        d_now[k] = r < a.dc_rows ? a.dc[i] : a.dcn != nullptr ? a.dcn[i] : 0.0f;
+        past[k] = kOptions ? a.states.past_c(r, at, d_now[k]) : 0.0f;
+        d_now[k] -= past[k];
+      }
+      Cell::backward(s, old, dh, d_now, d_old);
+      const bool stops = kOptions && a.states.resets(r);
+      for (int k = 0; k < Cell::kStates; ++k) {
+        a.dc[first + k * a.hidden] = stops ? 0.0f : d_old[k] + past[k];
+      }
+    } else if constexpr (Cell::kUnitWeights > 0) {
+      const float c_prev = a.c_prev[at];
       float w[Cell::kUnitWeights], dw[Cell::kUnitWeights];
       for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = a.unit_weights.of[k][unit];
       Cell::backward(s, w, h_prev, c_prev, dh, dc, dh_prev, dc_prev, dw);
@@ -62,16 +80,34 @@ __global__ void __launch_bounds__(kStepThreads) backward_step_kernel(BackwardSte
         sums[k * a.hidden] = r < a.dc_rows ? sums[k * a.hidden] + dw[k] : dw[k];
       }
     } else {
+      const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
       Cell::backward(s, h_prev, c_prev, dh, dc, dh_prev, dc_prev);
     }
     for (int b = 0; b < Cell::kBlocks; ++b) gates[b * a.hidden] = s[b];
     if constexpr (kOptions) {
       a.dh[at] = dh_prev + past_h;
-      if (Cell::kHasC) a.dc[at] = a.states.resets(r) ? 0.0f : dc_prev + past_c;
+      if (Cell::kHasC && Cell::kStates == 1) {
+        a.dc[at] = a.states.resets(r) ? 0.0f : dc_prev + past_c;
+      }
       continue;
     }
     if (Cell::kDirectH) a.dh[at] = dh_prev;
-    if (Cell::kHasC) a.dc[at] = dc_prev;
+    if (Cell::kHasC && Cell::kStates == 1) a.dc[at] = dc_prev;
+  }
+}
+
+// The gate before the second product, of each unit of each row.
+template <class Cell>
+__global__ void __launch_bounds__(kStepThreads) reset_backward_kernel(BackwardStep a) {
+  const int64_t unit = global_thread();
+  if (unit >= a.hidden) return;
+  const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
+  for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
+       r += stride) {
+    const int64_t at = r * a.hidden + unit;
+    float* gate = a.gates + (r * Cell::kBlocks + Cell::kResetBlock) * a.hidden + unit;
+    const float factor = a.states.h_factor != nullptr ? a.states.h_factor[at] : 1.0f;
+    Cell::reset_backward(*gate, a.h_prev[at], a.d_reset[at] * factor, a.dh[at]);
   }
 }
 
@@ -152,7 +188,7 @@ class BackwardSteps {
     const int64_t width = Cell::kBlocks * s_.hidden;
     on_.blas.multiply({.m = std::max<int64_t>(end - from, 0),
                        .n = p_,
-                       .k = Cell::kGates * s_.hidden,
+                       .k = kHiddenGates<Cell> * s_.hidden,
                        .a = l_.saved.gates + (at.row + from) * width,
                        .lda = width,
                        .b = l_.w_hh,
@@ -190,7 +226,7 @@ class BackwardSteps {
     a.hidden = h;
     a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
     if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * h;
-    if (Cell::kHasC) a.c_prev = l_.saved.c_prev + now.row * h;
+    if (Cell::kHasC) a.c_prev = l_.saved.c_prev + now.row * Cell::kStates * h;
     if (s_.proj == 0) {
       a.dy_ld = s_.directions * p_;
       if (l_.dy != nullptr) a.dy = l_.dy + now.row * a.dy_ld;
@@ -216,7 +252,26 @@ class BackwardSteps {
       launch(
           l_.options.any() ? backward_step_kernel<Cell, true> : backward_step_kernel<Cell, false>,
           grid.grid, grid.block, 0, on_.stream, a);
+      if constexpr (Cell::kResetBefore) through_reset(now, a, grid);
     }
+  }
+
+  // After the cells: what goes to h(t-1) through the second product and the gate before it.
+  void through_reset(const Step& now, BackwardStep a, const StepGrid& grid) const {
+    constexpr HiddenRun kRun = Cell::kResetRuns[0];
+    const int64_t h = s_.hidden, width = Cell::kBlocks * h;
+    on_.blas.multiply({.m = now.active,
+                       .n = h,
+                       .k = kRun.count * h,
+                       .a = l_.saved.gates + now.row * width + kRun.block * h,
+                       .lda = width,
+                       .b = l_.w_hh + kRun.gate * h * h,
+                       .ldb = h,
+                       .c = l_.du,
+                       .ldc = h},
+                      on_.precision, on_.stream);
+    a.d_reset = l_.du;
+    launch(reset_backward_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
   }
 
   // With projection, the gradients of all h are kept, and begin as what comes from outside.

@@ -25,6 +25,8 @@
 //     then h(t) to y, and to h_prev of the next step's rows, or at a sequence's end to hn; the same
 //     for c(t).
 // (3) With a projection, cuBLAS: what the kernel has as h(t) is u [active, H], and h(t) = u W_hr^T.
+// Where a gate comes before a part of the recurrent product (Cell::kResetBefore), (1) is the rest of
+// it; reset_step_kernel makes what that part multiplies, and its product comes before (2).
 #include "cells/cells.h"
 #include "cuda/rnn/handoff.h"
 #include "cuda/rnn/layer_norm_kernels.h"
@@ -55,6 +57,33 @@ __device__ void start_blocks(const ForwardStep& a, const float* input, const flo
   (start_block<Cell, block>(a, input, product, unit, s[block]), ...);
 }
 
+// The row's W_ih x.
+__device__ inline const float* input_of(const ForwardStep& a, int64_t r) {
+  int64_t from = r;
+  if (a.input.index != nullptr) {
+    // What is out of range has been reported by the operation that checked the indices.
+    from = a.input.index[r];
+    if (from < 0 || from >= a.input.classes) from = 0;
+  }
+  return a.input.values + from * a.input.row_stride;
+}
+
+// What the second product multiplies, of each unit of each row.
+template <class Cell>
+__global__ void __launch_bounds__(kStepThreads) reset_step_kernel(ForwardStep a) {
+  const int64_t unit = global_thread();
+  if (unit >= a.hidden) return;
+  const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
+  for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
+       r += stride) {
+    float gate;
+    start_block<Cell, Cell::kResetBlock>(a, input_of(a, r), a.product + r * Cell::kGates * a.hidden,
+                                         unit, gate);
+    const int64_t at = r * a.hidden + unit;
+    a.reset_h[at] = Cell::reset(gate, a.h_in[at]);
+  }
+}
+
 // A thread for each unit of each row; ForwardStep (step_kernels.h) has the shapes.
 template <class Cell, bool kOptions>
 __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep a) {
@@ -63,25 +92,33 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
   const int64_t stride = static_cast<int64_t>(gridDim.y) * blockDim.y;
   for (int64_t r = static_cast<int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < a.rows;
        r += stride) {
-    int64_t from = r;
-    if (a.input.index != nullptr) {
-      // What is out of range has been reported by the operation that checked the indices.
-      from = a.input.index[r];
-      if (from < 0 || from >= a.input.classes) from = 0;
-    }
     float s[Cell::kBlocks];  // LSTM i, f, g, o; GRU q, r, z, n
-    start_blocks<Cell>(a, a.input.values + from * a.input.row_stride,
-                       a.product + r * Cell::kGates * a.hidden, unit, s,
+    start_blocks<Cell>(a, input_of(a, r), a.product + r * Cell::kGates * a.hidden, unit, s,
                        std::make_integer_sequence<int, Cell::kBlocks>{});
     const int64_t at = r * a.hidden + unit;
     float h = 0, c = 0;
     const float h_prev = Cell::kDirectH ? a.h_prev[at] : 0.0f;
-    const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
-    if constexpr (Cell::kUnitWeights > 0) {
+    if constexpr (Cell::kResetBefore) Cell::reset(s[Cell::kResetBlock], h_prev);
+    if constexpr (Cell::kStates > 1) {
+      const int64_t first = r * Cell::kStates * a.hidden + unit;
+      float old[Cell::kStates], now[Cell::kStates];
+      for (int k = 0; k < Cell::kStates; ++k) old[k] = a.c_prev[first + k * a.hidden];
+      Cell::forward(s, old, h, now);
+      for (int k = 0; k < Cell::kStates; ++k) {
+        const int64_t i = first + k * a.hidden;
+        if constexpr (kOptions) {
+          a.hand_on_c(r, i, a.states.c(r, at, now[k], old[k]));
+        } else {
+          (r < a.going_on ? a.c_next : a.c_end)[i] = now[k];
+        }
+      }
+    } else if constexpr (Cell::kUnitWeights > 0) {
+      const float c_prev = a.c_prev[at];
       float w[Cell::kUnitWeights];
       for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = a.unit_weights.of[k][unit];
       Cell::forward(s, w, h_prev, c_prev, h, c);
     } else {
+      const float c_prev = Cell::kHasC ? a.c_prev[at] : 0.0f;
       Cell::forward(s, h_prev, c_prev, h, c);
     }
     if (a.gates != nullptr) {
@@ -92,13 +129,15 @@ __global__ void __launch_bounds__(kStepThreads) forward_step_kernel(ForwardStep 
       if (a.h_next != nullptr) h = a.states.h(r, at, h, a.h_prev[at]);
       a.h[r * a.h_ld + unit] = h;
       a.hand_on_h(r, at, h);
-      if (Cell::kHasC) a.hand_on_c(r, at, a.states.c(r, at, c, a.c_prev[at]));
+      if (Cell::kHasC && Cell::kStates == 1) {
+        a.hand_on_c(r, at, a.states.c(r, at, c, a.c_prev[at]));
+      }
       continue;
     }
     a.h[r * a.h_ld + unit] = h;
     const bool goes_on = r < a.going_on;
     if (a.h_next != nullptr) (goes_on ? a.h_next : a.h_end)[at] = h;
-    if (Cell::kHasC) (goes_on ? a.c_next : a.c_end)[at] = c;
+    if (Cell::kHasC && Cell::kStates == 1) (goes_on ? a.c_next : a.c_end)[at] = c;
   }
 }
 
@@ -183,17 +222,20 @@ class ForwardSteps {
   }
 
   void multiply(const Step& now) const {
-    const int64_t n = Cell::kGates * s_.hidden;
+    multiply_gates(now, 0, kHiddenGates<Cell>, l_.saved.h_in + now.row * p_);
+  }
+  // The recurrent product of some gates, of the rows h [active, P].
+  void multiply_gates(const Step& now, int64_t gate, int64_t count, const float* h) const {
     on_.blas.multiply({.trans_b = true,
                        .m = now.active,
-                       .n = n,
+                       .n = count * s_.hidden,
                        .k = p_,
-                       .a = l_.saved.h_in + now.row * p_,
+                       .a = h,
                        .lda = p_,
-                       .b = l_.w_hh,
+                       .b = l_.w_hh + gate * s_.hidden * p_,
                        .ldb = p_,
-                       .c = l_.product,
-                       .ldc = n},
+                       .c = l_.product + gate * s_.hidden,
+                       .ldc = Cell::kGates * s_.hidden},
                       on_.precision, on_.stream);
   }
 
@@ -215,8 +257,8 @@ class ForwardSteps {
     if (l_.keep) a.gates = l_.saved.gates + now.row * Cell::kBlocks * h;
     if (Cell::kDirectH) a.h_prev = l_.saved.h_prev + now.row * p_;
     if (Cell::kHasC) {
-      a.c_prev = l_.saved.c_prev + now.row * h;
-      a.c_next = l_.saved.c_prev + next.row * h;
+      a.c_prev = l_.saved.c_prev + now.row * Cell::kStates * h;
+      a.c_next = l_.saved.c_prev + next.row * Cell::kStates * h;
       a.c_end = l_.cn;
     }
     if (s_.proj > 0) {
@@ -233,6 +275,14 @@ class ForwardSteps {
       queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
       const StepGrid grid(a.rows, h);
+      if constexpr (Cell::kResetBefore) {
+        a.h_in = l_.saved.h_in + now.row * h;
+        a.reset_h = l_.saved.reset_h + now.row * h;
+        launch(reset_step_kernel<Cell>, grid.grid, grid.block, 0, on_.stream, a);
+        for (const HiddenRun& run : Cell::kResetRuns) {
+          multiply_gates(now, run.gate, run.count, a.reset_h);
+        }
+      }
       launch(l_.options.any() ? forward_step_kernel<Cell, true> : forward_step_kernel<Cell, false>,
              grid.grid, grid.block, 0, on_.stream, a);
     }
@@ -313,24 +363,30 @@ class ForwardSteps {
 
 }  // namespace
 
+namespace {
+int states_of(CellKind kind) {
+  return with_cell(kind, [](auto cell) { return decltype(cell)::kStates; });
+}
+}  // namespace
+
 void queue_starts(const ForwardLoop& l, int64_t begin, int64_t end, const LaunchStream& on) {
   for (int64_t i = begin; i < end; ++i) {
     // Backwards in time, the longer sequences begin in later steps.
     const Step now = l.plan[i];
     const int64_t from = l.plan[i - 1].active;
     if (now.active <= from) continue;
-    const int64_t width = l.shape.out(), hidden = l.shape.hidden;
+    const int64_t width = l.shape.out(), c_row = l.shape.hidden * states_of(l.shape.cell);
     const int64_t h = (now.active - from) * width;
-    const int64_t c = l.saved.c_prev != nullptr ? (now.active - from) * hidden : 0;
+    const int64_t c = l.saved.c_prev != nullptr ? (now.active - from) * c_row : 0;
     const bool factor = l.options.h_factor != nullptr;
     each_on(on.stream, h + c,
             StartStates{.h = l.saved.h_prev + (now.row + from) * width,
                         .h0 = l.h0 != nullptr ? l.h0 + from * width : nullptr,
                         .h_count = h,
-                        .c = c > 0 ? l.saved.c_prev + (now.row + from) * hidden : nullptr,
-                        .c0 = c > 0 && l.c0 != nullptr ? l.c0 + from * hidden : nullptr,
+                        .c = c > 0 ? l.saved.c_prev + (now.row + from) * c_row : nullptr,
+                        .c0 = c > 0 && l.c0 != nullptr ? l.c0 + from * c_row : nullptr,
                         .width = width,
-                        .hidden = hidden,
+                        .hidden = c_row,
                         .reset = rows_from(l.options.reset, now.row + from),
                         .h_in = factor ? l.saved.h_in + (now.row + from) * width : nullptr,
                         .h_factor = factor ? l.options.h_factor + from * width : nullptr});

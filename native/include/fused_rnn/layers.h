@@ -95,15 +95,16 @@ class FUSED_RNN_API RNN : public Recurrent {
 
 class FUSED_RNN_API GRU : public Recurrent {
  public:
+  // reset_after: whether the reset gate comes behind the recurrent product, or before it.
   GRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
-      const RecurrentOptions& options = {});
+      const RecurrentOptions& options = {}, bool reset_after = true);
 };
 
 class FUSED_RNN_API LSTM : public Recurrent {
  public:
-  // proj_size 0: no projection.
+  // proj_size 0: no projection. peephole: whether the gates see the cell state.
   LSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
-       const RecurrentOptions& options = {}, int64_t proj_size = 0);
+       const RecurrentOptions& options = {}, int64_t proj_size = 0, bool peephole = false);
 };
 
 // ---- Linear, embedding ------------------------------------------------------------------------

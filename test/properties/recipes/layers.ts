@@ -157,6 +157,23 @@ export const layers: Record<string, Recipe> = {
     () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4)]],
   ),
   'nn.GRU.forward': method(gru, 'forward', () => [f(2, 2, 3), f(1, 2, 4)]),
+  'nn.GRU.forward before': method(
+    () => new nn.GRU(3, 4, { resetAfter: false }),
+    'forward',
+    () => [f(2, 2, 3), f(1, 2, 4)],
+  ),
+  'nn.SLSTM': make(nn.SLSTM, 3, 4, { ...layerOptions, numHeads: 2, device: testDevice }),
+  'nn.SLSTM.forward': method(
+    () => new nn.SLSTM(3, 4, { numHeads: 2 }),
+    'forward',
+    () => [f(2, 2, 3), [f(1, 2, 4), f(1, 2, 4), f(1, 2, 4), f(1, 2, 4)]],
+  ),
+  'nn.SLSTMCell': make(nn.SLSTMCell, 3, 4, { bias: true, numHeads: 2, device: testDevice }),
+  'nn.SLSTMCell.forward': method(
+    () => new nn.SLSTMCell(3, 4),
+    'forward',
+    () => [f(2, 3), [f(2, 4), f(2, 4), f(2, 4), f(2, 4)]],
+  ),
   'nn.RNN.forward': method(rnn, 'forward', () => [f(2, 3), f(1, 4)]),
   'nn.LSTM.forward packed': method(lstm, 'forward', () => [packed(), [f(4, 3, 2), f(4, 3, 4)]]),
   'nn.RNN.extraRepr': method(rnn, 'extraRepr'),

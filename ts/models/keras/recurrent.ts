@@ -1,7 +1,7 @@
 /**
  * The recurrent layers of Keras. The library's own layers hold the weights, and compute where they
- * can; activations of another kind, masks, recurrent dropout and a GRU with `reset_after=False` go
- * step by step, through operations of tensors.
+ * can; activations of another kind, masks and recurrent dropout go step by step, through operations of
+ * tensors.
  */
 import { ones, zeros } from '../../factories.js'
 import * as F from '../../nn/functional.js'
@@ -53,7 +53,7 @@ export class RecurrentStep extends PlainStep {
     const activation = nameOf(config.activation ?? 'linear')
     const gate = kind === 'SimpleRNN' || nameOf(config.recurrent_activation) === 'sigmoid'
     const relu = kind === 'SimpleRNN' && activation === 'relu'
-    this.plain = this.resetAfter && gate && (activation === 'tanh' || relu)
+    this.plain = gate && (activation === 'tanh' || relu)
     const width = GATES[kind] * units
     const kernel = weights.next('kernel', [null, width])
     const recurrent = weights.next('recurrent_kernel', [units, width])
@@ -61,7 +61,8 @@ export class RecurrentStep extends PlainStep {
     const options = { bias, batchFirst: true, device: 'cpu' } as const
     const inputs = kernel.shape[0] as number
     if (kind === 'LSTM') this.rnn = new LSTM(inputs, units, options)
-    else if (kind === 'GRU') this.rnn = new GRU(inputs, units, options)
+    else if (kind === 'GRU')
+      this.rnn = new GRU(inputs, units, { ...options, resetAfter: this.resetAfter })
     else this.rnn = new RNN(inputs, units, { ...options, nonlinearity: relu ? 'relu' : 'tanh' })
     fill(this.rnn, {
       weight_ih_l0: this.reordered(kernel.transpose(0, 1)),
