@@ -147,7 +147,8 @@ test('what is no path is refused, and nothing is written', async (t) => {
     new URL('https://host/model'),
     'file:relative',
     'file:./relative',
-    'file://host/model',
+    // On Windows a folder of another machine.
+    ...(process.platform === 'win32' ? [] : ['file://host/model']),
     'file:///a%2Fb',
     'a\0b',
   ]
