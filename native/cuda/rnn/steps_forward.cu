@@ -155,15 +155,19 @@ struct StartStates {
   float* h_in;            // [rows, width], with h_factor; or null
   const float* h_factor;  // [rows, width]
   __device__ void operator()(int64_t i) const {
-    if (i < h_count) {
-      const bool zero = h0 == nullptr || (reset != nullptr && reset[i / width] != 0);
-      h[i] = zero ? 0 : with_canonical_nan(h0[i]);
-      if (h_in != nullptr) h_in[i] = h[i] * h_factor[i];
-    } else {
-      const int64_t j = i - h_count;
-      const bool zero = c0 == nullptr || (reset != nullptr && reset[j / hidden] != 0);
-      c[j] = zero ? 0 : c0[j];
+    const bool of_h = i < h_count;
+    const int64_t at = of_h ? i : i - h_count;
+    const float* from = of_h ? h0 : c0;
+    float value = from != nullptr ? from[at] : 0.0f;
+    // One division for both, which keeps its numbers in registers.
+    if (reset != nullptr && reset[at / (of_h ? width : hidden)] != 0) value = 0;
+    if (!of_h) {
+      c[at] = value;
+      return;
     }
+    value = with_canonical_nan(value);
+    h[at] = value;
+    if (h_in != nullptr) h_in[at] = value * h_factor[at];
   }
 };
 
