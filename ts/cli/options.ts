@@ -1,10 +1,11 @@
 /** The options of the commands: how their values are read, and what they are when not given. */
 import { InvalidArgumentError } from 'commander'
 import { checkEncoding } from '../data/encoding.js'
+import type { CellName } from '../models/index.js'
 
 /** What `train` understands; the names are those of the options. */
 export interface TrainOptions {
-  cell: 'rnn' | 'gru' | 'lstm'
+  cell: CellName
   /** 0: one-hot vectors instead of an embedding. */
   embedding: number
   hidden: number

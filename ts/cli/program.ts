@@ -1,6 +1,7 @@
 /** The commands, their options and their help. */
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
+import { CELL_NAMES } from '../models/recurrent_cells.js'
 import { benchCommand } from './bench_command.js'
 import type { ConvertOptions } from './convert.js'
 import {
@@ -92,9 +93,7 @@ function textTrainCommand(): Command {
 
     .optionsGroup('Model:')
     .addOption(
-      option('--cell <name>', 'recurrent cell', (o) =>
-        o.choices(['rnn', 'gru', 'lstm']).default('lstm'),
-      ),
+      option('--cell <name>', 'recurrent cell', (o) => o.choices(CELL_NAMES).default('lstm')),
     )
     .option('--hidden <units>', 'width of each recurrent layer', whole(1, 65536), 256)
     .option('--layers <count>', 'recurrent layers on top of each other', whole(1, 64), 1)

@@ -10,7 +10,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import type { CellName } from './config.js'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 
 /** Where the threshold is: so far above what normal rows score, or a score. */
 export type AnomalyThreshold = number | { quantile: number; factor: number }
@@ -69,7 +69,7 @@ export function checkDetector(options: AnomalyDetectorOptions): AnomalyDetectorC
     method: checkOneOf(fn, 'method', options.method ?? 'autoencoder', ['autoencoder', 'forecast']),
     windowSize: checkInteger(fn, 'windowSize', options.windowSize ?? 10, 2, 2 ** 16),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 32, 1, 2 ** 16),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', CELL_NAMES),
     threshold: checkThreshold(fn, options.threshold ?? { quantile: 0.99, factor: 1.5 }),
   }
 }

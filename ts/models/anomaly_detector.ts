@@ -8,7 +8,6 @@ import { tensor } from '../factories.js'
 import { noGrad } from '../grad_mode.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph } from '../onnx/graph.js'
 import { manualSeed } from '../random.js'
@@ -25,6 +24,7 @@ import {
 import { bestThreshold, rangesOf, scaled, scalesOf, sum } from './anomaly_rows.js'
 import { AnomalyStream } from './anomaly_stream.js'
 import { at, layerOf, scaledValue, stackValue } from './onnx_parts.js'
+import type { CellLayer } from './recurrent_cells.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -68,9 +68,9 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
   readonly config: Readonly<AnomalyDetectorConfig>
   /** Null before `fit`. */
   state: AnomalyDetectorState | null = null
-  encoder: RNN | GRU | LSTM | null = null
+  encoder: CellLayer | null = null
   /** Of the autoencoder. */
-  decoder: RNN | GRU | LSTM | null = null
+  decoder: CellLayer | null = null
   head: Linear | null = null
   protected home: string
 
@@ -94,7 +94,7 @@ export class AnomalyDetector extends TaskModel<ExampleBatch> implements OnnxModu
 
   /** The layers and what was learnt with them. @throws before fit */
   protected layers(fn: string): {
-    encoder: RNN | GRU | LSTM
+    encoder: CellLayer
     head: Linear
     state: AnomalyDetectorState
   } {

@@ -12,8 +12,8 @@ import {
   typeError,
 } from '../errors.js'
 import type { Label } from '../metrics/checks.js'
-import type { CellName } from './config.js'
 import { type ClassWeight, checkClasses, checkClassWeight } from './labels.js'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 import type { SequenceInput } from './text_inputs.js'
 
 /** What becomes of the states of all steps. */
@@ -129,7 +129,7 @@ export function checkClassifier(
     classes: options.classes == null ? null : checkClasses(fn, options.classes),
     inputSize: inputSize == null ? null : checkInteger(fn, 'inputSize', inputSize, 1, 2 ** 20),
     embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 64, 1, 2 ** 16),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', CELL_NAMES),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 64, 1, 2 ** 16),
     numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
     bidirectional: checkBoolean(fn, 'bidirectional', options.bidirectional ?? true),

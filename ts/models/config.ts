@@ -14,9 +14,7 @@ import { storedShape } from '../quantization/int8.js'
 import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import type { LanguageModelOptions } from './language_model.js'
-
-/** Recurrent layers that models are made of. */
-export type CellName = 'rnn' | 'gru' | 'lstm'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 
 /** Sizes and kinds; what is written as config.json. */
 export interface LanguageModelConfig {
@@ -56,7 +54,7 @@ export function checkConfig(options: LanguageModelOptions): LanguageModelConfig 
   const { vocabulary } = options
   if (vocabulary !== undefined && !(vocabulary instanceof Vocabulary))
     throw typeError(fn, 'vocabulary', 'a Vocabulary', vocabulary)
-  const cell = checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm'])
+  const cell = checkOneOf(fn, 'cell', options.cell ?? 'lstm', CELL_NAMES)
   if (options.nonlinearity !== undefined && cell !== 'rnn')
     throw typeError(fn, 'nonlinearity', "nothing (it belongs to cell 'rnn')", options.nonlinearity)
   const config: LanguageModelConfig = {

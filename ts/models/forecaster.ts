@@ -11,7 +11,6 @@ import { checkBoolean, checkInteger, checkOptions, rangeError, typeError } from 
 import { tensor } from '../factories.js'
 import { Dropout } from '../nn/dropout.js'
 import { Linear } from '../nn/linear.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph } from '../onnx/graph.js'
 import { cat } from '../ops/shape.js'
@@ -31,6 +30,7 @@ import {
 } from './forecaster_config.js'
 import { type PredictOptions, predictAll, predictOptions } from './forecaster_predict.js'
 import { layerOf, stackValue } from './onnx_parts.js'
+import type { CellLayer } from './recurrent_cells.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -69,7 +69,7 @@ export class Forecaster extends TaskModel<WindowBatch> implements OnnxModule {
   readonly config: Readonly<ForecasterConfig>
   /** What the data have shown; null before `fit`. */
   state: ForecasterState | null = null
-  rnn: RNN | GRU | LSTM | null = null
+  rnn: CellLayer | null = null
   drop: Dropout | null = null
   /** From the last state, and what is known of the rows to come, to all quantiles. */
   head: Linear | null = null
@@ -145,7 +145,7 @@ export class Forecaster extends TaskModel<WindowBatch> implements OnnxModule {
 
   /** The layers. @throws TypeError before fit */
   protected layers(fn: string): {
-    rnn: RNN | GRU | LSTM
+    rnn: CellLayer
     drop: Dropout
     head: Linear
     state: ForecasterState

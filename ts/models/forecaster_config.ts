@@ -14,7 +14,7 @@ import {
   typeError,
 } from '../errors.js'
 import { checkQuantile } from '../metrics/regression.js'
-import type { CellName } from './config.js'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 import { seasonOf } from './season.js'
 
 /** What {@link Forecaster} takes. */
@@ -116,7 +116,7 @@ export function checkForecaster(options: ForecasterOptions): ForecasterConfig {
     histExog: checkNames(fn, 'histExog', options.histExog),
     futrExog: checkNames(fn, 'futrExog', options.futrExog),
     calendar: checkBoolean(fn, 'calendar', options.calendar ?? true),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', CELL_NAMES),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 64, 1, 2 ** 16),
     numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
     dropout,

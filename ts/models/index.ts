@@ -18,7 +18,7 @@ export type {
   SequenceClassifierConfig,
   SequenceClassifierOptions,
 } from './classifier_config.js'
-export type { CellName, LanguageModelConfig } from './config.js'
+export type { LanguageModelConfig } from './config.js'
 export { Forecast } from './forecast.js'
 export type { ForecastPlotOptions } from './forecast_plot.js'
 export { ForecastStream, type StreamRow } from './forecast_stream.js'
@@ -41,6 +41,7 @@ export type {
   SequenceRecognizerOptions,
   TranscribedSequence,
 } from './recognizer_config.js'
+export type { CellLayer, CellName } from './recurrent_cells.js'
 export {
   type GeneratedSequence,
   type GenerateSequenceOptions,
@@ -48,6 +49,7 @@ export {
 } from './seq2seq.js'
 export type {
   Attention,
+  Seq2SeqCell,
   Seq2SeqConfig,
   Seq2SeqOptions,
   SequencePair,

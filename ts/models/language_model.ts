@@ -21,7 +21,7 @@ import { crossEntropy, oneHot } from '../nn/functional.js'
 import { zeros as fillZeros, uniform } from '../nn/init.js'
 import { Linear } from '../nn/linear.js'
 import { Module } from '../nn/module.js'
-import { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { GRU, LSTM } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { DataType } from '../onnx/proto.js'
@@ -37,6 +37,7 @@ import {
   writeModelFiles,
   writeModelFolder,
 } from './model_folder.js'
+import { type CellLayer, cellLayer, stateParts } from './recurrent_cells.js'
 
 /** What {@link LanguageModel} takes. */
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
@@ -46,7 +47,7 @@ export type LanguageModelOptions = Partial<LanguageModelConfig> & {
   device?: string | Device
 }
 
-/** h of shape (layers, B, H); for an LSTM h and c. */
+/** h of shape (layers, B, H), for an SRU c; for LSTMs h and c. */
 export type LanguageModelState = Tensor | [Tensor, Tensor]
 
 /**
@@ -60,7 +61,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   readonly drop: Dropout
   /** Null with one-hot input. */
   readonly encoder: Embedding | null
-  readonly rnn: RNN | GRU | LSTM
+  readonly rnn: CellLayer
   readonly decoder: Linear
 
   /** @throws TypeError, RangeError for wrong or unknown options, a vocabulary of another size */
@@ -75,11 +76,9 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     const device = deviceOption('LanguageModel', options.device)
     this.encoder = embeddingSize === 0 ? null : new Embedding(vocabSize, embeddingSize, { device })
     const inputSize = embeddingSize || vocabSize
-    // A single layer has no layer to drop between.
-    const layers = { numLayers, dropout: numLayers > 1 ? dropout : 0, device }
-    if (cell === 'lstm') this.rnn = new LSTM(inputSize, hiddenSize, layers)
-    else if (cell === 'gru') this.rnn = new GRU(inputSize, hiddenSize, layers)
-    else this.rnn = new RNN(inputSize, hiddenSize, { ...layers, nonlinearity: config.nonlinearity })
+    const nonlinearity = cell === 'rnn' ? { nonlinearity: config.nonlinearity } : {}
+    const layers = { numLayers, dropout, device, ...nonlinearity }
+    this.rnn = cellLayer(cell, inputSize, hiddenSize, layers)
     this.decoder = new Linear(hiddenSize, vocabSize, { device })
     if (config.tieWeights && this.encoder !== null) this.decoder.weight = this.encoder.weight
     if (this.encoder !== null) uniform(this.encoder.weight, -0.1, 0.1)
@@ -96,7 +95,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     ]
     const options = { device: this.decoder.weight.device }
     const state = zeros(shape, options)
-    return this.config.cell === 'lstm' ? [state, zeros(shape, options)] : state
+    return stateParts(this.config.cell) === 2 ? [state, zeros(shape, options)] : state
   }
 
   /** The same state without history, so that backward stops there. */
@@ -135,9 +134,9 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
 
   #recur(input: Tensor, state: LanguageModelState | undefined): [Tensor, LanguageModelState] {
     if (state !== undefined) this.#checkState('LanguageModel.forward', state)
-    return this.rnn instanceof LSTM
-      ? this.rnn.forward(input, state as [Tensor, Tensor] | undefined)
-      : this.rnn.forward(input, state as Tensor | undefined)
+    return stateParts(this.config.cell) === 2
+      ? (this.rnn as LSTM).forward(input, state as [Tensor, Tensor] | undefined)
+      : (this.rnn as GRU).forward(input, state as Tensor | undefined)
   }
 
   /**
@@ -154,9 +153,12 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     let output: Value
     let hn: Value
     let cn: Value | null = null
-    if (this.rnn instanceof LSTM)
-      [output, [hn, cn]] = graph.call(this.rnn, input, [h0, graph.input('c0', 'float32', shape)])
-    else [output, hn] = graph.call(this.rnn, input, h0)
+    if (stateParts(this.config.cell) === 2)
+      [output, [hn, cn]] = graph.call(this.rnn as LSTM, input, [
+        h0,
+        graph.input('c0', 'float32', shape),
+      ])
+    else [output, hn] = graph.call(this.rnn as GRU, input, h0)
     const rows = graph.node('Reshape', [output, graph.ints(-1, hiddenSize)])
     graph.output('logits', graph.call(this.decoder, rows), 'float32', ['rows', vocabSize])
     graph.output('hn', hn, 'float32', shape)
@@ -164,7 +166,7 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
   }
 
   #checkState(fn: string, state: unknown): void {
-    const pair = this.rnn instanceof LSTM
+    const pair = stateParts(this.config.cell) === 2
     const parts: readonly unknown[] = Array.isArray(state) ? state : [state]
     const fits = Array.isArray(state) === pair && parts.length === (pair ? 2 : 1)
     if (fits && parts.every((part) => part instanceof Tensor)) return

@@ -1,9 +1,10 @@
 /** What the tasks' models have in common as ONNX operators. */
 import type { Scale } from '../data/window_features.js'
 import { tensor } from '../factories.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { LSTM } from '../nn/recurrent.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { DataType } from '../onnx/proto.js'
+import type { CellLayer } from './recurrent_cells.js'
 
 /** Rows (…, F) as they were measured, as the network reads them. */
 export function scaledValue(graph: Graph, rows: Value, scales: readonly Scale[]): Value {
@@ -16,7 +17,7 @@ export function scaledValue(graph: Graph, rows: Value, scales: readonly Scale[])
 /** What a stack of layers over (B, T, F) gives: the states of all steps, and the last ones of h. */
 export function stackValue(
   graph: Graph,
-  rnn: RNN | GRU | LSTM,
+  rnn: CellLayer,
   input: Value,
   lengths?: Value,
 ): [output: Value, hidden: Value] {

@@ -11,7 +11,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import type { CellName } from './config.js'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 
 /** What {@link SequenceRecognizer} takes. */
 export interface SequenceRecognizerOptions {
@@ -92,7 +92,7 @@ export function checkRecognizer(options: SequenceRecognizerOptions): SequenceRec
   return {
     labels: labels == null ? null : checkLabels(fn, labels),
     inputSize: inputSize == null ? null : checkInteger(fn, 'inputSize', inputSize, 1, 2 ** 20),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', CELL_NAMES),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 64, 1, 2 ** 16),
     numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
     bidirectional: checkBoolean(fn, 'bidirectional', options.bidirectional ?? true),

@@ -9,13 +9,15 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import type { CellName } from './config.js'
 
 /** How a decoder looks at the source: Luong's general and dot products, Bahdanau's sum; null: not. */
 export type Attention = 'general' | 'dot' | 'additive' | null
 
 /** A text, whose characters are its tokens unless a vocabulary cuts it otherwise, or tokens. */
 export type TokenInput = string | readonly string[]
+
+/** Recurrent layers of a Seq2Seq, whose decoder begins with h (and c) of the encoder. */
+export type Seq2SeqCell = 'rnn' | 'gru' | 'lstm'
 
 /** What {@link Seq2Seq} takes. */
 export interface Seq2SeqOptions {
@@ -26,7 +28,7 @@ export interface Seq2SeqOptions {
   /** E, of both sides. Default 64. */
   embeddingSize?: number
   /** Default 'gru'. */
-  cell?: CellName
+  cell?: Seq2SeqCell
   /** H, of the encoder in each direction, and of the decoder. Default 128. */
   hiddenSize?: number
   /** Default 1. */
@@ -48,7 +50,7 @@ export interface Seq2SeqOptions {
 /** The options with their defaults. */
 export interface Seq2SeqConfig {
   embeddingSize: number
-  cell: CellName
+  cell: Seq2SeqCell
   hiddenSize: number
   numLayers: number
   dropout: number

@@ -58,8 +58,8 @@ export function makeLayers(
   return {
     encoderEmbedding: new Embedding(sourceSize, embeddingSize, { device }),
     decoderEmbedding: new Embedding(targetSize, embeddingSize, { device }),
-    encoder: recurrentStack(embeddingSize, { ...stack, bidirectional: true }),
-    decoder: recurrentStack(embeddingSize, stack),
+    encoder: recurrentStack(embeddingSize, { ...stack, bidirectional: true }) as RNN | GRU | LSTM,
+    decoder: recurrentStack(embeddingSize, stack) as RNN | GRU | LSTM,
     bridge: new Linear(width, hiddenSize, { device }),
     bridgeCell: cell === 'lstm' ? new Linear(width, hiddenSize, { device }) : null,
     attend: attention === 'general' || additive ? new Linear(width, hiddenSize, plain) : null,

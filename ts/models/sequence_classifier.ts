@@ -20,7 +20,6 @@ import { crossEntropy } from '../nn/functional.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { DataType } from '../onnx/proto.js'
@@ -42,6 +41,7 @@ import {
 } from './classifier_config.js'
 import { classesOf, stratified, weightsOf } from './labels.js'
 import { endedValue, layerOf, scaledValue, stackValue } from './onnx_parts.js'
+import type { CellLayer } from './recurrent_cells.js'
 import { checkFitOptions, type FitModelOptions, fitModel } from './task_fit.js'
 import {
   checkStack,
@@ -86,7 +86,7 @@ export class SequenceClassifier extends TaskModel<ExampleBatch> implements OnnxM
   state: ClassifierState | null = null
   embedding: Embedding | null = null
   drop: Dropout
-  rnn: RNN | GRU | LSTM | null = null
+  rnn: CellLayer | null = null
   head: Linear | null = null
   /** Whether texts are cut by the vocabulary's tokenizer, which the user has chosen. */
   protected ownTokenizer: boolean
@@ -117,7 +117,7 @@ export class SequenceClassifier extends TaskModel<ExampleBatch> implements OnnxM
   }
 
   /** The layers and what was learnt with them. @throws before fit */
-  protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: ClassifierState } {
+  protected layers(fn: string): { rnn: CellLayer; head: Linear; state: ClassifierState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) throw notFitted(fn)
     return { rnn, head, state }

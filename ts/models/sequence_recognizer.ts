@@ -10,7 +10,6 @@ import { Dropout } from '../nn/dropout.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph } from '../onnx/graph.js'
@@ -33,6 +32,7 @@ import {
   type SequenceRecognizerOptions,
   type TranscribedSequence,
 } from './recognizer_config.js'
+import { type CellLayer, stateParts } from './recurrent_cells.js'
 import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
   checkStack,
@@ -64,7 +64,7 @@ export class SequenceRecognizer extends TaskModel<ExampleBatch> implements OnnxM
   /** Null before `fit`. */
   state: RecognizerState | null = null
   drop: Dropout
-  rnn: RNN | GRU | LSTM | null = null
+  rnn: CellLayer | null = null
   head: Linear | null = null
   protected home: string
 
@@ -91,7 +91,7 @@ export class SequenceRecognizer extends TaskModel<ExampleBatch> implements OnnxM
   }
 
   /** The layers and what was learnt with them. @throws before fit */
-  protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: RecognizerState } {
+  protected layers(fn: string): { rnn: CellLayer; head: Linear; state: RecognizerState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) throw notFitted(fn)
     return { rnn, head, state }
@@ -300,7 +300,7 @@ export class SequenceRecognizer extends TaskModel<ExampleBatch> implements OnnxM
     }
     const { labels, scales } = state
     const stateShape = [numLayers, 1, hiddenSize]
-    const parts = cell === 'lstm' ? 2 : 1
+    const parts = stateParts(cell)
     return new RecognitionStream({ labels, scales, stateShape, parts, device, step }, from)
   }
 

@@ -14,7 +14,6 @@ import { crossEntropy } from '../nn/functional.js'
 import { Linear } from '../nn/linear.js'
 import { evalMode } from '../nn/module.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { cat } from '../ops/shape.js'
@@ -23,6 +22,7 @@ import { Tensor } from '../tensor.js'
 import type { FitResult } from '../train/options.js'
 import type { StepContext, StepResult } from '../train/types.js'
 import { at, stackValue } from './onnx_parts.js'
+import type { CellLayer } from './recurrent_cells.js'
 import {
   checkSentences,
   checkTagger,
@@ -70,7 +70,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> implements OnnxModul
   state: TaggerState | null = null
   embeddings: Embedding[] = []
   drop: Dropout
-  rnn: RNN | GRU | LSTM | null = null
+  rnn: CellLayer | null = null
   head: Linear | null = null
   crf: CRF | null = null
   protected features: Vocabulary[] = []
@@ -105,7 +105,7 @@ export class SequenceTagger extends TaskModel<ExampleBatch> implements OnnxModul
   }
 
   /** The layers and what was learnt with them. @throws before fit */
-  protected layers(fn: string): { rnn: RNN | GRU | LSTM; head: Linear; state: TaggerState } {
+  protected layers(fn: string): { rnn: CellLayer; head: Linear; state: TaggerState } {
     const { rnn, head, state } = this
     if (rnn === null || head === null || state === null) throw notFitted(fn)
     return { rnn, head, state }

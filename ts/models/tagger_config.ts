@@ -12,7 +12,7 @@ import {
   typeError,
 } from '../errors.js'
 import type { Span } from '../metrics/sequences.js'
-import type { CellName } from './config.js'
+import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 
 /** What of a word is an input beside the word itself: its end, its capitals and digits. */
 export type TokenFeature = 'suffix3' | 'shape'
@@ -114,7 +114,7 @@ export function checkTagger(options: SequenceTaggerOptions): SequenceTaggerConfi
       ),
     ],
     embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 100, 1, 2 ** 16),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'lstm', CELL_NAMES),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 100, 1, 2 ** 16),
     numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
     dropout,

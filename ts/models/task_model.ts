@@ -2,7 +2,6 @@
 import { type Device, deviceOption } from '../device.js'
 import { checkOptions, checkSignal, formatShape, rangeError } from '../errors.js'
 import { Module } from '../nn/module.js'
-import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import { Adam } from '../optim/adam.js'
 import { storedShape } from '../quantization/int8.js'
@@ -11,13 +10,13 @@ import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { deviceOf } from '../train/batch.js'
 import type { StepContext, StepResult, TrainingModule } from '../train/types.js'
-import type { CellName } from './config.js'
 import {
   readModelFolder,
   type SavedModel,
   writeModelFiles,
   writeModelFolder,
 } from './model_folder.js'
+import { type CellLayer, type CellName, cellLayer, checkedWeights } from './recurrent_cells.js'
 
 /** Where to load a model. */
 export interface LoadModelOptions {
@@ -156,33 +155,23 @@ export interface StackOptions {
 }
 
 /** Recurrent layers over (B, T, F). */
-export function recurrentStack(inputSize: number, options: StackOptions): RNN | GRU | LSTM {
+export function recurrentStack(inputSize: number, options: StackOptions): CellLayer {
   const { cell, hiddenSize, numLayers, dropout, bidirectional = false, device } = options
-  const layer = {
-    numLayers,
-    // A single layer has no layer to drop between.
-    dropout: numLayers > 1 ? dropout : 0,
-    batchFirst: true,
-    bidirectional,
-    device,
-  }
-  if (cell === 'lstm') return new LSTM(inputSize, hiddenSize, layer)
-  return cell === 'gru'
-    ? new GRU(inputSize, hiddenSize, layer)
-    : new RNN(inputSize, hiddenSize, layer)
+  const layer = { numLayers, dropout, batchFirst: true, bidirectional, device }
+  return cellLayer(cell, inputSize, hiddenSize, layer)
 }
 
-/** What the shape of the first recurrent weight has to be, for {@link checkWeightShape}. */
+/** {@link checkWeightShape} of the first layer's input weight and of a weight of the last layer. */
 export function checkStack(
   weights: ReadonlyMap<string, Tensor>,
   name: string,
   inputSize: number,
   { cell, hiddenSize, numLayers }: Pick<StackOptions, 'cell' | 'hiddenSize' | 'numLayers'>,
 ): void {
-  const gates = { rnn: 1, gru: 3, lstm: 4 }[cell]
-  const rows = gates * hiddenSize
-  checkWeightShape(weights, `${name}.weight_ih_l0`, [rows, inputSize], gates)
-  checkWeightShape(weights, `${name}.weight_hh_l${numLayers - 1}`, [rows, hiddenSize], gates)
+  const [input, own] = checkedWeights(cell, inputSize, hiddenSize)
+  const gates = (input[1][0] as number) / hiddenSize
+  checkWeightShape(weights, `${name}.${input[0]}_l0`, input[1], gates)
+  checkWeightShape(weights, `${name}.${own[0]}_l${numLayers - 1}`, own[1], gates)
 }
 
 /** Calls a layer, and gives its output and the last state of the hidden units. */
