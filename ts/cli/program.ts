@@ -1,7 +1,7 @@
 /** The commands, their options and their help. */
 import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
-import { CELL_NAMES } from '../models/recurrent_cells.js'
+import { CELL_NAMES } from '../models/cell_names.js'
 import { benchCommand } from './bench_command.js'
 import type { ConvertOptions } from './convert.js'
 import {

@@ -10,7 +10,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 
 /** Where the threshold is: so far above what normal rows score, or a score. */
 export type AnomalyThreshold = number | { quantile: number; factor: number }

@@ -12,8 +12,8 @@ import {
   typeError,
 } from '../errors.js'
 import type { Label } from '../metrics/checks.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 import { type ClassWeight, checkClasses, checkClassWeight } from './labels.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 import type { SequenceInput } from './text_inputs.js'
 
 /** What becomes of the states of all steps. */

@@ -13,8 +13,8 @@ import {
 import { storedShape } from '../quantization/int8.js'
 import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 import type { LanguageModelOptions } from './language_model.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
 
 /** Sizes and kinds; what is written as config.json. */
 export interface LanguageModelConfig {

@@ -14,7 +14,7 @@ import {
   typeError,
 } from '../errors.js'
 import { checkQuantile } from '../metrics/regression.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 import { seasonOf } from './season.js'
 
 /** What {@link Forecaster} takes. */

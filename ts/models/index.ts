@@ -10,6 +10,7 @@ export type {
 export { type Anomalies, AnomalyDetector, type AnomalyScores } from './anomaly_detector.js'
 export { type AnomalyOfRow, AnomalyStream } from './anomaly_stream.js'
 export type { BacktestOptions, BacktestResult, ForecastMetrics } from './backtest.js'
+export type { CellName } from './cell_names.js'
 export type {
   Classification,
   ClassificationResult,
@@ -41,7 +42,7 @@ export type {
   SequenceRecognizerOptions,
   TranscribedSequence,
 } from './recognizer_config.js'
-export type { CellLayer, CellName } from './recurrent_cells.js'
+export type { CellLayer } from './recurrent_cells.js'
 export {
   type GeneratedSequence,
   type GenerateSequenceOptions,

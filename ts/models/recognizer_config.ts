@@ -11,7 +11,7 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 
 /** What {@link SequenceRecognizer} takes. */
 export interface SequenceRecognizerOptions {

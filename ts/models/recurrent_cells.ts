@@ -6,17 +6,7 @@ import { MinGRU } from '../nn/min_gru.js'
 import { MinLSTM } from '../nn/min_lstm.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { SRU } from '../nn/sru.js'
-
-/** Recurrent layers that models are made of, by name. */
-export type CellName =
-  | 'rnn'
-  | 'gru'
-  | 'lstm'
-  | 'layerNormLSTM'
-  | 'indRNN'
-  | 'sru'
-  | 'minGRU'
-  | 'minLSTM'
+import type { CellName } from './cell_names.js'
 
 /** The recurrent layers of a model. */
 export type CellLayer = RNN | GRU | LSTM | LayerNormLSTM | IndRNN | SRU | MinGRU | MinLSTM
@@ -31,9 +21,6 @@ const LAYERS = {
   minGRU: MinGRU,
   minLSTM: MinLSTM,
 } satisfies Record<CellName, unknown>
-
-/** What `cell` may be. */
-export const CELL_NAMES = Object.keys(LAYERS) as CellName[]
 
 /** The options that all of them take. */
 interface CellLayerOptions {

@@ -12,7 +12,7 @@ import {
   typeError,
 } from '../errors.js'
 import type { Span } from '../metrics/sequences.js'
-import { CELL_NAMES, type CellName } from './recurrent_cells.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 
 /** What of a word is an input beside the word itself: its end, its capitals and digits. */
 export type TokenFeature = 'suffix3' | 'shape'

@@ -10,13 +10,14 @@ import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { deviceOf } from '../train/batch.js'
 import type { StepContext, StepResult, TrainingModule } from '../train/types.js'
+import type { CellName } from './cell_names.js'
 import {
   readModelFolder,
   type SavedModel,
   writeModelFiles,
   writeModelFolder,
 } from './model_folder.js'
-import { type CellLayer, type CellName, cellLayer, checkedWeights } from './recurrent_cells.js'
+import { type CellLayer, cellLayer, checkedWeights } from './recurrent_cells.js'
 
 /** Where to load a model. */
 export interface LoadModelOptions {
