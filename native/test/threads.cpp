@@ -211,7 +211,8 @@ struct Layer {
     const auto states =
         static_cast<size_t>(shape.layers * shape.directions * shape.batch * shape.hidden);
     std::vector<float> y(static_cast<size_t>(shape.rows * shape.directions * shape.hidden));
-    std::vector<float> hn(states), cn(states);
+    std::vector<float> hn(states);
+    std::vector<float> cn(states * static_cast<size_t>(traits_of(shape.cell).states));
     std::vector<float> workspace(static_cast<size_t>(rnn_workspace_floats(shape)));
     backend.rnn_forward({.shape = shape,
                          .weights = pointers.data(),
