@@ -92,7 +92,10 @@ export abstract class RecurrentLayer<
   readonly numHeads: number;
 
   /** The parameters, under PyTorch's names: `weight_ih_l0`, `bias_hh_l1_reverse`, … */
-  [parameter: `${'weight' | 'bias' | 'gain'}_${string}`]: Tensor
+  [parameter: `${'weight' | 'bias' | 'gain'}_${'ih' | 'hh' | 'hr' | 'c'}_l${string}`]: Tensor
+  [peephole: `weight_${'ci' | 'cf' | 'co'}_l${string}`]: Tensor
+  /** Of cells with one bias. */
+  [bias: `bias_l${string}`]: Tensor
 
   readonly #cell: number
   /** The parameters as they were checked last, with their names; see #weights. */
