@@ -11,7 +11,7 @@ test.after.always(() => rm(folder, { recursive: true, force: true }))
 
 const quick = { progressBar: false, seed: 1, maxEpochs: 2 }
 /** Besides rnn, gru and lstm, which the models' own tests have. */
-const CELLS = ['layerNormLSTM', 'indRNN', 'sru', 'minGRU', 'minLSTM'] as const
+const CELLS = ['layerNormLSTM', 'indRNN', 'sru', 'minGRU', 'minLSTM', 'sLSTM'] as const
 
 const wave = Array.from({ length: 80 }, (_, i) => 10 + 3 * Math.sin((i * Math.PI) / 3))
 const mails = Array.from({ length: 24 }, (_, i) => ({
@@ -87,7 +87,56 @@ for (const cell of CELLS) {
     const twin = await models.AnomalyDetector.load(join(folder, `detector-${cell}`))
     t.is(twin.config.cell, cell)
   })
+
+  test(`Seq2Seq of ${cell}: fitted, loaded the same, with beams`, async (t) => {
+    const sizes = { cell, hiddenSize: 8, embeddingSize: 6, numLayers: 2, dropout: 0 }
+    const model = new models.Seq2Seq(sizes)
+    const pairs = ['ab', 'ba', 'abb', 'bab'].map((input) => ({ input, target: [...input] }))
+    const { history } = await model.fit(pairs, { ...quick, valid: 0, maxEpochs: 8, lr: 0.02 })
+    const losses = history.series('trainLoss', 'epoch').map(({ value }) => value)
+    t.true((losses.at(-1) as number) < (losses[0] as number), losses.join(' '))
+    await model.save(join(folder, `seq2seq-${cell}`))
+    const loaded = await models.Seq2Seq.load(join(folder, `seq2seq-${cell}`))
+    const found = await model.generate('abb', { nBest: 2 })
+    t.deepEqual(await loaded.generate('abb', { nBest: 2 }), found)
+    t.deepEqual(await model.clone().generate('abb', { nBest: 2 }), found)
+  })
 }
+
+test('SequenceRecognizer of sLSTM: row by row as at once, also from a stored state', async (t) => {
+  const rows = Array.from({ length: 6 }, (_, i) => [Math.sin(i), i % 2])
+  const sizes = { cell: 'sLSTM', hiddenSize: 6, bidirectional: false, dropout: 0 } as const
+  const model = new models.SequenceRecognizer({ ...sizes, numLayers: 2, labels: ['a', 'b'] })
+  await model.fit([{ input: rows, target: ['a', 'b'] }], { ...quick, valid: 0 })
+  const stream = model.stream()
+  const whole = await Promise.all(rows.map((row) => stream.push(row)))
+  const first = model.stream()
+  const before = await Promise.all(rows.slice(0, 3).map((row) => first.push(row)))
+  const second = model.stream(await first.state())
+  const after = await Promise.all(rows.slice(3).map((row) => second.push(row)))
+  t.deepEqual([...before, ...after], whole)
+  const wrong = new models.SequenceRecognizer({ ...sizes, cell: 'gru', labels: ['a', 'b'] })
+  await wrong.fit([{ input: rows, target: ['a', 'b'] }], { ...quick, valid: 0, maxEpochs: 1 })
+  const bytes = await first.state()
+  throwsWith(t, () => wrong.stream(bytes), RangeError, /\[stream\] from: .* another one/)
+})
+
+test('LanguageModel names the tensors of a state that does not fit', (t) => {
+  for (const [cell, message] of [
+    ['sru', /expected the tensor c, for cell 'sru'/],
+    ['lstm', /expected the pair \[h, c\], for cell 'lstm'/],
+    ['sLSTM', /expected the 4 tensors \[h, c, n, m\], for cell 'sLSTM'/],
+  ] as const) {
+    const model = new models.LanguageModel({ vocabSize: 5, cell, hiddenSize: 4 })
+    const state = [model.initialState(1)].flat().slice(0, 1)
+    throwsWith(
+      t,
+      () => model.detachState([...state, ...state, ...state] as never),
+      TypeError,
+      message,
+    )
+  }
+})
 
 test('a file of other sizes than its configuration says is refused', async (t) => {
   const model = new models.LanguageModel({ vocabSize: 5, cell: 'sru', hiddenSize: 4 })
@@ -97,14 +146,14 @@ test('a file of other sizes than its configuration says is refused', async (t) =
   throwsWith(t, () => other.loadStateDict(weights), Error, /rnn\.weight_c_l0/)
 })
 
-test('an unknown cell names those there are; Seq2Seq has three; ONNX has no such operators', async (t) => {
-  const expected = /layerNormLSTM.*indRNN.*sru.*minGRU.*minLSTM/
+test('an unknown cell names those there are; ONNX has no such operators', async (t) => {
+  const expected = /layerNormLSTM.*indRNN.*sru.*minGRU.*minLSTM.*sLSTM/
   for (const make of [
     () => new models.LanguageModel({ vocabSize: 5, cell: 'LSTM' as 'lstm' }),
     () => new models.Forecaster({ horizon: 2, cell: 'slstm' as 'lstm' }),
+    () => new models.Seq2Seq({ cell: 'SRU' as 'sru' }),
   ])
     throwsWith(t, make, Error, expected)
-  throwsWith(t, () => new models.Seq2Seq({ cell: 'sru' as 'gru' }), Error, /'gru'.*'lstm'.*got/)
   const model = new models.LanguageModel({ vocabSize: 5, cell: 'sru', hiddenSize: 4 })
   await rejectsWith(t, onnx.export(model, join(folder, 'sru.onnx')), Error, /SRU/)
 })

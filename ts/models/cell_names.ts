@@ -13,6 +13,7 @@ export type CellName =
   | 'sru'
   | 'minGRU'
   | 'minLSTM'
+  | 'sLSTM'
 
 export const CELL_NAMES: readonly CellName[] = [
   'rnn',
@@ -23,4 +24,5 @@ export const CELL_NAMES: readonly CellName[] = [
   'sru',
   'minGRU',
   'minLSTM',
+  'sLSTM',
 ]

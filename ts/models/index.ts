@@ -42,7 +42,7 @@ export type {
   SequenceRecognizerOptions,
   TranscribedSequence,
 } from './recognizer_config.js'
-export type { CellLayer } from './recurrent_cells.js'
+export type { CellLayer, CellState } from './recurrent_cells.js'
 export {
   type GeneratedSequence,
   type GenerateSequenceOptions,
@@ -50,7 +50,6 @@ export {
 } from './seq2seq.js'
 export type {
   Attention,
-  Seq2SeqCell,
   Seq2SeqConfig,
   Seq2SeqOptions,
   SequencePair,

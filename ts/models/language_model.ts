@@ -21,7 +21,8 @@ import { crossEntropy, oneHot } from '../nn/functional.js'
 import { zeros as fillZeros, uniform } from '../nn/init.js'
 import { Linear } from '../nn/linear.js'
 import { Module } from '../nn/module.js'
-import type { GRU, LSTM } from '../nn/recurrent.js'
+import type { LSTM } from '../nn/recurrent.js'
+import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import type { OnnxModule } from '../onnx/export.js'
 import type { Graph, Value } from '../onnx/graph.js'
 import { DataType } from '../onnx/proto.js'
@@ -37,7 +38,7 @@ import {
   writeModelFiles,
   writeModelFolder,
 } from './model_folder.js'
-import { type CellLayer, cellLayer, stateParts } from './recurrent_cells.js'
+import { type CellLayer, type CellState, cellLayer, stateNames } from './recurrent_cells.js'
 
 /** What {@link LanguageModel} takes. */
 export type LanguageModelOptions = Partial<LanguageModelConfig> & {
@@ -47,8 +48,8 @@ export type LanguageModelOptions = Partial<LanguageModelConfig> & {
   device?: string | Device
 }
 
-/** h of shape (layers, B, H), for an SRU c; for LSTMs h and c. */
-export type LanguageModelState = Tensor | [Tensor, Tensor]
+/** Tensors of shape (layers, B, H): h, for an SRU c; for LSTMs h and c; for an sLSTM h, c, n and m. */
+export type LanguageModelState = CellState
 
 /**
  * Embedding, recurrent layers, output layer, with dropout in between; parameters named as in
@@ -94,14 +95,14 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
       this.config.hiddenSize,
     ]
     const options = { device: this.decoder.weight.device }
-    const state = zeros(shape, options)
-    return stateParts(this.config.cell) === 2 ? [state, zeros(shape, options)] : state
+    const parts = stateNames(this.config.cell).map(() => zeros(shape, options))
+    return stateOf(parts)
   }
 
   /** The same state without history, so that backward stops there. */
   detachState(state: LanguageModelState): LanguageModelState {
     this.#checkState('detachState', state)
-    return Array.isArray(state) ? [state[0].detach(), state[1].detach()] : state.detach()
+    return stateOf(tensorsOf(state).map((part) => part.detach()))
   }
 
   /**
@@ -134,14 +135,12 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
 
   #recur(input: Tensor, state: LanguageModelState | undefined): [Tensor, LanguageModelState] {
     if (state !== undefined) this.#checkState('LanguageModel.forward', state)
-    return stateParts(this.config.cell) === 2
-      ? (this.rnn as LSTM).forward(input, state as [Tensor, Tensor] | undefined)
-      : (this.rnn as GRU).forward(input, state as Tensor | undefined)
+    return (this.rnn as RecurrentLayer).forward(input, state) as [Tensor, LanguageModelState]
   }
 
   /**
-   * For `onnx.export`: inputs `tokens` int32 (T, B), `h0` and, for an LSTM, `c0` as in
-   * {@link initialState}; outputs `logits` (T·B, V), `hn`, `cn`.
+   * For `onnx.export`: inputs `tokens` int32 (T, B) and the state as of {@link initialState}: `h0`, for
+   * LSTMs also `c0`; outputs `logits` (T·B, V), `hn`, `cn`.
    */
   toOnnx(graph: Graph): void {
     const { vocabSize, hiddenSize, numLayers } = this.config
@@ -149,28 +148,26 @@ export class LanguageModel extends Module implements TrainingModule<Batch>, Onnx
     const tokens = graph.input('tokens', 'int32', ['sequence', 'batch'])
     const input =
       this.encoder === null ? oneHotOf(graph, tokens, vocabSize) : graph.call(this.encoder, tokens)
-    const h0 = graph.input('h0', 'float32', shape)
-    let output: Value
-    let hn: Value
-    let cn: Value | null = null
-    if (stateParts(this.config.cell) === 2)
-      [output, [hn, cn]] = graph.call(this.rnn as LSTM, input, [
-        h0,
-        graph.input('c0', 'float32', shape),
-      ])
-    else [output, hn] = graph.call(this.rnn as GRU, input, h0)
+    const names = stateNames(this.config.cell)
+    const before = names.map((name) => graph.input(`${name}0`, 'float32', shape))
+    const given = before.length === 1 ? before[0] : before
+    const [output, after] = graph.call(this.rnn as LSTM, input, given as [Value, Value])
     const rows = graph.node('Reshape', [output, graph.ints(-1, hiddenSize)])
     graph.output('logits', graph.call(this.decoder, rows), 'float32', ['rows', vocabSize])
-    graph.output('hn', hn, 'float32', shape)
-    if (cn !== null) graph.output('cn', cn, 'float32', shape)
+    const parts: Value[] = Array.isArray(after) ? after : [after]
+    for (const [i, name] of names.entries())
+      graph.output(`${name}n`, parts[i] as Value, 'float32', shape)
   }
 
   #checkState(fn: string, state: unknown): void {
-    const pair = stateParts(this.config.cell) === 2
+    const names = stateNames(this.config.cell)
+    const several = names.length > 1
     const parts: readonly unknown[] = Array.isArray(state) ? state : [state]
-    const fits = Array.isArray(state) === pair && parts.length === (pair ? 2 : 1)
+    const fits = Array.isArray(state) === several && parts.length === names.length
     if (fits && parts.every((part) => part instanceof Tensor)) return
-    const expected = pair ? 'the pair [h, c]' : 'the tensor h'
+    const list = `[${names.join(', ')}]`
+    const many = names.length === 2 ? `the pair ${list}` : `the ${names.length} tensors ${list}`
+    const expected = several ? many : `the tensor ${names[0]}`
     throw typeError(fn, 'state', `${expected}, for cell '${this.config.cell}'`, state)
   }
 
@@ -339,6 +336,11 @@ function oneHotOf(graph: Graph, tokens: Value, vocabSize: number): Value {
 function loadable(config: Record<string, unknown>): LanguageModelOptions {
   const { nonlinearity, ...rest } = config
   return (config.cell === 'rnn' ? config : rest) as LanguageModelOptions
+}
+
+/** A state of its tensors. */
+function stateOf(parts: readonly Tensor[]): LanguageModelState {
+  return (parts.length === 1 ? parts[0] : parts) as LanguageModelState
 }
 
 function tensorsOf(state: LanguageModelState | null): readonly Tensor[] {

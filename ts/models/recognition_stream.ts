@@ -6,6 +6,7 @@ import { rangeError, typeError } from '../errors.js'
 import { stateFromBytes, stateToBytes } from '../io/state_bytes.js'
 import { sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import type { CellState } from './recurrent_cells.js'
 import { scaledRows } from './text_inputs.js'
 
 const FORMAT = 'fused-rnn recognition stream 1'
@@ -19,15 +20,16 @@ export interface RecognizedRow {
 }
 
 /** The recurrent state after some rows; null: before the first. */
-export type StreamState = Tensor | [Tensor, Tensor] | null
+export type StreamState = CellState | null
 
 /** What a stream asks of its model. */
 export interface RecognizerStep {
   labels: readonly string[]
   scales: readonly Scale[]
-  /** Of h, and of c of an LSTM. */
+  /** Of each of its tensors. */
   stateShape: readonly number[]
-  parts: 1 | 2
+  /** How many they are. */
+  parts: number
   device: string
   /** Probabilities of the blank and the labels in the next row, and the state behind it. */
   step(row: Float32Array, state: StreamState): [probabilities: Tensor, state: StreamState]
@@ -109,7 +111,6 @@ export class RecognitionStream {
           )))
     if (!fits) throw rangeError('stream', 'from', expected, 'another one')
     this.#last = Promise.resolve(last as number)
-    const [h, c] = state as [Tensor | null, Tensor?]
-    this.#state = h === null || c === undefined ? h : [h, c]
+    this.#state = (state.length === 1 ? state[0] : state) as StreamState
   }
 }

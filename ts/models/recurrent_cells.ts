@@ -5,11 +5,16 @@ import { LayerNormLSTM } from '../nn/layer_norm_lstm.js'
 import { MinGRU } from '../nn/min_gru.js'
 import { MinLSTM } from '../nn/min_lstm.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import { SLSTM, type SLSTMState } from '../nn/slstm.js'
 import { SRU } from '../nn/sru.js'
+import type { Tensor } from '../tensor.js'
 import type { CellName } from './cell_names.js'
 
 /** The recurrent layers of a model. */
-export type CellLayer = RNN | GRU | LSTM | LayerNormLSTM | IndRNN | SRU | MinGRU | MinLSTM
+export type CellLayer = RNN | GRU | LSTM | LayerNormLSTM | IndRNN | SRU | MinGRU | MinLSTM | SLSTM
+
+/** A state of such layers: h, of an SRU c; of LSTMs the pair [h, c], of an SLSTM [h, c, n, m]. */
+export type CellState = Tensor | [h: Tensor, c: Tensor] | SLSTMState
 
 const LAYERS = {
   rnn: RNN,
@@ -20,6 +25,7 @@ const LAYERS = {
   sru: SRU,
   minGRU: MinGRU,
   minLSTM: MinLSTM,
+  sLSTM: SLSTM,
 } satisfies Record<CellName, unknown>
 
 /** The options that all of them take. */
@@ -44,9 +50,12 @@ export function cellLayer(
   return new LAYERS[cell](inputSize, hiddenSize, { ...options, dropout })
 }
 
-/** Tensors in a cell's state: the pair [h, c], or one. */
-export const stateParts = (cell: CellName): 1 | 2 =>
-  cell === 'lstm' || cell === 'layerNormLSTM' ? 2 : 1
+/** Names of the tensors in a cell's state; of one only where the state is that tensor. */
+export function stateNames(cell: CellName): readonly string[] {
+  if (cell === 'sLSTM') return ['h', 'c', 'n', 'm']
+  if (cell === 'lstm' || cell === 'layerNormLSTM') return ['h', 'c']
+  return [cell === 'sru' ? 'c' : 'h']
+}
 
 /**
  * Names and shapes of two weights of a layer, by which a file's sizes are checked before a model is
@@ -66,11 +75,13 @@ export function checkedWeights(
     sru: inputSize === hiddenSize ? 3 : 4,
     minGRU: 2,
     minLSTM: 3,
+    sLSTM: 4,
   }[cell]
   const rows = gates * hiddenSize
   const input: [string, number[]] = ['weight_ih', [rows, inputSize]]
   if (cell === 'indRNN') return [input, ['weight_hh', [hiddenSize]]]
   if (cell === 'sru') return [input, ['weight_c', [2 * hiddenSize]]]
   if (cell === 'minGRU' || cell === 'minLSTM') return [input, ['bias_ih', [rows]]]
+  if (cell === 'sLSTM') return [input, ['weight_hh', [gates, 1, hiddenSize, hiddenSize]]]
   return [input, ['weight_hh', [rows, hiddenSize]]]
 }

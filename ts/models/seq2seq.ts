@@ -10,7 +10,6 @@ import { Dropout } from '../nn/dropout.js'
 import type { Embedding } from '../nn/embedding.js'
 import { crossEntropy } from '../nn/functional.js'
 import type { Linear } from '../nn/linear.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { cat } from '../ops/shape.js'
 import { manualSeed, nextRandom } from '../random.js'
 import { Tensor } from '../tensor.js'
@@ -23,6 +22,7 @@ import {
   type OutputLengths,
   outputLengthsOf,
 } from './output_lengths.js'
+import type { CellLayer } from './recurrent_cells.js'
 import {
   BEGIN,
   checkPairs,
@@ -100,11 +100,11 @@ export class Seq2Seq extends TaskModel<ExampleBatch> {
   drop: Dropout
   encoderEmbedding: Embedding | null = null
   decoderEmbedding: Embedding | null = null
-  encoder: RNN | GRU | LSTM | null = null
-  decoder: RNN | GRU | LSTM | null = null
+  encoder: CellLayer | null = null
+  decoder: CellLayer | null = null
   /** From the last states of both directions to where the decoder begins. */
   bridge: Linear | null = null
-  /** The same for the cell states of an LSTM. */
+  /** The same for the cell states of LSTMs. */
   bridgeCell: Linear | null = null
   /** 'general': W of h·W·m; 'additive': of the source's states. */
   attend: Linear | null = null

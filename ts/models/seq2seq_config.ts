@@ -9,15 +9,13 @@ import {
   rangeError,
   typeError,
 } from '../errors.js'
+import { CELL_NAMES, type CellName } from './cell_names.js'
 
 /** How a decoder looks at the source: Luong's general and dot products, Bahdanau's sum; null: not. */
 export type Attention = 'general' | 'dot' | 'additive' | null
 
 /** A text, whose characters are its tokens unless a vocabulary cuts it otherwise, or tokens. */
 export type TokenInput = string | readonly string[]
-
-/** Recurrent layers of a Seq2Seq, whose decoder begins with h (and c) of the encoder. */
-export type Seq2SeqCell = 'rnn' | 'gru' | 'lstm'
 
 /** What {@link Seq2Seq} takes. */
 export interface Seq2SeqOptions {
@@ -28,7 +26,7 @@ export interface Seq2SeqOptions {
   /** E, of both sides. Default 64. */
   embeddingSize?: number
   /** Default 'gru'. */
-  cell?: Seq2SeqCell
+  cell?: CellName
   /** H, of the encoder in each direction, and of the decoder. Default 128. */
   hiddenSize?: number
   /** Default 1. */
@@ -50,7 +48,7 @@ export interface Seq2SeqOptions {
 /** The options with their defaults. */
 export interface Seq2SeqConfig {
   embeddingSize: number
-  cell: Seq2SeqCell
+  cell: CellName
   hiddenSize: number
   numLayers: number
   dropout: number
@@ -103,7 +101,7 @@ export function checkSeq2Seq(options: Seq2SeqOptions): Seq2SeqConfig {
   const { attention = 'general' } = options
   return {
     embeddingSize: checkInteger(fn, 'embeddingSize', options.embeddingSize ?? 64, 1, 2 ** 16),
-    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', ['rnn', 'gru', 'lstm']),
+    cell: checkOneOf(fn, 'cell', options.cell ?? 'gru', CELL_NAMES),
     hiddenSize: checkInteger(fn, 'hiddenSize', options.hiddenSize ?? 128, 1, 2 ** 16),
     numLayers: checkInteger(fn, 'numLayers', options.numLayers ?? 1, 1, 64),
     dropout,

@@ -6,14 +6,9 @@ import type { Dropout } from '../nn/dropout.js'
 import { evalMode, type Module } from '../nn/module.js'
 import type { Tensor } from '../tensor.js'
 import type { Decoder } from './beam_search.js'
+import type { CellState } from './recurrent_cells.js'
 import type { Attention } from './seq2seq_config.js'
-import {
-  type DecoderState,
-  decode,
-  encode,
-  type Memory,
-  type Seq2SeqLayers,
-} from './seq2seq_network.js'
+import { decode, encode, type Memory, type Seq2SeqLayers } from './seq2seq_network.js'
 
 /** @param model in evaluation mode for as long as a step is computed */
 export function decoderOf(
@@ -25,7 +20,7 @@ export function decoderOf(
   const time = input.length
   const rows = (x: Tensor, dim: number, index: Tensor): Tensor => x.indexSelect(dim, index)
   let memory: Memory | null = null
-  let state: DecoderState | null = null
+  let state: CellState | null = null
 
   /** Log probabilities and attention of the next tokens, still to be read. */
   function next(
@@ -37,9 +32,8 @@ export function decoderOf(
     let before = state ?? memory.start
     if (from !== null) {
       const index = tensor(Int32Array.from(from), { device })
-      before = Array.isArray(before)
-        ? [rows(before[0], 1, index), rows(before[1], 1, index)]
-        : rows(before, 1, index)
+      const own = (part: Tensor): Tensor => rows(part, 1, index)
+      before = Array.isArray(before) ? (before.map(own) as CellState) : own(before)
     }
     const [logits, seen, after] = decode(
       layers,

@@ -1,13 +1,13 @@
 /** The network of a Seq2Seq: an encoder in both directions, attention, a decoder. */
-import { tensor } from '../factories.js'
+import { ones, tensor, zeros } from '../factories.js'
 import type { Dropout } from '../nn/dropout.js'
 import { Embedding } from '../nn/embedding.js'
 import { Linear } from '../nn/linear.js'
 import { packPaddedSequence, padPackedSequence } from '../nn/packed.js'
-import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import type { RecurrentLayer } from '../nn/recurrent_layer.js'
 import { cat } from '../ops/shape.js'
 import type { Tensor } from '../tensor.js'
+import { type CellLayer, type CellState, stateNames } from './recurrent_cells.js'
 import type { Attention, Seq2SeqConfig } from './seq2seq_config.js'
 import { recurrentStack } from './task_model.js'
 
@@ -15,11 +15,11 @@ import { recurrentStack } from './task_model.js'
 export interface Seq2SeqLayers {
   encoderEmbedding: Embedding
   decoderEmbedding: Embedding
-  encoder: RNN | GRU | LSTM
-  decoder: RNN | GRU | LSTM
+  encoder: CellLayer
+  decoder: CellLayer
   /** From the last states of both directions to where the decoder begins. */
   bridge: Linear
-  /** The same for the cell states of an LSTM. */
+  /** The same for the cell states of LSTMs. */
   bridgeCell: Linear | null
   /** 'general': W of h·W·m; 'additive': of the source's states. */
   attend: Linear | null
@@ -38,11 +38,9 @@ export interface Memory {
   keys: Tensor | null
   /** (B, 1, T): 0, or much less than 0 where a sequence has ended. */
   mask: Tensor
-  /** Of the decoder at its beginning: (layers, B, H), for an LSTM a pair. */
-  start: DecoderState
+  /** Of the decoder at its beginning: tensors (layers, B, H). */
+  start: CellState
 }
-
-export type DecoderState = Tensor | [h: Tensor, c: Tensor]
 
 export function makeLayers(
   config: Seq2SeqConfig,
@@ -58,10 +56,10 @@ export function makeLayers(
   return {
     encoderEmbedding: new Embedding(sourceSize, embeddingSize, { device }),
     decoderEmbedding: new Embedding(targetSize, embeddingSize, { device }),
-    encoder: recurrentStack(embeddingSize, { ...stack, bidirectional: true }) as RNN | GRU | LSTM,
-    decoder: recurrentStack(embeddingSize, stack) as RNN | GRU | LSTM,
+    encoder: recurrentStack(embeddingSize, { ...stack, bidirectional: true }),
+    decoder: recurrentStack(embeddingSize, stack),
     bridge: new Linear(width, hiddenSize, { device }),
-    bridgeCell: cell === 'lstm' ? new Linear(width, hiddenSize, { device }) : null,
+    bridgeCell: stateNames(cell).length > 1 ? new Linear(width, hiddenSize, { device }) : null,
     attend: attention === 'general' || additive ? new Linear(width, hiddenSize, plain) : null,
     attendState: additive ? new Linear(hiddenSize, hiddenSize, { device }) : null,
     attendSum: additive ? new Linear(hiddenSize, 1, plain) : null,
@@ -88,7 +86,7 @@ export function encode(
   const packed = packPaddedSequence(embedded, lengths, { batchFirst: true, enforceSorted: false })
   const [out, last] = (layers.encoder as RecurrentLayer).forward(packed as never) as unknown as [
     never,
-    DecoderState,
+    CellState,
   ]
   const [states] = padPackedSequence(out, { batchFirst: true })
   const [batch, time] = states.shape as [number, number]
@@ -97,13 +95,21 @@ export function encode(
     behind.fill(-1e9, b * time + length, (b + 1) * time)
   })
   const mask = tensor(behind, { shape: [batch, 1, time], device: states.device })
-  const start: DecoderState = Array.isArray(last)
-    ? [
-        layers.bridge.forward(bothDirections(last[0])).tanh(),
-        (layers.bridgeCell as Linear).forward(bothDirections(last[1])),
-      ]
-    : layers.bridge.forward(bothDirections(last)).tanh()
-  return { states, keys: attention === null ? null : keysOf(layers, states), mask, start }
+  const keys = attention === null ? null : keysOf(layers, states)
+  return { states, keys, mask, start: startOf(layers, last) }
+}
+
+/** Where the decoder begins, from where the encoder has come to. */
+function startOf({ bridge, bridgeCell }: Seq2SeqLayers, last: CellState): CellState {
+  if (!Array.isArray(last)) return bridge.forward(bothDirections(last)).tanh()
+  const [h, c, n] = last
+  const hidden = bridge.forward(bothDirections(h)).tanh()
+  // An sLSTM's memory is c / n, where n is not 0; it begins as of one step: n = 1, m = 0.
+  const memory = n === undefined ? c : c.div(n.clamp(1e-30))
+  const cell = (bridgeCell as Linear).forward(bothDirections(memory))
+  if (n === undefined) return [hidden, cell]
+  const { shape, device } = cell
+  return [hidden, cell, ones(shape, { device }), zeros(shape, { device })]
 }
 
 /** The last states (layers · 2, B, H) of both directions as (layers, B, 2 H). */
@@ -126,13 +132,13 @@ export function decode(
   drop: Dropout,
   tokens: Tensor,
   memory: Memory,
-  state: DecoderState,
-): [logits: Tensor, attention: Tensor | null, state: DecoderState] {
+  state: CellState,
+): [logits: Tensor, attention: Tensor | null, state: CellState] {
   const { decoder, decoderEmbedding, combine, output } = layers
   const embedded = drop.forward(decoderEmbedding.forward(tokens))
   const [h, next] = (decoder as RecurrentLayer).forward(embedded, state as never) as unknown as [
     Tensor,
-    DecoderState,
+    CellState,
   ]
   let seen: Tensor | null = null
   let read = h

@@ -32,7 +32,7 @@ import {
   type SequenceRecognizerOptions,
   type TranscribedSequence,
 } from './recognizer_config.js'
-import { type CellLayer, stateParts } from './recurrent_cells.js'
+import { type CellLayer, stateNames } from './recurrent_cells.js'
 import { checkFitOptions, type FitModelOptions, fitExamples } from './task_fit.js'
 import {
   checkStack,
@@ -300,7 +300,7 @@ export class SequenceRecognizer extends TaskModel<ExampleBatch> implements OnnxM
     }
     const { labels, scales } = state
     const stateShape = [numLayers, 1, hiddenSize]
-    const parts = stateParts(cell)
+    const parts = stateNames(cell).length
     return new RecognitionStream({ labels, scales, stateShape, parts, device, step }, from)
   }
 
