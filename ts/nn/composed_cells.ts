@@ -9,6 +9,7 @@ import { filled } from '../ops/again.js'
 import { linear } from '../ops/linear.js'
 import { dropout } from '../ops/random.js'
 import { cat, stack } from '../ops/shape.js'
+import { overSteps, stepSizes } from '../ops/steps.js'
 import { checkShape, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
 
@@ -96,7 +97,7 @@ export function runComposed(
 ): { y: Tensor; hn: Tensor; cn: Tensor | null } {
   const { layers, directions, batch, hidden, steps } = call
   const names = composedShapes(cell, call.input, hidden, call.bias).map(([name]) => name)
-  const sizes = typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps]
+  const sizes = stepSizes(batch, steps)
   const finals: Tensor[][] = []
   let rows = x
   for (let layer = 0; layer < layers; layer++) {
@@ -134,30 +135,11 @@ function walk(
 ): [y: Tensor, final: Tensor[]] {
   const { weight_ih, bias_ih } = weights
   const inputs = weight_ih ? linear(rows, weight_ih, bias_ih ?? null) : rows
-  const starts: number[] = []
-  let at = 0
-  for (const size of sizes) {
-    starts.push(at)
-    at += size
-  }
-  const order = [...sizes.keys()]
-  if (backwards) order.reverse()
-  const outputs: Tensor[] = []
-  let state = [...initial]
-  const batch = sizes[0] as number
-  for (const t of order) {
-    const [size, start] = [sizes[t] as number, starts[t] as number]
-    const active = size === batch ? state : state.map((one) => one.slice(0, 0, size))
-    const x = inputs.slice(0, start, start + size)
+  return overSteps(sizes, backwards, initial, (rowsOf, active) => {
     const given = active.length === 1 ? active[0] : active
-    const next = checkStep(cell, active, cell.step(x, given, weights as never))
-    outputs[t] = next[0] as Tensor
-    state =
-      size === batch
-        ? next
-        : next.map((one, k) => cat([one, (state[k] as Tensor).slice(0, size)], 0))
-  }
-  return [cat(outputs, 0), state]
+    const next = checkStep(cell, active, cell.step(rowsOf(inputs), given, weights as never))
+    return [next[0] as Tensor, next]
+  })
 }
 
 /** What step returned, as a list of states. */

@@ -6,6 +6,7 @@ import { type Buffer, binding, type CellInfo } from '../binding.js'
 import { typeError } from '../errors.js'
 import { Memory } from '../memory.js'
 import { filled } from '../ops/again.js'
+import { stepSizes } from '../ops/steps.js'
 import { nextRandom } from '../random.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { composedCell, composedShapes, runComposed } from './composed_cells.js'
@@ -243,7 +244,7 @@ function backwardAgain(
     cell: name,
     layers,
     directions,
-    sizes: typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps],
+    sizes: stepSizes(batch, steps),
     dropout: dropout > 0 ? { p: dropout, ...random } : null,
     options: options.masks && unrolledOptions(call, options.parts, options.masks, device),
   }

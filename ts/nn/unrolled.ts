@@ -6,6 +6,7 @@ import { logSigmoid } from '../ops/activation.js'
 import { linear } from '../ops/linear.js'
 import { dropped } from '../ops/random.js'
 import { cat } from '../ops/shape.js'
+import { overSteps } from '../ops/steps.js'
 import { where } from '../ops/where.js'
 import type { Tensor } from '../tensor.js'
 
@@ -195,19 +196,17 @@ function ofStack(options: UnrolledOptions, stack: number): UnrolledOptions {
   return { ...options, hFactor: own(hFactor), keepH: own(keepH), keepC: own(keepC) }
 }
 
-/** The new state with zoneout and the mask, of the rows [start, end). */
+/** A step's new state with zoneout and the mask. */
 function zoned(
   now: Tensor,
   old: Tensor,
   keep: Tensor | null,
   part: number,
   mask: Tensor | null,
-  start: number,
 ): Tensor {
-  const end = start + (now.shape[0] as number)
   let state = part > 0 ? now.add(old.sub(now).mul(part)) : now
-  if (keep !== null) state = where(keep.slice(0, start, end), old, state)
-  return mask === null ? state : where(mask.slice(0, start, end), state, old)
+  if (keep !== null) state = where(keep, old, state)
+  return mask === null ? state : where(mask, state, old)
 }
 
 /** One layer in one direction. */
@@ -220,48 +219,28 @@ function walk(
   backwards: boolean,
 ): [y: Tensor, h: Tensor, c: Tensor | null] {
   const step = STEPS[call.cell] as Step
-  const { weight_ih, bias, gain_ih, weight_hr } = weights
+  const { weight_ih, bias, gain_ih, weight_hr: projection } = weights
   const bias_ih = weights.bias_ih ?? bias
   // With norms the bias is the shift of the norm.
   const inputs = gain_ih
     ? normalised(linear(x, weight_ih as Tensor), gain_ih, bias_ih ?? null)
     : linear(x, weight_ih as Tensor, bias_ih ?? null)
-  const starts: number[] = []
-  let at = 0
-  for (const size of call.sizes) {
-    starts.push(at)
-    at += size
-  }
-  const order = [...call.sizes.keys()]
-  if (backwards) order.reverse()
-  const outputs: Tensor[] = []
-  let [h, c] = [h0, c0]
-  for (const t of order) {
-    const [size, start] = [call.sizes[t] as number, starts[t] as number]
-    const reset = options?.reset?.slice(0, start, start + size) ?? null
-    const first = (whole: Tensor): Tensor => {
-      const rows = whole.slice(0, 0, size)
-      return reset === null ? rows : where(reset, 0, rows)
-    }
-    const [oldH, oldC] = [first(h), c && first(c)]
-    const factor = options?.hFactor?.slice(0, 0, size) ?? null
-    const x = inputs.slice(0, start, start + size)
-    let [raw, nextC] = step(x, oldH, factor === null ? oldH : oldH.mul(factor), oldC, weights)
-    let nextH = weight_hr ? linear(raw, weight_hr) : raw
+  const initial = c0 === null ? [h0] : [h0, c0]
+  const [y, [h, c]] = overSteps(call.sizes, backwards, initial, (rowsOf, states) => {
+    const reset = options?.reset ? rowsOf(options.reset) : null
+    const [oldH, oldC = null] = reset ? states.map((state) => where(reset, 0, state)) : states
+    const old = oldH as Tensor
+    const factor = options?.hFactor?.slice(0, 0, old.shape[0] as number) ?? null
+    const seen = factor === null ? old : old.mul(factor)
+    const [raw, newC] = step(rowsOf(inputs), old, seen, oldC, weights)
+    let [nextH, nextC] = [projection ? linear(raw, projection) : raw, newC]
     if (options !== null) {
       const { keepH, keepC, parts, mask } = options
-      nextH = zoned(nextH, oldH, keepH, parts[0], mask, start)
-      nextC = nextC && zoned(nextC, oldC as Tensor, keepC, parts[1], mask, start)
+      const rows = (of: Tensor | null): Tensor | null => of && rowsOf(of)
+      nextH = zoned(nextH, old, rows(keepH), parts[0], rows(mask))
+      nextC = nextC && zoned(nextC, oldC as Tensor, rows(keepC), parts[1], rows(mask))
     }
-    outputs[t] = nextH
-    h = withRest(nextH, h)
-    c = nextC && withRest(nextC, c as Tensor)
-  }
-  return [cat(outputs, 0), h, c]
-}
-
-/** New values of the first rows, and the others as they were. */
-function withRest(first: Tensor, whole: Tensor): Tensor {
-  const size = first.shape[0] as number
-  return size === whole.shape[0] ? first : cat([first, whole.slice(0, size)], 0)
+    return [nextH, nextC === null ? [nextH] : [nextH, nextC]]
+  })
+  return [y, h as Tensor, c ?? null]
 }

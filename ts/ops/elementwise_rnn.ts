@@ -6,7 +6,7 @@ import { Memory } from '../memory.js'
 import { type Shape, Tensor } from '../tensor.js'
 import { logSigmoid } from './activation.js'
 import { filled } from './again.js'
-import { cat } from './shape.js'
+import { overSteps, stepSizes } from './steps.js'
 
 /** One layer in one direction. */
 export interface ElementwiseCall {
@@ -154,24 +154,11 @@ function unrolled(
   device: string,
 ): [y: Tensor, last: Tensor] {
   const { batch, hidden, steps, reverse } = call
-  const sizes = typeof steps === 'number' ? new Array<number>(steps).fill(batch) : [...steps]
-  const starts: number[] = []
-  let at = 0
-  for (const size of sizes) {
-    starts.push(at)
-    at += size
-  }
   const step = stepOf(call, v ?? null, b ?? null)
-  const order = [...sizes.keys()]
-  if (reverse) order.reverse()
-  const outputs: Tensor[] = []
-  let state = state0 ?? filled([batch, hidden], 0, device)
-  for (const t of order) {
-    const [size, start] = [sizes[t] as number, starts[t] as number]
-    const rows = (whole: Tensor): Tensor => whole.slice(0, start, start + size)
-    const [next, y] = step(rows(a as Tensor), x ? rows(x) : null, state.slice(0, 0, size))
-    outputs[t] = y
-    state = size === batch ? next : cat([next, state.slice(0, size)], 0)
-  }
-  return [cat(outputs, 0), state]
+  const initial = [state0 ?? filled([batch, hidden], 0, device)]
+  const [y, [last]] = overSteps(stepSizes(batch, steps), reverse, initial, (rowsOf, [state]) => {
+    const [next, output] = step(rowsOf(a as Tensor), x ? rowsOf(x) : null, state as Tensor)
+    return [output, [next]]
+  })
+  return [y, last as Tensor]
 }
