@@ -349,11 +349,27 @@ test('refuses what is no probability, and options of others by name', (t) => {
       TypeError,
       /got 'forgetBias', which nn.LSTM, nn.LayerNormLSTM and their cells have$/,
     )
+  const whole = 'have, but not their cells: its mask is for a whole sequence$'
+  for (const name of ['inputDropout', 'outputDropout', 'weightDropout']) {
+    const layers = name === 'weightDropout' ? 'all layers with a recurrent matrix' : 'all layers'
+    throwsWith(
+      t,
+      () => new nn.LSTMCell(3, 4, any({ [name]: 0.5 })),
+      TypeError,
+      new RegExp(`^\\[LSTMCell\\] options: .* got '${name}', which ${layers} ${whole}`),
+    )
+  }
   throwsWith(
     t,
-    () => new nn.LSTMCell(3, 4, any({ weightDropout: 0.5 })),
+    () => new nn.MinGRU(3, 4, any({ weightDropout: 0.5 })),
     TypeError,
-    /^\[LSTMCell\] options: .* got 'weightDropout', which nn.RNN.* have: its mask is for a whole sequence/,
+    /^\[MinGRU\] options: .*'weightDropout', which all layers with a recurrent matrix have/,
+  )
+  throwsWith(
+    t,
+    () => new nn.SRU(3, 4, any({ zoneout: 0.5 })),
+    TypeError,
+    /got 'zoneout', which nn\.RNN, .* nn\.SLSTM and their cells have/,
   )
   throwsWith(
     t,

@@ -152,8 +152,8 @@ export const CELL_OPTIONS = ['bias', 'device', 'recurrentDropout', 'zoneout'] as
 
 export const LSTM_CELL_OPTIONS = [...CELL_OPTIONS, 'forgetBias'] as const
 
-const LAYERS = 'nn.RNN, nn.GRU, nn.LSTM and nn.LayerNormLSTM'
-const WHOLE_SEQUENCE = `${LAYERS} have: its mask is for a whole sequence, and a cell sees one step`
+const LAYERS = 'nn.RNN, nn.GRU, nn.LSTM, nn.LayerNormLSTM, nn.SLSTM'
+const WHOLE_SEQUENCE = 'have, but not their cells: its mask is for a whole sequence'
 
 /** Who has an option that not all have. */
 const OWNERS: Readonly<Record<string, string>> = {
@@ -163,9 +163,9 @@ const OWNERS: Readonly<Record<string, string>> = {
   resetAfter: 'nn.GRU and nn.GRUCell have',
   numHeads: 'nn.SLSTM and nn.SLSTMCell have',
   forgetBias: 'nn.LSTM, nn.LayerNormLSTM and their cells have',
-  inputDropout: WHOLE_SEQUENCE,
-  outputDropout: WHOLE_SEQUENCE,
-  weightDropout: WHOLE_SEQUENCE,
+  inputDropout: `all layers ${WHOLE_SEQUENCE}`,
+  outputDropout: `all layers ${WHOLE_SEQUENCE}`,
+  weightDropout: `all layers with a recurrent matrix ${WHOLE_SEQUENCE}`,
   recurrentDropout: `${LAYERS} and their cells have; of a cell of your own it is in its step`,
   zoneout: `${LAYERS} and their cells have; of a cell of your own it is in its step`,
 }
