@@ -26,6 +26,7 @@
 #pragma once
 
 #include "cells/math.h"
+#include "ops/ops_elementwise.h"
 
 namespace fused_rnn {
 #if defined(FUSED_RNN_ISA)
@@ -207,6 +208,25 @@ struct MinLstmCell : LinearCell {
     take = take / sum;
   }
 };
+
+// f(Cell{}) for the cell of that kind.
+template <class F>
+void with_cell(ElementwiseKind kind, F f) {
+  switch (kind) {
+    case ElementwiseKind::indrnn_relu:
+      return f(IndRnnReluCell{});
+    case ElementwiseKind::indrnn_tanh:
+      return f(IndRnnTanhCell{});
+    case ElementwiseKind::sru:
+      return f(SruCell<false>{});
+    case ElementwiseKind::sru_skip:
+      return f(SruCell<true>{});
+    case ElementwiseKind::min_gru:
+      return f(MinGruCell{});
+    case ElementwiseKind::min_lstm:
+      return f(MinLstmCell{});
+  }
+}
 
 #if defined(FUSED_RNN_ISA)
 }  // namespace FUSED_RNN_ISA

@@ -176,28 +176,10 @@ void backward(const ElementwiseBackwardArgs& args, Context& context) {
   sums.write(args.db, kV, Cell::kBiases);
 }
 
-template <class F>
-void with_kind(ElementwiseKind kind, F f) {
-  switch (kind) {
-    case ElementwiseKind::indrnn_relu:
-      return f(IndRnnReluCell{});
-    case ElementwiseKind::indrnn_tanh:
-      return f(IndRnnTanhCell{});
-    case ElementwiseKind::sru:
-      return f(SruCell<false>{});
-    case ElementwiseKind::sru_skip:
-      return f(SruCell<true>{});
-    case ElementwiseKind::min_gru:
-      return f(MinGruCell{});
-    case ElementwiseKind::min_lstm:
-      return f(MinLstmCell{});
-  }
-}
-
 }  // namespace
 
 void elementwise_forward(const ElementwiseForwardArgs& args, Context& context) {
-  with_kind(args.shape.kind, [&](auto cell) {
+  with_cell(args.shape.kind, [&](auto cell) {
     using Cell = decltype(cell);
     if constexpr (Cell::kLinear) {
       scan_forward<Cell>(args, context);
@@ -208,7 +190,7 @@ void elementwise_forward(const ElementwiseForwardArgs& args, Context& context) {
 }
 
 void elementwise_backward(const ElementwiseBackwardArgs& args, Context& context) {
-  with_kind(args.shape.kind, [&](auto cell) {
+  with_cell(args.shape.kind, [&](auto cell) {
     using Cell = decltype(cell);
     if constexpr (Cell::kLinear) {
       scan_backward<Cell>(args, context);

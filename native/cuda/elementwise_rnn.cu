@@ -357,24 +357,6 @@ void scan(const Kind& kind, const Rows& rows, const float* start, float* last, C
   each_unit(device, all, ChunkSteps<Kind>{kind, rows, chunks, adds, last});
 }
 
-template <class F>
-void with_kind(ElementwiseKind kind, F f) {
-  switch (kind) {
-    case ElementwiseKind::indrnn_relu:
-      return f(IndRnnReluCell{});
-    case ElementwiseKind::indrnn_tanh:
-      return f(IndRnnTanhCell{});
-    case ElementwiseKind::sru:
-      return f(SruCell<false>{});
-    case ElementwiseKind::sru_skip:
-      return f(SruCell<true>{});
-    case ElementwiseKind::min_gru:
-      return f(MinGruCell{});
-    case ElementwiseKind::min_lstm:
-      return f(MinLstmCell{});
-  }
-}
-
 }  // namespace
 
 void elementwise_forward(const ElementwiseForwardArgs& given, Context& context) {
@@ -383,7 +365,7 @@ void elementwise_forward(const ElementwiseForwardArgs& given, Context& context) 
   ElementwiseForwardArgs args = given;
   args.shape.batch_sizes = nullptr;  // of the host
   const Rows rows = on_device.rows(args.shape, args.shape.reverse);
-  with_kind(args.shape.kind, [&](auto cell) {
+  with_cell(args.shape.kind, [&](auto cell) {
     using Cell = decltype(cell);
     if constexpr (Cell::kLinear) {
       scan(ScanForward<Cell>{args}, rows, args.in.state0, args.last, device);
@@ -399,7 +381,7 @@ void elementwise_backward(const ElementwiseBackwardArgs& given, Context& context
   ElementwiseBackwardArgs args = given;
   args.shape.batch_sizes = nullptr;  // of the host
   const Rows rows = on_device.rows(args.shape, !args.shape.reverse);
-  with_kind(args.shape.kind, [&](auto cell) {
+  with_cell(args.shape.kind, [&](auto cell) {
     using Cell = decltype(cell);
     if constexpr (Cell::kLinear) {
       scan(ScanBackward<Cell>{args}, rows, args.dlast, args.dstate0, device);

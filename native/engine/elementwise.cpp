@@ -13,19 +13,13 @@ bool fits_or_absent(const Buffer& buffer, int64_t length) {
 }  // namespace
 
 void ElementwiseCall::set_sizes(std::vector<int32_t> batch_sizes) {
-  sizes = std::make_shared<const std::vector<int32_t>>(std::move(batch_sizes));
-  shape.steps = static_cast<int64_t>(sizes->size());
-  shape.batch_sizes = sizes->data();
-  shape.rows = 0;
-  for (int32_t size : *sizes) shape.rows += size;
+  sizes = set_batch_sizes(shape, std::move(batch_sizes));
 }
 
 bool ElementwiseCall::fits() const {
   const auto kind = static_cast<int32_t>(shape.kind);
-  bool ok = kind >= 0 && kind < kElementwiseKinds && shape.hidden >= 1 && !sizes->empty() &&
-            sizes->front() == shape.batch && sizes->back() >= 0;
-  for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
-  return ok && a && static_cast<bool>(x) == shape.skip() &&
+  return kind >= 0 && kind < kElementwiseKinds && shape.hidden >= 1 &&
+         are_batch_sizes(*sizes, shape.batch) && a && static_cast<bool>(x) == shape.skip() &&
          static_cast<bool>(v) == (shape.v_rows() > 0) && (!b || shape.b_rows() > 0) &&
          fits_or_absent(a, outputs() * shape.blocks()) && fits_or_absent(x, outputs()) &&
          fits_or_absent(v, shape.v_rows() * shape.hidden) &&

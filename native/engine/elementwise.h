@@ -2,16 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "engine/batch_sizes.h"
 #include "engine/executor.h"
 
 namespace fused_rnn {
 
 struct ElementwiseCall {
   ElementwiseShape shape{};
-  std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
+  BatchSizes sizes;  // what shape.batch_sizes points into
   // As in ElementwiseInputs; absent where that is null.
   Buffer a, x, v, b, state0;
 

@@ -22,11 +22,7 @@ bool has(const Buffer& buffer, int64_t length, DType dtype = DType::float32) {
 }  // namespace
 
 void RecurrentCall::set_sizes(std::vector<int32_t> batch_sizes) {
-  sizes = std::make_shared<const std::vector<int32_t>>(std::move(batch_sizes));
-  shape.steps = static_cast<int64_t>(sizes->size());
-  shape.batch_sizes = sizes->data();
-  shape.rows = 0;
-  for (int32_t size : *sizes) shape.rows += size;
+  sizes = set_batch_sizes(shape, std::move(batch_sizes));
 }
 
 RnnStepOptions StepOptionBuffers::pointers() const {
@@ -60,10 +56,9 @@ bool RecurrentCall::options_fit() const {
 bool RecurrentCall::fits() const {
   bool ok = is_cell(shape.cell) && shape.layers >= 1 &&
             (shape.directions == 1 || shape.directions == 2) && shape.hidden >= 1 &&
-            shape.input >= 1 && !sizes->empty() && sizes->front() == shape.batch &&
-            sizes->back() >= 0 && weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
+            shape.input >= 1 && are_batch_sizes(*sizes, shape.batch) &&
+            weights.size() == static_cast<size_t>(stacks()) * per_stack() &&
             (shape.proj == 0 || (has_c() && shape.proj < shape.hidden));
-  for (size_t t = 1; ok && t < sizes->size(); ++t) ok = (*sizes)[t] <= (*sizes)[t - 1];
   ok = ok && (!is_int8() || (scales.size() == weights.size() && !traits_of(shape.cell).norms));
   for (size_t i = 0; ok && i < weights.size(); ++i) {
     const bool wanted = has_weight(shape, weight_of(i));

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "cells/weights.h"
+#include "engine/batch_sizes.h"
 #include "engine/executor.h"
 
 namespace fused_rnn {
@@ -23,8 +23,8 @@ struct StepOptionBuffers {
 
 struct RecurrentCall {
   RnnShape shape{};
-  std::shared_ptr<const std::vector<int32_t>> sizes;  // what shape.batch_sizes points into
-  std::vector<Buffer> weights;                        // per_stack() per layer and direction
+  BatchSizes sizes;             // what shape.batch_sizes points into
+  std::vector<Buffer> weights;  // per_stack() per layer and direction
   // For matrices that are int8 words (engine/int8.h), their rows' scales, in the same places; empty
   // for float32.
   std::vector<Buffer> scales;

@@ -25,6 +25,7 @@
 #include "cpu/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/rnn/backward_weights.h"
+#include "cpu/rnn/cell_rows.h"
 #include "cpu/rnn/dropout.h"
 #include "cpu/rnn/layer_norm.h"
 #include "cpu/rnn/step_grads.h"
@@ -35,67 +36,6 @@
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
-
-// `count` units of one row through the cell, backwards. All pointers are to the first of these
-// units.
-//   gates   [B, H]: what forward left
-//   dgates  [B, H]: gradients of the pre-activations, written
-//   h_prev  [H], cells with kDirectH
-//   c_prev  [H], cells with c
-//   dh      [H]: of h(t); with kDirectH it becomes the part of h(t-1)'s that goes past the gates
-//   dc      [H]: of c(t), becomes c(t-1)'s
-// unit_weights: of all units, the first of these is `unit`; unit_sums: their gradients, added up.
-template <class Cell>
-void cell_row_backward(int64_t hidden, const UnitWeights& unit_weights, float* unit_sums,
-                       int64_t unit, int64_t count, const float* gates, float* dgates,
-                       const float* h_prev, const float* c_prev, float* dh, float* dc) {
-  const auto units = [&](int64_t j, auto read, auto write) {
-    Vec s[Cell::kBlocks], dh_prev{}, dc_prev{};
-    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
-    const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
-    const Vec dh_new = read(dh + j);
-    if constexpr (Cell::kStates > 1) {
-      Vec old[Cell::kStates], d_now[Cell::kStates], d_old[Cell::kStates];
-      for (int k = 0; k < Cell::kStates; ++k) {
-        old[k] = read(c_prev + k * hidden + j);
-        d_now[k] = read(dc + k * hidden + j);
-      }
-      Cell::backward(s, old, dh_new, d_now, d_old);
-      for (int k = 0; k < Cell::kStates; ++k) write(dc + k * hidden + j, d_old[k]);
-    } else if constexpr (Cell::kUnitWeights > 0) {
-      const Vec c_old = read(c_prev + j), dc_new = read(dc + j);
-      Vec w[Cell::kUnitWeights], dw[Cell::kUnitWeights];
-      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
-      Cell::backward(s, w, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev, dw);
-      for (int k = 0; k < Cell::kUnitWeights; ++k) {
-        float* sum = unit_sums + k * hidden + unit + j;
-        write(sum, read(sum) + dw[k]);
-      }
-    } else {
-      const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
-      const Vec dc_new = Cell::kHasC ? read(dc + j) : Vec{};
-      Cell::backward(s, h_old, c_old, dh_new, dc_new, dh_prev, dc_prev);
-    }
-    for (int b = 0; b < Cell::kBlocks; ++b) write(dgates + b * hidden + j, s[b]);
-    if (Cell::kDirectH) write(dh + j, dh_prev);
-    if (Cell::kHasC && Cell::kStates == 1) write(dc + j, dc_prev);
-  };
-  each_vector(count, units);
-}
-
-// The gate before the second product of `count` units of one row; d: [H], of what it multiplied.
-// The other pointers as above.
-template <class Cell>
-void reset_row_backward(int64_t hidden, int64_t count, float* dgates, const float* h_prev,
-                        const float* d, float* dh) {
-  float* block = dgates + Cell::kResetBlock * hidden;
-  each_vector(count, [&](int64_t j, auto read, auto write) {
-    Vec r = read(block + j), dh_prev = read(dh + j);
-    Cell::reset_backward(r, read(h_prev + j), read(d + j), dh_prev);
-    write(block + j, r);
-    write(dh + j, dh_prev);
-  });
-}
 
 // One layer and direction, for one slice of the batch and one thread's share of the columns, over
 // all steps.

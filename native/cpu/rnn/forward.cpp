@@ -20,6 +20,7 @@
 #include "cells/cells.h"
 #include "cells/unit_weights.h"
 #include "cpu/isa.h"
+#include "cpu/rnn/cell_rows.h"
 #include "cpu/rnn/dropout.h"
 #include "cpu/rnn/forward_weights.h"
 #include "cpu/rnn/layer_norm.h"
@@ -29,50 +30,6 @@
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
-
-// `count` units of one row through the cell. All pointers are to the first of these units.
-//   gates   [B, H]: a block's columns are H apart; pre-activations become what backward needs
-//   h_prev  [H], cells with kDirectH    c_prev  [H], cells with c
-//   h       [H], written                c       [H], written, cells with c
-// unit_weights: of all units, the first of these is `unit`. Several states in c are H apart.
-template <class Cell>
-void cell_row(int64_t hidden, const UnitWeights& unit_weights, int64_t unit, int64_t count,
-              float* gates, const float* h_prev, const float* c_prev, float* h, float* c) {
-  const auto units = [&](int64_t j, auto read, auto write) {
-    Vec s[Cell::kBlocks], h_new, c_new;
-    for (int b = 0; b < Cell::kBlocks; ++b) s[b] = read(gates + b * hidden + j);
-    const Vec h_old = Cell::kDirectH ? read(h_prev + j) : Vec{};
-    if constexpr (Cell::kStates > 1) {
-      Vec old[Cell::kStates], now[Cell::kStates];
-      for (int k = 0; k < Cell::kStates; ++k) old[k] = read(c_prev + k * hidden + j);
-      Cell::forward(s, old, h_new, now);
-      for (int k = 0; k < Cell::kStates; ++k) write(c + k * hidden + j, now[k]);
-    } else if constexpr (Cell::kUnitWeights > 0) {
-      const Vec c_old = read(c_prev + j);
-      Vec w[Cell::kUnitWeights];
-      for (int k = 0; k < Cell::kUnitWeights; ++k) w[k] = read(unit_weights.of[k] + unit + j);
-      Cell::forward(s, w, h_old, c_old, h_new, c_new);
-    } else {
-      const Vec c_old = Cell::kHasC ? read(c_prev + j) : Vec{};
-      Cell::forward(s, h_old, c_old, h_new, c_new);
-    }
-    for (int b = 0; b < Cell::kBlocks; ++b) write(gates + b * hidden + j, s[b]);
-    write(h + j, h_new);
-    if (Cell::kHasC && Cell::kStates == 1) write(c + j, c_new);
-  };
-  each_vector(count, units);
-}
-
-// What the second product multiplies, of `count` units of one row; pointers as of cell_row.
-template <class Cell>
-void reset_row(int64_t hidden, int64_t count, float* gates, const float* h_prev, float* reset_h) {
-  float* block = gates + Cell::kResetBlock * hidden;
-  each_vector(count, [&](int64_t j, auto read, auto write) {
-    Vec r = read(block + j);
-    write(reset_h + j, Cell::reset(r, read(h_prev + j)));
-    write(block + j, r);
-  });
-}
 
 // One layer and direction, for one slice of the batch and one thread's share of the units, over all
 // steps.
