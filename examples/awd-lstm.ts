@@ -19,6 +19,7 @@ import {
   amount,
   choice,
   count,
+  fail,
   type Keep,
   keep,
   keepOptions,
@@ -107,6 +108,8 @@ class Windows implements SeekableSource<data.Batch> {
 
   constructor(tokens: Int32Array, batchSize: number) {
     const steps = Math.floor(tokens.length / batchSize)
+    if (steps < 3)
+      fail(`--data: expected at least ${3 * batchSize} words to train, got ${tokens.length}`)
     const columns = tensor(tokens.subarray(0, steps * batchSize), { shape: [batchSize, steps] })
     this.#rows = columns.transpose(0, 1)
     this.length = Math.ceil((steps - 1) / (0.975 * given.bptt))

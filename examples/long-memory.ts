@@ -20,6 +20,7 @@ const cells: Record<string, (...size: Size) => Layer> = {
   'LSTM, forgetBias 1': (i, h, o) => new nn.LSTM(i, h, { ...o, forgetBias: 1 }),
   'LSTM, peephole': (i, h, o) => new nn.LSTM(i, h, { ...o, peephole: true }),
   LayerNormLSTM: (i, h, o) => new nn.LayerNormLSTM(i, h, { ...o, forgetBias: 1 }),
+  SLSTM: (i, h, o) => new nn.SLSTM(i, h, o),
   IndRNN: (i, h, o) => new nn.IndRNN(i, h, o),
   SRU: (i, h, o) => new nn.SRU(i, h, o),
   MinGRU: (i, h, o) => new nn.MinGRU(i, h, o),

@@ -12,4 +12,11 @@ if (!names.includes(name)) {
   process.exit(1)
 }
 process.argv = [process.argv[0], join(folder, `${name}.js`), ...rest]
-await import(join(folder, `${name}.js`))
+try {
+  await import(join(folder, `${name}.js`))
+} catch (error) {
+  // What the library says of the data or the options, such as a corpus that is too small, is one line.
+  if (!/^\[[\w.]+\] /.test(error?.message)) throw error
+  console.error(`error: ${error.message}`)
+  process.exit(1)
+}

@@ -255,3 +255,18 @@ long(
     t.regex(stdout, /^the main thread's event loop never waited longer than \d+ ms$/m)
   },
 )
+
+if (onCpu) {
+  test('a corpus that is too small is said in one line, without a stack', async (t) => {
+    const corpus = await temporary(t)
+    for (const part of ['train', 'valid', 'test'])
+      await writeFile(join(corpus, `ptb.${part}.txt`), 'a b c\n')
+    const program = fileURLToPath(new URL('../scripts/example.mjs', import.meta.url))
+    for (const name of ['awd-lstm', 'bucketing', 'word-model', 'word-model-large']) {
+      const args = [program, name, '--data', corpus, '--out', join(corpus, name)]
+      const { code, stderr } = await runProgram(process.execPath, args, { limitSeconds: 600 })
+      t.is(code, 1, name)
+      t.regex(stderr, /^error: .*expected .*, got .*\n$/, name)
+    }
+  })
+}
