@@ -1,6 +1,6 @@
 // What an addon for Linux shows and asks of the system and of Node, for any processor (readelf).
 //
-//   node scripts/addon-needs.mjs [--glibc 2.28] FILES AND FOLDERS
+//   node scripts/addon-needs.mjs [--glibc 2.34] FILES AND FOLDERS
 //
 // --glibc: the version that must do; default: what README says.
 import { spawnSync } from 'node:child_process'
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 /** What a prebuilt addon may ask for, as README says; x86-64 and arm64 alike. */
-const GLIBC = '2.34'
+const GLIBC = '2.28'
 /** package.json's napi_versions. */
 const NODE_API = 8
 /** Node-API has them, and fails in Electron, whose memory for arrays is all V8's. */
@@ -69,7 +69,7 @@ export function checkNode(file) {
 /**
  * @param file an addon for Linux with glibc
  * @param allowed the version of glibc that must do
- * @returns the newest version of glibc that it needs, '2.34'
+ * @returns the newest version of glibc that it needs, '2.27'
  * @throws Error that says what is wrong with it; see checkNode, too
  */
 export function checkNeeds(file, allowed = GLIBC) {

@@ -12,7 +12,7 @@ import { run } from './limits.js'
 
 const needs: string = new URL('../scripts/addon-needs.mjs', import.meta.url).href
 const { checkNeeds, checkNode } = (await import(needs)) as {
-  checkNeeds(file: string, allowed: string): string
+  checkNeeds(file: string, allowed?: string): string
   checkNode(file: string): number
 }
 
@@ -136,7 +136,8 @@ linux('the addon calls nothing that a host of Node-API 8 lacks, Electron among t
 
 linux('what an older glibc lacks is found in an addon, by name', (t) => {
   if (libc() === 'musl') return void t.pass('there is no glibc here')
-  t.regex(checkNeeds(addonFile, '2.99'), /^2\.\d+$/)
+  // Built on this machine, whatever its age, it asks for no more than Node's own programs do.
+  t.regex(checkNeeds(addonFile), /^2\.\d+$/)
   t.throws(() => checkNeeds(addonFile, '2.2'), {
     message: /needs glibc 2\.\d+, not 2\.2: \w+@GLIBC/,
   })
