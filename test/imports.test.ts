@@ -23,7 +23,7 @@ const ALLOWED = {
   values: [/^(tensor|tensor\/\w+|autograd|autograd\/\w+|ops\/\w+)\.ts$/],
   types: [
     /^(tensor|tensor\/\w+|autograd|autograd\/\w+|ops\/\w+)\.ts$/,
-    /^onnx\/(graph|layers|recurrent)\.ts$/,
+    /^onnx\/(graph|layers|recurrent|scan|scan_cells)\.ts$/,
     /^models\/(language_model|config|generate|token_choice)\.ts$/,
   ],
 }

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { data, manualSeed, models, onnx, Trainer, tensor } from 'fused-rnn'
-import { rejectsWith, throwsWith } from './helpers.js'
+import { data, manualSeed, models, Trainer, tensor } from 'fused-rnn'
+import { throwsWith } from './helpers.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-cells-'))
 test.after.always(() => rm(folder, { recursive: true, force: true }))
@@ -146,7 +146,7 @@ test('a file of other sizes than its configuration says is refused', async (t) =
   throwsWith(t, () => other.loadStateDict(weights), Error, /rnn\.weight_c_l0/)
 })
 
-test('an unknown cell names those there are; ONNX has no such operators', async (t) => {
+test('an unknown cell names those there are', (t) => {
   const expected = /layerNormLSTM.*indRNN.*sru.*minGRU.*minLSTM.*sLSTM/
   for (const make of [
     () => new models.LanguageModel({ vocabSize: 5, cell: 'LSTM' as 'lstm' }),
@@ -154,6 +154,4 @@ test('an unknown cell names those there are; ONNX has no such operators', async 
     () => new models.Seq2Seq({ cell: 'SRU' as 'sru' }),
   ])
     throwsWith(t, make, Error, expected)
-  const model = new models.LanguageModel({ vocabSize: 5, cell: 'sru', hiddenSize: 4 })
-  await rejectsWith(t, onnx.export(model, join(folder, 'sru.onnx')), Error, /SRU/)
 })

@@ -1,19 +1,11 @@
 /** The models of tasks as ONNX files: what predict says, in ONNX Runtime. */
 import test, { type ExecutionContext } from 'ava'
-import { data, manualSeed, models, nn, noGrad, onnx, type Tensor, tensor } from 'fused-rnn'
-import type { Tensor as OrtTensor } from 'onnxruntime-common'
+import { data, manualSeed, models, nn, noGrad, type Tensor, tensor } from 'fused-rnn'
 import { closeTo, onCpu } from './helpers.js'
+import { run as runIfThere, session } from './onnx-runtime.js'
+import type { Values } from './onnx-runtime-child.js'
 
-type Ort = typeof import('onnxruntime-common')
-
-/** Its types are in the other package. */
-const runtime: string = 'onnxruntime-node'
-/** Null where it has no binary for the platform. */
-const ort: Ort | null = await import(runtime).then(
-  (module) => module.default,
-  () => null,
-)
-const run = ort === null || !onCpu ? test.skip : test.serial
+const run = onCpu ? runIfThere : test.skip
 
 const quick = { maxEpochs: 2, progressBar: false, seed: 1, lr: 0.02 }
 
@@ -21,18 +13,15 @@ const quick = { maxEpochs: 2, progressBar: false, seed: 1, lr: 0.02 }
 async function outputs(
   model: nn.Module,
   inputs: Record<string, [values: Float32Array | Int32Array, shape: readonly number[]]>,
-): Promise<Record<string, OrtTensor>> {
-  const { InferenceSession, Tensor } = ort as Ort
-  const bytes = await onnx.serialize(model)
-  const session = await InferenceSession.create(bytes, { logSeverityLevel: 3 })
-  const feeds = Object.entries(inputs).map(([name, [values, shape]]) => {
-    const dtype = values instanceof Int32Array ? 'int32' : 'float32'
-    return [name, new Tensor(dtype as 'float32', values as Float32Array, shape)] as const
+): Promise<Record<string, Values>> {
+  const feeds = Object.entries(inputs).map(([name, [values, dims]]) => {
+    const type = values instanceof Int32Array ? 'int32' : 'float32'
+    return [name, { type, data: values, dims }] as const
   })
-  return session.run(Object.fromEntries(feeds)) as Promise<Record<string, OrtTensor>>
+  return (await session(model)).run(Object.fromEntries(feeds))
 }
 
-const valuesOf = ({ data: values }: OrtTensor): Float32Array => values as Float32Array
+const valuesOf = ({ data: values }: Values): Float32Array => values as Float32Array
 
 /** Sequences side by side. */
 function padded(
@@ -85,14 +74,14 @@ for (const [title, options, future] of [
     model.eval()
     const expected = noGrad(() => model.forward(batch.input, batch.future))
     const { quantiles } = await outputs(model, given)
-    t.deepEqual([...(quantiles as OrtTensor).dims], [...expected.shape])
-    await closeTo(t, valuesOf(quantiles as OrtTensor), expected, 1e-5)
+    t.deepEqual([...(quantiles as Values).dims], [...expected.shape])
+    await closeTo(t, valuesOf(quantiles as Values), expected, 1e-5)
   })
 
 async function sameScores(
   t: ExecutionContext,
   model: models.SequenceClassifier,
-  found: OrtTensor,
+  found: Values,
   inputs: models.SequenceInput[],
 ): Promise<void> {
   const said = await model.predict(inputs)
@@ -118,8 +107,8 @@ for (const pooling of ['concat', 'last', 'max', 'mean'] as const)
     await model.fit(examples, quick)
     const inputs = [rows(4, 1), rows(7, -1), rows(1, 2)]
     const { scores } = await outputs(model, { rows: padded(inputs, 2), lengths: lengthsOf(inputs) })
-    t.deepEqual([...(scores as OrtTensor).dims], [3, 3])
-    await sameScores(t, model, scores as OrtTensor, inputs)
+    t.deepEqual([...(scores as Values).dims], [3, 3])
+    await sameScores(t, model, scores as Values, inputs)
   })
 
 run('SequenceClassifier of texts', async (t) => {
@@ -134,7 +123,7 @@ run('SequenceClassifier of texts', async (t) => {
   const read = inputs.map((text) => [...vocabulary.encode(text.split(' '))])
   const tokens = Int32Array.of(...(read[0] as number[]), ...(read[1] as number[]), 0, 0)
   const { scores } = await outputs(model, { tokens: [tokens, [2, 3]], lengths: lengthsOf(read) })
-  await sameScores(t, model, scores as OrtTensor, inputs)
+  await sameScores(t, model, scores as Values, inputs)
 })
 
 for (const crf of [true, false])
@@ -155,8 +144,8 @@ for (const crf of [true, false])
       input: [values, [2, 4, width]],
       lengths: [Int32Array.of(4, 2), [2]],
     })
-    t.deepEqual([...(emissions as OrtTensor).dims], [...expected.shape])
-    await closeTo(t, valuesOf(emissions as OrtTensor), expected, 1e-5)
+    t.deepEqual([...(emissions as Values).dims], [...expected.shape])
+    await closeTo(t, valuesOf(emissions as Values), expected, 1e-5)
   })
 
 run('SequenceRecognizer', async (t) => {
@@ -168,7 +157,7 @@ run('SequenceRecognizer', async (t) => {
   const inputs = [rows(9), rows(4)]
   const lengths = lengthsOf(inputs)
   const { logProbs } = await outputs(model, { rows: padded(inputs, 2), lengths })
-  const found = logProbs as OrtTensor
+  const found = logProbs as Values
   t.deepEqual([...found.dims], [2, 9, 3])
   const shaped = tensor(valuesOf(found), { shape: [2, 9, 3] }).transpose(0, 1)
   const decoded = await nn.functional.ctcDecode(shaped, lengths[0], { beamSize: 4 })
@@ -194,13 +183,13 @@ for (const method of ['autoencoder', 'forecast'] as const)
     const { score, byColumn } = await model.score(new data.Series(columns(9)))
     const windows = Array.from({ length: 6 }, (_, i) => rows(9).slice(i, i + 4))
     const found = await outputs(model, { windows: padded(windows, 3) })
-    await closeTo(t, valuesOf(found.score as OrtTensor), Float32Array.from(score.slice(3)), 1e-4)
+    await closeTo(t, valuesOf(found.score as Values), Float32Array.from(score.slice(3)), 1e-4)
     const shares = score
       .slice(3)
       .flatMap((_, i) => ['a', 'b', 'c'].map((c) => byColumn[c]?.[i + 3]))
     await closeTo(
       t,
-      valuesOf(found.byColumn as OrtTensor),
+      valuesOf(found.byColumn as Values),
       Float32Array.from(shares as number[]),
       1e-4,
     )

@@ -2,60 +2,10 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { manualSeed, models, nn, noGrad, onnx, randn, type Tensor, tensor } from 'fused-rnn'
-import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common'
-import { closeTo, rejectsWith } from './helpers.js'
-
-type Ort = typeof import('onnxruntime-common')
-
-/** Its types are in the other package. */
-const runtime: string = 'onnxruntime-node'
-/** Null where it has no binary for the platform. */
-const ort: Ort | null = await import(runtime).then(
-  (module) => module.default,
-  () => null,
-)
-const run = ort === null ? test.skip : test.serial
-const why = ort === null ? ' (skipped: onnxruntime-node does not load on this platform)' : ''
-
-const TOLERANCE = 1e-5
-
-type Named = Record<string, Tensor>
-
-async function session(model: nn.Module | string): Promise<InferenceSession> {
-  const { InferenceSession } = ort as Ort
-  const options = { logSeverityLevel: 3 as const }
-  return typeof model === 'string'
-    ? InferenceSession.create(model, options)
-    : InferenceSession.create(await onnx.serialize(model), options)
-}
-
-async function feed(inputs: Named): Promise<Record<string, OrtTensor>> {
-  const entries = Object.entries(inputs).map(async ([name, value]) => {
-    const values = await value.data()
-    return [name, new (ort as Ort).Tensor(value.dtype as 'float32', values, value.shape)] as const
-  })
-  return Object.fromEntries(await Promise.all(entries))
-}
-
-/** Runs both and compares every output. */
-async function same(
-  t: ExecutionContext,
-  where: InferenceSession,
-  inputs: Named,
-  expected: Named,
-  what: string,
-): Promise<void> {
-  t.deepEqual([...where.inputNames], Object.keys(inputs), what)
-  t.deepEqual([...where.outputNames], Object.keys(expected), what)
-  const outputs = await where.run(await feed(inputs))
-  for (const [name, value] of Object.entries(expected)) {
-    const found = outputs[name] as OrtTensor
-    t.deepEqual([...found.dims], [...value.shape], `${what}: shape of ${name}`)
-    await closeTo(t, found.data as Float32Array, value, TOLERANCE, `${what}: ${name}`)
-  }
-}
+import { rejectsWith } from './helpers.js'
+import { run, same, session, why } from './onnx-runtime.js'
 
 const VARIANTS: Record<string, nn.RNNOptions> = {
   plain: {},
@@ -307,15 +257,15 @@ run(`the cells${why}`, async (t) => {
 })
 
 test.serial('errors: what ONNX does not have, what is no model, what is no value', async (t) => {
-  const projected = new nn.LSTM(3, 5, { projSize: 2 })
+  const zoned = new nn.LSTM(3, 5, { zoneout: 0.1 })
   await rejectsWith(
     t,
-    onnx.serialize(projected),
-    RangeError,
-    /^\[onnx\.serialize\] projSize: expected 0, as ONNX's LSTM has no projection, got 2$/,
+    onnx.serialize(zoned),
+    TypeError,
+    /^\[onnx\.serialize\] layer: expected no zoneout, got 0\.1: .* set layer\.zoneout = 0/,
   )
   class Wrapped extends nn.Module {
-    readonly inner = projected
+    readonly inner = zoned
     build: (graph: onnx.Graph) => void = (graph) =>
       graph.call(this.inner, graph.input('x', 'float32', null))
     override forward(): void {}
@@ -328,9 +278,9 @@ test.serial('errors: what ONNX does not have, what is no model, what is no value
     if (build !== undefined) model.build = build
     await rejectsWith(t, onnx.export(model, 'never.onnx'), kind, message)
   }
-  await failing(RangeError, /^\[onnx\.export\] inner\.projSize: expected 0/)
+  await failing(TypeError, /^\[onnx\.export\] layer: expected no zoneout/)
   const layers =
-    /expected one of the cells, an LSTM, GRU, RNN, Embedding, Linear, Dropout, a Sequential of/
+    /expected one of the recurrent cells, a recurrent layer, Embedding, Linear, Dropout, a Sequential of/
   await failing(TypeError, layers, (graph) => {
     graph.call(new nn.ModuleList() as never, graph.input('x', 'float32', null))
   })

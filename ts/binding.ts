@@ -200,6 +200,8 @@ export interface CellInfo {
   states: number
   /** Whether it normalises, and so has gains. */
   norms: boolean
+  /** Whether weight_hh may be divided into heads. */
+  heads: boolean
   /** Of a layer and direction, in the order of the calls. */
   weights: {
     /** Without suffix: 'weight_ih'. */

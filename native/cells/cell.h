@@ -34,6 +34,7 @@
 //   static constexpr bool kResetBefore;   // whether a step has a second product, of a part of h(t-1)
 //   static constexpr int kStates;         // of a cell with c: how many states that is, H units each
 //   static constexpr bool kOneBias;       // whether both products share a bias
+//   static constexpr bool kHeads;         // whether w_hh may be divided into heads
 //
 // A cell with unit weights gets them as w[kUnitWeights] behind s, in the order of UnitWeights, and
 // its backward() leaves their gradients, of this row and step, in its last argument:
@@ -84,6 +85,7 @@ struct PlainCell {
   static constexpr bool kResetBefore = false;
   static constexpr int kStates = 1;
   static constexpr bool kOneBias = false;
+  static constexpr bool kHeads = false;
 };
 
 // f(run, whether it multiplies what reset() gave) for all that W_hh is added to.

@@ -20,6 +20,7 @@ struct SlstmCell : PlainCell {
   static constexpr bool kDirectH = false;
   static constexpr int kStates = 3;  // c, n, m
   static constexpr bool kOneBias = true;
+  static constexpr bool kHeads = true;
   static constexpr HiddenRun kHiddenRuns[] = {{0, 0, 4}};
 
   template <class F>

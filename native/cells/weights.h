@@ -28,6 +28,7 @@ struct CellTraits {
   bool plain_steps;  // kPlainSteps
   int states;        // in c: H numbers each; 0 without c
   bool one_bias;     // that both products share
+  bool heads;        // weight_hh may be divided into heads
 };
 
 inline constexpr CellTraits kCellTraits[] = {
@@ -39,7 +40,8 @@ inline constexpr CellTraits kCellTraits[] = {
    (Cell::kUnitWeights > 0),        \
    kPlainSteps<Cell>,               \
    Cell::kHasC ? Cell::kStates : 0, \
-   Cell::kOneBias},
+   Cell::kOneBias,                  \
+   Cell::kHeads},
 #include "cells/cells.def"
 #undef CELL
 };

@@ -97,8 +97,8 @@ Napi::Value rnn_backward(Addon& addon, Args& args) {
 }
 
 // cells() → what cells/weights.h knows of every cell, in CellKind's order: name, gates, states in c,
-// norms, and its weights, each with its name, its shape as the names of sizes, and whether it needs
-// a bias or a projection to be there.
+// norms, heads, and its weights, each with its name, its shape as the names of sizes, and whether it
+// needs a bias or a projection to be there.
 Napi::Value cells(Addon&, Args& args) {
   const Napi::Env env = args.env();
   auto result = Napi::Array::New(env);
@@ -109,6 +109,7 @@ Napi::Value cells(Addon&, Args& args) {
     cell["gates"] = traits.gates;
     cell["states"] = traits.states;
     cell["norms"] = Napi::Boolean::New(env, traits.norms);
+    cell["heads"] = Napi::Boolean::New(env, traits.heads);
     auto weights = Napi::Array::New(env);
     for (const CellWeight& of : weights_of(kind)) {
       auto weight = Napi::Object::New(env);

@@ -42,7 +42,7 @@ export const widthOfC = (kind: number): number => {
 export const hasC = (kind: number): boolean => widthOfC(kind) > 0
 
 /** Whether the recurrent weights of a cell may be divided into heads. */
-export const hasHeads = (kind: number): boolean => cells[kind]?.name === 'slstm'
+export const hasHeads = (kind: number): boolean => cells[kind]?.heads ?? false
 
 /** Whether a cell without c has a state that is not its output. */
 export const hasOwnState = (kind: number): boolean => elementwise(kind)?.ownState ?? false

@@ -68,7 +68,7 @@ function parted(memory: Tensor): [Tensor, Tensor, Tensor] {
  * numHeads, hiddenSize/numHeads, hiddenSize/numHeads)`, a row for each unit. Options and shapes are those
  * of {@link LSTM}, without a projection; the state is [h, c, n, m], `(D·numLayers, N, hiddenSize)` each,
  * zeros when left out. The paper's block around the layer (convolution, group norm, projections) is the
- * model's. PyTorch has no such layer, and ONNX no such operator.
+ * model's. PyTorch has no such layer.
  *
  * @throws TypeError, RangeError naming the expected and actual sizes
  */

@@ -21,15 +21,18 @@ const MAX_BYTES = 2 ** 31 - 1
  * Writes a model as an ONNX file (opset 17), as it computes in evaluation mode, with its weights as
  * they are at the call.
  *
- * Lengths and batch sizes vary. Layers that recur have the inputs `input`, `h0` and, for an LSTM,
- * `c0`, and the outputs `output`, `hn`, `cn`, shaped as those of forward; other layers `input` and
- * `output`; a LanguageModel `tokens`, `h0`, `c0` and `logits`, `hn`, `cn`. Indices are int32. A model
- * of one's own has a method `toOnnx`.
+ * Lengths and batch sizes vary. Layers that recur have the inputs `input`, `h0` and, for LSTMs, `c0`,
+ * and the outputs `output`, `hn`, `cn`, shaped as those of forward (an SLSTM also `n0`, `m0`, `nn`,
+ * `mn`; an SRU `c0` and `cn` alone); other layers `input` and `output`; a LanguageModel `tokens` and
+ * `logits` in their place. Indices are int32. A model of one's own has a method `toOnnx`.
  *
- * @param model an LSTM, GRU or RNN without projection, an Embedding, a Linear, a Sequential of such,
- *   or a module with `toOnnx`
- * @throws (rejects) TypeError, RangeError for what ONNX does not have; Error when the file cannot be
- *   written
+ * LSTM, GRU and RNN are operators of ONNX; all other recurrent layers, and an LSTM with a projection,
+ * are loops (Scan).
+ *
+ * @param model a recurrent layer, an Embedding, a Linear, a Sequential of the last two, or a module
+ *   with `toOnnx`
+ * @throws (rejects) TypeError for zoneout, int8 weights, layers of nn.recurrent, and what is no such
+ *   module; Error when the file cannot be written
  */
 export async function exportModel(model: Module | OnnxModule, path: string | URL): Promise<void> {
   const fn = 'onnx.export'

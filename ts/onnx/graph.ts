@@ -9,14 +9,23 @@ import type { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
 import type { Sequential } from '../nn/containers.js'
 import type { Dropout } from '../nn/dropout.js'
 import type { Embedding } from '../nn/embedding.js'
+import type { IndRNN, IndRNNCell } from '../nn/ind_rnn.js'
+import type { LayerNormLSTM, LayerNormLSTMCell } from '../nn/layer_norm_lstm.js'
 import type { Linear } from '../nn/linear.js'
+import type { MinGRU, MinGRUCell } from '../nn/min_gru.js'
+import type { MinLSTM, MinLSTMCell } from '../nn/min_lstm.js'
 import type { Module } from '../nn/module.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
+import type { SLSTM, SLSTMCell } from '../nn/slstm.js'
+import type { SRU, SRUCell } from '../nn/sru.js'
 import { type DType, type Shape, Tensor } from '../tensor.js'
 import { applyLayer } from './layers.js'
 import {
+  type AnyAttribute,
   type Attribute,
   DataType,
+  graphProto,
+  innerValueProto,
   modelProto,
   nodeProto,
   type OnnxDType,
@@ -30,6 +39,7 @@ export interface Value {
 }
 
 type Pair = readonly [h: Value, c: Value]
+type Four = readonly [h: Value, c: Value, n: Value, m: Value]
 
 /** Sizes; a name stands for a size that is chosen when the model is run. */
 export type OnnxShape = readonly (number | string)[]
@@ -43,7 +53,12 @@ export type PlainLayer = Embedding | Linear | Dropout | Sequential
  */
 export class Graph {
   readonly #fn: string
-  readonly #nodes: Message[] = []
+  /** Of the graph, or of the body of the loop that is being built. */
+  #nodes: Message[] = []
+  /** What is computed in the bodies that are being built, one within the other. */
+  readonly #bodies: string[][] = []
+  /** What was computed in bodies that are done. */
+  readonly #inBodies = new Set<string>()
   readonly #inputs: Message[] = []
   readonly #outputs: Message[] = []
   readonly #constants: Message[] = []
@@ -69,12 +84,14 @@ export class Graph {
 
   /** Declares an input of the model. @param shape null: any @throws TypeError, RangeError */
   input(name: string, dtype: OnnxDType, shape: OnnxShape | null): Value {
+    this.#checkOutside('input')
     this.#inputs.push(valueProto(this.#newName(name), this.#dtype(dtype), this.#shape(shape)))
     return { name }
   }
 
   /** Declares an output of the model. @throws TypeError, RangeError */
   output(name: string, value: Value, dtype: OnnxDType, shape: OnnxShape | null): void {
+    this.#checkOutside('output')
     const inputs = [this.#nameOf('value', value)]
     const own = this.#newName(name)
     this.#nodes.push(nodeProto(own, 'Identity', inputs, [own], {}))
@@ -86,15 +103,36 @@ export class Graph {
    * output and state, as their forward does; without a state, or with null, they begin with zeros.
    * @param lengths of the sequences, int32 (N), as for packPaddedSequence: a layer reads no further,
    *   its output is zero there, and its state is the one after each sequence's last step
-   * @throws TypeError for what is not one of the layers; RangeError for an LSTM with a projection,
-   *   which ONNX does not have
+   * @throws TypeError for what is not one of the layers, zoneout, int8 weights, another state
    */
-  call(layer: LSTM, input: Value, state?: Pair | null, lengths?: Value): [Value, [Value, Value]]
-  call(layer: GRU | RNN, input: Value, h0?: Value | null, lengths?: Value): [Value, Value]
-  call(layer: LSTMCell, input: Value, state?: Pair | null): [h: Value, c: Value]
-  call(layer: GRUCell | RNNCell, input: Value, h?: Value | null): Value
+  call(
+    layer: LSTM | LayerNormLSTM,
+    input: Value,
+    state?: Pair | null,
+    lengths?: Value,
+  ): [Value, [Value, Value]]
+  call(layer: SLSTM, input: Value, state?: Four | null, lengths?: Value): [Value, Four]
+  call(
+    layer: GRU | RNN | IndRNN | SRU | MinGRU | MinLSTM,
+    input: Value,
+    state?: Value | null,
+    lengths?: Value,
+  ): [Value, Value]
+  call(layer: LSTMCell | LayerNormLSTMCell, input: Value, state?: Pair | null): [h: Value, c: Value]
+  call(layer: SLSTMCell, input: Value, state?: Four | null): Four
+  call(layer: SRUCell, input: Value, c?: Value | null): [h: Value, c: Value]
+  call(
+    layer: GRUCell | RNNCell | IndRNNCell | MinGRUCell | MinLSTMCell,
+    input: Value,
+    h?: Value | null,
+  ): Value
   call(layer: PlainLayer, input: Value): Value
-  call(layer: Module, input: Value, state?: Value | Pair | null, lengths?: Value): unknown {
+  call(
+    layer: Module,
+    input: Value,
+    state?: Value | readonly Value[] | null,
+    lengths?: Value,
+  ): unknown {
     return applyLayer(this, this.#fn, layer, input, state, lengths)
   }
 
@@ -118,11 +156,69 @@ export class Graph {
     outputs: number,
     attributes: Readonly<Record<string, Attribute>> = {},
   ): Value[] {
+    this.#checkAttributes(op, attributes)
+    return this.#addNode(op, inputs, outputs, attributes)
+  }
+
+  /**
+   * A loop over the first dimension of `inputs`: ONNX's Scan.
+   * @param states what goes from step to step, as it is before the first one
+   * @param body called once: from the states and one row of each input, the new states and what is
+   *   put out in this step. It may use values from around it; what it computes is not known behind it
+   * @returns the states behind the last step, and the outputs of all steps, with the steps as their
+   *   first dimension
+   * @throws TypeError for no inputs or another number of states
+   */
+  scan(
+    states: readonly Value[],
+    inputs: readonly Value[],
+    body: (states: Value[], rows: Value[]) => [states: readonly Value[], outputs: readonly Value[]],
+  ): [states: Value[], outputs: Value[]] {
+    const fn = this.#fn
+    if (inputs.length === 0) throw typeError(fn, 'scan.inputs', 'at least one value', inputs)
+    const outside = this.#nodes
+    const own: string[] = []
+    this.#nodes = []
+    this.#bodies.push(own)
+    let graph: Message
+    let count: number
+    try {
+      const inner = (what: string): Value => ({ name: this.#computedName(`Scan_${what}`) })
+      const [before, rows] = [states.map(() => inner('state')), inputs.map(() => inner('row'))]
+      const [after, outputs] = body(before, rows)
+      if (after.length !== states.length)
+        throw typeError(fn, 'scan.body', `${states.length} new states`, after)
+      // Each a name of its own, and none that comes from around the body.
+      const ends = [...after, ...outputs].map((value) => this.node('Identity', [value]))
+      count = ends.length
+      graph = graphProto('step', {
+        nodes: this.#nodes,
+        initializers: [],
+        inputs: [...before, ...rows].map(({ name }) => innerValueProto(name)),
+        outputs: ends.map(({ name }) => innerValueProto(name)),
+      })
+    } finally {
+      this.#nodes = outside
+      this.#bodies.pop()
+      for (const name of own) this.#inBodies.add(name)
+    }
+    const attributes = { body: { graph }, num_scan_inputs: inputs.length }
+    const results = this.#addNode('Scan', [...states, ...inputs], count, attributes)
+    return [results.slice(0, states.length), results.slice(states.length)]
+  }
+
+  #addNode(
+    op: string,
+    inputs: readonly (Value | null)[],
+    outputs: number,
+    attributes: Readonly<Record<string, AnyAttribute>>,
+  ): Value[] {
     const names = inputs.map((value, i) => {
       return value === null ? '' : this.#nameOf(`inputs[${i}] of ${op}`, value)
     })
-    this.#checkAttributes(op, attributes)
-    const results = Array.from({ length: outputs }, () => this.#freeName(op))
+    // Some runtimes read what is named '' at the end as if it were there.
+    while (names.at(-1) === '') names.pop()
+    const results = Array.from({ length: outputs }, () => this.#computedName(op))
     this.#nodes.push(nodeProto(results[0] as string, op, names, results, attributes))
     return results.map((name) => ({ name }))
   }
@@ -202,7 +298,14 @@ export class Graph {
     const name: unknown = value?.name
     if (typeof name !== 'string' || !this.#names.has(name))
       throw typeError(this.#fn, what, 'a value of this graph', value)
+    if (this.#inBodies.has(name))
+      throw typeError(this.#fn, what, 'a value from outside the body of a scan', value)
     return name
+  }
+
+  #checkOutside(what: string): void {
+    if (this.#bodies.length > 0)
+      throw typeError(this.#fn, what, 'a call outside the body of a scan', 'one in it')
   }
 
   #newName(name: string): string {
@@ -217,6 +320,12 @@ export class Graph {
     let number = 1
     while (this.#names.has(`${base}_${number}`)) number++
     return this.#newName(`${base}_${number}`)
+  }
+
+  #computedName(base: string): string {
+    const name = this.#freeName(base)
+    this.#bodies.at(-1)?.push(name)
+    return name
   }
 
   #dtype(dtype: OnnxDType): OnnxDType {

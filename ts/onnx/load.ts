@@ -42,7 +42,7 @@ export interface OnnxLoadOptions {
  * layouts, all directions, initial states, and lengths of sequences. With clip, input_forget, other
  * activations, or weights that are inputs, they are computed step by step, which is slower. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
  * Slice, Split, Concat, reductions, Softmax, activations and the like, of versions 6 to 24; all that
- * `onnx.export` writes. Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
+ * `onnx.export` writes but loops (Scan). Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
  * Dropout is off.
  * @param path of a file with all its weights in it, up to 2 GiB
  * @throws (rejects) Error that names the file and what is wrong: missing, damaged, cut short, more

@@ -11,15 +11,19 @@ export const DataType = { float32: 1, int32: 6, int64: 7, bool: 9 } as const
 export type OnnxDType = keyof typeof DataType
 
 /** AttributeProto.AttributeType */
-const AttributeType = { float: 1, int: 2, string: 3, ints: 7, strings: 8 } as const
+const AttributeType = { float: 1, int: 2, string: 3, graph: 5, ints: 7, strings: 8 } as const
 
 /** Numbers are whole; other ones are `{ float }`. */
 export type Attribute = number | string | readonly number[] | readonly string[] | { float: number }
 
-function attribute(name: string, value: Attribute): Message {
+/** With those that only {@link Graph.scan} makes. */
+export type AnyAttribute = Attribute | { graph: Message }
+
+function attribute(name: string, value: AnyAttribute): Message {
   const message = new Message().string(1, name)
   if (typeof value === 'number') return message.int(3, value).int(20, AttributeType.int)
   if (typeof value === 'string') return message.string(4, value).int(20, AttributeType.string)
+  if ('graph' in value) return message.message(6, value.graph).int(20, AttributeType.graph)
   if ('float' in value) return message.float(2, value.float).int(20, AttributeType.float)
   const texts = typeof value[0] === 'string'
   for (const item of value) {
@@ -35,7 +39,7 @@ export function nodeProto(
   op: string,
   inputs: readonly string[],
   outputs: readonly string[],
-  attributes: Readonly<Record<string, Attribute>>,
+  attributes: Readonly<Record<string, AnyAttribute>>,
 ): Message {
   const message = new Message()
   for (const input of inputs) message.string(1, input)
@@ -75,18 +79,26 @@ export function valueProto(
   return new Message().string(1, name).message(2, new Message().message(1, type))
 }
 
-/** A ModelProto with its GraphProto. */
-export function modelProto(
-  name: string,
-  version: string,
-  graph: Record<'nodes' | 'initializers' | 'inputs' | 'outputs', readonly Message[]>,
-): Message {
+/** A ValueInfoProto of a body, whose types follow from what is around it. */
+export const innerValueProto = (name: string): Message => new Message().string(1, name)
+
+/** What a GraphProto has. */
+export type GraphParts = Record<'nodes' | 'initializers' | 'inputs' | 'outputs', readonly Message[]>
+
+/** A GraphProto. */
+export function graphProto(name: string, graph: GraphParts): Message {
   const body = new Message()
   for (const node of graph.nodes) body.message(1, node)
   body.string(2, name)
   for (const tensor of graph.initializers) body.message(5, tensor)
   for (const input of graph.inputs) body.message(11, input)
   for (const output of graph.outputs) body.message(12, output)
+  return body
+}
+
+/** A ModelProto with its GraphProto. */
+export function modelProto(name: string, version: string, graph: GraphParts): Message {
+  const body = graphProto(name, graph)
   return new Message()
     .int(1, IR_VERSION)
     .string(2, 'fused-rnn')

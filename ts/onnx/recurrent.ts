@@ -3,7 +3,6 @@
  * weights W [D, G·H, I] and R [D, G·H, H], biases B [D, 2·G·H] (input's, then state's), states
  * [D, N, H]; output Y [T, D, N, H].
  */
-import { rangeError } from '../errors.js'
 import { GRUCell, LSTMCell, RNNCell } from '../nn/cells.js'
 import type { Module } from '../nn/module.js'
 import { GRU, LSTM, RNN } from '../nn/recurrent.js'
@@ -11,15 +10,11 @@ import { cat, stack } from '../ops/shape.js'
 import type { Tensor } from '../tensor.js'
 import type { Graph, Value } from './graph.js'
 import type { Attribute } from './proto.js'
+import { PEEPHOLES, PLACES_IN_ONNX, type RecurrentOp } from './recurrent_plan.js'
 
 /** Where in our weights each of ONNX's gates is. */
-const GATES = {
-  LSTM: [0, 3, 1, 2], // i, o, f, c of i, f, g, o
-  GRU: [1, 0, 2], // z, r, h of r, z, n
-  RNN: [0],
-} as const
-
-type Op = keyof typeof GATES
+const placesInOurs = (op: RecurrentOp): number[] =>
+  PLACES_IN_ONNX[op].map((_, gate) => PLACES_IN_ONNX[op].indexOf(gate))
 
 /** A layer's parameters in one direction, or those of a cell. */
 interface Weights {
@@ -35,16 +30,11 @@ interface Weights {
 /** Output and state of a stack of layers; see {@link Graph.call}. */
 export function recurrent(
   graph: Graph,
-  fn: string,
   layer: LSTM | GRU | RNN,
   input: Value,
-  [h0, c0]: readonly [h0: Value | null, c0: Value | null],
+  [h0 = null, c0 = null]: readonly (Value | null)[],
   lengths: Value | null,
-): [Value, Value | [Value, Value]] {
-  if (layer.projSize > 0) {
-    const expected = "0, as ONNX's LSTM has no projection"
-    throw rangeError(fn, graph.nameIn(layer, 'projSize'), expected, String(layer.projSize))
-  }
+): [output: Value, states: Value[]] {
   const { numLayers, hiddenSize } = layer
   const op = layer instanceof LSTM ? 'LSTM' : layer instanceof GRU ? 'GRU' : 'RNN'
   const directions = layer.bidirectional ? 2 : 1
@@ -69,8 +59,8 @@ export function recurrent(
     if (cn !== undefined) cEnds.push(cn)
     x = concatDirections(graph, y as Value, directions, hiddenSize)
   }
-  const hn = together(graph, hEnds)
-  return [swap(x), op === 'LSTM' ? [hn, together(graph, cEnds)] : hn]
+  const ends = op === 'LSTM' ? [hEnds, cEnds] : [hEnds]
+  return [swap(x), ends.map((one) => together(graph, one))]
 }
 
 /** The new state of a cell: a sequence of one step. */
@@ -78,8 +68,8 @@ export function cell(
   graph: Graph,
   layer: LSTMCell | GRUCell | RNNCell,
   input: Value,
-  state: readonly [h: Value | null, c: Value | null],
-): Value | [Value, Value] {
+  state: readonly (Value | null)[],
+): Value[] {
   const op = layer instanceof LSTMCell ? 'LSTM' : layer instanceof GRUCell ? 'GRU' : 'RNN'
   const weights: Weights[] = [
     {
@@ -92,14 +82,13 @@ export function cell(
   ]
   const own = weightValues(graph, layer, op, weights, '')
   const first = graph.ints(0)
-  const [x, h, c] = [input, ...state].map((value) => {
+  const [x, h = null, c = null] = [input, ...state].map((value) => {
     return value === null ? null : graph.node('Unsqueeze', [value, first])
   })
-  const inputs = [x as Value, ...own, null, h as Value | null]
-  if (op === 'LSTM') inputs.push(c as Value | null, peepholeValue(graph, layer, weights, ''))
+  const inputs = [x as Value, ...own, null, h]
+  if (op === 'LSTM') inputs.push(c, peepholeValue(graph, layer, weights, ''))
   const outputs = graph.nodes(op, inputs, op === 'LSTM' ? 3 : 2, attributesOf(layer, 1))
-  const [hn, cn] = outputs.slice(1).map((value) => graph.node('Squeeze', [value, first]))
-  return op === 'LSTM' ? [hn as Value, cn as Value] : (hn as Value)
+  return outputs.slice(1).map((value) => graph.node('Squeeze', [value, first]))
 }
 
 function attributesOf(
@@ -159,7 +148,7 @@ function weightsOf(layer: LSTM | GRU | RNN, l: number, suffix: string): Weights 
 /** Those of the gates in ONNX's order. @param of the parameter of a name */
 function peepholesOf(layer: Module, of: (name: string) => Tensor): readonly Tensor[] | undefined {
   const has = (layer instanceof LSTM || layer instanceof LSTMCell) && layer.peephole
-  return has ? ['weight_ci', 'weight_co', 'weight_cf'].map(of) : undefined
+  return has ? PEEPHOLES.map(of) : undefined
 }
 
 /** P of both directions; null without peepholes. @param suffix of its name */
@@ -179,7 +168,7 @@ function peepholeValue(
 function weightValues(
   graph: Graph,
   layer: Module,
-  op: Op,
+  op: RecurrentOp,
   directions: readonly Weights[],
   suffix: string,
 ): [Value, Value, Value | null] {
@@ -199,8 +188,8 @@ function weightValues(
 }
 
 /** The rows of all gates, in ONNX's order. */
-function reordered(weight: Tensor, op: Op): Tensor[] {
-  const order = GATES[op]
+function reordered(weight: Tensor, op: RecurrentOp): Tensor[] {
+  const order = placesInOurs(op)
   const rows = (weight.shape[0] as number) / order.length
   return order.map((gate) => weight.slice(0, gate * rows, (gate + 1) * rows))
 }

@@ -10,14 +10,11 @@ import { zerosLike } from '../ranges.js'
 import type { Tensor } from '../tensor.js'
 import { Attributes } from './attributes.js'
 import type { FileNode, FileTensor } from './read.js'
-import { GATES, type RecurrentPlan } from './recurrent_plan.js'
+import { PEEPHOLES, PLACES_IN_ONNX, type RecurrentPlan } from './recurrent_plan.js'
 import { type DirectionWeights, directionsOf, runSteps, type Stepped } from './recurrent_steps.js'
 import { intsOf, tensorOf, type Val } from './values.js'
 
 export type Recurrent = LSTM | GRU | RNN
-
-/** Our names of the parts of P, in its order. */
-export const PEEPHOLES = ['ci', 'co', 'cf'] as const
 
 /** The layer of a node, with the file's weights. @param weights W, R, B and P @throws Error */
 export function recurrentLayer(
@@ -28,7 +25,7 @@ export function recurrentLayer(
   const refuse = (what: string): never =>
     new Attributes(node, [...node.attributes.keys()]).refuse(what)
   const [w, r, b, p] = weights
-  const gates = GATES[op].length
+  const gates = PLACES_IN_ONNX[op].length
   const hiddenSize = r.shape[2] ?? 0
   const inputSize = w.shape[2] ?? 0
   const fits = (one: FileTensor, ...shape: number[]): boolean =>
@@ -59,7 +56,7 @@ export function recurrentLayer(
     const values = from.values() as Float32Array
     const part = ((shape[0] as number) / gates) * (shape[1] ?? 1)
     const out = new Float32Array(gates * part)
-    GATES[op].forEach((gate, i) => {
+    PLACES_IN_ONNX[op].forEach((gate, i) => {
       out.set(values.subarray(at + gate * part, at + (gate + 1) * part), i * part)
     })
     state.set(name, tensor(out, { shape, device: 'cpu' }))
@@ -72,7 +69,7 @@ export function recurrentLayer(
     PEEPHOLES.forEach((name, i) => {
       const at = (3 * d + i) * hiddenSize
       const values = p?.values().slice(at, at + hiddenSize) as Float32Array | undefined
-      if (values) state.set(`weight_${name}${suffix}`, tensor(values, { device: 'cpu' }))
+      if (values) state.set(`${name}${suffix}`, tensor(values, { device: 'cpu' }))
     })
     if (b === null) continue
     take(`bias_ih${suffix}`, b, 2 * d * rows, [rows])
@@ -142,7 +139,7 @@ function weightsOf(layer: Recurrent): DirectionWeights[] {
     biasIh: own.get(`bias_ih_l0${suffix}`) ?? null,
     biasHh: own.get(`bias_hh_l0${suffix}`) ?? null,
     peepholes: own.has(`weight_ci_l0${suffix}`)
-      ? (PEEPHOLES.map((name) => own.get(`weight_${name}_l0${suffix}`)) as [Tensor, Tensor, Tensor])
+      ? (PEEPHOLES.map((name) => own.get(`${name}_l0${suffix}`)) as [Tensor, Tensor, Tensor])
       : null,
   }))
 }

@@ -11,11 +11,14 @@ export const isRecurrentOp = (op: string): op is RecurrentOp =>
   op === 'LSTM' || op === 'GRU' || op === 'RNN'
 
 /** Where in ONNX's weights each of our gates is. */
-export const GATES: Record<RecurrentOp, readonly number[]> = {
+export const PLACES_IN_ONNX: Record<RecurrentOp, readonly number[]> = {
   LSTM: [0, 2, 3, 1], // i, f, g, o of i, o, f, c
   GRU: [1, 0, 2], // r, z, n of z, r, h
   RNN: [0],
 }
+/** Our names of the parts of ONNX's P, in its order. */
+export const PEEPHOLES = ['weight_ci', 'weight_co', 'weight_cf'] as const
+
 const USUAL: Record<RecurrentOp, readonly string[]> = {
   LSTM: ['Sigmoid', 'Tanh', 'Tanh'],
   GRU: ['Sigmoid', 'Tanh'],

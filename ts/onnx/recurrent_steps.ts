@@ -10,7 +10,7 @@ import { where } from '../ops/where.js'
 import { sameShape } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import type { Activation } from './recurrent_activations.js'
-import { GATES, type RecurrentPlan } from './recurrent_plan.js'
+import { PLACES_IN_ONNX, type RecurrentPlan } from './recurrent_plan.js'
 import { Ints, tensorOf, type Val } from './values.js'
 
 /** The weights of one direction, with the gates in the order of nn. */
@@ -30,7 +30,7 @@ export function directionsOf(
   inputSize: number,
   device: string,
 ): DirectionWeights[] {
-  const gates = GATES[op].length
+  const gates = PLACES_IN_ONNX[op].length
   const of = (value: Val): Tensor => tensorOf(value, device)
   const [W, R] = [of(w), of(r)]
   const hiddenSize = said === 0 ? (R.shape[2] ?? 0) : said
@@ -47,7 +47,7 @@ export function directionsOf(
   if (P !== null) expect('P', P, directions, 3 * hiddenSize)
   const rows = (x: Tensor): Tensor =>
     cat(
-      GATES[op].map((gate) => x.slice(0, gate * hiddenSize, (gate + 1) * hiddenSize)),
+      PLACES_IN_ONNX[op].map((gate) => x.slice(0, gate * hiddenSize, (gate + 1) * hiddenSize)),
       0,
     )
   return Array.from({ length: directions }, (_, d) => {
