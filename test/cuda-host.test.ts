@@ -25,6 +25,7 @@ for (const [program, title, args = [], more = {}] of [
   ['cuda_host_asan', 'CUDA on the host under AddressSanitizer'],
   ['failures', 'recurrent layers on CUDA that fails in the middle of a call'],
   ['backends', 'updates after a fault on CUDA', ['faults']],
+  ['backends', 'layers without a recurrent matrix on CUDA', ['elementwise']],
   ['backends', 'time loops in one kernel on CUDA', ['whole loop']],
   ['backends', 'time loops in one kernel with weights in shared memory', ['wide loop'], persistent],
   [

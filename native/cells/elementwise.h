@@ -21,8 +21,8 @@
 //   static F backward(const F (&s)[kBlocks], F before, F dstate, F (&ds)[kBlocks]);
 //
 // where keep and add do not depend on any state, so that time can be cut into chunks: a chunk turns
-// the state before it into A * state + B. Its backward gets the whole gradient of the new state and
-// gives keep.
+// the state before it into A * state + B. Its backward gets the whole gradient of the new state, which
+// ds is proportional to, and gives keep.
 #pragma once
 
 #include "cells/math.h"

@@ -19,7 +19,7 @@ namespace {
 
 const std::function<void()>* body;
 
-// More than one where all blocks of a grid run at once.
+// As many as have run at once.
 std::vector<std::unique_ptr<Block>>& all_blocks() {
   static auto* instance = new std::vector<std::unique_ptr<Block>>;
   return *instance;
@@ -148,6 +148,50 @@ Block* block_number(size_t i) {
   return all_blocks()[i].get();
 }
 
+// Of a launch whose blocks need not all be there at once.
+constexpr size_t kBlocksAtOnce = 3;
+
+// A block begins in the place of one that has ended, as on a GPU that has room for so many: one that
+// waits for a later block waits for ever.
+void run_few_at_a_time(dim3 grid, dim3 size, size_t shared, const std::vector<int>& order) {
+  const size_t places = std::min(order.size(), kBlocksAtOnce);
+  size_t begun = 0, all_ended = 0;
+  std::vector<bool> taken(places);
+  while (all_ended < order.size()) {
+    std::vector<size_t> able;
+    for (size_t i = 0; i < places; ++i) {
+      if (taken[i] ? !block_number(i)->ready.empty() : begun < order.size()) able.push_back(i);
+    }
+    if (able.empty()) {
+      bool any_idle = false;
+      for (size_t i = 0; i < places; ++i) {
+        if (!taken[i]) continue;
+        enter(block_number(i));
+        if (wake_idle()) any_idle = true;
+      }
+      for (size_t i = 0; !any_idle && i < places; ++i) {
+        if (!taken[i]) continue;
+        enter(block_number(i));
+        die_stuck();
+      }
+      continue;
+    }
+    const size_t i = able[dice()() % able.size()];
+    if (!taken[i]) {
+      begin_block(block_number(i), block_index(order[begun++], grid), size, shared);
+      taken[i] = true;
+    }
+    enter(block_number(i));
+    for (auto left = dice()() % 256; !block->ready.empty(); --left) {
+      run_some();
+      if (left == 0) break;
+    }
+    if (!ended(*block)) continue;
+    taken[i] = false;
+    all_ended += 1;
+  }
+}
+
 }  // namespace
 
 void die_in_block(const char* what) {
@@ -244,16 +288,7 @@ void run_grid(dim3 grid, dim3 size, size_t shared, bool whole, unsigned of_clust
   std::vector<int> order(size_t{grid.x} * grid.y * grid.z);
   std::iota(order.begin(), order.end(), 0);
   shuffle(order);
-  if (!whole) {
-    for (const int number : order) {
-      begin_block(block_number(0), block_index(number, grid), size, shared);
-      do {
-        while (!block->ready.empty()) run_some();
-      } while (wake_idle());
-      if (!ended(*block)) die_stuck();
-    }
-    return;
-  }
+  if (!whole) return run_few_at_a_time(grid, size, shared, order);
   std::vector<Cluster> clusters(of_cluster > 0 ? order.size() / of_cluster : 0);
   for (Cluster& cluster : clusters) cluster.blocks.resize(of_cluster);
   for (size_t i = 0; i < order.size(); ++i) {

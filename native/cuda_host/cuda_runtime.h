@@ -4,7 +4,7 @@
 //
 // - What is queued runs only when somebody waits, in a random order that the streams and events
 //   allow. The threads of a block, and the blocks of a grid, run in random order between barriers.
-//   FUSED_RNN_CUDA_HOST_SEED gives another order.
+//   FUSED_RNN_CUDA_HOST_SEED gives another order. Of a grid's blocks three are there at a time.
 // - Device memory and shared memory begin as NaN, and are NaN again when they are freed. Memory
 //   around an allocation is watched; built with AddressSanitizer every access is.
 // - A pointer to host memory among a kernel's arguments, work on the default stream, a barrier that
@@ -71,7 +71,7 @@ void check_argument(const void* argument, size_t bytes, const char* kernel);
 bool check_launch(dim3 grid, dim3 block, size_t shared, bool whole, unsigned cluster,
                   const void* kernel);
 
-// Runs all blocks, one after the other or the whole grid at once; `thread` is one thread.
+// Runs all blocks, a few at a time or the whole grid at once; `thread` is one thread.
 void run_grid(dim3 grid, dim3 block, size_t shared, bool whole, unsigned cluster,
               const std::function<void()>& thread);
 

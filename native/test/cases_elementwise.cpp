@@ -26,21 +26,26 @@ void run(Side& s, ElementwiseKind kind, const Batch& batch, bool reverse, const 
   const int64_t v = shape.v_rows() * shape.hidden, b = shape.b_rows() * shape.hidden;
   const int64_t a = outputs * shape.blocks();
   const bool no_bias = absent.bias || b == 0;
-  // u of a relu without a bound would let values grow with every step.
+  // u of a relu without a bound would let values grow with every step. SRU adds values as large as
+  // the scale, so that little is left of them; times v, they would open and shut gates by what is
+  // rounded.
+  const bool large = shape.sru() && scale > 1;
+  const float most = large ? 0.9f / scale : 0.9f;
+  const double slack = large ? scale / 2 : 1;
   const ElementwiseInputs in{s.floats(a, -scale, scale), shape.skip() ? s.floats(outputs) : nullptr,
-                             v > 0 ? s.floats(v, -0.9f, 0.9f) : nullptr,
+                             v > 0 ? s.floats(v, -most, most) : nullptr,
                              no_bias ? nullptr : s.floats(b),
                              absent.state ? nullptr : s.floats(states, 0, 2)};
-  float* y = s.output("y", outputs);
-  float* last = s.output("last", states);
-  float* own = shape.own_state() ? s.output("states", outputs) : nullptr;
+  float* y = s.output("y", outputs, 2e-5 * slack);
+  float* last = s.output("last", states, 2e-5 * slack);
+  float* own = shape.own_state() ? s.output("states", outputs, 2e-5 * slack) : nullptr;
   s.backend.elementwise_forward({shape, in, y, last, own}, s.context);
   const auto wanted = [&](const char* name, int64_t n, bool there) -> float* {
-    return there && !absent.gradients ? s.output(name, n, 1e-4) : nullptr;
+    return there && !absent.gradients ? s.output(name, n, 1e-4 * slack) : nullptr;
   };
   s.backend.elementwise_backward(
       {shape, in, shape.own_state() ? own : y, s.floats(outputs),
-       absent.gradients ? nullptr : s.floats(states), s.output("da", a, 1e-4),
+       absent.gradients ? nullptr : s.floats(states), s.output("da", a, 1e-4 * slack),
        wanted("dx", outputs, shape.skip()), wanted("dv", v, v > 0), wanted("db", b, b > 0),
        wanted("dstate0", states, true)},
       s.context);

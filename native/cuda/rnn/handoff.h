@@ -95,6 +95,7 @@ __device__ inline float4 poll(const float4* from, bool wanted) {
   return wanted ? *from : float4{};
 #endif
 }
+__device__ inline bool ready(float x) { return bits_of(x) != kEmpty; }
 __device__ inline bool ready(const float4& x) {
   return bits_of(x.x) != kEmpty && bits_of(x.y) != kEmpty && bits_of(x.z) != kEmpty &&
          bits_of(x.w) != kEmpty;

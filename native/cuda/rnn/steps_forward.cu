@@ -274,7 +274,10 @@ class ForwardSteps {
       a.h_next = l_.saved.h_prev + next.row * p_;
       a.h_end = l_.hn;
     }
-    if (l_.options.any()) set_options(now, next, a);
+    if (l_.options.any()) {
+      set_options(now, next, a);
+      if (s_.proj > 0) a.states.only_c();  // h follows in project_with_options()
+    }
     if constexpr (Cell::kNorms) {
       queue_norm_step<Cell>(a, l_.norms, l_.saved.moments + now.row, on_.stream);
     } else {
@@ -297,7 +300,6 @@ class ForwardSteps {
     a.states.reset = rows_from(l_.options.reset, next.row);
     a.h_prev = l_.saved.h_prev + now.row * p_;
     if (l_.options.h_factor != nullptr) a.h_in_next = l_.saved.h_in + next.row * p_;
-    if (s_.proj > 0) a.states.only_c();
   }
 
   // h(t) = u W_hr^T, to where the next step reads it; y is collected from there after the steps.
@@ -312,8 +314,6 @@ class ForwardSteps {
     ForwardStep a{};
     a.going_on = going_on(now, next);
     set_options(now, next, a);
-    a.states = StepStates(l_.options, now.row, p_, s_.hidden);
-    a.states.reset = rows_from(l_.options.reset, next.row);
     a.h_ld = s_.directions * p_;
     a.h = l_.y + now.row * a.h_ld;
     a.h_next = l_.saved.h_prev + next.row * p_;

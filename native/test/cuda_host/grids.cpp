@@ -47,6 +47,27 @@ __global__ void relay(unsigned* flag, float* x) {
     atomicAdd(flag, 1u);
   }
 }
+// Every block waits for the one whose ticket, or number, is before its own.
+__global__ void chain(float* x, bool by_ticket) {
+  FUSED_RNN_SHARED(unsigned, own, 1);
+  auto* ticket = reinterpret_cast<unsigned*>(x + 63);
+  if (threadIdx.x == 0) own[0] = by_ticket ? atomicAdd(ticket, 1u) : blockIdx.x;
+  __syncthreads();
+  const unsigned i = own[0];
+  if (threadIdx.x != 1) return;
+  while (i > 0 && *static_cast<volatile float*>(x + i - 1) == 0) __nanosleep(20);
+  x[i] = i > 0 ? x[i - 1] + 1 : 1;
+}
+// How often another block has run between two steps of this one.
+__global__ void visits(float* x) {
+  for (int r = 0; r < 20; ++r) {
+    if (threadIdx.x == 0) {
+      if (x[0] != static_cast<float>(blockIdx.x)) x[1] += 1;
+      x[0] = static_cast<float>(blockIdx.x);
+    }
+    __syncthreads();
+  }
+}
 __global__ void wait_for_nobody(unsigned* flag) {
   while (*static_cast<volatile unsigned*>(flag) != 77) __nanosleep(20);
 }
@@ -135,6 +156,23 @@ void add_grid_checks(Checks& checks) {
     cuda::launch_together(relay, 8, 32, 0, stream, reinterpret_cast<unsigned*>(flag.data), x.data);
     x.values();
   });
+  checks.add("blocks of an ordinary launch run side by side", [] {
+    Stream stream;
+    const Array x(stream, {-1, 0});
+    launch(visits, 8, 32, 0, stream, x.data);
+    expect(x.values()[1] > 8, "one after the other");
+  });
+  checks.add("blocks that wait for those with earlier tickets", [] {
+    for (unsigned s = 0; s < kSeeds; ++s) {
+      seed(s);
+      Stream stream;
+      const Array x(stream, repeated(0, 64));
+      launch(chain, 48, 32, 0, stream, x.data, true);
+      expect(x.values()[47] == 48, "too early");
+    }
+  });
+  checks.add_death("blocks that wait for those with smaller numbers", "what no thread writes",
+                   run_once(chain, 48, 32, false));
   checks.add("more blocks than fit at once are refused", [] {
     Stream stream;
     const Array x(stream, {0});
