@@ -228,6 +228,17 @@ if ((await output.data()).length !== 40) throw new Error('not 40 values')
 console.log('learnt')
 `
 
+/** Runs a program, then prints how long processors worked for it: the shell's own, then its children's. */
+const TIMES = '"$0" "$@"; code=$?; times; exit $code'
+const processorSeconds = (text) =>
+  [
+    ...text
+      .trim()
+      .split('\n')
+      .at(-1)
+      .matchAll(/(\d+)m([\d.]+)s/g),
+  ].reduce((sum, [, minutes, seconds]) => sum + 60 * Number(minutes) + Number(seconds), 0)
+
 /** The packages below node_modules, each once; of Yarn without node_modules, those of its lock file. */
 function count(folder) {
   const modules = join(folder, 'node_modules')
@@ -286,9 +297,11 @@ for (const [name, client] of Object.entries(CLIENTS)) {
     writeFileSync(join(folder, file), text)
   const args = [...client.start(place), ...client.flags]
   const start = performance.now()
-  const done = await runBare(client.program?.(place) ?? node, args, folder, client.env)
+  const timed = ['-c', TIMES, client.program?.(place) ?? node, ...args]
+  const done = await runBare('/bin/sh', timed, folder, client.env)
   const seconds = (performance.now() - start) / 1000
   if (done.code !== 0) fail(`${name}: exit code ${done.code}\n${done.text}`)
+  const busy = processorSeconds(done.text)
   const warning = /^.*(install script|ignored build|EBADENGINE|approve).*$/im.exec(done.text)
   if (warning) fail(`${name} warns: ${warning[0]}\n${done.text}`)
   writeFileSync(join(folder, 'program.mjs'), PROGRAM)
@@ -298,7 +311,8 @@ for (const [name, client] of Object.entries(CLIENTS)) {
   const number = count(folder)
   if (number > MOST_PACKAGES) fail(`${name} has installed ${number} packages`)
   const slow = seconds > SECONDS ? `, more than ${SECONDS} s` : ''
-  console.log(`${name.padEnd(12)} ${seconds.toFixed(1)} s${slow}, ${number} packages, learnt`)
+  const took = `${seconds.toFixed(1)} s (${busy.toFixed(1)} s of processors)`
+  console.log(`${name.padEnd(12)} ${took}${slow}, ${number} packages, learnt`)
   tried++
 }
 if (tried === 0) fail('no package manager could be had')

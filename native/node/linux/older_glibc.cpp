@@ -4,8 +4,10 @@
 // versions of glibc keep the old names. scripts/addon-needs.mjs says what an addon asks for.
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <ctime>
 
 #if defined(__aarch64__)
@@ -39,6 +41,10 @@ OLDER(int, pthread_create,
 OLDER(int, pthread_detach, (pthread_t thread), (thread))
 OLDER(int, pthread_join, (pthread_t thread, void** result), (thread, result))
 OLDER(int, pthread_once, (pthread_once_t * once, void (*run)()), (once, run))
+OLDER(int, pthread_key_create, (pthread_key_t * key, void (*end)(void*)), (key, end))
+OLDER(int, pthread_key_delete, (pthread_key_t key), (key))
+OLDER(void*, pthread_getspecific, (pthread_key_t key), (key))
+OLDER(int, pthread_setspecific, (pthread_key_t key, const void* value), (key, value))
 
 // Before 2.33, an inline function of the header called this.
 int __fxstat64(int version, int file, struct stat64* status);
@@ -64,6 +70,13 @@ int __wrap_pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mu
     today.tv_sec += 1;
   }
   return pthread_cond_timedwait(condition, mutex, &today);
+}
+
+// 2.36 has it, for std::random_device.
+unsigned __wrap_arc4random() {
+  unsigned value = 0;
+  if (getrandom(&value, sizeof value, 0) != sizeof value) std::abort();
+  return value;
 }
 
 // 2.32 has it, for libstdc++: whether counters need no atomic instructions. They may always have them.
