@@ -13,6 +13,7 @@ import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import {
   backends,
+  cat,
   data,
   getNumThreads,
   io,
@@ -181,6 +182,12 @@ for (const [name, options] of Object.entries<Partial<models.LanguageModelConfig>
   },
   'GRU of one-hot vectors': { cell: 'gru', embeddingSize: 0, hiddenSize: 32, numLayers: 1 },
   'RNN of two layers': { cell: 'rnn', nonlinearity: 'relu', embeddingSize: 8, hiddenSize: 160 },
+  'LSTM with layer norms': { cell: 'layerNormLSTM', embeddingSize: 8, hiddenSize: 20 },
+  sLSTM: { cell: 'sLSTM', embeddingSize: 8, hiddenSize: 20, dropout: 0.3 },
+  'IndRNN of one-hot vectors': { cell: 'indRNN', embeddingSize: 0, hiddenSize: 20, dropout: 0.3 },
+  SRU: { cell: 'sru', embeddingSize: 20, hiddenSize: 20, numLayers: 3, dropout: 0.3 },
+  minGRU: { cell: 'minGRU', embeddingSize: 8, hiddenSize: 20, dropout: 0.3 },
+  minLSTM: { cell: 'minLSTM', embeddingSize: 8, hiddenSize: 20, dropout: 0.3 },
 })) {
   native(title(`a model from TypeScript in the C++ example: ${name}`), async (t) => {
     const model = new models.LanguageModel({ vocabulary, ...options })
@@ -228,7 +235,10 @@ native(title('what is no model'), async (t) => {
     /'rnn.weight_ih_l1' is not this model's|'rnn\.\w+_l1' is not/,
     withConfig({ numLayers: 1 }),
   )
-  await damage(/cell: expected 'rnn', 'gru' or 'lstm', got 'LSTM'/, withConfig({ cell: 'LSTM' }))
+  await damage(
+    /cell: expected 'rnn', 'gru', .*'minLSTM' or 'sLSTM', got 'LSTM'/,
+    withConfig({ cell: 'LSTM' }),
+  )
   await damage(/are of two different models/, withConfig({ id: '0123' }))
   await damage(/vocabulary.json: expected \d+ tokens \(vocabSize\), got 3/, (path) =>
     writeFile(join(path, 'vocabulary.json'), JSON.stringify(data.Vocabulary.fromText('ab'))),
@@ -402,23 +412,33 @@ anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
     for (const [key, value] of parameters) inputs.set(`${name}.${key}`, value.detach().clone())
   }
   const [T, N] = [5, 2]
+  /** What a layer gives, with the states beside h as C++ has them: side by side. */
+  const run = (module: nn.RecurrentLayer, x: Tensor, h: Tensor | null, c: Tensor | null) => {
+    if (module instanceof nn.SLSTM) {
+      const memory = (c as Tensor).chunk(3, 2) as [Tensor, Tensor, Tensor]
+      const [output, [hn, ...parts]] = module.forward(x, [h as Tensor, ...memory])
+      return [output, hn, cat(parts, 2)] as const
+    }
+    const pair = module instanceof nn.LSTM || module instanceof nn.LayerNormLSTM
+    const state = pair ? [h as Tensor, c as Tensor] : h
+    const [output, after] = module.forward(x, state as Tensor)
+    return [output, ...([after].flat() as Tensor[])] as const
+  }
   const layer = async (
     name: string,
-    module: nn.LSTM | nn.GRU | nn.RNN,
+    module: nn.RecurrentLayer,
     stacks: number,
     P: number,
     withStates = true,
   ): Promise<void> => {
     keep(name, module.namedParameters())
-    const x = given(`${name}.x`, T, N, 3)
+    const x = given(`${name}.x`, T, N, module.inputSize)
     const h0 = withStates ? given(`${name}.h0`, stacks, N, P) : null
-    const lstm = module instanceof nn.LSTM
-    const c0 = lstm ? given(`${name}.c0`, stacks, N, 6) : null
+    const memory = module instanceof nn.SLSTM
+    const pair = memory || module instanceof nn.LSTM || module instanceof nn.LayerNormLSTM
+    const c0 = pair ? given(`${name}.c0`, stacks, N, memory ? 18 : 6) : null
     for (const leaf of [x, h0, c0]) if (leaf) leaf.requiresGrad = true
-    const [output, hn, cn] =
-      module instanceof nn.LSTM
-        ? module.forward(x, [h0 as Tensor, c0 as Tensor]).flat()
-        : module.forward(x, h0)
+    const [output, hn, cn] = run(module, x, h0, c0)
     const outputs: [string, Tensor | undefined][] = [
       ['output', output],
       ['hn', hn],
@@ -445,6 +465,14 @@ anywhere('layers, loss and optimiser give what TypeScript gives', async (t) => {
   await layer('peephole', new nn.LSTM(3, 6, { peephole: true }), 1, 6)
   await layer('reset before', new nn.GRU(3, 6, { resetAfter: false }), 1, 6)
   await layer('rnn', new nn.RNN(3, 6, { nonlinearity: 'relu' }), 1, 6, false)
+  await layer('layer norm', new nn.LayerNormLSTM(3, 6, { ...both, projSize: 4 }), 4, 4)
+  await layer('slstm', new nn.SLSTM(3, 6, both), 4, 6)
+  await layer('indrnn', new nn.IndRNN(3, 6, both), 4, 6)
+  await layer('indrnn tanh', new nn.IndRNN(3, 6, { bias: false, nonlinearity: 'tanh' }), 1, 6)
+  await layer('sru', new nn.SRU(6, 6, both), 4, 6)
+  await layer('sru narrow', new nn.SRU(3, 6, { numLayers: 2, bias: false }), 2, 6, false)
+  await layer('mingru', new nn.MinGRU(3, 6, both), 4, 6)
+  await layer('minlstm', new nn.MinLSTM(3, 6, both), 4, 6)
 
   const embedding = new nn.Embedding(7, 5)
   const linear = new nn.Linear(5, 7)
@@ -525,7 +553,7 @@ anywhere(title('a Forecaster predicts what it predicts in TypeScript'), async (t
       columns,
     ],
     drawn: [
-      new models.Forecaster({ ...options, missing: 'interpolate', cell: 'rnn' }),
+      new models.Forecaster({ ...options, missing: 'interpolate', cell: 'sLSTM' }),
       { x: gaps },
     ],
   } as const
@@ -597,11 +625,12 @@ anywhere(title('a Forecaster predicts what it predicts in TypeScript'), async (t
 anywhere(title('a SequenceClassifier says what it says in TypeScript'), async (t) => {
   const rows = (n: number, up: number): number[][] =>
     Array.from({ length: n }, (_, i) => [10 + i * up, 100 - i])
+  const cells = { concat: 'gru', last: 'sru', max: 'lstm', mean: 'minGRU' } as const
   for (const pooling of ['concat', 'last', 'max', 'mean'] as const) {
     const model = new models.SequenceClassifier({
       hiddenSize: 5,
       pooling,
-      cell: pooling === 'max' ? 'lstm' : 'gru',
+      cell: cells[pooling],
       bidirectional: pooling !== 'mean',
       numLayers: pooling === 'last' ? 2 : 1,
       maxLength: 6,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "api/internal.h"
+#include "api/model_cells.h"
 #include "api/model_folder.h"
 
 namespace fused_rnn {
@@ -25,15 +26,9 @@ struct LanguageModel::Impl {
     RecurrentOptions options;
     options.num_layers = c.num_layers;
     options.dropout = c.num_layers > 1 ? static_cast<float>(c.dropout) : 0;
-    if (c.cell == "lstm") {
-      rnn.emplace(LSTM(engine, input, c.hidden_size, options));
-    } else if (c.cell == "gru") {
-      rnn.emplace(GRU(engine, input, c.hidden_size, options));
-    } else {
-      rnn.emplace(
-          RNN(engine, input, c.hidden_size, options,
-              c.nonlinearity == "relu" ? RNN::Nonlinearity::relu : RNN::Nonlinearity::tanh));
-    }
+    rnn.emplace(
+        make_cell(engine, c.cell, input, c.hidden_size, options,
+                  c.nonlinearity == "relu" ? RNN::Nonlinearity::relu : RNN::Nonlinearity::tanh));
     if (c.tie_weights) decoder.tie_weight(encoder->parameters()[0].second);
     const auto add = [&](const std::string& module, const Parameters& of) {
       for (const auto& [name, parameter] : of) {

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "api/internal.h"
+#include "api/unit_layers.h"
 #include "engine/recurrent.h"
 
 namespace fused_rnn {
@@ -15,6 +16,10 @@ struct Recurrent::Saved::Impl {
   Buffer workspace;
   Shape input_shape;
   bool h0, c0;  // whether they were given
+  // In place of call and workspace, of cells without a recurrent matrix.
+  UnitStack stack{};
+  std::vector<Buffer> weights;
+  UnitSaved units;
 };
 Recurrent::Saved::Saved() = default;
 Recurrent::Saved::~Saved() = default;
@@ -22,6 +27,20 @@ Recurrent::Saved::Saved(Saved&&) noexcept = default;
 Recurrent::Saved& Recurrent::Saved::operator=(Saved&&) noexcept = default;
 
 namespace {
+
+// Cells without a recurrent matrix have the numbers behind those of CellKind.
+constexpr int number_of(UnitCell cell) { return kCellCount + static_cast<int>(cell); }
+constexpr bool is_unit_cell(int number) { return number >= kCellCount; }
+constexpr UnitCell unit_cell(int number) { return static_cast<UnitCell>(number - kCellCount); }
+
+std::string suffix_of(int64_t layer, int64_t direction) {
+  return "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+}
+
+Tensor filled(const Engine& engine, const Shape& shape, float value) {
+  const std::vector<float> values(static_cast<size_t>(elements_of("fill", shape)), value);
+  return {engine, shape, values};
+}
 
 Shape state_shape(const RnnShape& s, int64_t width) {
   return {s.layers * s.directions, s.batch, width};
@@ -63,21 +82,69 @@ Recurrent::Recurrent(const Engine& engine, const char* name, int cell, int64_t i
   if (proj_size < 0 || proj_size >= hidden_size) {
     refuse(name, "proj_size", "at least 0 and below hidden_size", std::to_string(proj_size));
   }
-  const RnnShape shape = sizes_of(cell, input_size, hidden_size, options, proj_size);
-  const double bound = 1 / std::sqrt(static_cast<double>(hidden_size));
+  if (is_unit_cell(cell)) {
+    add_unit_parameters();
+  } else {
+    add_cell_parameters();
+  }
+}
+
+void Recurrent::add_cell_parameters() {
+  const RnnShape shape = sizes_of(cell_, input_size_, hidden_size_, options_, proj_size_);
+  const CellTraits& traits = traits_of(shape.cell);
+  const double bound = 1 / std::sqrt(static_cast<double>(hidden_size_));
   for (int64_t layer = 0; layer < shape.layers; ++layer) {
     for (int64_t direction = 0; direction < shape.directions; ++direction) {
-      const std::string suffix = "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
       for (const CellWeight& weight : weights_of(shape.cell)) {
         if (!has_weight(shape, weight)) continue;
         Shape sizes = {weight_size(shape, layer, weight.rows)};
         if (weight.columns != WeightSize::none) {
           sizes.push_back(weight_size(shape, layer, weight.columns));
         }
+        // One head.
+        if (traits.heads && weight.value == &RnnWeights::w_hh) {
+          sizes = {traits.gates, 1, hidden_size_, hidden_size_};
+        }
+        const std::string name = weight.name;
+        const bool gain = name.starts_with("gain");
         auto parameter = std::make_shared<Parameter>();
-        parameter->value = draw_uniform(engine, std::move(sizes), bound);
-        parameters_.emplace_back(weight.name + suffix, std::move(parameter));
+        parameter->value = traits.norms && (gain || weight.bias)
+                               ? filled(engine_, sizes, gain ? 1 : 0)
+                               : draw_uniform(engine_, std::move(sizes), bound);
+        parameters_.emplace_back(name + suffix_of(layer, direction), std::move(parameter));
       }
+    }
+  }
+}
+
+void Recurrent::add_unit_parameters() {
+  const UnitCell cell = unit_cell(cell_);
+  const int64_t directions = options_.bidirectional ? 2 : 1;
+  const double bound = 1 / std::sqrt(static_cast<double>(hidden_size_));
+  for (int64_t layer = 0; layer < options_.num_layers; ++layer) {
+    const int64_t inputs = layer == 0 ? input_size_ : directions * hidden_size_;
+    for (int64_t direction = 0; direction < directions; ++direction) {
+      for (const UnitWeight& weight : unit_weights(cell, inputs, hidden_size_)) {
+        if (weight.bias && !options_.bias) continue;
+        auto parameter = std::make_shared<Parameter>();
+        parameter->value = draw_uniform(engine_, weight.shape, bound);
+        parameters_.emplace_back(weight.name + suffix_of(layer, direction), std::move(parameter));
+      }
+    }
+  }
+  Engine::Impl& engine = engine_.impl();
+  const auto draw = [&](Parameter& parameter, float low, float high) {
+    random_into(engine.executor, buffer_of(parameter.value), RandomKind::uniform, low, high,
+                engine.next_random());
+  };
+  for (const auto& [name, parameter] : parameters_) {
+    if (cell == UnitCell::sru && name.starts_with("bias")) {
+      parameter->value = filled(engine_, parameter->value.shape(), 0);
+    } else if (cell == UnitCell::sru && name.starts_with("weight_ih")) {
+      const auto inputs = static_cast<float>(parameter->value.shape()[1]);
+      draw(*parameter, -std::sqrt(3 / inputs), std::sqrt(3 / inputs));
+    } else if (name.starts_with("weight_hh")) {
+      draw(*parameter, cell == UnitCell::ind_rnn_relu ? 0.0F : -1.0F, 1);
     }
   }
 }
@@ -91,6 +158,7 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
     refuse(function, "input", "shape (T, N, " + std::to_string(input_size_) + "), T at least 1",
            text_of(shape));
   }
+  if (is_unit_cell(cell_)) return forward_units(input, state, saved);
   RecurrentCall call;
   call.shape = sizes_of(cell_, input_size_, hidden_size_, options_, proj_size_);
   call.shape.batch = shape[1];
@@ -110,7 +178,7 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
     call.dropout = {options_.dropout, stream.seed, stream.counter};
   }
   const Shape h_shape = state_shape(call.shape, call.shape.out());
-  const Shape c_shape = state_shape(call.shape, hidden_size_);
+  const Shape c_shape = state_shape(call.shape, traits_of(call.shape.cell).states * hidden_size_);
   if (state.h) check_shape(function, "state.h", state.h, engine_, h_shape);
   if (state.c && !call.has_c()) refuse(function, "state.c", "none", "a tensor");
   if (state.c) check_shape(function, "state.c", state.c, engine_, c_shape);
@@ -120,8 +188,14 @@ Recurrent::Output Recurrent::forward(const Tensor& input, const RecurrentState& 
   const auto& engine = engine_.shared();
   const Shape y_shape = {shape[0], shape[1], call.shape.directions * call.shape.out()};
   if (saved != nullptr) {
-    saved->impl_.reset(new Saved::Impl{std::move(call), out.workspace, shape,
-                                       static_cast<bool>(state.h), static_cast<bool>(state.c)});
+    saved->impl_.reset(new Saved::Impl{std::move(call),
+                                       out.workspace,
+                                       shape,
+                                       static_cast<bool>(state.h),
+                                       static_cast<bool>(state.c),
+                                       UnitStack{},
+                                       {},
+                                       UnitSaved{}});
   }
   return {wrap(engine, out.y, y_shape),
           {wrap(engine, out.hn, h_shape), wrap_if(engine, out.cn, c_shape)}};
@@ -133,10 +207,11 @@ Recurrent::Gradients Recurrent::backward(Saved& saved, const Tensor& doutput,
   if (saved.impl_ == nullptr) {
     refuse(function, "saved", "what forward() has saved", "one that is empty or used up");
   }
+  if (is_unit_cell(cell_)) return backward_units(saved, doutput, dstate, input_gradient);
   const RecurrentCall& call = saved.impl_->call;
   const RnnShape& s = call.shape;
   const Shape h_shape = state_shape(s, s.out());
-  const Shape c_shape = state_shape(s, hidden_size_);
+  const Shape c_shape = state_shape(s, traits_of(s.cell).states * hidden_size_);
   const Shape y_shape = {s.steps, s.batch, s.directions * s.out()};
   if (doutput) check_shape(function, "doutput", doutput, engine_, y_shape);
   if (dstate.h) check_shape(function, "dstate.h", dstate.h, engine_, h_shape);
@@ -161,6 +236,67 @@ Recurrent::Gradients Recurrent::backward(Saved& saved, const Tensor& doutput,
   return result;
 }
 
+Recurrent::Output Recurrent::forward_units(const Tensor& input, const RecurrentState& state,
+                                           Saved* saved) const {
+  const std::string function = std::string(name_) + ".forward";
+  const Shape& shape = input.shape();
+  const UnitStack stack = {
+      unit_cell(cell_), options_.num_layers, options_.bidirectional ? 2 : 1, shape[0], shape[1],
+      input_size_,      hidden_size_};
+  const Shape h_shape = {stack.stacks(), stack.batch, hidden_size_};
+  if (state.h) check_shape(function, "state.h", state.h, engine_, h_shape);
+  if (state.c) refuse(function, "state.c", "none", "a tensor");
+  std::vector<Buffer> weights;
+  size_t at = 0;
+  for (int64_t i = 0; i < stack.stacks(); ++i) {
+    for (const UnitWeight& weight : unit_weights(stack.cell, stack.input, hidden_size_)) {
+      const bool there = options_.bias || !weight.bias;
+      weights.push_back(there ? buffer_of(parameters_[at++].second->value) : Buffer{});
+    }
+  }
+  UnitSaved units;
+  const UnitOutput out =
+      unit_forward(engine_.impl(), stack, weights, buffer_of(input), buffer_of(state.h),
+                   options_.dropout, saved != nullptr ? &units : nullptr);
+  if (saved != nullptr) {
+    saved->impl_.reset(new Saved::Impl{{},
+                                       {},
+                                       shape,
+                                       static_cast<bool>(state.h),
+                                       false,
+                                       stack,
+                                       std::move(weights),
+                                       std::move(units)});
+  }
+  const auto& engine = engine_.shared();
+  return {wrap(engine, out.y, {shape[0], shape[1], stack.directions * hidden_size_}),
+          {wrap(engine, out.hn, h_shape), Tensor()}};
+}
+
+Recurrent::Gradients Recurrent::backward_units(Saved& saved, const Tensor& doutput,
+                                               const RecurrentState& dstate, bool input_gradient) {
+  const std::string function = std::string(name_) + ".backward";
+  const Saved::Impl& kept = *saved.impl_;
+  const UnitStack& stack = kept.stack;
+  const Shape h_shape = {stack.stacks(), stack.batch, hidden_size_};
+  const Shape y_shape = {stack.steps, stack.batch, stack.directions * hidden_size_};
+  if (doutput) check_shape(function, "doutput", doutput, engine_, y_shape);
+  if (dstate.h) check_shape(function, "dstate.h", dstate.h, engine_, h_shape);
+  if (dstate.c) refuse(function, "dstate.c", "none", "a tensor");
+  const UnitGradients gradients =
+      unit_backward(engine_.impl(), stack, kept.weights, kept.units, buffer_of(doutput),
+                    buffer_of(dstate.h), input_gradient, kept.h0);
+  size_t at = 0;
+  for (size_t i = 0; i < kept.weights.size(); ++i) {
+    if (kept.weights[i]) add_gradient(engine_, *parameters_[at++].second, gradients.weights[i]);
+  }
+  const auto& engine = engine_.shared();
+  Gradients result = {wrap_if(engine, gradients.dx, kept.input_shape),
+                      {wrap_if(engine, gradients.dh0, h_shape), Tensor()}};
+  saved.impl_.reset();
+  return result;
+}
+
 RNN::RNN(const Engine& engine, int64_t input_size, int64_t hidden_size,
          const RecurrentOptions& options, Nonlinearity nonlinearity)
     : Recurrent(engine, "RNN",
@@ -180,126 +316,35 @@ LSTM::LSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
                 static_cast<int>(peephole ? CellKind::lstm_peephole : CellKind::lstm), input_size,
                 hidden_size, options, proj_size) {}
 
-// ---- Linear -----------------------------------------------------------------------------------
+LayerNormLSTM::LayerNormLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+                             const RecurrentOptions& options, int64_t proj_size)
+    : Recurrent(engine, "LayerNormLSTM", static_cast<int>(CellKind::layer_norm_lstm), input_size,
+                hidden_size, options, proj_size) {}
 
-Linear::Linear(const Engine& engine, int64_t in_features, int64_t out_features, bool bias)
-    : engine_(engine), in_(in_features), out_(out_features) {
-  check_size("Linear", "in_features", in_features, 1);
-  check_size("Linear", "out_features", out_features, 1);
-  const double bound = 1 / std::sqrt(static_cast<double>(in_features));
-  const auto add = [&](const char* name, Shape shape) {
-    auto parameter = std::make_shared<Parameter>();
-    parameter->value = draw_uniform(engine, std::move(shape), bound);
-    parameters_.emplace_back(name, std::move(parameter));
-  };
-  add("weight", {out_features, in_features});
-  if (bias) add("bias", {out_features});
-}
+SLSTM::SLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+             const RecurrentOptions& options)
+    : Recurrent(engine, "SLSTM", static_cast<int>(CellKind::slstm), input_size, hidden_size,
+                options, 0) {}
 
-void Linear::tie_weight(std::shared_ptr<Parameter> weight) {
-  check_shape("Linear.tie_weight", "weight", weight->value, engine_, {out_, in_});
-  parameters_[0].second = std::move(weight);
-}
+IndRNN::IndRNN(const Engine& engine, int64_t input_size, int64_t hidden_size,
+               const RecurrentOptions& options, RNN::Nonlinearity nonlinearity)
+    : Recurrent(engine, "IndRNN",
+                number_of(nonlinearity == RNN::Nonlinearity::relu ? UnitCell::ind_rnn_relu
+                                                                  : UnitCell::ind_rnn_tanh),
+                input_size, hidden_size, options, 0) {}
 
-Tensor Linear::forward(const Tensor& x) const {
-  check_tensor("Linear.forward", "x", x, engine_);
-  const int64_t m = x.shape().empty() ? 0 : x.shape()[0];
-  check_shape("Linear.forward", "x", x, engine_, {m, in_});
-  const Buffer bias = parameters_.size() > 1 ? buffer_of(parameters_[1].second->value) : Buffer{};
-  const Buffer y = linear(engine_.impl().executor, buffer_of(x),
-                          buffer_of(parameters_[0].second->value), bias, m, in_, out_);
-  return wrap(engine_.shared(), y, {m, out_});
-}
+SRU::SRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
+         const RecurrentOptions& options)
+    : Recurrent(engine, "SRU", number_of(UnitCell::sru), input_size, hidden_size, options, 0) {}
 
-Tensor Linear::backward(const Tensor& x, const Tensor& dy, bool input_gradient) {
-  check_tensor("Linear.backward", "x", x, engine_);
-  const int64_t m = x.shape().empty() ? 0 : x.shape()[0];
-  check_shape("Linear.backward", "x", x, engine_, {m, in_});
-  check_shape("Linear.backward", "dy", dy, engine_, {m, out_});
-  const Buffer weight = input_gradient ? buffer_of(parameters_[0].second->value) : Buffer{};
-  const bool bias = parameters_.size() > 1;
-  const LinearGradients gradients = linear_backward(engine_.impl().executor, buffer_of(dy),
-                                                    buffer_of(x), weight, m, in_, out_, bias);
-  add_gradient(engine_, *parameters_[0].second, gradients.dw);
-  if (bias) add_gradient(engine_, *parameters_[1].second, gradients.db);
-  return wrap_if(engine_.shared(), gradients.dx, {m, in_});
-}
+MinGRU::MinGRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
+               const RecurrentOptions& options)
+    : Recurrent(engine, "MinGRU", number_of(UnitCell::min_gru), input_size, hidden_size, options,
+                0) {}
 
-// ---- Embedding --------------------------------------------------------------------------------
-
-Embedding::Embedding(const Engine& engine, int64_t num_embeddings, int64_t embedding_dim)
-    : engine_(engine), rows_(num_embeddings), width_(embedding_dim) {
-  check_size("Embedding", "num_embeddings", num_embeddings, 1);
-  check_size("Embedding", "embedding_dim", embedding_dim, 1);
-  Engine::Impl& impl = engine.impl();
-  const Shape shape = {num_embeddings, embedding_dim};
-  const Buffer table =
-      Buffer::make(elements_of("Embedding", shape), DType::float32, impl.executor.device);
-  random_into(impl.executor, table, RandomKind::normal, 0, 1, impl.next_random());
-  auto parameter = std::make_shared<Parameter>();
-  parameter->value = wrap(engine.shared(), table, shape);
-  parameters_.emplace_back("weight", std::move(parameter));
-}
-
-Tensor Embedding::forward(const Tensor& indices) const {
-  check_tensor("Embedding.forward", "indices", indices, engine_, DType::int32);
-  Shape shape = indices.shape();
-  shape.push_back(width_);
-  const Buffer y =
-      gather_rows(engine_.impl().executor, "embedding", buffer_of(parameters_[0].second->value),
-                  buffer_of(indices), {1, rows_, width_});
-  return wrap(engine_.shared(), y, std::move(shape));
-}
-
-void Embedding::backward(const Tensor& indices, const Tensor& dy) {
-  check_tensor("Embedding.backward", "indices", indices, engine_, DType::int32);
-  Shape shape = indices.shape();
-  shape.push_back(width_);
-  check_shape("Embedding.backward", "dy", dy, engine_, shape);
-  const Buffer gradient = scatter_add_rows(engine_.impl().executor, buffer_of(dy),
-                                           buffer_of(indices), {1, rows_, width_}, -1);
-  add_gradient(engine_, *parameters_[0].second, gradient);
-}
-
-// ---- Loss -------------------------------------------------------------------------------------
-
-namespace {
-
-CrossEntropyCall call_of(const Tensor& logits, const Tensor& target,
-                         const CrossEntropyOptions& options) {
-  return {buffer_of(logits),
-          buffer_of(target),
-          {logits.shape()[0], logits.shape()[1], options.ignore_index, options.label_smoothing,
-           false, Reduction::mean}};
-}
-
-}  // namespace
-
-Tensor CrossEntropyLoss::forward(const Tensor& logits, const Tensor& target, Saved* saved) const {
-  const char* function = "CrossEntropyLoss.forward";
-  const Engine engine = logits.engine();
-  check_tensor(function, "logits", logits, engine);
-  if (logits.shape().size() != 2 || logits.shape()[1] == 0) {
-    refuse(function, "logits", "shape (N, C)", text_of(logits.shape()));
-  }
-  check_shape(function, "target", target, engine, {logits.shape()[0]}, DType::int32);
-  const auto [loss, lse] = cross_entropy(engine.impl().executor, call_of(logits, target, options_));
-  if (saved != nullptr) *saved = {logits, target, wrap(engine.shared(), lse, target.shape())};
-  return wrap(engine.shared(), loss, {});
-}
-
-Tensor CrossEntropyLoss::backward(const Saved& saved) const {
-  const char* function = "CrossEntropyLoss.backward";
-  if (!saved.logits || !saved.target || !saved.lse) {
-    refuse(function, "saved", "what forward() has saved", "nothing");
-  }
-  const Engine engine = saved.logits.engine();
-  const std::vector<float> one = {1};
-  const Tensor dloss(engine, {}, one);
-  const Buffer dlogits =
-      cross_entropy_backward(engine.impl().executor, call_of(saved.logits, saved.target, options_),
-                             buffer_of(saved.lse), buffer_of(dloss), true);
-  return wrap(engine.shared(), dlogits, saved.logits.shape());
-}
+MinLSTM::MinLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+                 const RecurrentOptions& options)
+    : Recurrent(engine, "MinLSTM", number_of(UnitCell::min_lstm), input_size, hidden_size, options,
+                0) {}
 
 }  // namespace fused_rnn

@@ -10,6 +10,7 @@
 #include "api/files.h"
 #include "api/internal.h"
 #include "api/json.h"
+#include "api/model_cells.h"
 #include "api/saved_folder.h"
 #include "api/sha256.h"
 #include "api/tensor_file.h"
@@ -67,9 +68,9 @@ LanguageModelConfig config_of(const Json& json) {
   c.embedding_size = size_of(json, "embeddingSize", 0);
   c.hidden_size = size_of(json, "hiddenSize", 1);
   c.num_layers = size_of(json, "numLayers", 1);
-  c.cell = member<std::string>(json, "cell", "'rnn', 'gru' or 'lstm'");
-  if (c.cell != "rnn" && c.cell != "gru" && c.cell != "lstm") {
-    wrong("cell", "'rnn', 'gru' or 'lstm', got '" + c.cell + "'");
+  c.cell = member<std::string>(json, "cell", kCellNames);
+  if (!is_cell_name(c.cell)) {
+    wrong("cell", std::string(kCellNames) + ", got '" + c.cell + "'");
   }
   c.nonlinearity = member<std::string>(json, "nonlinearity", "'tanh' or 'relu'");
   if (c.nonlinearity != "tanh" && c.nonlinearity != "relu") {

@@ -4,15 +4,16 @@
 #include <stdexcept>
 
 #include "api/internal.h"
+#include "api/model_cells.h"
 #include "api/model_folder.h"
 
 namespace fused_rnn {
 
 StackSizes stack_sizes(const Json& config) {
   StackSizes s;
-  s.cell = member<std::string>(config, "cell", "'rnn', 'gru' or 'lstm'");
-  if (s.cell != "rnn" && s.cell != "gru" && s.cell != "lstm") {
-    wrong("cell", "'rnn', 'gru' or 'lstm', got '" + s.cell + "'");
+  s.cell = member<std::string>(config, "cell", kCellNames);
+  if (!is_cell_name(s.cell)) {
+    wrong("cell", std::string(kCellNames) + ", got '" + s.cell + "'");
   }
   s.hidden_size = size_of(config, "hiddenSize", 1);
   s.num_layers = size_of(config, "numLayers", 1);
@@ -32,20 +33,17 @@ void check_weight(const Weights& weights, const std::string& name, const Shape& 
 }
 
 void check_stack(const Weights& weights, int64_t input_size, const StackSizes& sizes) {
-  const int64_t gates = sizes.cell == "lstm" ? 4 : sizes.cell == "gru" ? 3 : 1;
-  const int64_t rows = gates * sizes.hidden_size;
-  check_weight(weights, "rnn.weight_ih_l0", {rows, input_size});
-  check_weight(weights, "rnn.weight_hh_l" + std::to_string(sizes.num_layers - 1),
-               {rows, sizes.hidden_size});
+  const auto [input, own] = checked_weights(sizes.cell, input_size, sizes.hidden_size);
+  check_weight(weights, "rnn." + input.first + "_l0", input.second);
+  check_weight(weights, "rnn." + own.first + "_l" + std::to_string(sizes.num_layers - 1),
+               own.second);
 }
 
 Recurrent make_stack(const Engine& engine, int64_t input_size, const StackSizes& sizes) {
   RecurrentOptions options;
   options.num_layers = sizes.num_layers;
   options.bidirectional = sizes.bidirectional;
-  if (sizes.cell == "lstm") return LSTM(engine, input_size, sizes.hidden_size, options);
-  if (sizes.cell == "gru") return GRU(engine, input_size, sizes.hidden_size, options);
-  return RNN(engine, input_size, sizes.hidden_size, options);
+  return make_cell(engine, sizes.cell, input_size, sizes.hidden_size, options);
 }
 
 void take_weights(const Engine& engine, Weights& weights, const std::string& module,

@@ -23,7 +23,7 @@ using Weights = std::map<std::string, Tensor>;
 
 // A stack with its sizes, as a saved configuration has them.
 struct StackSizes {
-  std::string cell;  // "rnn", "gru", "lstm"
+  std::string cell;  // of model_cells.h
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
   bool bidirectional = false;

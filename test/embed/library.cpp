@@ -134,6 +134,16 @@ void layers(const std::string& from, const std::string& to) {
   recurrent({"peephole", in.tensors, out.tensors}, LSTM(engine, 3, 6, {}, 0, true));
   recurrent({"reset before", in.tensors, out.tensors}, GRU(engine, 3, 6, {}, false));
   recurrent({"rnn", in.tensors, out.tensors}, RNN(engine, 3, 6, {}, RNN::Nonlinearity::relu));
+  recurrent({"layer norm", in.tensors, out.tensors}, LayerNormLSTM(engine, 3, 6, both, 4));
+  recurrent({"slstm", in.tensors, out.tensors}, SLSTM(engine, 3, 6, both));
+  recurrent({"indrnn", in.tensors, out.tensors}, IndRNN(engine, 3, 6, both));
+  recurrent({"indrnn tanh", in.tensors, out.tensors},
+            IndRNN(engine, 3, 6, {.bias = false}, RNN::Nonlinearity::tanh));
+  recurrent({"sru", in.tensors, out.tensors}, SRU(engine, 6, 6, both));
+  recurrent({"sru narrow", in.tensors, out.tensors},
+            SRU(engine, 3, 6, {.num_layers = 2, .bias = false}));
+  recurrent({"mingru", in.tensors, out.tensors}, MinGRU(engine, 3, 6, both));
+  recurrent({"minlstm", in.tensors, out.tensors}, MinLSTM(engine, 3, 6, both));
   classifier(engine, {"classifier", in.tensors, out.tensors});
   save_safetensors(to, out);
 }

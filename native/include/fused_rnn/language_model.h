@@ -18,7 +18,7 @@ struct LanguageModelConfig {
   int64_t embedding_size;  // 0: the layers read one-hot vectors
   int64_t hidden_size;
   int64_t num_layers;
-  std::string cell;          // "rnn", "gru", "lstm"
+  std::string cell;          // "rnn", "gru", "lstm" and so on, as the option `cell` in TypeScript
   std::string nonlinearity;  // of the cell "rnn": "tanh", "relu"
   double dropout;            // in training_step()
   bool tie_weights;

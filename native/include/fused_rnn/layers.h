@@ -31,13 +31,15 @@ struct RecurrentOptions {
   bool bidirectional = false;
 };
 
-// h: (D * num_layers, N, P), where D is 2 if bidirectional and P is proj_size or hidden_size.
-// c: (D * num_layers, N, hidden_size), LSTM only. None stands for zeros.
+// h: (D * num_layers, N, P), where D is 2 if bidirectional and P is proj_size or hidden_size; of an
+// SRU, whose state is not its output, the state. c: (D * num_layers, N, hidden_size), of LSTMs; of an
+// SLSTM (D * num_layers, N, 3 * hidden_size), its c, n and m side by side. None stands for zeros.
 struct RecurrentState {
   Tensor h, c;
 };
 
-// What RNN, GRU and LSTM have in common. Parameters begin uniform in +-1/sqrt(hidden_size).
+// What recurrent layers have in common. Parameters begin uniform in +-1/sqrt(hidden_size), unless a
+// layer says otherwise.
 class FUSED_RNN_API Recurrent {
  public:
   struct Output {
@@ -78,6 +80,12 @@ class FUSED_RNN_API Recurrent {
             int64_t hidden_size, const RecurrentOptions& options, int64_t proj_size);
 
  private:
+  void add_cell_parameters();
+  void add_unit_parameters();
+  Output forward_units(const Tensor& input, const RecurrentState& state, Saved* saved) const;
+  Gradients backward_units(Saved& saved, const Tensor& doutput, const RecurrentState& dstate,
+                           bool input_gradient);
+
   Engine engine_;
   const char* name_;
   int cell_;
@@ -105,6 +113,49 @@ class FUSED_RNN_API LSTM : public Recurrent {
   // proj_size 0: no projection. peephole: whether the gates see the cell state.
   LSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
        const RecurrentOptions& options = {}, int64_t proj_size = 0, bool peephole = false);
+};
+
+// Layer norms of both products and of c (Ba, Kiros and Hinton 2016). Gains begin as 1, biases as 0.
+class FUSED_RNN_API LayerNormLSTM : public Recurrent {
+ public:
+  LayerNormLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+                const RecurrentOptions& options = {}, int64_t proj_size = 0);
+};
+
+// Exponential gates (Beck et al. 2024), with one head.
+class FUSED_RNN_API SLSTM : public Recurrent {
+ public:
+  SLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+        const RecurrentOptions& options = {});
+};
+
+// Each unit sees its own old value alone (Li et al. 2018). weight_hh begins in [0, 1) with relu, in
+// [-1, 1) with tanh.
+class FUSED_RNN_API IndRNN : public Recurrent {
+ public:
+  IndRNN(const Engine& engine, int64_t input_size, int64_t hidden_size,
+         const RecurrentOptions& options = {},
+         RNN::Nonlinearity nonlinearity = RNN::Nonlinearity::relu);
+};
+
+// Simple recurrent unit (Lei et al. 2018). weight_ih begins in +-sqrt(3 / inputs), biases as 0.
+class FUSED_RNN_API SRU : public Recurrent {
+ public:
+  SRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
+      const RecurrentOptions& options = {});
+};
+
+// Gates that see the input alone (Feng et al. 2024).
+class FUSED_RNN_API MinGRU : public Recurrent {
+ public:
+  MinGRU(const Engine& engine, int64_t input_size, int64_t hidden_size,
+         const RecurrentOptions& options = {});
+};
+
+class FUSED_RNN_API MinLSTM : public Recurrent {
+ public:
+  MinLSTM(const Engine& engine, int64_t input_size, int64_t hidden_size,
+          const RecurrentOptions& options = {});
 };
 
 // ---- Linear, embedding ------------------------------------------------------------------------
