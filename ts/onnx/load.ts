@@ -193,6 +193,10 @@ class Builder {
 
   #addOperator(node: FileNode): void {
     const operator = OPERATORS.get(node.op)
+    if (node.op === 'Scan')
+      throw new Error(
+        `${placeOf(node)}: loops are not read; where onnx.export wrote it for a layer, make the layer anew and load its state dict (io.safetensors)`,
+      )
     if (operator === undefined) {
       const known = [...OPERATORS.keys(), 'Constant', 'LSTM', 'GRU', 'RNN'].sort().join(', ')
       throw new Error(`${placeOf(node)}: this operator is not known; known: ${known}`)
