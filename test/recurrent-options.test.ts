@@ -33,7 +33,7 @@ import {
   throwsWith,
 } from './helpers.js'
 
-type Layer = nn.RNN | nn.GRU | nn.LSTM | nn.LayerNormLSTM
+type Layer = nn.RNN | nn.GRU | nn.LSTM | nn.LayerNormLSTM | nn.SLSTM
 type Input = Tensor | nn.utils.rnn.PackedSequence
 
 const KINDS = ['RNN', 'GRU', 'LSTM', 'LayerNormLSTM'] as const
@@ -44,16 +44,22 @@ function make(kind: string, input: number, hidden: number, options: object = {})
   return new Kind(input, hidden, { device: testDevice, ...options })
 }
 
-/** [output, hn, cn?] */
+/** [output, hn, cn?]; of an sLSTM c, n and m are side by side. */
 function run(
   layer: Layer,
   x: Input,
   state: readonly Tensor[] | null = null,
   masks: nn.StepMasks = {},
+  resets: readonly Tensor[] = [],
 ): [Input, ...Tensor[]] {
-  const given = state && (state.length === 2 ? state : state[0])
-  const [y, final] = (layer as nn.RecurrentLayer).forward(x as Tensor, given as never, masks)
-  return [y, ...((Array.isArray(final) ? final : [final]) as Tensor[])]
+  const parts = (c: Tensor): Tensor[] => (layer instanceof nn.SLSTM ? c.chunk(3, 2) : [c])
+  const asState = (list: readonly Tensor[] | null): unknown =>
+    list?.[1] ? [list[0], ...parts(list[1])] : list?.[0]
+  const all = resets.length > 0 ? { ...masks, resetState: asState(resets) as never } : masks
+  const forward = (layer as nn.RecurrentLayer).forward.bind(layer)
+  const [y, final] = forward(x as Tensor, asState(state) as never, all)
+  const [h, ...c] = (Array.isArray(final) ? final : [final]) as [Tensor, ...Tensor[]]
+  return [y, h, ...(c.length > 1 ? [cat(c, 2)] : c)]
 }
 
 const dataOf = (output: Input): Tensor => (output instanceof Tensor ? output : output.data)
@@ -78,6 +84,7 @@ interface Case {
   proj: number
   reset: boolean
   mask: boolean
+  reset_state: boolean
   zoneout: number | [number, number]
 }
 
@@ -96,10 +103,15 @@ for (const c of file.info.cases as Case[]) {
       ...(c.reset && { reset: file.tensor(`${c.name}.reset`) }),
       ...(c.mask && { mask: file.tensor(`${c.name}.mask`).ne(0) }),
     }
+    const resets = !c.reset_state
+      ? []
+      : hasC(c.kind)
+        ? [leaf('h_reset'), leaf('c_reset')]
+        : [leaf('h_reset')]
     const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
     const packed = new Set(c.lengths).size > 1
     const fed = packed ? packPaddedSequence(x, c.lengths, { enforceSorted: false }) : x
-    const [y, ...final] = run(layer, fed, states, masks)
+    const [y, ...final] = run(layer, fed, states, masks, resets)
     const results = [y instanceof Tensor ? y : padPackedSequence(y)[0], ...final]
     const names = hasC(c.kind) ? ['y', 'hn', 'cn'] : ['y', 'hn']
     for (const [i, name] of names.entries())
@@ -109,6 +121,10 @@ for (const c of file.info.cases as Case[]) {
     await closeTo(t, x.grad, file.array(`${c.name}.dx`), 1e-4, 'gradient of input')
     for (const [i, state] of states.entries()) {
       const name = i === 0 ? 'dh0' : 'dc0'
+      await closeTo(t, state.grad, file.array(`${c.name}.${name}`), 1e-4, name)
+    }
+    for (const [i, state] of resets.entries()) {
+      const name = i === 0 ? 'dh_reset' : 'dc_reset'
       await closeTo(t, state.grad, file.array(`${c.name}.${name}`), 1e-4, name)
     }
     for (const [name, p] of layer.namedParameters())
@@ -253,7 +269,7 @@ for (const kind of KINDS)
       // CUDA on the host is slow: there layers and projections only with both options.
       if (emulated && layoutName !== 'plain' && optionName !== 'both') continue
       for (const packed of [false, true])
-        test(`${kind}, ${optionName}, ${layoutName}${packed ? ', packed' : ', reset and mask'}`, async (t) => {
+        test(`${kind}, ${optionName}, ${layoutName}${packed ? ', packed' : ''}, reset and mask`, async (t) => {
           manualSeed(5)
           const layer = make(kind, 4, 11, { ...layout, ...options })
           const sizes = packed ? [5, 5, 3, 3, 1] : [3, 3, 3, 3, 3]
@@ -264,8 +280,11 @@ for (const kind of KINDS)
             randomTensor([stacks, N, width], 2 + i, { requiresGrad: true }),
           )
           const leaves = [x, ...state, ...layer.parameters()]
-          const reset = packed ? null : steps([5, N], 7, 0)
-          const mask = packed ? null : steps([5, N], 8, 1)
+          const [reset, mask] = [steps([5, N], 7, 0), steps([5, N], 8, 1)]
+          const lengths = Array.from(
+            { length: N },
+            (_, n) => sizes.filter((size) => size > n).length,
+          )
           const both = [
             () => {
               const fed = packed
@@ -276,7 +295,8 @@ for (const kind of KINDS)
             },
             () => {
               const drawn = draw(layer, rows, N)
-              const by = (m: Tensor | null): Tensor | null => m?.ne(0).reshape([rows, 1]) ?? null
+              const by = (m: Tensor): Tensor =>
+                nn.utils.rnn.packPaddedSequence(m, lengths).data.ne(0).reshape([rows, 1])
               return composed(layer, x, sizes, state, drawn, by(reset), by(mask))
             },
           ]
@@ -415,6 +435,186 @@ test('masks by batch first and of unbatched input; a state before a reset gets n
   }
 })
 
+for (const kind of [...KINDS, 'SLSTM'])
+  test(`${kind}: a reset to a given state is a new call with it`, async (t) => {
+    manualSeed(8)
+    const layer = make(kind, 3, 4, { numLayers: 2 })
+    const x = randomTensor([5, 2, 3], 1)
+    const widths = [4, ...(hasC(kind) ? [kind === 'SLSTM' ? 12 : 4] : [])]
+    const given = (seed: number): Tensor[] =>
+      widths.map((width, i) =>
+        randomTensor([2, 2, width], seed + i)
+          .abs()
+          .add(0.5)
+          .detach(),
+      )
+    const [h0, to] = [given(2), given(4)]
+    for (const one of to) one.requiresGrad = true
+    const reset = tensor(
+      [0, 0, 1, 0, 0].map((r) => [r, r]),
+      { dtype: 'int32' },
+    )
+    const grads = (y: Tensor): Promise<Float32Array[]> => {
+      y.square().sum().backward()
+      const all = [...to, ...layer.parameters()].map(async (one) => {
+        const values = (await one.grad?.data()) as Float32Array
+        one.grad = null
+        return values
+      })
+      return Promise.all(all)
+    }
+    const [y, ...final] = run(layer, x, h0, { reset }, to)
+    const got = await grads(y as Tensor)
+    const [head] = run(layer, x.slice(0, 0, 2), h0)
+    const [tail, ...ends] = run(layer, x.slice(0, 2, 5), to)
+    const whole = cat([head as Tensor, tail as Tensor])
+    await closeTo(t, y as Tensor, whole, 2e-6)
+    for (const [i, one] of final.entries()) await closeTo(t, one, ends[i] as Tensor, 2e-6)
+    for (const [i, values] of (await grads(whole)).entries())
+      await closeTo(t, got[i] as Float32Array, values, 2e-5, `gradient ${i}`)
+  })
+
+for (const kind of KINDS)
+  test(`${kind}: finite differences of the state at resets, with all that options do`, async (t) => {
+    const widths = hasC(kind) ? [4, 4] : [4]
+    const states = (seed: number): Tensor[] =>
+      widths.map((width, i) => randomTensor([2, 2, width], seed + i, { requiresGrad: true }))
+    const masks = { reset: steps([4, 2], 11, 0), mask: steps([4, 2], 12, 1) }
+    const options = { recurrentDropout: 0.3, zoneout: 0.3, outputDropout: 0.2, bidirectional: true }
+    manualSeed(6)
+    const layer = make(kind, 3, 4, options)
+    for (const [key, p] of layer.namedParameters())
+      if (key.startsWith('gain')) nn.init.constant(p, 0.4)
+    const f = (x: Tensor, ...rest: Tensor[]) => {
+      manualSeed(17)
+      const [h0, to] = [rest.slice(0, widths.length), rest.slice(widths.length)]
+      const [y, ...final] = run(layer, x, h0, masks, to)
+      return [y as Tensor, ...final]
+    }
+    const inputs = [randomTensor([4, 2, 3], 1, { requiresGrad: true }), ...states(2), ...states(5)]
+    await gradcheck(t, f, inputs, { stride: 2 * sparse, tol: 2e-3 })
+    await gradgradcheck(t, f, inputs, { stride: 3 * sparse, tol: 4e-3 })
+  })
+
+test('the state of resets: of packed and unbatched input, layer by layer, and what is refused', async (t) => {
+  manualSeed(8)
+  const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
+  const options = { numLayers: 2, bidirectional: true, projSize: 3 }
+  const layer = make('LSTM', 3, 5, options) as nn.LSTM
+  const x = randomTensor([4, 3, 3], 1)
+  const [h, c] = [randomTensor([4, 3, 3], 2), randomTensor([4, 3, 5], 3)]
+  const reset = steps([4, 3], 4, 0)
+  const masks = { reset, resetState: [h, c] as const }
+  const lengths = [2, 4, 3]
+  const packed = packPaddedSequence(x, lengths, { enforceSorted: false })
+  const [rows, [hn]] = layer.forward(packed, null, masks)
+  const [all] = padPackedSequence(rows)
+  for (const [n, length] of lengths.entries()) {
+    const own = (whole: Tensor): Tensor => whole.select(1, n).slice(0, 0, length)
+    const of = (state: Tensor): Tensor => state.select(1, n)
+    const alone = { reset: own(reset), resetState: [of(h), of(c)] as const }
+    const [y, [last]] = layer.forward(own(x), null, alone)
+    await closeTo(t, own(all), y, 2e-6, `sequence ${n}`)
+    await closeTo(t, of(hn), last, 2e-6, `state ${n}`)
+  }
+  // A dropout whose masks are between the layers runs them one by one.
+  const apart = make('LSTM', 3, 5, { ...options, outputDropout: 1e-7 }) as nn.LSTM
+  apart.loadStateDict(layer.stateDict())
+  await closeTo(t, apart.forward(x, null, masks)[0], layer.forward(x, null, masks)[0], 2e-6)
+
+  const call =
+    (given: object, input: Input = x) =>
+    () =>
+      layer.forward(input as Tensor, null, given as never)
+  throwsWith(t, call({ resetState: [h, c] }), TypeError, /resetState: expected reset beside it/)
+  throwsWith(t, call({ reset, resetState: h }), TypeError, /resetState: expected a pair/)
+  throwsWith(
+    t,
+    call({ reset, resetState: [h, 1] }),
+    TypeError,
+    /resetState\[1\]: expected a tensor/,
+  )
+  throwsWith(
+    t,
+    call({ reset, resetState: [h, h] }),
+    RangeError,
+    /\[LSTM.forward\] resetState\[1\]: expected shape \(4, 3, 5\), got \(4, 3, 3\)/,
+  )
+  throwsWith(
+    t,
+    call({ reset, resetState: [h.ne(0), c] }),
+    TypeError,
+    /resetState\[0\]: expected a float32 tensor, got 'bool'/,
+  )
+  const gru = make('GRU', 3, 4) as nn.GRU
+  const wrong = { reset, resetState: [h, c] } as never
+  throwsWith(
+    t,
+    () => gru.forward(x, null, wrong),
+    TypeError,
+    /\[GRU.forward\] resetState: expected a tensor/,
+  )
+  const slstm = make('SLSTM', 3, 4) as nn.SLSTM
+  throwsWith(
+    t,
+    () => slstm.forward(x, null, wrong),
+    TypeError,
+    /resetState: expected an array of four/,
+  )
+})
+
+test('masks of packed sequences: padded, by batch first, packed, of either type', async (t) => {
+  manualSeed(8)
+  const { packPaddedSequence } = nn.utils.rnn
+  const options = { numLayers: 2, bidirectional: true }
+  const layer = make('GRU', 3, 5, options) as nn.GRU
+  const byBatch = make('GRU', 3, 5, { ...options, batchFirst: true }) as nn.GRU
+  byBatch.loadStateDict(layer.stateDict())
+  const x = randomTensor([5, 4, 3], 1)
+  const lengths = [3, 5, 1, 3]
+  const pack = (one: Tensor, batchFirst = false) =>
+    packPaddedSequence(one, lengths, { enforceSorted: false, batchFirst })
+  const packed = pack(x)
+  const [reset, mask] = [steps([5, 4], 2, 0), steps([5, 4], 3, 1)]
+  const [y, hn] = layer.forward(packed, null, { reset, mask })
+  const swap = (one: Tensor): Tensor => one.transpose(0, 1)
+  const ways: [nn.GRU, nn.StepMasks][] = [
+    [layer, { reset: reset.ne(0), mask: mask.ne(0) }],
+    [layer, { reset: pack(reset), mask: pack(mask.ne(0)) }],
+    [layer, { reset: packed.withData(pack(reset).data), mask }],
+    [byBatch, { reset: swap(reset), mask: swap(mask).ne(0) }],
+    [byBatch, { reset: pack(swap(reset), true), mask: swap(mask) }],
+  ]
+  for (const [i, [one, masks]] of ways.entries()) {
+    const [again, final] = one.forward(packed, null, masks)
+    await closeTo(t, again.data, y.data, 0, `${i}`)
+    await closeTo(t, final, hn, 0, `${i}`)
+  }
+  // Every sequence by itself.
+  const [all] = nn.utils.rnn.padPackedSequence(y)
+  for (const [n, length] of lengths.entries()) {
+    const own = (whole: Tensor): Tensor => whole.select(1, n).slice(0, 0, length)
+    const [alone, state] = layer.forward(own(x), null, { reset: own(reset), mask: own(mask) })
+    await closeTo(t, own(all), alone, 2e-6, `sequence ${n}`)
+    await closeTo(t, hn.select(1, n), state, 2e-6, `state ${n}`)
+  }
+})
+
+test('zoneout of an sLSTM keeps c, n and m of a unit together', async (t) => {
+  manualSeed(9)
+  const layer = make('SLSTM', 1, 50, { zoneout: 0.4 }) as nn.SLSTM
+  const values = [0, 8, 9, 0.5]
+  const old = values.map((value) => ones([1, 20, 50]).mul(value))
+  const [, [, ...memory]] = layer.forward(zeros([1, 20, 1]), old as never)
+  const kept = await Promise.all(
+    memory.map(async (one, k) => [...(await one.data())].map((v) => v === values[k + 1])),
+  )
+  const count = (kept[0] as boolean[]).filter(Boolean).length
+  t.true(count > 300 && count < 500, `${count}`)
+  t.deepEqual(kept[1], kept[0])
+  t.deepEqual(kept[2], kept[0])
+})
+
 test('zoneout and recurrent dropout draw with the chances that were given', async (t) => {
   manualSeed(9)
   const [N, H, p] = [300, 200, 0.3]
@@ -536,6 +736,13 @@ if (onCpu)
     const x = randomTensor([5, 3, 8], 1)
     const masks = { reset: steps([5, 3], 2, 0), mask: steps([5, 3], 3, 1) }
     const [y] = run(int8, x, null, masks)
+    const state = [randomTensor([1, 3, 16], 4), randomTensor([1, 3, 16], 5)]
+    throwsWith(
+      t,
+      () => run(int8, x, null, masks, state),
+      TypeError,
+      /resetState: expected none, as/,
+    )
     await closeTo(t, dataOf(y), dataOf(run(layer, x, null, masks)[0]), 2e-2)
     const off = make('LSTM', 8, 16)
     off.loadStateDict(layer.stateDict())
@@ -580,9 +787,32 @@ test('what is refused', (t) => {
     throwsWith(t, call(zeros([5, 2, 1], { dtype: 'int32', device: testDevice })), RangeError, shape)
     throwsWith(t, call(zeros([5, 2], { device: testDevice })), TypeError, /an int32 or bool tensor/)
     throwsWith(t, call([[1, 0]]), TypeError, /a tensor/)
-    const packed = nn.utils.rnn.packPaddedSequence(x, [5, 2])
+    const { packPaddedSequence } = nn.utils.rnn
+    const packed = packPaddedSequence(x, [5, 2])
     const fits = zeros([5, 2], { dtype: 'int32', device: testDevice })
-    throwsWith(t, call(fits, packed), TypeError, /none with a PackedSequence; pad/)
+    t.notThrows(call(fits, packed))
+    const padded = new RegExp(
+      `\\[GRU.forward\\] ${name}: expected shape \\(5, 2\\) \\(T, N\\), padded to the longest sequence, got`,
+    )
+    throwsWith(
+      t,
+      call(zeros([7], { dtype: 'int32', device: testDevice }), packed),
+      RangeError,
+      padded,
+    )
+    throwsWith(t, call(fits.slice(0, 0, 4), packed), RangeError, padded)
+    throwsWith(t, call(zeros([5, 2], { device: testDevice }), packed), TypeError, /int32 or bool/)
+    throwsWith(t, call([[1, 0]], packed), TypeError, /a tensor or a PackedSequence/)
+    throwsWith(t, call(packed, packed), TypeError, /an int32 or bool tensor, got 'float32'/)
+    throwsWith(t, call(packPaddedSequence(fits, [5, 2])), TypeError, /as the input is not packed/)
+    throwsWith(
+      t,
+      call(packPaddedSequence(fits, [5, 3]), packed),
+      RangeError,
+      /expected a PackedSequence of the input's lengths and order, \[5, 2\], got \[5, 3\]/,
+    )
+    const wide = packPaddedSequence(fits.unsqueeze(2), [5, 2])
+    throwsWith(t, call(wide, packed), RangeError, /packed data of 1 dimension/)
   }
   throwsWith(t, () => layer.forward(x, null, { resets: x } as never), TypeError, /reset, mask/)
   throwsWith(t, () => layer.forward(x, null, 3 as never), TypeError, /an object of options/)

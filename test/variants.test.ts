@@ -3,7 +3,18 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { io, manualSeed, nn, noGrad, optim, quantization, stack, Tensor, tensor } from 'fused-rnn'
+import {
+  autograd,
+  io,
+  manualSeed,
+  nn,
+  noGrad,
+  optim,
+  quantization,
+  stack,
+  Tensor,
+  tensor,
+} from 'fused-rnn'
 import {
   closeTo,
   emulated,
@@ -175,6 +186,40 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
       module: layer,
       stride: 2 * sparse,
     })
+  })
+
+  test(`${kind}: gradients to be differentiated are the same, with all that options do`, async (t) => {
+    for (const training of [true, false]) {
+      manualSeed(4)
+      const layer = makeLayer(3, 5, { recurrentDropout: 0.3, zoneout: 0.3, bidirectional: true })
+      layer.train(training)
+      const x = leaf(1, 4, 3, 3)
+      const masks = {
+        reset: tensor([0, 0, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0], { shape: [4, 3], dtype: 'int32' }),
+        mask: tensor([1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 0, 1], { shape: [4, 3], dtype: 'int32' }),
+      }
+      const given = states(layer, 2, 3)
+      const inputs = [x, ...given, ...layer.parameters()]
+      for (const packed of [false, true]) {
+        const gradients = (createGraph: boolean): Tensor[] => {
+          manualSeed(12)
+          const { packPaddedSequence } = nn.utils.rnn
+          const fed = packed ? packPaddedSequence(x, [2, 4, 3], { enforceSorted: false }) : x
+          const [y, after] = layer.forward(fed as Tensor, stateOf(given), masks) as [Rows, unknown]
+          const results = [y instanceof Tensor ? y : y.data, ...listOf(after)]
+          const sum = projected(
+            results,
+            results.map((one, i) => randomTensor(one.shape, 30 + i)),
+          )
+          return autograd.grad(sum, inputs, { createGraph }) as Tensor[]
+        }
+        const [plain, again] = [gradients(false), gradients(true)]
+        for (const [i, one] of plain.entries()) {
+          const scale = Math.max(...((await one.data()) as Float32Array).map(Math.abs), 1)
+          await closeTo(t, again[i], one, 2e-5 * scale, `${training} ${packed} gradient ${i}`)
+        }
+      }
+    }
   })
 
   test(`${kind}: finite differences, packed, without biases`, async (t) => {
@@ -373,6 +418,23 @@ test('sLSTM: pre-activations of any size give finite numbers', async (t) => {
       const values = (await one?.data()) as Float32Array
       t.true(values.every(Number.isFinite), `${size}: ${values}`)
     }
+  }
+})
+
+test('sLSTM: where nothing is let in, h and its gradients are 0', async (t) => {
+  manualSeed(3)
+  const layer = new nn.SLSTM(2, 3)
+  // The input gate is shut, so n stays 0.
+  layer.bias_l0 = tensor([-500, -500, -500, ...new Array<number>(9).fill(0)], {
+    requiresGrad: true,
+  })
+  const x = leaf(1, 3, 2, 2)
+  for (const createGraph of [false, true]) {
+    const [y] = layer.forward(x)
+    t.deepEqual(new Set(await y.data()), new Set([0]))
+    const inputs = [x, ...layer.parameters()]
+    for (const gradient of autograd.grad(y.sum(), inputs, { createGraph }) as Tensor[])
+      t.true(((await gradient.data()) as Float32Array).every((value) => value === 0))
   }
 })
 

@@ -39,7 +39,7 @@ export const recipes: Record<string, Recipe> = {
 const NOT_CALLED = [
   /^(Tensor|nn\.(Module|RecurrentLayer|RecurrentCell)|data\.(EpochBatches|TextBatches|IndexedBatches)|models\.(TaskModel|Forecast|ForecastStream|AnomalyStream|RecognitionStream)|metrics\.Metric|optim\.(Optimizer|lrScheduler\.LRScheduler))$/,
   /^Tensor\.(wrap|ofRows|share|dropGrad|attach|viewAs|moveTo)$/,
-  /\.(on[A-Z]\w*|arrangement|checkPlace|checkMove|createParameters|stackCall|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|gradientKinds|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|scoresOf|errors|windowsOf|windowScores|ownTokens|sourceOf|writeFiles|logProbs|width)$/,
+  /\.(on[A-Z]\w*|arrangement|checkPlace|checkMove|createParameters|stackCall|partsOfState|moveTensors|newInstance|toJSON|step|run|next|apply|checkTogether|stateKeys|gradientKinds|update|later|total|counts|ofPart|orderOf|makeBatch|saved|savedModel|kind|build|layers|options|toOnnx|learnData|read|scores|scoresOf|errors|windowsOf|windowScores|ownTokens|sourceOf|writeFiles|logProbs|width)$/,
   /^\w+Logger\.(write|cut|logMetrics)$/,
   /^optim\.\w+\.(call|numbers|firstNumbers|firstTensor)$/,
   /^optim\.lrScheduler\.\w+\.(first|base|setRates|begin|restart)$/,

@@ -41,9 +41,14 @@ export function runWithDropouts(
     const own = (state: Tensor | null): Tensor | null =>
       layers === 1 ? state : (state?.slice(0, layer * directions, (layer + 1) * directions) ?? null)
     follow(withLockedDropout(rows, inputDropout, batch, steps))
+    const { options } = call
     const result = runRecurrent(
       {
         ...call,
+        options: options && {
+          ...options,
+          ...{ resetH: own(options.resetH), resetC: own(options.resetC) },
+        },
         layers: 1,
         input: rows.shape[1] as number,
         dropout: 0,

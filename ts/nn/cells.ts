@@ -42,6 +42,7 @@ import {
   parameterBlock,
   setForgetBias,
 } from './recurrent_parameters.js'
+import { NO_MASKS } from './step_options.js'
 
 /** What {@link RNNCell} takes. */
 export interface RNNCellOptions extends CellOptions {
@@ -181,7 +182,7 @@ export abstract class RecurrentCell extends Module {
     const chances = stepChances(fn, this, hasC(this.#cell))
     const { recurrentDropout, zoneout } = chances
     const plain = recurrentDropout === 0 && zoneout[0] === 0 && zoneout[1] === 0
-    const options = { ...chances, training: this.training, reset: null, mask: null }
+    const options = { ...chances, training: this.training, ...NO_MASKS }
     const x = rank === 2 ? input : input.reshape([1, this.inputSize])
     const { y, hn, cn } = this.stackCall(fn, input.device)(
       {

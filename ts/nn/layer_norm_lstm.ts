@@ -42,17 +42,17 @@ export class LayerNormLSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor
   override forward(
     input: Tensor,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {
     const [h0, c0] = lstmState('LayerNormLSTM.forward', 'hidden', state)
     const [output, hn, cn] = this.run(input, h0, c0, masks)

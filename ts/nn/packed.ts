@@ -18,7 +18,7 @@ import { knownValues } from '../known_values.js'
 import { gatherOfPairs, gatherRows } from '../ops/gather.js'
 import { cat } from '../ops/shape.js'
 import { checkShape, Tensor } from '../tensor.js'
-import { indexTensor, PackedSequence, Packing } from './packed_sequence.js'
+import { indexTensor, PackedSequence, Packing, rowsInPadding } from './packed_sequence.js'
 
 export { PackedSequence } from './packed_sequence.js'
 
@@ -105,19 +105,8 @@ export function packPaddedSequence(
   if (batch === 0) throw rangeError(fn, 'input', 'at least one sequence', 'none')
   const list = checkLengths(fn, lengths, batch, steps)
   const packing = packingOf(fn, list, enforceSorted)
-  const { order, batchSizes } = packing
   const [perStep, perSequence] = batchFirst ? [1, steps] : [batch, 1]
-  const index = int32s(
-    fn,
-    list.reduce((sum, length) => sum + length, 0),
-  )
-  let row = 0
-  for (let t = 0; t < batchSizes.length; t++) {
-    for (let i = 0; i < (batchSizes[t] as number); i++) {
-      index[row++] = t * perStep + (order ? (order[i] as number) : i) * perSequence
-    }
-  }
-  using places = indexTensor(index, input.device)
+  using places = indexTensor(rowsInPadding(fn, packing, perStep, perSequence), input.device)
   return new PackedSequence(gatherOfPairs(fn, input, places), packing)
 }
 

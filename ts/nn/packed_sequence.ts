@@ -3,6 +3,7 @@ import { types } from 'node:util'
 import type { Device } from '../device.js'
 import { checkInteger, describe, formatShape, rangeError, typeError } from '../errors.js'
 import { tensor } from '../factories.js'
+import { int32s } from '../js_memory.js'
 import { Tensor } from '../tensor.js'
 
 /** How sequences are packed: what packed sequences with the same lengths share. Internal. */
@@ -114,6 +115,36 @@ export class PackedSequence {
     const batch = this.#packing.batchSizes[0] as number
     return this.#packing.inverse ?? Array.from({ length: batch }, (_, n) => n)
   }
+}
+
+/**
+ * Where each row was in a padded batch: step t of sequence n at t · perStep + n · perSequence.
+ * @param order as that of Packing
+ * @param fn the function that messages name
+ */
+export function rowsInPadding(
+  fn: string,
+  { batchSizes, order }: { batchSizes: Int32Array; order: readonly number[] | null },
+  perStep: number,
+  perSequence: number,
+): Int32Array {
+  const index = int32s(
+    fn,
+    batchSizes.reduce((sum, size) => sum + size, 0),
+  )
+  let row = 0
+  for (let t = 0; t < batchSizes.length; t++) {
+    for (let i = 0; i < (batchSizes[t] as number); i++)
+      index[row++] = t * perStep + (order ? (order[i] as number) : i) * perSequence
+  }
+  return index
+}
+
+/** Whether two have the same steps of the same sequences in their rows. */
+export function alikePacked(a: PackedSequence, b: PackedSequence): boolean {
+  const same = (x: readonly number[], y: readonly number[]): boolean =>
+    x.length === y.length && x.every((value, i) => value === y[i])
+  return same(a.lengths, b.lengths) && same(a.places, b.places)
 }
 
 /** A copy, when they are legal. */

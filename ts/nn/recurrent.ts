@@ -27,7 +27,7 @@ export interface RNNOptions extends RecurrentOptions {
  * inputSize)` unbatched, or a PackedSequence, and h0 `(D·numLayers, N, hiddenSize)` (without N
  * when unbatched; zeros when left out). It returns the output `(T, N, D·hiddenSize)`, laid out as
  * the input, and h_n, shaped as h0. D is 2 when bidirectional, else 1. A third argument, {@link
- * StepMasks}, resets the state before some steps or skips some: `forward(input, h0, { reset, mask })`.
+ * StepMasks}, resets the state before some steps or skips some: `forward(input, h0, { reset, resetState, mask })`.
  *
  * @throws TypeError, RangeError naming the expected and actual sizes
  */
@@ -46,17 +46,17 @@ export class RNN extends RecurrentLayer<Tensor> {
   override forward(
     input: Tensor,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [output: Tensor, hn: Tensor]
   override forward(
     input: PackedSequence,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [Tensor | PackedSequence, Tensor] {
     const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
@@ -90,17 +90,17 @@ export class GRU extends RecurrentLayer<Tensor> {
   override forward(
     input: Tensor,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [output: Tensor, hn: Tensor]
   override forward(
     input: PackedSequence,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Tensor>,
   ): [Tensor | PackedSequence, Tensor] {
     const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
@@ -133,17 +133,17 @@ export class LSTM extends RecurrentLayer<readonly [h: Tensor, c: Tensor]> {
   override forward(
     input: Tensor,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [output: Tensor, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [output: PackedSequence, state: [hn: Tensor, cn: Tensor]]
   override forward(
     input: Tensor | PackedSequence,
     state?: readonly [h0: Tensor, c0: Tensor] | null,
-    masks?: StepMasks,
+    masks?: StepMasks<readonly [Tensor, Tensor]>,
   ): [Tensor | PackedSequence, [Tensor, Tensor]] {
     const [h0, c0] = lstmState('LSTM.forward', 'hidden', state)
     const [output, hn, cn] = this.run(input, h0, c0, masks)

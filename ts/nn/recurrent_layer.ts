@@ -21,6 +21,7 @@ import {
   disposeOther,
   hasC,
   hasNorms,
+  lstmState,
   runRecurrent,
   type StackCall,
   weightShapes,
@@ -142,12 +143,12 @@ export abstract class RecurrentLayer<
   abstract override forward(
     input: Tensor,
     state?: State | null,
-    masks?: StepMasks,
+    masks?: StepMasks<State>,
   ): [output: Tensor, state: State]
   abstract override forward(
     input: PackedSequence,
     state?: State | null,
-    masks?: StepMasks,
+    masks?: StepMasks<State>,
   ): [output: PackedSequence, state: State]
 
   /** Sizes and the options that are not the default, as PyTorch prints them. */
@@ -177,7 +178,7 @@ export abstract class RecurrentLayer<
     input: Tensor | PackedSequence,
     h: Tensor | null,
     c: Tensor | null,
-    masks?: StepMasks,
+    masks?: StepMasks<unknown>,
   ): [output: Tensor | PackedSequence, hn: Tensor, cn: Tensor | null] {
     const fn = `${this.constructor.name}.forward`
     const rows = this.#rows(fn, input)
@@ -241,23 +242,60 @@ export abstract class RecurrentLayer<
   /** What happens between the steps of a call; null: nothing. */
   #stepOptions(
     fn: string,
-    masks: StepMasks | null | undefined,
+    masks: StepMasks<unknown> | null | undefined,
     rows: Rows,
   ): (StepOptions & Disposable) | null {
     const chances = stepChances(fn, this, hasC(this.#cell))
     const none = masks === undefined || masks === null
-    if (!none) checkOptions(fn, masks, ['reset', 'mask'])
+    if (!none) checkOptions(fn, masks, ['reset', 'mask', 'resetState'])
     const layout = { ...rows, batchFirst: this.batchFirst, device: rows.x.device }
     const reset = none ? null : maskRows(fn, 'reset', masks.reset, layout)
     const mask = none ? null : maskRows(fn, 'mask', masks.mask, layout)
+    const given = none ? null : (masks.resetState ?? null)
+    if (given !== null && reset === null)
+      throw new TypeError(
+        `[${fn}] resetState: expected reset beside it, which says where the states become these, got none`,
+      )
+    const [h, c] = this.#resetState(fn, given, rows)
     const { recurrentDropout, zoneout } = chances
     if (recurrentDropout === 0 && zoneout[0] === 0 && zoneout[1] === 0 && !reset && !mask)
       return null
     const dispose = (): void => {
       reset?.[Symbol.dispose]()
       mask?.[Symbol.dispose]()
+      for (const [own, laidOut] of [h, c]) disposeOther(laidOut, own)
     }
-    return { ...chances, training: this.training, reset, mask, [Symbol.dispose]: dispose }
+    const { training } = this
+    const states = { reset, mask, resetH: h[1], resetC: c[1] }
+    return { ...chances, training, ...states, [Symbol.dispose]: dispose }
+  }
+
+  /** The states of resets, as given and as the native side takes them. */
+  #resetState(
+    fn: string,
+    given: unknown,
+    rows: Rows,
+  ): [h: [Tensor | null, Tensor | null], c: [Tensor | null, Tensor | null]] {
+    const [h, c] = this.partsOfState(fn, 'resetState', given)
+    const width = widthOfC(this.#cell) * this.hiddenSize
+    const name = hasC(this.#cell) ? 'resetState[0]' : 'resetState'
+    return [
+      [h, this.#state(fn, name, h, this.projSize || this.hiddenSize, rows)],
+      [c, this.#state(fn, 'resetState[1]', c, width, rows)],
+    ]
+  }
+
+  /**
+   * h and c of a state as the layer takes it.
+   * @internal
+   */
+  protected partsOfState(
+    fn: string,
+    name: string,
+    state: unknown,
+  ): [h: Tensor | null, c: Tensor | null] {
+    if (hasC(this.#cell)) return lstmState(fn, name, state as readonly [Tensor, Tensor] | null)
+    return [(state ?? null) as Tensor | null, null]
   }
 
   /** See Module.clone. */

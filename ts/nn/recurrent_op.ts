@@ -12,7 +12,7 @@ import { type Shape, Tensor } from '../tensor.js'
 import { composedCell, composedShapes, runComposed } from './composed_cells.js'
 import { ELEMENTWISE_CELLS, type ElementwiseCell, runElementwise } from './elementwise.js'
 import { DrawnOptions, NO_OPTIONS, type StepOptions } from './step_options.js'
-import { canUnroll, type UnrolledOptions, unroll } from './unrolled.js'
+import { canUnroll, type Unrolled, type UnrolledOptions, unroll } from './unrolled.js'
 
 /** What the kernels know of every cell: native/cells/cells.def and weights.h. */
 const cells = binding.cells()
@@ -136,6 +136,8 @@ export function runRecurrent(
   if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
   const own = elementwise(call.cell)
   if (own !== undefined) return { ...runElementwise(own, call, x, h0), cn: null }
+  if (call.options !== null && !isFused(call, call.options))
+    return runUnrolled(call, call.options, x, h0, c0)
   const out = call.proj > 0 ? call.proj : call.hidden
   const stacks = call.layers * call.directions
   const rows = x.shape[0] as number
@@ -213,6 +215,57 @@ export function runRecurrent(
   return { y, hn, cn }
 }
 
+/**
+ * Whether the kernels do what is asked for: they reset to zeros alone, and mix the states of c each by
+ * itself, where those of an sLSTM in evaluation belong together.
+ */
+function isFused({ cell }: RecurrentCall, options: StepOptions): boolean {
+  const mixes = !options.training && options.zoneout[1] > 0 && widthOfC(cell) > 1
+  return options.resetH === null && options.resetC === null && !mixes
+}
+
+/** As {@link runRecurrent}, as a loop of operations. */
+function runUnrolled(
+  call: RecurrentCall,
+  options: StepOptions,
+  x: Tensor,
+  h0: Tensor | null,
+  c0: Tensor | null,
+): RecurrentResult {
+  const rows = x.shape[0] as number
+  using drawn = new DrawnOptions(options, call, rows, hasC(call.cell), x.device)
+  const { resetH, resetC } = options
+  const masks = drawn.share()
+  const all = { ...unrolledOptions(call, drawn.parts, masks, x.device), resetH, resetC }
+  const dropout = call.dropout > 0 ? { p: call.dropout, random: null } : null
+  const [y, hn, cn = null] = operations(call, dropout, all, x.device)(x, h0, c0, ...call.weights)
+  for (const mask of masks) mask?.[Symbol.dispose]()
+  return { y: y as Tensor, hn: hn as Tensor, cn }
+}
+
+/** A call as a loop of operations, of x, h0, c0 and the weights. */
+function operations(
+  call: RecurrentCall,
+  dropout: Unrolled['dropout'],
+  options: UnrolledOptions | null,
+  device: string,
+): (...inputs: (Tensor | null)[]) => Tensor[] {
+  const { layers, directions, steps, batch, hidden, proj } = call
+  const { name, states } = cells[call.cell] as CellInfo
+  const names = weightShapes(call.cell, call.input, hidden, proj, call.bias).map(([key]) => key)
+  const sizes = stepSizes(batch, steps)
+  const settings = { cell: name, layers, directions, sizes, dropout, options }
+  const stacks = layers * directions
+  return (x, h0, c0, ...weights) => {
+    const sets = Array.from({ length: stacks }, (_, s) =>
+      Object.fromEntries(names.map((key, k) => [key, weights[s * names.length + k] ?? null])),
+    )
+    const h = h0 ?? filled([stacks, batch, proj || hidden], 0, device)
+    const c = states > 0 ? (c0 ?? filled([stacks, batch, states * hidden], 0, device)) : null
+    return unroll(settings, x as Tensor, h, c, sets)
+  }
+}
+
 /** Backward for gradients of gradients: through the same layer as a loop of operations. */
 function backwardAgain(
   call: RecurrentCall,
@@ -223,8 +276,8 @@ function backwardAgain(
   inputs: readonly (Tensor | null)[],
   saved: readonly (Memory | null)[],
 ): (Tensor | null)[] {
-  const { name, states } = cells[call.cell] as CellInfo
-  const { layers, directions, steps, batch, hidden, proj, dropout } = call
+  const { name } = cells[call.cell] as CellInfo
+  const { layers, dropout } = call
   if (!canUnroll(name))
     throw new TypeError(
       `[backward] createGraph: the cell '${name}' has no gradient of its gradient; RNN, GRU, LSTM and LayerNormLSTM have`,
@@ -239,24 +292,9 @@ function backwardAgain(
     const memory = saved[i]
     return input && memory ? node.input(i, memory, input.shape, device) : input
   })
-  const names = weightShapes(call.cell, call.input, hidden, proj, call.bias).map(([key]) => key)
-  const settings = {
-    cell: name,
-    layers,
-    directions,
-    sizes: stepSizes(batch, steps),
-    dropout: dropout > 0 ? { p: dropout, ...random } : null,
-    options: options.masks && unrolledOptions(call, options.parts, options.masks, device),
-  }
-  const stacks = layers * directions
-  const f = (...[x, h0, c0, ...weights]: (Tensor | null)[]): Tensor[] => {
-    const sets = Array.from({ length: stacks }, (_, s) =>
-      Object.fromEntries(names.map((key, k) => [key, weights[s * names.length + k] ?? null])),
-    )
-    const h = h0 ?? filled([stacks, batch, proj || hidden], 0, device)
-    const c = states > 0 ? (c0 ?? filled([stacks, batch, states * hidden], 0, device)) : null
-    return unroll(settings, x as Tensor, h, c, sets)
-  }
+  const between = options.masks && unrolledOptions(call, options.parts, options.masks, device)
+  const again = dropout > 0 ? { p: dropout, random } : null
+  const f = operations(call, again, between, device)
   return throughFunction('rnn', f, withHistory, gradients)
 }
 
@@ -280,6 +318,8 @@ function unrolledOptions(
     keepC: of(2, [stacks, rows, hidden]),
     reset: of(3, [rows, 1]),
     mask: of(4, [rows, 1]),
+    resetH: null,
+    resetC: null,
   }
 }
 

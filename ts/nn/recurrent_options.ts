@@ -2,6 +2,7 @@
 import type { Device } from '../device.js'
 import { checkNumber, checkOptions, rangeError, typeError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
+import type { PackedSequence } from './packed_sequence.js'
 
 /** What every recurrent layer takes besides its sizes; PyTorch's names and defaults where it has them. */
 export interface RecurrentOptions {
@@ -39,25 +40,34 @@ export interface RecurrentOptions {
   /**
    * Probability in [0, 1) that a unit keeps its old value instead of taking the new one, drawn for each
    * unit at each step; in evaluation mode h(t) = p·h(t−1) + (1 − p)·h. Zoneout (Krueger et al. 2016).
-   * Default 0.
+   * A unit of {@link SLSTM} keeps c, n and m together; in evaluation c·exp(m) and n·exp(m) are mixed, and
+   * m is the larger of both. Default 0.
    */
   zoneout?: number
 }
 
-/** The third argument of `forward` of the recurrent layers. */
-export interface StepMasks {
+/** The third argument of `forward` of the recurrent layers. State: as the layer's initial one. */
+export interface StepMasks<State = never> {
   /**
    * int32 or bool, `(T, N)`, `(N, T)` with batchFirst, `(T)` unbatched: where it is not 0, the states of
-   * all layers become zeros before that step, and no gradient goes through them to earlier steps. An
+   * all layers become zeros, or resetState, before that step, and no gradient goes through them to earlier steps. An
    * initial state is replaced, too. The reverse direction reads the sequence from its end, so for it "before"
    * is in its own direction: the state that comes from step t+1.
+   *
+   * For a PackedSequence either padded, the sequences in the order they had before packing and T the
+   * length of the longest, or itself packed from the same lengths.
    */
-  reset?: Tensor | null
+  reset?: Tensor | PackedSequence | null
   /**
    * The same shapes and types: where it is 0, the step is skipped: h(t) = h(t−1), c(t) = c(t−1), and the
    * output is h(t−1). As Keras's masks; gaps may be anywhere.
    */
-  mask?: Tensor | null
+  mask?: Tensor | PackedSequence | null
+  /**
+   * What the states become at a reset, instead of zeros: as an initial state, for each sequence one of every
+   * layer and direction. It gets the gradients of all steps that began with it.
+   */
+  resetState?: State | null
 }
 
 /** What {@link SRU}, {@link MinGRU} and {@link MinLSTM} take: they have no `weight_hh` to drop weights of. */

@@ -80,21 +80,30 @@ export class SLSTM extends RecurrentLayer<Readonly<SLSTMState>> {
   override forward(
     input: Tensor,
     state?: Readonly<SLSTMState> | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Readonly<SLSTMState>>,
   ): [output: Tensor, state: SLSTMState]
   override forward(
     input: PackedSequence,
     state?: Readonly<SLSTMState> | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Readonly<SLSTMState>>,
   ): [output: PackedSequence, state: SLSTMState]
   override forward(
     input: Tensor | PackedSequence,
     state?: Readonly<SLSTMState> | null,
-    masks?: StepMasks,
+    masks?: StepMasks<Readonly<SLSTMState>>,
   ): [Tensor | PackedSequence, SLSTMState] {
-    const [h0, c0] = joined('SLSTM.forward', 'hidden', state)
+    const [h0, c0] = this.partsOfState('SLSTM.forward', 'hidden', state)
     const [output, hn, memory] = this.run(input, h0, c0, masks)
     return [output, [hn, ...parted(memory as Tensor)]]
+  }
+
+  /** @internal */
+  protected override partsOfState(
+    fn: string,
+    name: string,
+    state: unknown,
+  ): [h: Tensor | null, c: Tensor | null] {
+    return joined(fn, name, state)
   }
 }
 

@@ -4,13 +4,15 @@
  */
 import { type Buffer, binding } from '../binding.js'
 import { checkSameDevice, deviceNumber } from '../device.js'
-import { formatShape, rangeError, typeError } from '../errors.js'
+import { describe, formatShape, rangeError, typeError } from '../errors.js'
 import type { Memory } from '../memory.js'
 import { filled } from '../ops/again.js'
+import { gatherRows } from '../ops/gather.js'
 import { dropped } from '../ops/random.js'
 import { nextRandom } from '../random.js'
 import { sameShape } from '../shape.js'
 import { type Shape, Tensor } from '../tensor.js'
+import { alikePacked, indexTensor, PackedSequence, rowsInPadding } from './packed_sequence.js'
 
 export interface StepOptions {
   /** Probability of dropping an element of h(t-1) in the recurrent product; 0: none. */
@@ -19,10 +21,14 @@ export interface StepOptions {
   zoneout: readonly [h: number, c: number]
   /** Whether dropout and zoneout draw; else the one is off, and the other its expectation. */
   training: boolean
-  /** bool `[rows]`: where the state becomes zeros before the step; null: nowhere. */
+  /** bool `[rows]`: where the state is reset before the step; null: nowhere. */
   reset: Tensor | null
   /** bool `[rows]`: where false, the state stays; null: nowhere. */
   mask: Tensor | null
+  /** `[L*D, N, P]`: what h becomes at a reset; null: zeros. */
+  resetH: Tensor | null
+  /** `[L*D, N, H]`, as c0: what c becomes; null: zeros. */
+  resetC: Tensor | null
 }
 
 /** The sizes that masks are drawn for. */
@@ -85,6 +91,9 @@ export class DrawnOptions {
   }
 }
 
+/** The masks of a single step. */
+export const NO_MASKS = { reset: null, mask: null, resetH: null, resetC: null } as const
+
 /** The options of a call that has none. */
 export const NO_OPTIONS: NativeOptions = [0, 0, null]
 
@@ -109,37 +118,81 @@ interface Layout {
   unbatched: boolean
   batchFirst: boolean
   device: string
+  packed: PackedSequence | null
 }
 
 /**
- * Checks a mask of steps and lays it out by time.
- * @returns bool `[T * N]`, a tensor of its own; null where there is none
+ * Checks a mask of steps and lays it out as the rows of the input.
+ * @returns bool `[rows]`, a tensor of its own; null where there is none
  */
 export function maskRows(
   fn: string,
   name: string,
-  mask: Tensor | null | undefined,
-  { batch, steps, unbatched, batchFirst, device }: Layout,
+  mask: Tensor | PackedSequence | null | undefined,
+  { batch, steps, unbatched, batchFirst, device, packed }: Layout,
 ): Tensor | null {
   if (mask === undefined || mask === null) return null
-  if (!(mask instanceof Tensor)) throw typeError(fn, name, 'a tensor', mask)
-  if (mask.dtype !== 'int32' && mask.dtype !== 'bool')
-    throw typeError(fn, name, 'an int32 or bool tensor', mask.dtype)
-  if (typeof steps !== 'number')
-    throw new TypeError(
-      `[${fn}] ${name}: expected none with a PackedSequence; pad the sequences instead, with a mask that is 0 in the padding`,
-    )
-  checkSameDevice(fn, name, mask, device)
+  if (mask instanceof PackedSequence) return packedMask(fn, name, mask, packed, device)
+  if (!(mask instanceof Tensor))
+    throw typeError(fn, name, packed ? 'a tensor or a PackedSequence' : 'a tensor', mask)
+  checkMask(fn, name, mask, device)
+  const longest = typeof steps === 'number' ? steps : steps.length
   const swapped = batchFirst && !unbatched
-  const expected = unbatched ? [steps] : swapped ? [batch, steps] : [steps, batch]
-  if (!sameShape(mask.shape, expected))
+  const expected = unbatched ? [longest] : swapped ? [batch, longest] : [longest, batch]
+  if (!sameShape(mask.shape, expected)) {
+    const names = unbatched ? '' : swapped ? ' (N, T)' : ' (T, N)'
+    const padded = packed ? ', padded to the longest sequence' : ''
     throw rangeError(
       fn,
       name,
-      `shape ${formatShape(expected)}${unbatched ? '' : swapped ? ' (N, T)' : ' (T, N)'}`,
+      `shape ${formatShape(expected)}${names}${padded}`,
       formatShape(mask.shape),
     )
-  using bool = mask.dtype === 'bool' ? mask.viewAs(mask.shape) : mask.ne(0)
+  }
+  using bool = asBool(mask)
+  if (packed) {
+    const [perStep, perSequence] = swapped ? [1, longest] : [batch, 1]
+    using flat = bool.reshape([longest * batch])
+    const { batchSizes, places: sorted } = packed
+    const order: number[] = []
+    for (const [n, place] of sorted.entries()) order[place] = n
+    const index = rowsInPadding(fn, { batchSizes, order }, perStep, perSequence)
+    using places = indexTensor(index, device)
+    return gatherRows(fn, flat, places)
+  }
   using byTime = swapped ? bool.transpose(0, 1) : bool.viewAs(bool.shape)
-  return byTime.reshape([steps * batch])
+  return byTime.reshape([longest * batch])
+}
+
+/** A mask that was packed like the input. */
+function packedMask(
+  fn: string,
+  name: string,
+  mask: PackedSequence,
+  input: PackedSequence | null,
+  device: string,
+): Tensor {
+  if (input === null) throw typeError(fn, name, 'a tensor, as the input is not packed', mask)
+  checkMask(fn, name, mask.data, device)
+  if (mask.data.shape.length !== 1)
+    throw rangeError(fn, name, 'packed data of 1 dimension', formatShape(mask.data.shape))
+  if (!alikePacked(mask, input))
+    throw rangeError(
+      fn,
+      name,
+      `a PackedSequence of the input's lengths and order, ${describe(input.lengths)}`,
+      describe(mask.lengths),
+    )
+  return asBool(mask.data)
+}
+
+function checkMask(fn: string, name: string, mask: Tensor, device: string): void {
+  if (mask.dtype !== 'int32' && mask.dtype !== 'bool')
+    throw typeError(fn, name, 'an int32 or bool tensor', mask.dtype)
+  checkSameDevice(fn, name, mask, device)
+}
+
+/** A tensor of its own. */
+function asBool(mask: Tensor): Tensor {
+  return mask.dtype === 'bool' ? mask.viewAs(mask.shape) : mask.ne(0)
 }

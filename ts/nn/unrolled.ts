@@ -1,6 +1,7 @@
 /**
  * Recurrent layers as loops of tensor operations. They compute what the fused layers compute, step by
- * step, and are used where gradients are to be differentiated in turn (`createGraph`).
+ * step, and are used where gradients are to be differentiated in turn (`createGraph`), and where something
+ * is asked for that the fused layers have not.
  */
 import { logSigmoid } from '../ops/activation.js'
 import { linear } from '../ops/linear.js'
@@ -8,6 +9,7 @@ import { dropped } from '../ops/random.js'
 import { cat } from '../ops/shape.js'
 import { overSteps } from '../ops/steps.js'
 import { where } from '../ops/where.js'
+import { nextRandom } from '../random.js'
 import type { Tensor } from '../tensor.js'
 
 /** What a layer and direction has, by names without suffix. */
@@ -108,7 +110,10 @@ const STEPS: Readonly<Record<string, Step>> = {
     const [into, on] = [i.sub(largest).exp(), kept.sub(largest).exp()]
     const nextC = on.mul(c).add(into.mul(z.tanh()))
     const nextN = on.mul(n).add(into)
-    return [o.sigmoid().mul(nextC.div(nextN)), cat([nextC, nextN, largest], 1)]
+    // As native/cells/slstm.h: where n is next to nothing, h and its gradient are 0.
+    const some = nextN.abs().ge(1e-36)
+    const y = where(some, nextC.div(where(some, nextN, 1)), 0)
+    return [o.sigmoid().mul(y), cat([nextC, nextN, largest], 1)]
   },
   layer_norm_lstm: (x, _h, hIn, c, weights) => {
     const { weight_hh, gain_hh, bias_hh, gain_c, bias_c } = weights
@@ -118,6 +123,24 @@ const STEPS: Readonly<Record<string, Step>> = {
     const norm = normalised(next, gain_c as Tensor, bias_c ?? null)
     return [gate(a, 3, 4).sigmoid().mul(norm.tanh()), next]
   },
+}
+
+/** Zoneout in evaluation, of the states c, n and m of an sLSTM: c exp(m) and n exp(m) are mixed. */
+function mixed(now: Tensor, old: Tensor, part: number): Tensor {
+  const [from, to] = [gate(old, 2, 3), gate(now, 2, 3)]
+  const m = to.maximum(from)
+  const [ofOld, ofNow] = [
+    from.sub(m).exp().mul(part),
+    to
+      .sub(m)
+      .exp()
+      .mul(1 - part),
+  ]
+  const sum = (k: number): Tensor =>
+    gate(old, k, 3)
+      .mul(ofOld)
+      .add(gate(now, k, 3).mul(ofNow))
+  return cat([sum(0), sum(1), m], 1)
 }
 
 /** Whether a cell is here. */
@@ -138,6 +161,10 @@ export interface UnrolledOptions {
   reset: Tensor | null
   /** bool `[rows, 1]` */
   mask: Tensor | null
+  /** `[L*D, N, P]` */
+  resetH: Tensor | null
+  /** `[L*D, N, H]`, as c0 */
+  resetC: Tensor | null
 }
 
 export interface Unrolled {
@@ -146,8 +173,8 @@ export interface Unrolled {
   directions: number
   /** Sequences that are active at each step; they come first. */
   sizes: readonly number[]
-  /** Between layers, with its random numbers; null: none. */
-  dropout: { p: number; seed: number; counter: number } | null
+  /** Between layers, with the kernels' random numbers, or new ones for each layer; null: none. */
+  dropout: { p: number; random: { seed: number; counter: number } | null } | null
   options: UnrolledOptions | null
 }
 
@@ -181,30 +208,48 @@ export function unroll(
     }
     rows = outputs.length === 1 ? (outputs[0] as Tensor) : cat(outputs, 1)
     const { dropout } = call
-    if (dropout !== null && layer < call.layers - 1)
-      rows = dropped(rows, dropout.p, dropout.seed, dropout.counter)
+    if (dropout !== null && layer < call.layers - 1) rows = withDropout(rows, dropout)
   }
   const result = [rows, cat(hn, 0)]
   if (cn.length > 0) result.push(cat(cn, 0))
   return result
 }
 
-/** The options of one layer and direction: hFactor [N, P], keepH [rows, P], keepC [rows, H]. */
-function ofStack(options: UnrolledOptions, stack: number): UnrolledOptions {
-  const { hFactor, keepH, keepC } = options
-  const own = (all: Tensor | null): Tensor | null => all?.select(0, stack) ?? null
-  return { ...options, hFactor: own(hFactor), keepH: own(keepH), keepC: own(keepC) }
+function withDropout(rows: Tensor, dropout: NonNullable<Unrolled['dropout']>): Tensor {
+  const { seed, counter } = dropout.random ?? nextRandom()
+  return dropped(rows, dropout.p, seed, counter)
 }
 
-/** A step's new state with zoneout and the mask. */
+/**
+ * The options of one layer and direction: hFactor [N, P], keepH [rows, P], keepC [rows, H], resetH [N, P],
+ * resetC [N, H].
+ */
+function ofStack(options: UnrolledOptions, stack: number): UnrolledOptions {
+  const { hFactor, keepH, keepC, resetH, resetC } = options
+  const own = (all: Tensor | null): Tensor | null => all?.select(0, stack) ?? null
+  return {
+    ...options,
+    ...{ hFactor: own(hFactor), keepH: own(keepH), keepC: own(keepC) },
+    ...{ resetH: own(resetH), resetC: own(resetC) },
+  }
+}
+
+/** One mask for all states of a unit. */
+function ofAll(keep: Tensor | null, states: Tensor): Tensor | null {
+  const count = keep === null ? 1 : (states.shape[1] as number) / (keep.shape[1] as number)
+  return count === 1 ? keep : cat(new Array<Tensor>(count).fill(keep as Tensor), 1)
+}
+
+/** A step's new state with zoneout and the mask. @param blend of old and new states */
 function zoned(
   now: Tensor,
   old: Tensor,
   keep: Tensor | null,
   part: number,
   mask: Tensor | null,
+  blend = (now: Tensor, old: Tensor, part: number) => now.add(old.sub(now).mul(part)),
 ): Tensor {
-  let state = part > 0 ? now.add(old.sub(now).mul(part)) : now
+  let state = part > 0 ? blend(now, old, part) : now
   if (keep !== null) state = where(keep, old, state)
   return mask === null ? state : where(mask, state, old)
 }
@@ -228,9 +273,14 @@ function walk(
   const initial = c0 === null ? [h0] : [h0, c0]
   const [y, [h, c]] = overSteps(call.sizes, backwards, initial, (rowsOf, states) => {
     const reset = options?.reset ? rowsOf(options.reset) : null
-    const [oldH, oldC = null] = reset ? states.map((state) => where(reset, 0, state)) : states
+    const first = (whole: Tensor): Tensor => whole.slice(0, 0, states[0]?.shape[0] as number)
+    const [oldH, oldC = null] = states.map((state, k) => {
+      if (reset === null) return state
+      const given = k === 0 ? options?.resetH : options?.resetC
+      return where(reset, given ? first(given) : 0, state)
+    })
     const old = oldH as Tensor
-    const factor = options?.hFactor?.slice(0, 0, old.shape[0] as number) ?? null
+    const factor = options?.hFactor ? first(options.hFactor) : null
     const seen = factor === null ? old : old.mul(factor)
     const [raw, newC] = step(rowsOf(inputs), old, seen, oldC, weights)
     let [nextH, nextC] = [projection ? linear(raw, projection) : raw, newC]
@@ -238,7 +288,9 @@ function walk(
       const { keepH, keepC, parts, mask } = options
       const rows = (of: Tensor | null): Tensor | null => of && rowsOf(of)
       nextH = zoned(nextH, old, rows(keepH), parts[0], rows(mask))
-      nextC = nextC && zoned(nextC, oldC as Tensor, rows(keepC), parts[1], rows(mask))
+      const keep = nextC && ofAll(rows(keepC), nextC)
+      const blend = call.cell === 'slstm' ? mixed : undefined
+      nextC = nextC && zoned(nextC, oldC as Tensor, keep, parts[1], rows(mask), blend)
     }
     return [nextH, nextC === null ? [nextH] : [nextH, nextC]]
   })

@@ -148,6 +148,10 @@ export function int8Call(fn: string, module: Module, sizes: StackSizes, device: 
     checkNoGradient(fn, [x, h0, c0])
     const { cell, layers, directions, input, hidden, proj, bias, batch, steps, options } = call
     const rows = x.shape[0] as number
+    if (options?.resetH || options?.resetC)
+      throw new TypeError(
+        `[${fn}] resetState: expected none, as int8 layers reset to zeros alone; leave it out, or use the layer before it was quantized`,
+      )
     using drawn = options && new DrawnOptions(options, call, rows, hasC(cell), x.device)
     const [y, hn, cn] = binding.int8Rnn(
       ...([cell, layers, directions, input, hidden, proj, bias, batch, steps] as const),
