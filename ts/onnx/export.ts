@@ -29,6 +29,9 @@ const MAX_BYTES = 2 ** 31 - 1
  * LSTM, GRU and RNN are operators of ONNX; all other recurrent layers, and an LSTM with a projection,
  * are loops (Scan).
  *
+ * A Linear, an Embedding or a Sequential alone takes inputs of any number of dimensions, so that the
+ * file declares none. Runtimes take such files; Python's `onnx.checker` refuses them.
+ *
  * @param model a recurrent layer, an Embedding, a Linear, a Sequential of the last two, or a module
  *   with `toOnnx`
  * @throws (rejects) TypeError for zoneout, int8 weights, layers of nn.recurrent, and what is no such
