@@ -253,6 +253,23 @@ export type ElementwiseShared = readonly [
   state0: Buffer | null,
 ]
 
+/** The same of a layer with the input's product. */
+export type ElementwiseLayerShared = readonly [
+  kind: number,
+  hidden: number,
+  batch: number,
+  /** T, or the batch size of every step. */
+  steps: number | Int32Array,
+  reverse: boolean,
+  inputs: number,
+  x: Buffer,
+  w: Buffer,
+  bias: Buffer | null,
+  v: Buffer | null,
+  b: Buffer | null,
+  state0: Buffer | null,
+]
+
 /** What the calls of a CTC loss share; see CtcShape in native/ops/ops_sequence.h. */
 export type CtcShared = readonly [
   logProbs: Buffer,
@@ -633,6 +650,28 @@ export interface Binding {
       dy: Buffer | null,
       dlast: Buffer | null,
       needsX: boolean,
+      needsV: boolean,
+      needsB: boolean,
+      needsState0: boolean,
+    ]
+  ): (Buffer | null)[]
+
+  /** Product and loop in one, on the CPU; states as above, and a for backward. */
+  elementwiseLayer(
+    ...args: [...ElementwiseLayerShared, keep: boolean]
+  ): [y: Buffer, last: Buffer, states: Buffer | null, a: Buffer | null]
+  /** dx, dw, dbias, dv, db and dstate0, null where not needed. */
+  elementwiseLayerBackward(
+    ...args: [
+      ...ElementwiseLayerShared,
+      a: Buffer,
+      /** Or y. */
+      states: Buffer,
+      dy: Buffer | null,
+      dlast: Buffer | null,
+      needsX: boolean,
+      needsW: boolean,
+      needsBias: boolean,
       needsV: boolean,
       needsB: boolean,
       needsState0: boolean,

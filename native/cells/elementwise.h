@@ -7,6 +7,7 @@
 //   static constexpr bool kSkip;     // whether it reads the layer's input x, too
 //   static constexpr bool kOwnState; // whether its state is another one than its output
 //   static constexpr bool kLinear;   // whether state = keep * state(t-1) + add; see below
+//   static constexpr bool kActivates;  // see below
 //   static void forward(const F (&s)[kBlocks], F x, const F (&w)[kWeights], F& state, F& h);
 //   static void backward(s, x, w, F before, F after, F dh, F& dstate, F (&ds)[kBlocks], F& dx,
 //                        F (&dw)[kWeights]);
@@ -23,6 +24,15 @@
 // where keep and add do not depend on any state, so that time can be cut into chunks: a chunk turns
 // the state before it into A * state + B. Its backward gets the whole gradient of the new state, which
 // ds is proportional to, and gives keep.
+//
+// A cell whose functions take longest has kActivates: then s can be replaced once by what forward and
+// backward make of it first, and these be called with what is there. They are
+//
+//   static void activate(F (&s)[kBlocks], const F (&w)[kWeights], F before);
+//   forward_activated, or coefficients_activated, and backward_activated
+//
+// with the arguments of those above. Of a linear cell activate gets s alone. It changes the two blocks
+// from kFirstActivated on.
 #pragma once
 
 #include "cells/math.h"
@@ -41,6 +51,7 @@ struct IndRnnCell {
   static constexpr bool kSkip = false;
   static constexpr bool kOwnState = false;
   static constexpr bool kLinear = false;
+  static constexpr bool kActivates = false;
 
  protected:
   // dz: the gradient of what act is applied to.
@@ -89,12 +100,26 @@ struct SruCell {
   static constexpr bool kSkip = skip;
   static constexpr bool kOwnState = true;
   static constexpr bool kLinear = false;
+  static constexpr bool kActivates = true;
+  static constexpr int kFirstActivated = 1;
+
+  template <class F>
+  FUSED_RNN_HD static void activate(F (&s)[kBlocks], const F (&w)[4], F before) {
+    s[1] = gate_(s[1] + w[0] * before + w[2]);
+    s[2] = gate_(s[2] + w[1] * before + w[3]);
+  }
 
   template <class F>
   FUSED_RNN_HD static void forward(const F (&s)[kBlocks], F x, const F (&w)[4], F& state, F& h) {
-    const F f = gate_(s[1] + w[0] * state + w[2]);
-    const F r = gate_(s[2] + w[1] * state + w[3]);
-    const F past = highway(s, x);
+    F now[kBlocks];
+    for (int k = 0; k < kBlocks; ++k) now[k] = s[k];
+    activate(now, w, state);
+    forward_activated(now, x, w, state, h);
+  }
+  template <class F>
+  FUSED_RNN_HD static void forward_activated(const F (&s)[kBlocks], F x, const F (&)[4], F& state,
+                                             F& h) {
+    const F f = s[1], r = s[2], past = highway(s, x);
     state = s[0] + f * (state - s[0]);
     h = past + r * (state - past);
   }
@@ -102,8 +127,16 @@ struct SruCell {
   template <class F>
   FUSED_RNN_HD static void backward(const F (&s)[kBlocks], F x, const F (&w)[4], F before, F after,
                                     F dh, F& dstate, F (&ds)[kBlocks], F& dx, F (&dw)[4]) {
-    const F f = gate_(s[1] + w[0] * before + w[2]);
-    const F r = gate_(s[2] + w[1] * before + w[3]);
+    F now[kBlocks];
+    for (int k = 0; k < kBlocks; ++k) now[k] = s[k];
+    activate(now, w, before);
+    backward_activated(now, x, w, before, after, dh, dstate, ds, dx, dw);
+  }
+  template <class F>
+  FUSED_RNN_HD static void backward_activated(const F (&s)[kBlocks], F x, const F (&w)[4], F before,
+                                              F after, F dh, F& dstate, F (&ds)[kBlocks], F& dx,
+                                              F (&dw)[4]) {
+    const F f = s[1], r = s[2];
     const F dc = dstate + dh * r;
     ds[0] = dc * (1.0f - f);
     // Of the pre-activations.
@@ -150,24 +183,45 @@ struct LinearCell {
   static constexpr bool kSkip = false;
   static constexpr bool kOwnState = false;
   static constexpr bool kLinear = true;
+  static constexpr bool kActivates = false;
 };
 
 // minGRU (Feng et al. 2024): blocks z, h~.   h = (1 - z) h(t-1) + z g(h~)
 struct MinGruCell : LinearCell {
   static constexpr int kBlocks = 2;
+  static constexpr bool kActivates = true;
+  static constexpr int kFirstActivated = 0;
+
+  template <class F>
+  FUSED_RNN_HD static void activate(F (&s)[2]) {
+    s[0] = sigmoid_(s[0]);
+    s[1] = positive_(s[1]);
+  }
 
   template <class F>
   FUSED_RNN_HD static void coefficients(const F (&s)[2], F& keep, F& add) {
-    const F z = sigmoid_(s[0]);
-    keep = 1.0f - z;
-    add = z * positive_(s[1]);
+    F now[2] = {s[0], s[1]};
+    activate(now);
+    coefficients_activated(now, keep, add);
+  }
+  template <class F>
+  FUSED_RNN_HD static void coefficients_activated(const F (&s)[2], F& keep, F& add) {
+    keep = 1.0f - s[0];
+    add = s[0] * s[1];
   }
   template <class F>
   FUSED_RNN_HD static F backward(const F (&s)[2], F before, F dstate, F (&ds)[2]) {
-    const F z = sigmoid_(s[0]);
-    ds[0] = dstate * (positive_(s[1]) - before) * z * (1.0f - z);
-    ds[1] = dstate * z * positive_slope(s[1]);
-    return 1.0f - z;
+    F now[2] = {s[0], s[1]};
+    activate(now);
+    return backward_activated(now, before, dstate, ds);
+  }
+  template <class F>
+  FUSED_RNN_HD static F backward_activated(const F (&s)[2], F before, F dstate, F (&ds)[2]) {
+    const F z = s[0], g = s[1], keep = 1.0f - z;
+    ds[0] = dstate * (g - before) * z * keep;
+    // Below 1/2 g is a sigmoid.
+    ds[1] = dstate * z * (g < 0.5f ? g * (1.0f - g) : 1.0f + F{});
+    return keep;
   }
 };
 

@@ -11,6 +11,7 @@
 #include "cpu/bf16/kernels.h"
 #include "cpu/int8/kernels.h"
 #include "ops/backend.h"
+#include "ops/ops_elementwise_layer.h"
 
 namespace fused_rnn {
 
@@ -25,17 +26,20 @@ namespace avx512 {
 extern const Backend table;
 extern const Bf16Kernels bf16;
 extern const Int8Kernels int8;
+extern const ElementwiseLayerKernels elementwise_layer;
 }  // namespace avx512
 namespace avx2 {
 extern const Backend table;
 extern const Bf16Kernels bf16;
 extern const Int8Kernels int8;
+extern const ElementwiseLayerKernels elementwise_layer;
 }  // namespace avx2
 #endif
 namespace base {
 extern const Backend table;
 extern const Bf16Kernels bf16;
 extern const Int8Kernels int8;
+extern const ElementwiseLayerKernels elementwise_layer;
 }  // namespace base
 
 namespace {
@@ -45,6 +49,7 @@ struct Candidate {
   const Backend* table;
   const Bf16Kernels* bf16;
   const Int8Kernels* int8;
+  const ElementwiseLayerKernels* elementwise_layer;
   bool (*available)();
   bool (*worth_it)() = [] { return true; };  // unless it is asked for
 };
@@ -77,16 +82,17 @@ const Candidate kCandidates[] = {
 #if defined(__x86_64__) && !defined(FUSED_RNN_BASE_ONLY)
     // Some of Intel's processors take longer for its instruction than for the four float32 ones
     // that do the same: a matter of twice or half, so one look is enough. The bits are the same.
-    {"avx512bf16", &avx512::table, &avx512bf16::bf16, &avx512vnni::int8,
+    {"avx512bf16", &avx512::table, &avx512bf16::bf16, &avx512vnni::int8, &avx512::elementwise_layer,
      [] { return has_vnni() && __builtin_cpu_supports("avx512bf16"); },
      [] { return seconds(avx512bf16::bf16) < seconds(avx512::bf16); }},
-    {"avx512vnni", &avx512::table, &avx512::bf16, &avx512vnni::int8, [] { return has_vnni(); }},
-    {"avx512", &avx512::table, &avx512::bf16, &avx512::int8,
+    {"avx512vnni", &avx512::table, &avx512::bf16, &avx512vnni::int8, &avx512::elementwise_layer,
+     [] { return has_vnni(); }},
+    {"avx512", &avx512::table, &avx512::bf16, &avx512::int8, &avx512::elementwise_layer,
      [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
-    {"avx2", &avx2::table, &avx2::bf16, &avx2::int8,
+    {"avx2", &avx2::table, &avx2::bf16, &avx2::int8, &avx2::elementwise_layer,
      [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
 #endif
-    {"base", &base::table, &base::bf16, &base::int8, [] { return true; }},
+    {"base", &base::table, &base::bf16, &base::int8, &base::elementwise_layer, [] { return true; }},
 };
 
 const Candidate& choose() {
@@ -119,6 +125,8 @@ const char* cpu_bf16_kernels() { return bf16_kernels().name; }
 
 const Int8Kernels& int8_kernels() { return *chosen().int8; }
 const char* cpu_int8_kernels() { return int8_kernels().name; }
+
+const ElementwiseLayerKernels& elementwise_layer_kernels() { return *chosen().elementwise_layer; }
 
 std::vector<std::string> cpu_features() {
   std::vector<std::string> features;

@@ -1,203 +1,239 @@
-// Recurrent layers without a recurrent matrix: one pass over the rows, which memory bounds.
+// Recurrent layers without a recurrent matrix: the loop over time alone, and together with the
+// input's product.
+#include <optional>
+
 #include "cells/elementwise.h"
+#include "cpu/elementwise_loop.h"
+#include "cpu/elementwise_product.h"
 #include "cpu/elementwise_scan.h"
 #include "cpu/elementwise_walk.h"
+#include "cpu/gemm.h"
+#include "ops/ops_elementwise_layer.h"
 
 FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
-// Sequences whose gradients of the weights are added up in a row. Fixed, so that the sums have the
-// same bits on any number of threads.
-constexpr int64_t kGroup = 8;
-
-template <class Cell>
-struct CellWeights {
-  static constexpr int kV = Cell::kWeights - Cell::kBiases;
-  const float* rows[Cell::kWeights];
-
-  CellWeights(const float* v, const float* b, int64_t hidden) {
-    for (int k = 0; k < kV; ++k) rows[k] = v + k * hidden;
-    for (int k = kV; k < Cell::kWeights; ++k) {
-      rows[k] = b != nullptr ? b + (k - kV) * hidden : nullptr;
-    }
-  }
-  template <class Read>
-  void read(Vec (&to)[Cell::kWeights], int64_t u, Read read) const {
-    for (int k = 0; k < Cell::kWeights; ++k) to[k] = rows[k] != nullptr ? read(rows[k] + u) : Vec{};
-  }
+template <class Cell, bool activated>
+struct PassesOf {
+  using Forward = LoopForward<Cell, activated>;
+  using Backward = LoopBackward<Cell, activated>;
 };
+template <class Cell, bool activated>
+  requires Cell::kLinear
+struct PassesOf<Cell, activated> {
+  using Forward = ScanForward<Cell, activated>;
+  using Backward = ScanBackward<Cell, activated>;
+};
+
+// run(begin, end) for all steps, so many rows at once.
+template <class Pass, class F>
+void each_stretch(const Pass& pass, int64_t rows, F run) {
+  const int64_t steps = pass.walk.shape.steps;
+  if (pass.at_once()) return run(0, steps);
+  for (int64_t begin = 0, end; begin < steps; begin = end) {
+    end = pass.walk.stop(begin, rows);
+    run(begin, end);
+  }
+}
 
 template <class Cell>
 void forward(const ElementwiseForwardArgs& args, Context& context) {
-  constexpr int kBlocks = Cell::kBlocks;
-  const Walk walk(args.shape, args.shape.reverse);
-  const ElementwiseInputs& in = args.in;
-  const int64_t hidden = args.shape.hidden, steps = args.shape.steps;
-  const CellWeights<Cell> weights(in.v, in.b, hidden);
-  context.pool.parallel_for(
-      args.shape.batch * walk.blocks, kGrain / (steps * kUnits) + 1,
-      [&](int64_t begin, int64_t end) {
-        start_state(walk, begin, end, args.last, in.state0);
-        for (int64_t i = 0; i < steps; ++i) {
-          if (i % kChunk == 0) context.check_stop();
-          const int64_t t = walk.step(i), first = walk.row(t);
-          walk.each(begin, end, walk.active(t), [&](int64_t n, int64_t from, int64_t to) {
-            const int64_t at = (first + n) * hidden;
-            const float* a = in.a + at * kBlocks;
-            float *state = args.last + n * hidden, *y = args.y + at;
-            each_vector(to - from, [&](int64_t j, auto read, auto write) {
-              const int64_t u = from + j;
-              Vec s[kBlocks], w[Cell::kWeights], x{}, h;
-              read_rows(s, a + u, hidden, read);
-              weights.read(w, u, read);
-              if constexpr (Cell::kSkip) x = read(in.x + at + u);
-              Vec now = read(state + u);
-              Cell::forward(s, x, w, now, h);
-              write(state + u, now);
-              write(y + u, h);
-              if constexpr (Cell::kOwnState) {
-                if (args.states != nullptr) write(args.states + at + u, now);
-              }
-            });
-          });
-        }
-      });
+  typename PassesOf<Cell, false>::Forward pass(args, context);
+  const Rows<const float> rows{args.in.a, 0, args.shape.hidden * Cell::kBlocks};
+  each_stretch(pass, INT64_MAX, [&](int64_t begin, int64_t end) { pass.run(begin, end, rows); });
 }
-
-// What the gradients of the weights add up to, by groups of sequences. Sums of many steps are sums of
-// sums, which round less.
-template <class Cell>
-class WeightSums {
- public:
-  WeightSums(int64_t groups, int64_t hidden)
-      : size_(Cell::kWeights * hidden),
-        groups_(groups),
-        hidden_(hidden),
-        data_(2 * groups * size_) {
-    for (int64_t i = 0; i < 2 * groups * size_; ++i) data_.data()[i] = 0;
-  }
-  // [V, H] of a group, to add to.
-  float* of(int64_t group) const { return data_.data() + 2 * group * size_; }
-  // To be called now and then.
-  void settle(int64_t group, int64_t from, int64_t to) const {
-    for (int k = 0; k < Cell::kWeights; ++k) {
-      float *some = of(group) + k * hidden_, *all = some + size_;
-      for (int64_t u = from; u < to; ++u) {
-        all[u] += some[u];
-        some[u] = 0;
-      }
-    }
-  }
-  // rows [row, row + count) of the sums over all groups.
-  void write(float* to, int64_t row, int64_t count) const {
-    if (to == nullptr) return;
-    for (int64_t i = 0; i < count * hidden_; ++i) {
-      double sum = 0;
-      for (int64_t group = 0; group < groups_; ++group) {
-        sum += (of(group) + size_)[row * hidden_ + i];
-      }
-      to[i] = static_cast<float>(sum);
-    }
-  }
-
- private:
-  int64_t size_, groups_, hidden_;
-  Scratch data_;
-};
 
 template <class Cell>
 void backward(const ElementwiseBackwardArgs& args, Context& context) {
-  constexpr int kBlocks = Cell::kBlocks, kWeights = Cell::kWeights;
-  const ElementwiseShape& shape = args.shape;
-  const Walk walk(shape, !shape.reverse);
-  const ElementwiseInputs& in = args.in;
-  const int64_t hidden = shape.hidden, steps = shape.steps;
-  const CellWeights<Cell> weights(in.v, in.b, hidden);
-  const int64_t groups = (shape.batch + kGroup - 1) / kGroup;
-  const WeightSums<Cell> sums(groups, hidden);
-  const Scratch own(args.dstate0 == nullptr ? shape.batch * hidden : 0);
-  float* const dstates = args.dstate0 != nullptr ? args.dstate0 : own.data();
-  const auto each_group = [&](int64_t begin, int64_t end, auto f) {
-    walk.each(begin, end, groups, f);
-  };
-  context.pool.parallel_for(
-      groups * walk.blocks, kGrain / (steps * kGroup * kUnits) + 1,
-      [&](int64_t begin, int64_t end) {
-        each_group(begin, end, [&](int64_t group, int64_t from, int64_t to) {
-          for (int64_t n = group * kGroup; n < shape.batch && n < (group + 1) * kGroup; ++n) {
-            copy_or_zero(dstates + n * hidden + from,
-                         args.dlast != nullptr ? args.dlast + n * hidden + from : nullptr,
-                         to - from);
-          }
-        });
-        for (int64_t i = 0; i < steps; ++i) {
-          if (i % kChunk == 0) context.check_stop();
-          const int64_t t = walk.step(i), first = walk.row(t), active = walk.active(t);
-          each_group(begin, end, [&](int64_t group, int64_t from, int64_t to) {
-            const int64_t n_begin = group * kGroup;
-            const int64_t n_end = n_begin + kGroup < active ? n_begin + kGroup : active;
-            float* const sum = sums.of(group);
-            const float* befores[kGroup];
-            for (int64_t n = n_begin; n < n_end; ++n) {
-              befores[n - n_begin] = walk.before(args.states, in.state0, t, n);
-            }
-            each_vector(n_end > n_begin ? to - from : 0, [&](int64_t j, auto read, auto write) {
-              const int64_t u = from + j;
-              Vec w[kWeights], dw[kWeights];
-              weights.read(w, u, read);
-              read_rows(dw, sum + u, hidden, read);
-              for (int64_t n = n_begin; n < n_end; ++n) {
-                const int64_t at = (first + n) * hidden + u;
-                const float* a = in.a + (first + n) * hidden * kBlocks + u;
-                const float* before = befores[n - n_begin];
-                Vec s[kBlocks], ds[kBlocks], x{}, dx{};
-                read_rows(s, a, hidden, read);
-                if constexpr (Cell::kSkip) x = read(in.x + at);
-                Vec dstate = read(dstates + n * hidden + u);
-                const Vec dh = args.dy != nullptr ? read(args.dy + at) : Vec{};
-                Cell::backward(s, x, w, before != nullptr ? read(before + u) : Vec{},
-                               read(args.states + at), dh, dstate, ds, dx, dw);
-                write(dstates + n * hidden + u, dstate);
-                float* da = args.da + (first + n) * hidden * kBlocks + u;
-                for (int k = 0; k < kBlocks; ++k) write(da + k * hidden, ds[k]);
-                if constexpr (Cell::kSkip) {
-                  if (args.dx != nullptr) write(args.dx + at, dx);
-                }
-              }
-              for (int k = 0; k < kWeights; ++k) write(sum + k * hidden + u, dw[k]);
-            });
-            if (i % kChunk == kChunk - 1 || i == steps - 1) sums.settle(group, from, to);
-          });
-        }
+  typename PassesOf<Cell, false>::Backward pass(args, context);
+  const int64_t width = args.shape.hidden * Cell::kBlocks;
+  const Rows<const float> rows{args.in.a, 0, width};
+  const Rows<float> gradients{args.da, 0, width};
+  each_stretch(pass, INT64_MAX,
+               [&](int64_t begin, int64_t end) { pass.run(begin, end, rows, gradients); });
+  pass.finish();
+}
+
+// ---- With the product --------------------------------------------------------------------------
+
+// Rows that go through product and loop together. Fixed, since dw is a sum over stretches of them, and
+// so that a product's tiles are the same ones on any number of threads.
+constexpr int64_t kStretch = 256;
+
+// Of few rows packing costs more than the product, and rounded factors are packed in a way of their
+// own.
+bool unpacked(const ElementwiseProduct& product, const ElementwiseShape& shape) {
+  return product.bf16 || shape.rows <= kFewRows;
+}
+
+// The most rows of a stretch.
+int64_t most_rows(const ElementwiseShape& shape) {
+  const int64_t most = kStretch > shape.batch ? kStretch : shape.batch;
+  return most < shape.rows ? most : shape.rows;
+}
+
+// f(begin, end) for the steps whose product and loop are one after the other.
+template <class Pass, class F>
+void each_part(const Pass& pass, bool all, F f) {
+  if (all) return f(0, pass.walk.shape.steps);
+  each_stretch(pass, kStretch, f);
+}
+
+// Runs a pass through the steps of a part.
+template <class Pass, class F>
+void run_steps(const Pass& pass, int64_t begin, int64_t end, F run) {
+  if (pass.at_once()) return run(begin, end);
+  for (int64_t at = begin, stop; at < end; at = stop) {
+    stop = pass.walk.stop(at, kStretch);
+    run(at, stop);
+  }
+}
+
+// f(first, count): the rows of a part's stretches.
+template <class F>
+void each_stretch_of(const Walk& walk, int64_t begin, int64_t end, F f) {
+  for (int64_t at = begin, stop; at < end; at = stop) {
+    stop = walk.stop(at, kStretch);
+    const auto [first, last] = walk.rows(at, stop);
+    f(first, last - first);
+  }
+}
+
+// What is kept for backward is what Cell::activate() makes of the pre-activations.
+template <class Cell, bool activated>
+void layer_forward(const ElementwiseLayerForwardArgs& args, Context& context) {
+  const ElementwiseShape& shape = args.loop.shape;
+  const ElementwiseProduct& p = args.product;
+  const int64_t width = shape.hidden * Cell::kBlocks;
+  typename PassesOf<Cell, activated>::Forward pass(args.loop, context);
+  const bool all = unpacked(p, shape);
+  const Scratch scratch(
+      args.a != nullptr ? 0 : (all || pass.at_once() ? shape.rows : most_rows(shape)) * width);
+  std::optional<PackedMatrix> w;
+  if (!all) w.emplace(Trans::yes, p.w, p.inputs, p.inputs, width, kStretch, context);
+  each_part(pass, all, [&](int64_t begin, int64_t end) {
+    const auto [low, high] = pass.walk.rows(begin, end);
+    float* const a = args.a != nullptr ? args.a + low * width : scratch.data();
+    const Rows<float> product{a, low, width};
+    const Rows<PreActivation<activated>> rows{a, low, width};
+    if (all) {
+      gemm({.trans_b = Trans::yes,
+            .m = high - low,
+            .n = width,
+            .k = p.inputs,
+            .a = p.x + low * p.inputs,
+            .lda = p.inputs,
+            .b = p.w,
+            .ldb = p.inputs,
+            .c = a,
+            .ldc = width,
+            .start = p.bias,
+            .bf16 = p.bf16},
+           context);
+    } else {
+      each_stretch_of(pass.walk, begin, end, [&](int64_t first, int64_t count) {
+        w->multiply(count, p.x + first * p.inputs, p.inputs, product.of(first), width, p.bias, 0,
+                    context);
       });
-  constexpr int kV = kWeights - Cell::kBiases;
-  sums.write(args.dv, 0, kV);
-  sums.write(args.db, kV, Cell::kBiases);
+    }
+    run_steps(pass, begin, end, [&](int64_t from, int64_t to) { pass.run(from, to, rows); });
+  });
+}
+
+template <class Cell>
+void layer_backward(const ElementwiseLayerBackwardArgs& args, Context& context) {
+  const ElementwiseShape& shape = args.loop.shape;
+  const ElementwiseProduct& p = args.product;
+  const int64_t width = shape.hidden * Cell::kBlocks;
+  const bool all = unpacked(p, shape);
+  typename PassesOf<Cell, Cell::kActivates>::Backward pass(args.loop, context);
+  // An odd number of cache lines, so that a column's are not all in one set.
+  const int64_t ld = round_up(width, 32) + 16;
+  const Scratch scratch((all || pass.at_once() ? shape.rows : most_rows(shape)) * ld);
+  std::optional<PackedMatrix> w;
+  if (!all && args.dx != nullptr) {
+    w.emplace(Trans::no, p.w, p.inputs, width, p.inputs, kStretch, context);
+  }
+  std::optional<WeightProduct> dw;
+  if (!all && args.dw != nullptr) dw.emplace(args.dw, width, p.inputs, most_rows(shape));
+  std::optional<ColumnSums> dbias;
+  if (args.dbias != nullptr) dbias.emplace(args.dbias, width);
+  each_part(pass, all, [&](int64_t begin, int64_t end) {
+    const auto [low, high] = pass.walk.rows(begin, end);
+    const Rows<const float> rows{args.loop.in.a, 0, width};
+    const Rows<float> gradients{scratch.data(), low, ld};
+    run_steps(pass, begin, end,
+              [&](int64_t from, int64_t to) { pass.run(from, to, rows, gradients); });
+    // What the loop has left in dx is the way past the product.
+    const auto past = [&](int64_t row) { return Cell::kSkip ? args.dx + row * p.inputs : nullptr; };
+    if (all && args.dx != nullptr) {
+      gemm({.m = high - low,
+            .n = p.inputs,
+            .k = width,
+            .a = gradients.data,
+            .lda = ld,
+            .b = p.w,
+            .ldb = p.inputs,
+            .c = args.dx + low * p.inputs,
+            .ldc = p.inputs,
+            .start = past(low),
+            .start_ld = p.inputs,
+            .bf16 = p.bf16},
+           context);
+    }
+    if (all && args.dw != nullptr) {
+      gemm({.trans_a = Trans::yes,
+            .m = width,
+            .n = p.inputs,
+            .k = high - low,
+            .a = gradients.data,
+            .lda = ld,
+            .b = p.x + low * p.inputs,
+            .ldb = p.inputs,
+            .c = args.dw,
+            .ldc = p.inputs,
+            .bf16 = p.bf16},
+           context);
+    }
+    each_stretch_of(pass.walk, begin, end, [&](int64_t first, int64_t count) {
+      const float* const da = gradients.of(first);
+      if (w) {
+        w->multiply(count, da, ld, args.dx + first * p.inputs, p.inputs, past(first), p.inputs,
+                    context);
+      }
+      if (dw) dw->add(da, ld, p.x + first * p.inputs, count, context);
+      if (dbias) dbias->add(da, ld, count, context);
+    });
+  });
+  if (dbias) dbias->finish();
+  pass.finish();
+}
+
+void any_layer_forward(const ElementwiseLayerForwardArgs& args, Context& context) {
+  with_cell(args.loop.shape.kind, [&](auto cell) {
+    using Cell = decltype(cell);
+    if (args.a == nullptr) return layer_forward<Cell, false>(args, context);
+    layer_forward<Cell, Cell::kActivates>(args, context);
+  });
+}
+
+void any_layer_backward(const ElementwiseLayerBackwardArgs& args, Context& context) {
+  with_cell(args.loop.shape.kind,
+            [&](auto cell) { layer_backward<decltype(cell)>(args, context); });
 }
 
 }  // namespace
 
 void elementwise_forward(const ElementwiseForwardArgs& args, Context& context) {
-  with_cell(args.shape.kind, [&](auto cell) {
-    using Cell = decltype(cell);
-    if constexpr (Cell::kLinear) {
-      scan_forward<Cell>(args, context);
-    } else {
-      forward<Cell>(args, context);
-    }
-  });
+  with_cell(args.shape.kind, [&](auto cell) { forward<decltype(cell)>(args, context); });
 }
 
 void elementwise_backward(const ElementwiseBackwardArgs& args, Context& context) {
-  with_cell(args.shape.kind, [&](auto cell) {
-    using Cell = decltype(cell);
-    if constexpr (Cell::kLinear) {
-      scan_backward<Cell>(args, context);
-    } else {
-      backward<Cell>(args, context);
-    }
-  });
+  with_cell(args.shape.kind, [&](auto cell) { backward<decltype(cell)>(args, context); });
 }
+
+extern const ElementwiseLayerKernels elementwise_layer;
+const ElementwiseLayerKernels elementwise_layer = {&any_layer_forward, &any_layer_backward};
 
 FUSED_RNN_KERNELS_END

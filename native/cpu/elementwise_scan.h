@@ -12,16 +12,6 @@ FUSED_RNN_KERNELS_BEGIN
 
 namespace {
 
-// Rows of a chunk for the blocks [begin, end): f(n, from, to, t, row, u...) in the order of the walk.
-template <class F>
-void each_step(const Walk& walk, int64_t chunk, int64_t begin, int64_t end, F f) {
-  for (int64_t i = chunk * kChunk; i < walk.chunk_end(chunk); ++i) {
-    const int64_t t = walk.step(i), first = walk.row(t);
-    walk.each(begin, end, walk.active(t),
-              [&](int64_t n, int64_t from, int64_t to) { f(t, first + n, n, from, to); });
-  }
-}
-
 // What a chunk does to states, [N, H] each.
 struct Effect {
   float *factor, *add;
@@ -52,158 +42,249 @@ inline bool goes_on(const Walk& walk, int64_t chunk, int64_t n) {
   return walk.backwards || n < walk.active(walk.step((chunk + 1) * kChunk));
 }
 
-// steps(chunk, begin, end, state, effect): the chunk's steps from state [N, H], which it changes, and
-// its effect; either may be null: not wanted. Leaves in `state`, which holds that before the first
-// chunk, the one behind each sequence.
-template <class Steps>
-void scan_chunks(const Walk& walk, float* state, Context& context, Steps steps) {
-  const int64_t hidden = walk.shape.hidden, size = walk.shape.batch * hidden;
-  const int64_t tasks = walk.shape.batch * walk.blocks, chunks = walk.chunks();
-  if (chunks == 1 || 2 * tasks > context.pool.threads()) {
-    const Scratch scratch(chunks > 1 ? 3 * size : 0);
-    const Effect effect{scratch.data(), scratch.data() + size};
-    float* const before = scratch.data() + 2 * size;
-    const int64_t numbers = walk.shape.steps * kUnits;
-    context.pool.parallel_for(tasks, kGrain / numbers + 1, [&](int64_t begin, int64_t end) {
+// The chunks of a walk: `state` [N, H], which holds what is before the first one, becomes what is
+// behind each sequence.
+class ChunkScan {
+ public:
+  ChunkScan(const Walk& walk, float* state, Context& context)
+      : walk_(walk),
+        state_(state),
+        context_(context),
+        size_(walk.shape.batch * walk.shape.hidden),
+        tasks_(walk.shape.batch * walk.blocks),
+        by_time_(walk.chunks() > 1 && 2 * tasks_ <= context.pool.threads()),
+        scratch_(walk.chunks() == 1 ? 0
+                 : by_time_         ? 2 * walk.chunks() * size_
+                                    : 3 * size_) {}
+
+  // Whether threads share chunks, so that run() takes all steps in one call only.
+  bool at_once() const { return by_time_; }
+
+  // f(begin, end, first, last, state, effect): what steps [begin, end) of a chunk do to the blocks
+  // [first, last), from state [N, H], which f changes, and to their effect; either may be null: not
+  // wanted.
+  template <class F>
+  void run(int64_t begin, int64_t end, F f) {
+    if (by_time_) return run_by_time(f);
+    const int64_t chunk = walk_.chunk_of(begin);
+    const bool last_chunk = chunk == walk_.chunks() - 1;
+    const Effect effect{scratch_.data(), scratch_.data() + size_};
+    float* const before = scratch_.data() + 2 * size_;
+    walk_.share(walk_.shape.batch, end - begin, context_, [&](int64_t first, int64_t last) {
+      if (last_chunk) return f(begin, end, first, last, state_, nullptr);
+      if (begin == chunk * kChunk) {
+        start_state(walk_, first, last, before, state_);
+        start_effect(walk_, first, last, effect);
+      }
+      f(begin, end, first, last, state_, &effect);
+      if (end < walk_.chunk_end(chunk)) return;
+      walk_.each(first, last, walk_.shape.batch, [&](int64_t n, int64_t from, int64_t to) {
+        if (!goes_on(walk_, chunk, n)) return;
+        apply_effect(effect, before, state_, n * walk_.shape.hidden + from, to - from);
+      });
+    });
+  }
+
+ private:
+  // Chunk k's, of a scan by time.
+  Effect effect_of(int64_t chunk) const {
+    float* const at = scratch_.data() + 2 * chunk * size_;
+    return Effect{at, at + size_};
+  }
+  // f(chunk, first, last): the blocks of a chunk, by threads.
+  template <class F>
+  void share(int64_t chunks, F f) {
+    context_.pool.parallel_for(chunks * tasks_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t chunk = begin / tasks_; chunk * tasks_ < end; ++chunk) {
+        context_.check_stop();
+        const int64_t at = chunk * tasks_;
+        f(chunk, begin > at ? begin - at : 0, end - at < tasks_ ? end - at : tasks_);
+      }
+    });
+  }
+
+  template <class F>
+  void run_by_time(F f) {
+    const int64_t chunks = walk_.chunks(), hidden = walk_.shape.hidden;
+    share(chunks - 1, [&](int64_t chunk, int64_t first, int64_t last) {
+      const Effect effect = effect_of(chunk);
+      start_effect(walk_, first, last, effect);
+      f(chunk * kChunk, walk_.chunk_end(chunk), first, last, nullptr, &effect);
+    });
+    // What was added makes room for the state before the chunk.
+    for (int64_t u = 0; u < size_; ++u) {
+      float now = state_[u];
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        context.check_stop();
-        if (chunk == chunks - 1) return steps(chunk, begin, end, state, nullptr);
-        start_state(walk, begin, end, before, state);
-        start_effect(walk, begin, end, effect);
-        steps(chunk, begin, end, state, &effect);
-        walk.each(begin, end, walk.shape.batch, [&](int64_t n, int64_t from, int64_t to) {
-          if (!goes_on(walk, chunk, n)) return;
-          apply_effect(effect, before, state, n * hidden + from, to - from);
+        const Effect effect = effect_of(chunk);
+        float behind = now;
+        if (chunk + 1 < chunks) behind = effect.factor[u] * now + effect.add[u];
+        effect.add[u] = now;
+        now = behind;
+      }
+    }
+    share(chunks, [&](int64_t chunk, int64_t first, int64_t last) {
+      float* const own = effect_of(chunk).add;
+      f(chunk * kChunk, walk_.chunk_end(chunk), first, last, own, nullptr);
+      walk_.each(first, last, walk_.shape.batch, [&](int64_t n, int64_t from, int64_t to) {
+        if (goes_on(walk_, chunk, n)) return;
+        const bool here =
+            chunk == 0 || walk_.backwards || n < walk_.active(walk_.step(chunk * kChunk));
+        if (here) copy_floats(state_ + n * hidden + from, own + n * hidden + from, to - from);
+      });
+    });
+  }
+
+  const Walk& walk_;
+  float* const state_;
+  Context& context_;
+  const int64_t size_, tasks_;
+  const bool by_time_;
+  const Scratch scratch_;
+};
+
+template <class Cell, bool activated>
+class ScanForward {
+ public:
+  ScanForward(const ElementwiseForwardArgs& args, Context& context)
+      : walk(args.shape, args.shape.reverse), args_(args), scan_(walk, args.last, context) {
+    start_state(walk, 0, args.shape.batch * walk.blocks, args.last, args.in.state0);
+  }
+
+  const Walk walk;
+
+  // As of LoopForward.
+  bool at_once() const { return scan_.at_once(); }
+  void run(int64_t begin, int64_t end, const Rows<PreActivation<activated>>& rows) {
+    const int64_t hidden = args_.shape.hidden;
+    scan_.run(begin, end,
+              [&](int64_t from_step, int64_t to_step, int64_t first, int64_t last, float* states,
+                  const Effect* effect) {
+                walk.each_step(from_step, to_step, first, last,
+                               [&](int64_t, int64_t row, int64_t n, int64_t from, int64_t to) {
+                                 step(rows.of(row), args_.y + row * hidden, n * hidden, from, to,
+                                      states, effect);
+                               });
+              });
+  }
+
+ private:
+  // Units [from, to) of a row. By way of memory, so that a state has the same bits wherever it is
+  // computed: a compiler that knew where `add` comes from might round the product in it or not.
+  void step(PreActivation<activated>* row, float* y, int64_t sequence, int64_t from, int64_t to,
+            float* states, const Effect* effect) const {
+    constexpr int64_t kMost = 4 * kUnits;
+    const int64_t hidden = args_.shape.hidden;
+    for (int64_t at = from; at < to; at += kMost) {
+      float keep[kMost], add[kMost];
+      const int64_t count = to - at < kMost ? to - at : kMost;
+      auto* const a = row + at;
+      each_vector(count, [&](int64_t u, auto read, [[maybe_unused]] auto write) {
+        Vec s[Cell::kBlocks], k, b;
+        read_rows(s, a + u, hidden, read);
+        if constexpr (activated) {
+          Cell::activate(s);
+          if (states != nullptr) write_changed<Cell>(a + u, s, hidden, write);
+          Cell::coefficients_activated(s, k, b);
+        } else {
+          Cell::coefficients(s, k, b);
+        }
+        store(keep + u, k);
+        store(add + u, b);
+      });
+      if (states != nullptr) {
+        float *state = states + sequence + at, *h_row = y + at;
+        each_vector(count, [&](int64_t u, auto read, auto write) {
+          const Vec h = load(keep + u) * read(state + u) + load(add + u);
+          write(state + u, h);
+          write(h_row + u, h);
         });
       }
-    });
-    return;
-  }
-  const Scratch scratch(2 * chunks * size);
-  const auto effect_of = [&](int64_t chunk) {
-    float* const at = scratch.data() + 2 * chunk * size;
-    return Effect{at, at + size};
-  };
-  // f(chunk, begin, end): the blocks of a chunk, by threads.
-  const auto share = [&](int64_t count, auto f) {
-    context.pool.parallel_for(count * tasks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin / tasks; chunk * tasks < end; ++chunk) {
-        context.check_stop();
-        const int64_t at = chunk * tasks;
-        f(chunk, begin > at ? begin - at : 0, end - at < tasks ? end - at : tasks);
+      if (effect != nullptr) {
+        float *factor = effect->factor + sequence + at, *sum = effect->add + sequence + at;
+        each_vector(count, [&](int64_t u, auto read, auto write) {
+          const Vec k = load(keep + u);
+          write(factor + u, k * read(factor + u));
+          write(sum + u, k * read(sum + u) + load(add + u));
+        });
       }
-    });
-  };
-  share(chunks - 1, [&](int64_t chunk, int64_t begin, int64_t end) {
-    const Effect effect = effect_of(chunk);
-    start_effect(walk, begin, end, effect);
-    steps(chunk, begin, end, nullptr, &effect);
-  });
-  // What was added makes room for the state before the chunk.
-  for (int64_t u = 0; u < size; ++u) {
-    float now = state[u];
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const Effect effect = effect_of(chunk);
-      float behind = now;
-      if (chunk + 1 < chunks) behind = effect.factor[u] * now + effect.add[u];
-      effect.add[u] = now;
-      now = behind;
     }
   }
-  share(chunks, [&](int64_t chunk, int64_t begin, int64_t end) {
-    float* const own = effect_of(chunk).add;
-    steps(chunk, begin, end, own, nullptr);
-    walk.each(begin, end, walk.shape.batch, [&](int64_t n, int64_t from, int64_t to) {
-      if (goes_on(walk, chunk, n)) return;
-      const bool here = chunk == 0 || walk.backwards || n < walk.active(walk.step(chunk * kChunk));
-      if (here) copy_floats(state + n * hidden + from, own + n * hidden + from, to - from);
+
+  const ElementwiseForwardArgs& args_;
+  ChunkScan scan_;
+};
+
+template <class Cell, bool activated>
+class ScanBackward {
+ public:
+  ScanBackward(const ElementwiseBackwardArgs& args, Context& context)
+      : walk(args.shape, !args.shape.reverse),
+        args_(args),
+        own_(args.dstate0 == nullptr ? args.shape.batch * args.shape.hidden : 0),
+        dstates_(args.dstate0 != nullptr ? args.dstate0 : own_.data()),
+        scan_(walk, dstates_, context) {
+    start_state(walk, 0, args.shape.batch * walk.blocks, dstates_, args.dlast);
+  }
+
+  const Walk walk;
+
+  // As of LoopBackward.
+  bool at_once() const { return scan_.at_once(); }
+  void run(int64_t begin, int64_t end, const Rows<const float>& rows,
+           const Rows<float>& gradients) {
+    scan_.run(begin, end,
+              [&](int64_t from_step, int64_t to_step, int64_t first, int64_t last, float* dstates,
+                  const Effect* effect) {
+                walk.each_step(from_step, to_step, first, last,
+                               [&](int64_t t, int64_t row, int64_t n, int64_t from, int64_t to) {
+                                 step(t, row, n, from, to, rows.of(row),
+                                      dstates != nullptr ? gradients.of(row) : nullptr, dstates,
+                                      effect);
+                               });
+              });
+  }
+  void finish() const {}
+
+ private:
+  void step(int64_t t, int64_t row, int64_t n, int64_t from, int64_t to, const float* a, float* da,
+            float* dstates, const Effect* effect) const {
+    const int64_t hidden = args_.shape.hidden;
+    const float* before = walk.before(args_.states, args_.in.state0, t, n);
+    const float* dy = args_.dy != nullptr ? args_.dy + row * hidden : nullptr;
+    each_vector(to - from, [&](int64_t j, auto read, auto write) {
+      const int64_t u = from + j, at = n * hidden + u, later = u + kAhead * hidden;
+      for (int k = 0; k < Cell::kBlocks; ++k) {
+        __builtin_prefetch(a + k * hidden + u + kAhead * Cell::kBlocks * hidden);
+      }
+      if (dy != nullptr) __builtin_prefetch(dy + later);
+      if (before != nullptr) __builtin_prefetch(before + later);
+      Vec s[Cell::kBlocks], ds[Cell::kBlocks];
+      read_rows(s, a + u, hidden, read);
+      const Vec dh = dy != nullptr ? read(dy + u) : Vec{};
+      const Vec dstate = dh + (dstates != nullptr ? read(dstates + at) : Vec{});
+      const Vec then = before != nullptr ? read(before + u) : Vec{};
+      Vec keep;
+      if constexpr (activated) {
+        keep = Cell::backward_activated(s, then, dstate, ds);
+      } else {
+        keep = Cell::backward(s, then, dstate, ds);
+      }
+      if (dstates != nullptr) {
+        write(dstates + at, keep * dstate);
+        for (int k = 0; k < Cell::kBlocks; ++k) write(da + k * hidden + u, ds[k]);
+      }
+      if (effect != nullptr) {
+        write(effect->factor + at, keep * read(effect->factor + at));
+        write(effect->add + at, keep * (dh + read(effect->add + at)));
+      }
     });
-  });
-}
+  }
 
-template <class Cell>
-void scan_forward(const ElementwiseForwardArgs& args, Context& context) {
-  const Walk walk(args.shape, args.shape.reverse);
-  const int64_t hidden = args.shape.hidden;
-  start_state(walk, 0, args.shape.batch * walk.blocks, args.last, args.in.state0);
-  const auto steps = [&](int64_t chunk, int64_t begin, int64_t end, float* states,
-                         const Effect* effect) {
-    each_step(walk, chunk, begin, end,
-              [&](int64_t, int64_t row, int64_t n, int64_t from, int64_t to) {
-                // By way of memory, so that a state has the same bits wherever it is computed: a
-                // compiler that knew where `add` comes from might round the product in it or not.
-                constexpr int64_t kMost = 4 * kUnits;
-                for (int64_t at = from; at < to; at += kMost) {
-                  float keep[kMost], add[kMost];
-                  const int64_t count = to - at < kMost ? to - at : kMost;
-                  const float* a = args.in.a + row * Cell::kBlocks * hidden + at;
-                  each_vector(count, [&](int64_t u, auto read, auto) {
-                    Vec s[Cell::kBlocks], k, b;
-                    read_rows(s, a + u, hidden, read);
-                    Cell::coefficients(s, k, b);
-                    store(keep + u, k);
-                    store(add + u, b);
-                  });
-                  if (states != nullptr) {
-                    float *state = states + n * hidden + at, *y = args.y + row * hidden + at;
-                    each_vector(count, [&](int64_t u, auto read, auto write) {
-                      const Vec h = load(keep + u) * read(state + u) + load(add + u);
-                      write(state + u, h);
-                      write(y + u, h);
-                    });
-                  }
-                  if (effect != nullptr) {
-                    float *factor = effect->factor + n * hidden + at,
-                          *sum = effect->add + n * hidden + at;
-                    each_vector(count, [&](int64_t u, auto read, auto write) {
-                      const Vec k = load(keep + u);
-                      write(factor + u, k * read(factor + u));
-                      write(sum + u, k * read(sum + u) + load(add + u));
-                    });
-                  }
-                }
-              });
-  };
-  scan_chunks(walk, args.last, context, steps);
-}
-
-template <class Cell>
-void scan_backward(const ElementwiseBackwardArgs& args, Context& context) {
-  const ElementwiseShape& shape = args.shape;
-  const Walk walk(shape, !shape.reverse);
-  const int64_t hidden = shape.hidden;
-  const Scratch own(args.dstate0 == nullptr ? shape.batch * hidden : 0);
-  float* const last = args.dstate0 != nullptr ? args.dstate0 : own.data();
-  start_state(walk, 0, shape.batch * walk.blocks, last, args.dlast);
-  const auto steps = [&](int64_t chunk, int64_t begin, int64_t end, float* dstates,
-                         const Effect* effect) {
-    each_step(walk, chunk, begin, end,
-              [&](int64_t t, int64_t row, int64_t n, int64_t from, int64_t to) {
-                const float* a = args.in.a + row * Cell::kBlocks * hidden;
-                const float* before = walk.before(args.states, args.in.state0, t, n);
-                const float* dy = args.dy != nullptr ? args.dy + row * hidden : nullptr;
-                each_vector(to - from, [&](int64_t j, auto read, auto write) {
-                  const int64_t u = from + j, at = n * hidden + u;
-                  Vec s[Cell::kBlocks], ds[Cell::kBlocks];
-                  read_rows(s, a + u, hidden, read);
-                  const Vec dh = dy != nullptr ? read(dy + u) : Vec{};
-                  const Vec dstate = dh + (dstates != nullptr ? read(dstates + at) : Vec{});
-                  const Vec then = before != nullptr ? read(before + u) : Vec{};
-                  const Vec keep = Cell::backward(s, then, dstate, ds);
-                  if (dstates != nullptr) {
-                    write(dstates + at, keep * dstate);
-                    float* da = args.da + row * Cell::kBlocks * hidden + u;
-                    for (int k = 0; k < Cell::kBlocks; ++k) write(da + k * hidden, ds[k]);
-                  }
-                  if (effect != nullptr) {
-                    write(effect->factor + at, keep * read(effect->factor + at));
-                    write(effect->add + at, keep * (dh + read(effect->add + at)));
-                  }
-                });
-              });
-  };
-  scan_chunks(walk, last, context, steps);
-}
+  const ElementwiseBackwardArgs& args_;
+  const Scratch own_;
+  float* const dstates_;
+  ChunkScan scan_;
+};
 
 }  // namespace
 

@@ -3,6 +3,8 @@
 // thread has some of them in a row and takes all of these at a step before it goes on to the next.
 #pragma once
 
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cpu/isa.h"
@@ -14,8 +16,18 @@ namespace {
 
 constexpr int64_t kUnits = 64;  // of a block
 constexpr int64_t kChunk =
-    256;  // steps; linear cells are cut there, however many threads there are
+    256;                       // steps; linear cells are cut there, however many threads there are
+constexpr int64_t kAhead = 2;  // rows that backward fetches early: steps go back, rows forth
 constexpr int64_t kGrain = 1 << 14;  // numbers that are worth a thread
+
+// Rows of a matrix from row `first` on.
+template <class T>
+struct Rows {
+  T* data;
+  int64_t first, width;
+
+  T* of(int64_t row) const { return data + (row - first) * width; }
+};
 
 struct Walk {
   const ElementwiseShape& shape;
@@ -53,6 +65,41 @@ struct Walk {
     return state0 != nullptr ? state0 + n * shape.hidden : nullptr;
   }
 
+  int64_t chunk_of(int64_t i) const { return i / kChunk; }
+
+  // The rows of the steps that come `begin`-th to before `end`-th.
+  std::pair<int64_t, int64_t> rows(int64_t begin, int64_t end) const {
+    const int64_t a = step(begin), b = step(end - 1);
+    const int64_t low = a < b ? a : b, high = a < b ? b : a;
+    return {row(low), row(high) + active(high)};
+  }
+  // Where to stop that began with step `begin`, for at most so many rows, or one step: no later than
+  // its chunk.
+  int64_t stop(int64_t begin, int64_t most) const {
+    const int64_t last = chunk_end(chunk_of(begin));
+    int64_t rows = active(step(begin)), end = begin + 1;
+    while (end < last && rows + active(step(end)) <= most) rows += active(step(end++));
+    return end;
+  }
+
+  // f(begin, end): some of the blocks of so many sequences, by threads, for `steps` steps.
+  template <class F>
+  void share(int64_t sequences, int64_t steps, Context& context, F f) const {
+    context.check_stop();
+    context.pool.parallel_for(sequences * blocks, kGrain / (steps * kUnits) + 1, f);
+  }
+
+  // f(t, row, n, from, to): the units that the blocks [first, last) have of the rows of some steps, in
+  // the order of the walk.
+  template <class F>
+  void each_step(int64_t begin, int64_t end, int64_t first, int64_t last, F f) const {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t t = step(i), at = row(t);
+      each(first, last, active(t),
+           [&](int64_t n, int64_t from, int64_t to) { f(t, at + n, n, from, to); });
+    }
+  }
+
   // f(n, from, to): the units that the blocks [begin, end) have of each of the first sequences.
   template <class F>
   void each(int64_t begin, int64_t end, int64_t sequences, F f) const {
@@ -71,6 +118,18 @@ inline void start_state(const Walk& walk, int64_t begin, int64_t end, float* to,
   walk.each(begin, end, walk.shape.batch, [&](int64_t n, int64_t u, int64_t u_end) {
     copy_or_zero(to + n * hidden + u, from != nullptr ? from + n * hidden + u : nullptr, u_end - u);
   });
+}
+
+// What a forward pass has of them: it may replace them.
+template <bool activated>
+using PreActivation = std::conditional_t<activated, float, const float>;
+
+// What Cell::activate() has changed of a row's units.
+template <class Cell, class Write>
+void write_changed(float* to, const Vec (&s)[Cell::kBlocks], int64_t hidden, Write write) {
+  for (int k = Cell::kFirstActivated; k < Cell::kFirstActivated + 2; ++k) {
+    write(to + k * hidden, s[k]);
+  }
 }
 
 // The same units of several rows, H apart.

@@ -6,6 +6,7 @@
 
 #include "engine/batch_sizes.h"
 #include "engine/executor.h"
+#include "ops/ops_elementwise_layer.h"
 
 namespace fused_rnn {
 
@@ -19,6 +20,7 @@ struct ElementwiseCall {
   void set_sizes(std::vector<int32_t> batch_sizes);
   // Whether sizes and buffers are of the sizes that the shape says.
   bool fits() const;
+  bool fits_without_product() const;  // whatever a and x are
   int64_t states() const { return shape.batch * shape.hidden; }
   int64_t outputs() const { return shape.rows * shape.hidden; }
   // Of the forward pass.
@@ -43,5 +45,45 @@ struct ElementwiseNeeds {
 std::vector<Buffer> elementwise_backward(Executor& executor, const ElementwiseCall& call,
                                          const Buffer& states, const Buffer& dy,
                                          const Buffer& dlast, const ElementwiseNeeds& needs);
+
+// A call together with the input's product, on the CPU.
+struct ElementwiseLayerCall {
+  ElementwiseCall loop;  // without a and x
+  // As in ElementwiseProduct.
+  Buffer x, w, bias;
+  int64_t inputs = 0;
+
+  bool fits() const;
+  int64_t cost() const {
+    return loop.cost() +
+           cost::product(loop.shape.rows, loop.shape.blocks() * loop.shape.hidden, inputs);
+  }
+
+  // On the queue's thread.
+  ElementwiseInputs loop_inputs(const Buffer& a) const {
+    return {a.f32(), loop.shape.skip() ? x.f32() : nullptr, loop.v.f32(), loop.b.f32(),
+            loop.state0.f32()};
+  }
+  ElementwiseProduct product(bool bf16) const {
+    return {x.f32(), w.f32(), bias.f32(), inputs, bf16};
+  }
+};
+
+struct ElementwiseLayerOutput {
+  Buffer y, last;
+  Buffer states, a;  // for backward
+};
+
+ElementwiseLayerOutput elementwise_layer_forward(Executor& executor,
+                                                 const ElementwiseLayerCall& call, bool keep);
+
+struct ElementwiseLayerNeeds {
+  bool x, w, bias, v, b, state0;
+};
+// → dx, dw, dbias, dv, db, dstate0.
+std::vector<Buffer> elementwise_layer_backward(Executor& executor, const ElementwiseLayerCall& call,
+                                               const Buffer& a, const Buffer& states,
+                                               const Buffer& dy, const Buffer& dlast,
+                                               const ElementwiseLayerNeeds& needs);
 
 }  // namespace fused_rnn

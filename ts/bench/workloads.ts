@@ -175,6 +175,8 @@ const VARIANTS: readonly [cell: Workload['cell'], variant: Variant][] = [
   ['lstm', { name: 'zoneout', options: { zoneout: 0.3 } }],
   ['lstm', { name: 'reset', steps: 'reset' }],
   ['lstm', { name: 'mask', steps: 'mask' }],
+  ['gru', { name: 'resetBefore', options: { resetAfter: false } }],
+  ['lstm', { name: 'SLSTM', layer: 'SLSTM' }],
   ['lstm', { name: 'composed', layer: 'recurrent' }],
   ['lstm', { name: 'IndRNN', layer: 'IndRNN', gates: 1, matrix: false }],
   ['lstm', { name: 'SRU', layer: 'SRU', gates: 3, matrix: false }],

@@ -1,9 +1,11 @@
 /**
  * The cells without a recurrent matrix: their weights, and a stack of layers of them. The input's product
- * of all rows is one linear operation, and what is left of the time loop another (ops/elementwise_rnn.ts).
+ * of all rows is one linear operation, and what is left of the time loop another (ops/elementwise_rnn.ts);
+ * on the CPU both are one (ops/elementwise_layer.ts).
  */
 import { ElementwiseKind } from '../binding.js'
-import { elementwiseRnn } from '../ops/elementwise_rnn.js'
+import { type ElementwiseLayerInputs, elementwiseLayer } from '../ops/elementwise_layer.js'
+import { type ElementwiseCall, elementwiseRnn } from '../ops/elementwise_rnn.js'
 import { linear } from '../ops/linear.js'
 import { dropout } from '../ops/random.js'
 import { cat, stack } from '../ops/shape.js'
@@ -107,15 +109,14 @@ export function runElementwise(
         h0 && (layers * directions === 1 ? h0.reshape([batch, hidden]) : h0.select(0, at))
       const alike = inputs === hidden
       const kind = cell.kind[alike ? 0 : 1]
-      const a = linear(rows, own('weight_ih') as Tensor, cell.inputBias ? bias : null)
-      const [y, last] = elementwiseRnn({ kind, hidden, batch, steps, reverse: direction === 1 }, [
-        a,
-        kind === ElementwiseKind.sru_skip ? rows : null,
+      const [y, last] = oneLayer({ kind, hidden, batch, steps, reverse: direction === 1 }, [
+        rows,
+        own('weight_ih') as Tensor,
+        cell.inputBias ? bias : null,
         v,
         cell.inputBias ? null : bias,
         state,
       ])
-      a[Symbol.dispose]()
       state?.[Symbol.dispose]()
       outputs.push(y)
       states.push(last)
@@ -126,6 +127,18 @@ export function runElementwise(
   const hn = states.length === 1 ? (states[0] as Tensor).reshape([1, batch, hidden]) : stack(states)
   for (const state of states) state[Symbol.dispose]()
   return { y: rows, hn }
+}
+
+/** A layer in one direction. */
+function oneLayer(
+  call: ElementwiseCall,
+  inputs: ElementwiseLayerInputs,
+): [y: Tensor, last: Tensor] {
+  const [x, w, bias, ...rest] = inputs
+  if (x.device === 'cpu') return elementwiseLayer(call, inputs)
+  using a = linear(x, w, bias)
+  const past = call.kind === ElementwiseKind.sru_skip ? x : null
+  return elementwiseRnn(call, [a, past, ...rest])
 }
 
 function joined(outputs: readonly Tensor[]): Tensor {

@@ -148,7 +148,7 @@ function stepOf(call: ElementwiseCall, v: Tensor | null, b: Tensor | null): Step
 }
 
 /** The same as a loop of operations. */
-function unrolled(
+export function unrolled(
   call: ElementwiseCall,
   [a, x, v, b, state0]: readonly (Tensor | null)[],
   device: string,
