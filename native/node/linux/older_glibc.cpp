@@ -1,8 +1,8 @@
 // Functions of glibc by the names that 2.28 has for them, so that an addon built on a newer system
 // loads in every system that Node has programs for. The linker gives all calls of NAME, those of
-// libstdc++ inside the addon too, to __wrap_NAME (CMakeLists.txt, FUSED_RNN_OLDER_GLIBC). Newer
-// versions of glibc keep the old names. scripts/addon-needs.mjs says what an addon asks for.
-#include <dlfcn.h>
+// libstdc++ and of CUDA's runtime inside the addon too, to __wrap_NAME (CMakeLists.txt takes the names
+// from this file). Newer versions of glibc keep the old names. scripts/addon-needs.mjs says what an
+// addon asks for.
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -12,39 +12,82 @@
 
 #if defined(__aarch64__)
 #define OLDEST "GLIBC_2.17"
+#define OF_2_3_4 OLDEST
+#define JUMP_TO(name) "b " name
 constexpr int kStatVersion = 0;
 #else
 #define OLDEST "GLIBC_2.2.5"
+#define OF_2_3_4 "GLIBC_2.3.4"
+#define JUMP_TO(name) "jmp " name "@PLT"
 constexpr int kStatVersion = 1;
 #endif
 
-// Declares old_NAME, the oldest NAME of glibc, and defines what stands in for NAME.
-#define OLDER(result, name, parameters, arguments)    \
-  __asm__(".symver old_" #name "," #name "@" OLDEST); \
-  result old_##name parameters;                       \
-  result __wrap_##name parameters { return old_##name arguments; }
-
-extern "C" {
+// __wrap_NAME goes on to NAME of that version. A section for each: what is not called is not linked.
+#define OLDER_OF(name, version) \
+  __asm__(".pushsection .text.older." #name ",\"ax\",%progbits\n" \
+          ".symver old_" #name "," #name "@" version "\n"      \
+          ".globl __wrap_" #name "\n"                          \
+          ".hidden __wrap_" #name "\n"                         \
+          ".type __wrap_" #name ",%function\n"                 \
+          "__wrap_" #name ": " JUMP_TO("old_" #name) "\n"      \
+          ".size __wrap_" #name ", . - __wrap_" #name "\n"     \
+          ".popsection");
+#define OLDER(name) OLDER_OF(name, OLDEST)
 
 // What 2.29 changed is errno.
-OLDER(double, exp, (double x), (x))
-OLDER(double, log, (double x), (x))
-OLDER(double, pow, (double x, double y), (x, y))
+OLDER(exp)
+OLDER(log)
+OLDER(pow)
 
-// 2.34 moved these from libraries of their own, which Node opens, to libc.
-OLDER(void*, dlopen, (const char* file, int mode), (file, mode))
-OLDER(void*, dlsym, (void* library, const char* name), (library, name))
-OLDER(char*, dlerror, (), ())
-OLDER(int, pthread_create,
-      (pthread_t * thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument),
-      (thread, attributes, start, argument))
-OLDER(int, pthread_detach, (pthread_t thread), (thread))
-OLDER(int, pthread_join, (pthread_t thread, void** result), (thread, result))
-OLDER(int, pthread_once, (pthread_once_t * once, void (*run)()), (once, run))
-OLDER(int, pthread_key_create, (pthread_key_t * key, void (*end)(void*)), (key, end))
-OLDER(int, pthread_key_delete, (pthread_key_t key), (key))
-OLDER(void*, pthread_getspecific, (pthread_key_t key), (key))
-OLDER(int, pthread_setspecific, (pthread_key_t key, const void* value), (key, value))
+// 2.34 moved these to libc from libraries of their own.
+OLDER(dlopen)
+OLDER_OF(dlmopen, OF_2_3_4)
+OLDER(dlclose)
+OLDER(dlsym)
+OLDER(dlvsym)
+OLDER(dlerror)
+OLDER(pthread_create)
+OLDER(pthread_detach)
+OLDER(pthread_join)
+OLDER(pthread_kill)
+OLDER(pthread_once)
+OLDER(pthread_key_create)
+OLDER(pthread_key_delete)
+OLDER(pthread_getspecific)
+OLDER(pthread_setspecific)
+OLDER(pthread_mutex_trylock)
+OLDER(pthread_mutexattr_init)
+OLDER(pthread_mutexattr_destroy)
+OLDER(pthread_mutexattr_settype)
+OLDER(pthread_mutexattr_setpshared)
+OLDER(pthread_condattr_setpshared)
+OLDER(pthread_rwlock_init)
+OLDER(pthread_rwlock_destroy)
+OLDER(pthread_rwlock_rdlock)
+OLDER(pthread_rwlock_wrlock)
+OLDER(pthread_rwlock_tryrdlock)
+OLDER(pthread_rwlock_trywrlock)
+OLDER(pthread_rwlock_timedrdlock)
+OLDER(pthread_rwlock_timedwrlock)
+OLDER(pthread_rwlock_unlock)
+OLDER(pthread_rwlockattr_init)
+OLDER(pthread_rwlockattr_destroy)
+OLDER(pthread_rwlockattr_setpshared)
+OLDER(pthread_spin_init)
+OLDER(pthread_spin_destroy)
+OLDER(pthread_spin_lock)
+OLDER(pthread_spin_trylock)
+OLDER(pthread_spin_unlock)
+OLDER(sem_init)
+OLDER(sem_destroy)
+OLDER(sem_wait)
+OLDER(sem_trywait)
+OLDER(sem_timedwait)
+OLDER(sem_post)
+OLDER(shm_open)
+OLDER(shm_unlink)
+
+extern "C" {
 
 // Before 2.33, an inline function of the header called this.
 int __fxstat64(int version, int file, struct stat64* status);
