@@ -3,6 +3,7 @@
 //   cmake --build BUILD --target cuda_host && BUILD/cuda-host/cuda_host [part of a name]…
 //
 // Ends with "N passed, N failed".
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +79,9 @@ std::string run_to_its_end(const Check& check) {
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
     close(ends[1]);
-    alarm(20);
+    // Of processor time, as others may keep the machine busy.
+    const rlimit most{120, 120};
+    setrlimit(RLIMIT_CPU, &most);
     const std::string why = run_here(check);
     std::fprintf(stderr, "%s\n", why.empty() ? "it went on" : why.c_str());
     _exit(0);
