@@ -26,22 +26,28 @@ struct PassesOf<Cell, activated> {
   using Backward = ScanBackward<Cell, activated>;
 };
 
-// run(begin, end) for all steps, so many rows at once.
-template <class Pass, class F>
-void each_stretch(const Pass& pass, int64_t rows, F run) {
-  const int64_t steps = pass.walk.shape.steps;
-  if (pass.at_once()) return run(0, steps);
-  for (int64_t begin = 0, end; begin < steps; begin = end) {
-    end = pass.walk.stop(begin, rows);
-    run(begin, end);
+// f(begin, end) for the steps [begin, end), at most so many rows at once.
+template <class F>
+void each_stretch(const Walk& walk, int64_t begin, int64_t end, int64_t rows, F f) {
+  for (int64_t at = begin, stop; at < end; at = stop) {
+    stop = walk.stop(at, rows);
+    f(at, stop);
   }
+}
+
+// The same as a pass takes them.
+template <class Pass, class F>
+void run_steps(const Pass& pass, int64_t begin, int64_t end, int64_t rows, F run) {
+  if (pass.at_once()) return run(begin, end);
+  each_stretch(pass.walk, begin, end, rows, run);
 }
 
 template <class Cell>
 void forward(const ElementwiseForwardArgs& args, Context& context) {
   typename PassesOf<Cell, false>::Forward pass(args, context);
   const Rows<const float> rows{args.in.a, 0, args.shape.hidden * Cell::kBlocks};
-  each_stretch(pass, INT64_MAX, [&](int64_t begin, int64_t end) { pass.run(begin, end, rows); });
+  run_steps(pass, 0, args.shape.steps, INT64_MAX,
+            [&](int64_t begin, int64_t end) { pass.run(begin, end, rows); });
 }
 
 template <class Cell>
@@ -50,8 +56,8 @@ void backward(const ElementwiseBackwardArgs& args, Context& context) {
   const int64_t width = args.shape.hidden * Cell::kBlocks;
   const Rows<const float> rows{args.in.a, 0, width};
   const Rows<float> gradients{args.da, 0, width};
-  each_stretch(pass, INT64_MAX,
-               [&](int64_t begin, int64_t end) { pass.run(begin, end, rows, gradients); });
+  run_steps(pass, 0, args.shape.steps, INT64_MAX,
+            [&](int64_t begin, int64_t end) { pass.run(begin, end, rows, gradients); });
   pass.finish();
 }
 
@@ -76,28 +82,18 @@ int64_t most_rows(const ElementwiseShape& shape) {
 // f(begin, end) for the steps whose product and loop are one after the other.
 template <class Pass, class F>
 void each_part(const Pass& pass, bool all, F f) {
-  if (all) return f(0, pass.walk.shape.steps);
-  each_stretch(pass, kStretch, f);
-}
-
-// Runs a pass through the steps of a part.
-template <class Pass, class F>
-void run_steps(const Pass& pass, int64_t begin, int64_t end, F run) {
-  if (pass.at_once()) return run(begin, end);
-  for (int64_t at = begin, stop; at < end; at = stop) {
-    stop = pass.walk.stop(at, kStretch);
-    run(at, stop);
-  }
+  const int64_t steps = pass.walk.shape.steps;
+  if (all) return f(0, steps);
+  run_steps(pass, 0, steps, kStretch, f);
 }
 
 // f(first, count): the rows of a part's stretches.
 template <class F>
-void each_stretch_of(const Walk& walk, int64_t begin, int64_t end, F f) {
-  for (int64_t at = begin, stop; at < end; at = stop) {
-    stop = walk.stop(at, kStretch);
-    const auto [first, last] = walk.rows(at, stop);
+void each_stretch_of_rows(const Walk& walk, int64_t begin, int64_t end, F f) {
+  each_stretch(walk, begin, end, kStretch, [&](int64_t from, int64_t to) {
+    const auto [first, last] = walk.rows(from, to);
     f(first, last - first);
-  }
+  });
 }
 
 // What is kept for backward is what Cell::activate() makes of the pre-activations.
@@ -132,12 +128,13 @@ void layer_forward(const ElementwiseLayerForwardArgs& args, Context& context) {
             .bf16 = p.bf16},
            context);
     } else {
-      each_stretch_of(pass.walk, begin, end, [&](int64_t first, int64_t count) {
+      each_stretch_of_rows(pass.walk, begin, end, [&](int64_t first, int64_t count) {
         w->multiply(count, p.x + first * p.inputs, p.inputs, product.of(first), width, p.bias, 0,
                     context);
       });
     }
-    run_steps(pass, begin, end, [&](int64_t from, int64_t to) { pass.run(from, to, rows); });
+    run_steps(pass, begin, end, kStretch,
+              [&](int64_t from, int64_t to) { pass.run(from, to, rows); });
   });
 }
 
@@ -163,7 +160,7 @@ void layer_backward(const ElementwiseLayerBackwardArgs& args, Context& context) 
     const auto [low, high] = pass.walk.rows(begin, end);
     const Rows<const float> rows{args.loop.in.a, 0, width};
     const Rows<float> gradients{scratch.data(), low, ld};
-    run_steps(pass, begin, end,
+    run_steps(pass, begin, end, kStretch,
               [&](int64_t from, int64_t to) { pass.run(from, to, rows, gradients); });
     // What the loop has left in dx is the way past the product.
     const auto past = [&](int64_t row) { return Cell::kSkip ? args.dx + row * p.inputs : nullptr; };
@@ -196,7 +193,7 @@ void layer_backward(const ElementwiseLayerBackwardArgs& args, Context& context) 
             .bf16 = p.bf16},
            context);
     }
-    each_stretch_of(pass.walk, begin, end, [&](int64_t first, int64_t count) {
+    each_stretch_of_rows(pass.walk, begin, end, [&](int64_t first, int64_t count) {
       const float* const da = gradients.of(first);
       if (w) {
         w->multiply(count, da, ld, args.dx + first * p.inputs, p.inputs, past(first), p.inputs,

@@ -15,9 +15,9 @@ FUSED_RNN_KERNELS_BEGIN
 namespace {
 
 constexpr int64_t kUnits = 64;  // of a block
-constexpr int64_t kChunk =
-    256;                       // steps; linear cells are cut there, however many threads there are
-constexpr int64_t kAhead = 2;  // rows that backward fetches early: steps go back, rows forth
+// Steps. Linear cells are cut there, and sums over steps settled, however many threads there are.
+constexpr int64_t kChunk = 256;
+constexpr int64_t kAhead = 2;        // rows that backward fetches early: steps go back, rows forth
 constexpr int64_t kGrain = 1 << 14;  // numbers that are worth a thread
 
 // Rows of a matrix from row `first` on.

@@ -10,6 +10,9 @@ bool fits_or_absent(const Buffer& buffer, int64_t length) {
   return !buffer || (buffer.length == length && buffer.dtype == DType::float32);
 }
 
+// For the gradient of an input that is there.
+Buffer wanted(bool need, const Buffer& of) { return need && of ? of.beside(of.length) : Buffer{}; }
+
 }  // namespace
 
 void ElementwiseCall::set_sizes(std::vector<int32_t> batch_sizes) {
@@ -52,9 +55,6 @@ ElementwiseOutput elementwise_forward(Executor& executor, const ElementwiseCall&
 std::vector<Buffer> elementwise_backward(Executor& executor, const ElementwiseCall& call,
                                          const Buffer& states, const Buffer& dy,
                                          const Buffer& dlast, const ElementwiseNeeds& needs) {
-  const auto wanted = [&](bool need, const Buffer& of) {
-    return need && of ? of.beside(of.length) : Buffer{};
-  };
   const Buffer da = call.a.beside(call.a.length), dx = wanted(needs.x, call.x);
   const Buffer dv = wanted(needs.v, call.v), db = wanted(needs.b, call.b);
   const Buffer dstate0 = wanted(needs.state0, call.state0);
@@ -92,9 +92,6 @@ std::vector<Buffer> elementwise_layer_backward(Executor& executor, const Element
                                                const Buffer& dy, const Buffer& dlast,
                                                const ElementwiseLayerNeeds& needs) {
   const ElementwiseCall& loop = call.loop;
-  const auto wanted = [&](bool need, const Buffer& of) {
-    return need && of ? of.beside(of.length) : Buffer{};
-  };
   const Buffer dx = wanted(needs.x, call.x), dw = wanted(needs.w, call.w);
   const Buffer dbias = wanted(needs.bias, call.bias), dv = wanted(needs.v, loop.v);
   const Buffer db = wanted(needs.b, loop.b), dstate0 = wanted(needs.state0, loop.state0);

@@ -1,5 +1,6 @@
 // A recurrent layer without a recurrent matrix together with its input's product, on the CPU alone:
-// elsewhere it is linear and what ops_elementwise.h has. The conventions there hold.   I inputs
+// elsewhere it is linear and what ops_elementwise.h has. The conventions there hold.
+//   I inputs
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@ struct ElementwiseLayerForwardArgs {
 };
 
 struct ElementwiseLayerBackwardArgs {
-  ElementwiseBackwardArgs
-      loop;  // in.a as forward left it; without da; its dx is null or the one below
+  // in.a as forward left it, no da; dx is the one below of cells with a way past the product, else null.
+  ElementwiseBackwardArgs loop;
   ElementwiseProduct product;
   float* dx;     // [rows, I] or null
   float* dw;     // [B*H, I] or null

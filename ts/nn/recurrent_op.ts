@@ -280,7 +280,7 @@ function backwardAgain(
   const { layers, dropout } = call
   if (!canUnroll(name))
     throw new TypeError(
-      `[backward] createGraph: the cell '${name}' has no gradient of its gradient; RNN, GRU, LSTM and LayerNormLSTM have`,
+      `[backward] createGraph: the cell '${name}' has no gradient of its gradient: its equations are not in ts/nn/unrolled.ts; the layers of nn have theirs`,
     )
   // The kernels number the masks of further layers in a way of their own.
   if (dropout > 0 && layers > 2)

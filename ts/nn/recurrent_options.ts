@@ -50,9 +50,9 @@ export interface RecurrentOptions {
 export interface StepMasks<State = never> {
   /**
    * int32 or bool, `(T, N)`, `(N, T)` with batchFirst, `(T)` unbatched: where it is not 0, the states of
-   * all layers become zeros, or resetState, before that step, and no gradient goes through them to earlier steps. An
-   * initial state is replaced, too. The reverse direction reads the sequence from its end, so for it "before"
-   * is in its own direction: the state that comes from step t+1.
+   * all layers become zeros, or resetState, before that step, and no gradient goes through them to
+   * earlier steps. An initial state is replaced, too. The reverse direction reads the sequence from its end,
+   * so for it "before" is in its own direction: the state that comes from step t+1.
    *
    * For a PackedSequence either padded, the sequences in the order they had before packing and T the
    * length of the longest, or itself packed from the same lengths.

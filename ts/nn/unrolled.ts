@@ -127,20 +127,13 @@ const STEPS: Readonly<Record<string, Step>> = {
 
 /** Zoneout in evaluation, of the states c, n and m of an sLSTM: c exp(m) and n exp(m) are mixed. */
 function mixed(now: Tensor, old: Tensor, part: number): Tensor {
-  const [from, to] = [gate(old, 2, 3), gate(now, 2, 3)]
-  const m = to.maximum(from)
-  const [ofOld, ofNow] = [
-    from.sub(m).exp().mul(part),
-    to
-      .sub(m)
-      .exp()
-      .mul(1 - part),
-  ]
-  const sum = (k: number): Tensor =>
-    gate(old, k, 3)
-      .mul(ofOld)
-      .add(gate(now, k, 3).mul(ofNow))
-  return cat([sum(0), sum(1), m], 1)
+  const [oldC, oldN, oldM] = [gate(old, 0, 3), gate(old, 1, 3), gate(old, 2, 3)]
+  const [newC, newN, newM] = [gate(now, 0, 3), gate(now, 1, 3), gate(now, 2, 3)]
+  const m = newM.maximum(oldM)
+  const share = (of: Tensor, part: number): Tensor => of.sub(m).exp().mul(part)
+  const [ofOld, ofNew] = [share(oldM, part), share(newM, 1 - part)]
+  const mix = (a: Tensor, b: Tensor): Tensor => a.mul(ofOld).add(b.mul(ofNew))
+  return cat([mix(oldC, newC), mix(oldN, newN), m], 1)
 }
 
 /** Whether a cell is here. */

@@ -49,7 +49,7 @@ export function applyLayer(
     const [output, after] = isRecurrent(layer)
       ? recurrent(graph, layer, input, before, lengths)
       : scanned(graph, layer as ScanLayer, input, before, lengths)
-    return [output, after.length === 1 ? (after[0] as Value) : after]
+    return [output, oneOf(after)]
   }
   if (layer instanceof RecurrentCell) {
     checkExported(fn, layer)

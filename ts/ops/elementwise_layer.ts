@@ -3,12 +3,11 @@
  * the loop over time, and the loop's gradients to the product's, some hundred rows at a time, while they are
  * in the cache. Elsewhere it is linear() and elementwiseRnn().
  */
-import { throughFunction } from '../autograd/partial.js'
-import { record, willRecord } from '../autograd.js'
+import { willRecord } from '../autograd.js'
 import { type Buffer, binding, ElementwiseKind, type ElementwiseLayerShared } from '../binding.js'
 import { Memory } from '../memory.js'
-import { type Shape, Tensor } from '../tensor.js'
-import { type ElementwiseCall, unrolled } from './elementwise_rnn.js'
+import { Tensor } from '../tensor.js'
+import { type ElementwiseCall, recordElementwise, unrolled } from './elementwise_rnn.js'
 import { linear } from './linear.js'
 
 /** What a call reads: see ElementwiseInputs and ElementwiseProduct in native/ops/ops_elementwise.h. */
@@ -60,45 +59,30 @@ export function elementwiseLayer(
   const saved = [x.share(), null, null, null, null, state0?.share() ?? null]
   // The parameters are read from where they are.
   const read = inputs.map((input, i) => saved[i] ?? input)
-  const shapes = inputs.map((input) => input?.shape ?? null)
-  record(
-    'elementwise rnn',
+  recordElementwise([y, last], {
     inputs,
-    [y, last],
-    ([dy, dlast], node) => {
-      const gradients = binding.elementwiseLayerBackward(
+    saved,
+    kept: [a, states],
+    parameters: [x.requiresGrad ? w : null, v, b],
+    backward: (dy, dlast, needs) =>
+      binding.elementwiseLayerBackward(
         ...shared(read),
         a.buffer,
         states.buffer,
         dy?.buffer ?? null,
         dlast?.buffer ?? null,
-        node.needs(0),
-        node.needs(1),
-        node.needs(2),
-        node.needs(3),
-        node.needs(4),
-        node.needs(5),
-      )
-      return gradients.map((buffer, i) =>
-        buffer ? Tensor.wrap(buffer, shapes[i] as Shape, device) : null,
-      )
+        needs(0),
+        needs(1),
+        needs(2),
+        needs(3),
+        needs(4),
+        needs(5),
+      ),
+    again: (...of) => {
+      const pre = linear(of[0] as Tensor, of[1] as Tensor, of[2])
+      const past = kind === ElementwiseKind.sru_skip ? (of[0] as Tensor) : null
+      return unrolled(call, [pre, past, ...of.slice(3)], device)
     },
-    [a, states, ...saved.filter((memory) => memory !== null)],
-    'values',
-    (gradients, node) => {
-      const from = inputs.map((input, i) => {
-        const memory = saved[i]
-        return input && memory ? node.input(i, memory, input.shape, device) : input
-      })
-      return throughFunction('elementwise rnn', again, from, gradients)
-    },
-    [x.requiresGrad ? w : null, v, b],
-  )
-  /** The same as a loop of operations. */
-  function again(...of: (Tensor | null)[]): Tensor[] {
-    const pre = linear(of[0] as Tensor, of[1] as Tensor, of[2])
-    const past = kind === ElementwiseKind.sru_skip ? (of[0] as Tensor) : null
-    return unrolled(call, [pre, past, ...of.slice(3)], device)
-  }
+  })
   return [y, last]
 }

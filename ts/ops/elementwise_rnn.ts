@@ -62,39 +62,71 @@ export function elementwiseRnn(
   // The parameters are read from where they are.
   const saved = [a.share(), x?.share() ?? null, null, null, state0?.share() ?? null]
   const read = [saved[0] as Memory, saved[1] ?? null, v, b, saved[4] ?? null]
-  const shapes = inputs.map((input) => input?.shape ?? null)
-  record(
-    'elementwise rnn',
+  recordElementwise([y, last], {
     inputs,
-    [y, last],
-    ([dy, dlast], node) => {
-      const gradients = binding.elementwiseRnnBackward(
+    saved,
+    kept: [states],
+    parameters: [v, b],
+    backward: (dy, dlast, needs) =>
+      binding.elementwiseRnnBackward(
         ...shared(read),
         states.buffer,
         dy?.buffer ?? null,
         dlast?.buffer ?? null,
-        node.needs(1),
-        node.needs(2),
-        node.needs(3),
-        node.needs(4),
-      )
-      return gradients.map((buffer, i) =>
+        needs(1),
+        needs(2),
+        needs(3),
+        needs(4),
+      ),
+    again: (...of) => unrolled(call, of, device),
+  })
+  return [y, last]
+}
+
+/** A call whose gradients are wanted. */
+interface Recorded {
+  inputs: readonly (Tensor | null)[]
+  /** For each input what backward reads of it; null for parameters, which are read from where they are. */
+  saved: readonly (Memory | null)[]
+  /** What else backward reads. */
+  kept: readonly Memory[]
+  /** What must not change before backward. */
+  parameters: readonly (Tensor | null)[]
+  /** The gradients of the inputs, from those of y and of the last states. */
+  backward(
+    dy: Tensor | null | undefined,
+    dlast: Tensor | null | undefined,
+    needs: (input: number) => boolean,
+  ): (Buffer | null)[]
+  /** The same as a loop of operations, of the inputs. */
+  again(...inputs: (Tensor | null)[]): Tensor[]
+}
+
+export function recordElementwise(
+  outputs: readonly [y: Tensor, last: Tensor],
+  { inputs, saved, kept, parameters, backward, again }: Recorded,
+): void {
+  const { device } = outputs[0]
+  const shapes = inputs.map((input) => input?.shape ?? null)
+  record(
+    'elementwise rnn',
+    inputs,
+    outputs,
+    ([dy, dlast], node) =>
+      backward(dy, dlast, (input) => node.needs(input)).map((buffer, i) =>
         buffer ? Tensor.wrap(buffer, shapes[i] as Shape, device) : null,
-      )
-    },
-    [states, ...saved.filter((memory) => memory !== null)],
+      ),
+    [...kept, ...saved.filter((memory) => memory !== null)],
     'values',
     (gradients, node) => {
       const from = inputs.map((input, i) => {
         const memory = saved[i]
         return input && memory ? node.input(i, memory, input.shape, device) : input
       })
-      const f = (...again: (Tensor | null)[]): Tensor[] => unrolled(call, again, device)
-      return throughFunction('elementwise rnn', f, from, gradients)
+      return throughFunction('elementwise rnn', again, from, gradients)
     },
-    [v, b],
+    parameters,
   )
-  return [y, last]
 }
 
 /** The new state and the output from a step's rows. */
