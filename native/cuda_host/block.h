@@ -12,6 +12,7 @@ namespace cuda_host {
 
 constexpr int kLanes = 32;
 constexpr int kMostWarps = 32;
+constexpr int kMostTileDepth = 16;
 
 enum class State { ready, in_warp, at_barrier, at_cluster_barrier, at_grid_barrier, done };
 
@@ -37,10 +38,14 @@ struct Meeting {
 struct Warp {
   int count = 0;
   Meeting meetings[kLanes];
-  // Of products of tiles: one may still be read when the next one is begun.
-  struct Tiles {
-    float a[kLanes][4][2], b[kLanes][2][2];  // a word's numbers
-  } tiles[2][kMostTileProducts];
+  // Products of tiles: one may still be read when the next one is begun.
+  struct Products {
+    int untaken = 0;  // lanes that have not had their part of the sums
+    struct Tiles {
+      // The numbers of each word lie one after the other.
+      float a[16][kMostTileDepth], b[kMostTileDepth][8], sums[16][8];
+    } tiles[kMostTileProducts];
+  } products[2];
 };
 
 // An array in shared memory.

@@ -97,9 +97,11 @@ void begin_block(Block* which, dim3 index, dim3 size, size_t dynamic_bytes) {
   block->dynamic_bytes = dynamic_bytes;
   block->shared_used = (dynamic_bytes + 15) / 16 * 16;
   std::memset(shared_bytes(*block), 0xff, block->shared_used);
-  for (size_t i = 0; i < count; ++i) {
-    const auto n = static_cast<unsigned>(i);
-    block->threads[i].index = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
+  auto thread = block->threads.begin();
+  for (unsigned z = 0; z < size.z; ++z) {
+    for (unsigned y = 0; y < size.y; ++y) {
+      for (unsigned x = 0; x < size.x; ++x) (thread++)->index = dim3(x, y, z);
+    }
   }
   block->ready.clear();
   block->idle.clear();

@@ -188,7 +188,7 @@ void run_everything() {
   driver.expect("a wait");
   std::lock_guard guard(lock());
   static bool running = false;
-  if (running) return;
+  if (running || pending().empty()) return;
   running = true;
   run_nodes(std::exchange(pending(), {}));
   running = false;

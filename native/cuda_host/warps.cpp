@@ -52,33 +52,50 @@ uint64_t exchange(WarpCall call, unsigned mask, uint64_t value, int source) {
   return thread_of(current).result;
 }
 
+namespace {
+
+void multiply(Warp::Products::Tiles& tiles, int depth) {
+  double b[kMostTileDepth][8];
+  for (int k = 0; k < depth; ++k) {
+    for (int j = 0; j < 8; ++j) b[k][j] = static_cast<double>(tiles.b[k][j]);
+  }
+  for (int i = 0; i < 16; ++i) {
+    double sums[8] = {};
+    for (int k = 0; k < depth; ++k) {
+      const auto a = static_cast<double>(tiles.a[i][k]);
+      for (int j = 0; j < 8; ++j) sums[j] += a * b[k][j];
+    }
+    for (int j = 0; j < 8; ++j) tiles.sums[i][j] = static_cast<float>(sums[j]);
+  }
+}
+
+}  // namespace
+
 void multiply_tiles(const TileProduct* products, int count, int of_word) {
   if (count > kMostTileProducts) die_in_block("too many products of tiles at once");
-  const int own = lane();
-  auto& tiles =
-      block->warps[static_cast<size_t>(current / kLanes)].tiles[thread_of(current).products++ % 2];
-  const auto take = [&](uint32_t word, float (&numbers)[2]) {
+  const int own = lane(), g = own / 4, t = own % 4;
+  auto& [untaken, tiles] = block->warps[static_cast<size_t>(current / kLanes)]
+                               .products[thread_of(current).products++ % 2];
+  const auto take = [&](uint32_t word, float* numbers, int stride) {
     // Of one in TF32 the tensor cores do not look at the last 13 bits.
-    const uint32_t bits[2] = {of_word == 1 ? word & ~0x1fffu : word << 16,
-                              of_word == 1 ? 0 : word & ~0xffffu};
-    std::memcpy(numbers, bits, sizeof bits);
+    const uint32_t bits[2] = {of_word == 1 ? word & ~0x1fffu : word << 16, word & ~0xffffu};
+    for (int j = 0; j < of_word; ++j) std::memcpy(numbers + j * stride, &bits[j], sizeof bits[j]);
   };
   for (int n = 0; n < count; ++n) {
-    for (int i = 0; i < 4; ++i) take(products[n].a[i], tiles[n].a[own][i]);
-    for (int i = 0; i < 2; ++i) take(products[n].b[i], tiles[n].b[own][i]);
+    for (int i = 0; i < 4; ++i) {
+      take(products[n].a[i], &tiles[n].a[g + i % 2 * 8][(t + i / 2 * 4) * of_word], 1);
+    }
+    for (int i = 0; i < 2; ++i) take(products[n].b[i], &tiles[n].b[(t + i * 4) * of_word][g], 8);
   }
   exchange(WarpCall::product, ~0u, 0, own);
-  const int g = own / 4, t = own % 4;
+  // The first lane that goes on multiplies for all: whole rows at a time.
+  if (untaken == 0) {
+    for (int n = 0; n < count; ++n) multiply(tiles[n], 8 * of_word);
+    untaken = kLanes;
+  }
+  untaken -= 1;
   for (int n = 0; n < count; ++n) {
-    for (int i = 0; i < 4; ++i) {
-      double sum = 0;
-      for (int k = 0; k < 8; ++k) {
-        const auto& x = tiles[n].a[g * 4 + k % 4][i / 2 + k / 4 * 2];
-        const auto& y = tiles[n].b[(2 * t + i % 2) * 4 + k % 4][k / 4];
-        for (int j = 0; j < of_word; ++j) sum += static_cast<double>(x[j]) * y[j];
-      }
-      products[n].sums[i] += static_cast<float>(sum);
-    }
+    for (int i = 0; i < 4; ++i) products[n].sums[i] += tiles[n].sums[g + i / 2 * 8][2 * t + i % 2];
   }
 }
 
