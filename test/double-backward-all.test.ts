@@ -5,14 +5,14 @@ import { autograd, nn, ones, Tensor, tensor } from 'fused-rnn'
 import { FUNCTIONS, FUNCTIONS_WITHOUT, OTHERS } from './double-backward/functions.js'
 import { int, leaf, x } from './double-backward/inputs.js'
 import { METHODS, METHODS_WITHOUT } from './double-backward/methods.js'
-import { closeTo, emulated, fixture, gradgradcheck } from './helpers.js'
+import { closeTo, fixture, gradgradcheck } from './helpers.js'
 
 const F = nn.functional
 
 for (const [kind, cases] of Object.entries({ method: METHODS, function: FUNCTIONS, other: OTHERS }))
   for (const [name, [f, inputs]] of Object.entries(cases))
     test(`gradients of gradients, ${kind}: ${name}`, (t) =>
-      gradgradcheck(t, f, inputs(), { tol: 4e-3, stride: emulated ? 3 : 1 }))
+      gradgradcheck(t, f, inputs(), { tol: 4e-3 }))
 
 test('no operation is left out', (t) => {
   const names = new Set<string>()

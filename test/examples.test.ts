@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { emulated, onCpu, testDevice } from './helpers.js'
+import { long } from './device-tests.js'
+import { onCpu, testDevice } from './helpers.js'
 import { type Finished, run as runProgram } from './limits.js'
 
 const folder = fileURLToPath(new URL('../dist-examples/', import.meta.url))
@@ -42,12 +43,6 @@ async function temporary(t: ExecutionContext): Promise<string> {
   t.teardown(() => rm(path, { recursive: true, force: true }))
   return path
 }
-
-/** A test of many steps: left out where every kernel is emulated (native/cuda_host). */
-const long = (title: string, body: (t: ExecutionContext) => Promise<void>): void =>
-  emulated
-    ? test.skip(`${title} (skipped: too many steps for kernels that are emulated)`, body)
-    : test.serial(title, body)
 
 test.serial('by-hand: the outputs, to the number', async (t) => {
   const { stdout } = await succeed(t, 'by-hand')

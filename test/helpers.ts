@@ -194,7 +194,7 @@ export interface GradcheckOptions {
   /** Step. The default suits float32 and smooth functions of numbers around 1; take less near kinks. */
   eps?: number
   tol?: number
-  /** Only every n-th element of each input is checked; default 1. */
+  /** Only every n-th element of each input is checked; default 1. Where kernels are emulated, few are. */
   stride?: number
   /** A module whose parameters `f` uses: their gradients are checked too. */
   module?: nn.Module
@@ -249,7 +249,9 @@ export async function gradcheck(
       })
       return ((await both[0]) as number) - ((await both[1]) as number)
     }
-    const indices = Array.from(values.keys()).filter((i) => i % stride === 0)
+    // All are checked on the CPU. What the GPU makes of each element, the fixtures tell.
+    const every = emulated ? Math.max(stride, Math.ceil(values.length / 3)) : stride
+    const indices = Array.from(values.keys()).filter((i) => i % every === 0)
     const expected = new Float32Array(indices.length)
     for (const [k, i] of indices.entries()) {
       expected[k] = (8 * (await difference(i, eps)) - (await difference(i, 2 * eps))) / (12 * eps)

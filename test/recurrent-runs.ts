@@ -1,6 +1,6 @@
 /** Recurrent layers of any kind, made and run in one way, for the tests of their options. */
 import { cat, nn, Tensor } from 'fused-rnn'
-import { emulated, randomTensor, testDevice } from './helpers.js'
+import { randomTensor, testDevice } from './helpers.js'
 
 export type Layer = nn.RNN | nn.GRU | nn.LSTM | nn.LayerNormLSTM | nn.SLSTM
 export type Input = Tensor | nn.utils.rnn.PackedSequence
@@ -39,6 +39,3 @@ export function steps(shape: readonly number[], seed: number, usual: 0 | 1): Ten
     .gt(usual === 0 ? 0.3 : -0.3)
     .to('int32')
 }
-
-/** Of finite differences one number in so many is taken: more would take long where kernels are emulated. */
-export const sparse = emulated ? 7 : 1

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { models } from 'fused-rnn'
-import { emulated, testDevice } from './helpers.js'
+import { long } from './device-tests.js'
+import { testDevice } from './helpers.js'
 import { type Finished, run as runProgram } from './limits.js'
 
 const programs = fileURLToPath(new URL('../dist-examples/', import.meta.url))
@@ -60,12 +61,6 @@ async function refused(
   t.regex(stderr, message)
   t.is(stderr.trimEnd().split('\n').length, 1, stderr)
 }
-
-/** A test of many steps: left out where every kernel is emulated (native/cuda_host). */
-const long = (title: string, body: (t: ExecutionContext) => Promise<void>): void =>
-  emulated
-    ? test.skip(`${title} (skipped: too many steps for kernels that are emulated)`, body)
-    : test.serial(title, body)
 
 const day = (i: number): string => new Date(Date.UTC(2025, 0, 1 + i)).toISOString().slice(0, 10)
 const table = (n: number, value: (i: number) => number | string): string =>

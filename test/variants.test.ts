@@ -17,7 +17,6 @@ import {
 } from 'fused-rnn'
 import {
   closeTo,
-  emulated,
   fixture,
   gradcheck,
   gradgradcheck,
@@ -25,9 +24,6 @@ import {
   randomTensor,
   throwsWith,
 } from './helpers.js'
-
-/** CUDA on the host is slow: there finite differences take every seventh of the elements. */
-const sparse = emulated ? 7 : 1
 
 const file = fixture('variants')
 
@@ -167,7 +163,7 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
       smooth(call(layer, x as Tensor, state as Tensor[]) as Tensor[])
     await gradcheck(t, f as never, [leaf(1, 3, 2, 3), ...states(layer, 4, 2)], {
       module: layer,
-      stride: 3 * sparse,
+      stride: 3,
     })
   })
 
@@ -184,7 +180,7 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
     }
     await gradcheck(t, f as never, [leaf(1, 4, 2, 3), ...states(layer, 2, 2)], {
       module: layer,
-      stride: 2 * sparse,
+      stride: 2,
     })
   })
 
@@ -231,7 +227,7 @@ for (const [kind, { layer: makeLayer, cell: makeCell, text }] of Object.entries(
       const [y, ...finals] = call(layer, fed)
       return [(y as nn.utils.rnn.PackedSequence).data, ...finals]
     }
-    await gradcheck(t, f as never, [leaf(1, 4, 3, 3)], { module: layer, stride: 2 * sparse })
+    await gradcheck(t, f as never, [leaf(1, 4, 3, 3)], { module: layer, stride: 2 })
   })
 
   test(`${kind}: gradients of gradients`, async (t) => {

@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import { nn, optim, type Tensor, tensor } from 'fused-rnn'
 import { build } from '#bench/peers/models.js'
 import { workloads } from '#bench/workloads.js'
-import { emulated } from './helpers.js'
+import { long } from './device-tests.js'
 
 interface Case {
   scale: number
@@ -62,8 +62,8 @@ function near(
 
 for (const w of workloads) {
   // One after the other: each is large enough for every thread.
-  const small = /^(lyrics|timemachine)/.test(w.name)
-  ;(emulated && !small ? test.serial.skip : test.serial)(w.name, async (t) => {
+  const small = ['lyrics-lstm', 'timemachine-gru2'].includes(w.name)
+  ;(small ? test.serial : long)(w.name, async (t: ExecutionContext) => {
     const expected = cases[w.name] as Case
     const { model, backward } = build({ ...w, dropout: 0 })
     const start = fillAll(model, expected.scale)

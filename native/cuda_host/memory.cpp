@@ -170,7 +170,7 @@ bool is_mapped(const void* address) {
 
 void check_surroundings() {
   if (!kKeepsBlocks) return;
-  // Of many some at a time, in turn: whoever frees one looks at its own.
+  // Of many some at a time, in turn. One that is freed is looked at then.
   constexpr size_t kAtOnce = 256;
   static uintptr_t next = 0;
   const auto& live = memory().live;
