@@ -130,6 +130,10 @@ test('the message names the function, its parameters and the way', (t) => {
     said(() => [x, x].map(nn.functional.sigmoid as never)),
     /^\[sigmoid\] arguments: .*, got 3; an array's map passes the index/,
   )
+  t.regex(
+    said(() => new nn.GRUCell(2, 3).forward(x, ...([null, { reset: x }] as unknown as []))),
+    /^\[GRUCell.forward\] arguments: expected at most 2 .*, got 3; a cell takes one step and has no reset/,
+  )
   class Own extends nn.Module {
     override forward(): void {}
   }

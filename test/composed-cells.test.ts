@@ -9,6 +9,7 @@ import {
   randomTensor,
   throwsWith,
 } from './helpers.js'
+import { steps } from './recurrent-runs.js'
 
 const { linear } = nn.functional
 const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
@@ -86,6 +87,36 @@ for (const [kind, [Composed, Fused]] of Object.entries(PAIRS)) {
       })
     }
   }
+  for (const packed of [false, true])
+    test(`${kind}: resets, their state and masks, as the fused one${packed ? ', packed' : ''}`, async (t) => {
+      manualSeed(3)
+      const options = { numLayers: 2, bidirectional: true }
+      const fused = new Fused(3, 5, options) as nn.RecurrentLayer
+      const composed = new Composed(3, 5, options) as nn.RecurrentLayer
+      composed.loadStateDict(fused.stateDict())
+      const x = randomTensor([6, 3, 3], 1, { requiresGrad: true })
+      const [h, c] = [2, 3].map((seed) => randomTensor([4, 3, 5], seed, { requiresGrad: true }))
+      const to = (kind === 'LSTM' ? [h, c] : h) as never
+      const reset = steps([6, 3], 4, 0)
+      const mask = steps([6, 3], 5, 1)
+      for (const between of [{ reset }, { mask }, { reset, mask, resetState: to }]) {
+        const run = (layer: nn.RecurrentLayer): (Tensor | null)[] => {
+          for (const one of [x, h, c]) (one as Tensor).grad = null
+          const fed = packed ? packPaddedSequence(x, [2, 6, 3], { enforceSorted: false }) : x
+          const [y, final] = layer.forward(fed as Tensor, null, between)
+          const rows = y instanceof nn.utils.rnn.PackedSequence ? y.data : y
+          const values = [rows, ...(Array.isArray(final) ? final : [final])] as Tensor[]
+          const vectors = values.map(({ shape }, k) => randomTensor(shape, 20 + k))
+          projected(values, vectors).backward()
+          return [...values, x.grad, h?.grad ?? null, c?.grad ?? null]
+        }
+        const expected = run(fused)
+        for (const [k, one] of run(composed).entries())
+          if (expected[k]) await closeTo(t, one, expected[k] as Tensor, 1e-4, `${k}`)
+          else t.is(one, null)
+      }
+    })
+
   test(`${kind}: batchFirst, unbatched, states left out, as the fused one`, async (t) => {
     const options = { batchFirst: true, numLayers: 2 }
     const fused = new Fused(3, 5, options) as nn.RecurrentLayer
@@ -281,6 +312,17 @@ test('refuses steps that return something else, and says what', (t) => {
   throwsWith(t, () => own(() => ({ 'a.b': [1] })), RangeError, /^\[Own\] parameters\(\).a.b/)
   throwsWith(t, () => own(() => ({ weight_ih: [1] })), RangeError, /weight_ih: expected another/)
   const layer = new Odd(3, 4)
+  const reset = steps([x.shape[0] as number, x.shape[1] as number], 1, 0)
+  const resetTo = (state: unknown) => () =>
+    layer.forward(x, null, any({ reset, resetState: state }))
+  throwsWith(t, resetTo(randomTensor([1, 3, 4], 1)), TypeError, /resetState: .*\[h, m, n\]/)
+  throwsWith(t, resetTo([x, x, 3]), TypeError, /resetState\[2\]: expected a tensor/)
+  throwsWith(t, () => layer.forward(x, null, any({ resets: 1 })), TypeError, /reset, mask/)
+  const more = layer.forward.bind(layer) as (...all: unknown[]) => unknown
+  throwsWith(t, () => more(x, null, {}, 1), TypeError, /at most 3 \(input, state, masks\)/)
+  layer.zoneout = 0.5
+  throwsWith(t, () => layer.forward(x), TypeError, /zoneout: expected 0, as a cell of your own/)
+  layer.zoneout = 0
   throwsWith(t, () => layer.forward(x, any(randomTensor([1, 3, 4], 1))), TypeError, /\[h, m, n\]/)
   const h = randomTensor([1, 3, 4], 1)
   throwsWith(t, () => layer.forward(x, any([h, h])), TypeError, /\[h, m, n\]/)

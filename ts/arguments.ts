@@ -12,6 +12,10 @@ const HINTS: Record<string, string> = {
   relu: 'nothing works in place',
 }
 
+/** What a cell's third argument may have been. */
+const OF_CELL =
+  'a cell takes one step and has no reset and no mask: choose its state with where(), or use the layer, whose forward has them'
+
 /**
  * Called when there are more arguments than the function has parameters.
  * @param names of the parameters
@@ -31,7 +35,7 @@ export function refuseArguments(
     count === 3 && typeof index === 'number' && Array.isArray(list) && list[index] === item
   const hint = inMap
     ? `an array's map passes the index and the array, too: write map((x) => ${fn}(x))`
-    : HINTS[fn]
+    : (HINTS[fn] ?? (/Cell\.forward$/.test(fn) ? OF_CELL : undefined))
   throw new TypeError(
     `[${fn}] arguments: expected ${expected}, got ${count}${hint === undefined ? '' : `; ${hint}`}`,
   )

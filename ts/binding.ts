@@ -251,6 +251,8 @@ export type ElementwiseShared = readonly [
   v: Buffer | null,
   b: Buffer | null,
   state0: Buffer | null,
+  reset: Buffer | null,
+  mask: Buffer | null,
 ]
 
 /** The same of a layer with the input's product. */
@@ -268,6 +270,8 @@ export type ElementwiseLayerShared = readonly [
   v: Buffer | null,
   b: Buffer | null,
   state0: Buffer | null,
+  reset: Buffer | null,
+  mask: Buffer | null,
 ]
 
 /** What the calls of a CTC loss share; see CtcShape in native/ops/ops_sequence.h. */

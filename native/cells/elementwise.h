@@ -263,6 +263,14 @@ struct MinLstmCell : LinearCell {
   }
 };
 
+// Whether the state is zeros before the step of a row, and whether the step is skipped.
+FUSED_RNN_HD inline bool resets(const ElementwiseInputs& in, int64_t row) {
+  return in.reset != nullptr && in.reset[row] != 0;
+}
+FUSED_RNN_HD inline bool skips(const ElementwiseInputs& in, int64_t row) {
+  return in.mask != nullptr && in.mask[row] == 0;
+}
+
 // f(Cell{}) for the cell of that kind.
 template <class F>
 void with_cell(ElementwiseKind kind, F f) {

@@ -50,10 +50,12 @@ class LoopForward {
     const CellWeights<Cell> weights(in.v, in.b, hidden);
     walk.share(args_.shape.batch, end - begin, context_, [&](int64_t first, int64_t last) {
       walk.each_step(begin, end, first, last,
-                     [&](int64_t, int64_t row, int64_t n, int64_t from, int64_t to) {
+                     [&](int64_t t, int64_t row, int64_t n, int64_t from, int64_t to) {
                        const int64_t at = row * hidden;
                        auto* const a = rows.of(row);
                        float *state = args_.last + n * hidden, *y = args_.y + at;
+                       if (resets(in, row)) copy_or_zero(state + from, nullptr, to - from);
+                       if (skips(in, row)) return skip(t, row, n, from, to);
                        each_vector(to - from, [&](int64_t j, auto read, auto write) {
                          const int64_t u = from + j;
                          Vec s[kBlocks], w[Cell::kWeights], x{}, h;
@@ -79,6 +81,17 @@ class LoopForward {
   }
 
  private:
+  // Keeps the state, and repeats the output.
+  void skip(int64_t t, int64_t row, int64_t n, int64_t from, int64_t to) const {
+    const int64_t hidden = args_.shape.hidden, at = row * hidden + from, count = to - from;
+    const float *const state = args_.last + n * hidden, *h = state;
+    if constexpr (Cell::kOwnState) {
+      h = resets(args_.in, row) ? nullptr : walk.before(args_.y, nullptr, t, n);
+      if (args_.states != nullptr) copy_floats(args_.states + at, state + from, count);
+    }
+    copy_or_zero(args_.y + at, h != nullptr ? h + from : nullptr, count);
+  }
+
   const ElementwiseForwardArgs& args_;
   Context& context_;
 };
@@ -135,8 +148,12 @@ class LoopBackward {
         groups_((args.shape.batch + kGroup - 1) / kGroup),
         sums_(groups_, args.shape.hidden),
         own_(args.dstate0 == nullptr ? args.shape.batch * args.shape.hidden : 0),
+        held_(Cell::kOwnState && args.in.mask != nullptr ? args.shape.batch * args.shape.hidden
+                                                         : 0),
         dstates_(args.dstate0 != nullptr ? args.dstate0 : own_.data()) {
-    start_state(walk, 0, args.shape.batch * walk.blocks, dstates_, args.dlast);
+    const int64_t all = args.shape.batch * walk.blocks;
+    start_state(walk, 0, all, dstates_, args.dlast);
+    if (holds()) start_state(walk, 0, all, held_.data(), nullptr);
   }
 
   const Walk walk;
@@ -174,13 +191,25 @@ class LoopBackward {
     float* const sum = sums_.of(group);
     // Row after row, as they lie in memory.
     for (int64_t n = n_begin; n < n_end; ++n) {
-      const int64_t at = (first + n) * hidden;
-      const float* const before = walk.before(args_.states, in.state0, t, n);
-      const float *const a = rows.of(first + n), *const after = args_.states + at;
+      const int64_t row = first + n, at = row * hidden;
+      const bool reset = resets(in, row);
+      const float* const before = reset ? nullptr : walk.before(args_.states, in.state0, t, n);
+      const float *const a = rows.of(row), *const after = args_.states + at;
       const float* const x = Cell::kSkip ? in.x + at : nullptr;
       const float* const dy = args_.dy != nullptr ? args_.dy + at : nullptr;
-      float *const da = gradients.of(first + n), *const dstate = dstates_ + n * hidden;
+      float *const da = gradients.of(row), *const dstate = dstates_ + n * hidden;
       float* const past = Cell::kSkip && args_.dx != nullptr ? args_.dx + at : nullptr;
+      float* const held = holds() ? held_.data() + n * hidden : nullptr;
+      if (skips(in, row)) {
+        // The gradient of its output is that of the output before.
+        if (dy != nullptr) {
+          add_floats((Cell::kOwnState ? held : dstate) + from, dy + from, to - from);
+        }
+        for (int k = 0; k < kBlocks; ++k) copy_or_zero(da + k * hidden + from, nullptr, to - from);
+        if (past != nullptr) copy_or_zero(past + from, nullptr, to - from);
+        if (reset) cut(n, from, to);
+        continue;
+      }
       each_vector(to - from, [&](int64_t j, auto read, auto write) {
         const int64_t u = from + j, later = u + kAhead * hidden;
         for (int k = 0; k < kBlocks; ++k) {
@@ -196,7 +225,11 @@ class LoopBackward {
         read_rows(s, a + u, hidden, read);
         if constexpr (Cell::kSkip) skipped = read(x + u);
         Vec dnow = read(dstate + u);
-        const Vec dh = dy != nullptr ? read(dy + u) : Vec{};
+        Vec dh = dy != nullptr ? read(dy + u) : Vec{};
+        if (held != nullptr) {
+          dh = dh + read(held + u);
+          write(held + u, Vec{});
+        }
         const Vec then = before != nullptr ? read(before + u) : Vec{}, now = read(after + u);
         if constexpr (activated) {
           Cell::backward_activated(s, skipped, w, then, now, dh, dnow, ds, dx, dw);
@@ -210,14 +243,24 @@ class LoopBackward {
         }
         for (int k = 0; k < kWeights; ++k) write(sum + k * hidden + u, dw[k]);
       });
+      if (reset) cut(n, from, to);
     }
   }
+  // No gradient goes on to earlier steps.
+  void cut(int64_t n, int64_t from, int64_t to) const {
+    const int64_t at = n * args_.shape.hidden + from;
+    copy_or_zero(dstates_ + at, nullptr, to - from);
+    if (holds()) copy_or_zero(held_.data() + at, nullptr, to - from);
+  }
+
+  // Whether skipped steps may hold gradients of an output that is not the state.
+  bool holds() const { return Cell::kOwnState && args_.in.mask != nullptr; }
 
   const ElementwiseBackwardArgs& args_;
   Context& context_;
   const int64_t groups_;
   const WeightSums<Cell> sums_;
-  const Scratch own_;
+  const Scratch own_, held_;  // held_: gradients of the output before, of skipped steps
   float* const dstates_;
 };
 

@@ -3,6 +3,8 @@
 // chunks as well: they find A and B of all chunks, then the state before each chunk, then the steps of
 // each. Where there are blocks of units enough for all threads, each takes its blocks chunk after
 // chunk and finds A and B as it goes. The state before a chunk is the same in both ways.
+//
+// Of a chunk in which the state is reset A is 0, and B alone is what is behind it: a NaN before is gone.
 #pragma once
 
 #include "cells/elementwise.h"
@@ -35,6 +37,14 @@ inline void apply_effect(const Effect& effect, const float* before, float* behin
   }
 }
 
+// A row's reset: what was before does not matter. Either may be null.
+inline void clear(int64_t at, int64_t count, float* states, const Effect* effect) {
+  if (states != nullptr) copy_or_zero(states + at, nullptr, count);
+  if (effect == nullptr) return;
+  copy_or_zero(effect->factor + at, nullptr, count);
+  copy_or_zero(effect->add + at, nullptr, count);
+}
+
 // Whether the walk comes to more steps of sequence n behind a chunk.
 inline bool goes_on(const Walk& walk, int64_t chunk, int64_t n) {
   if (chunk + 1 == walk.chunks()) return false;
@@ -46,8 +56,10 @@ inline bool goes_on(const Walk& walk, int64_t chunk, int64_t n) {
 // behind each sequence.
 class ChunkScan {
  public:
-  ChunkScan(const Walk& walk, float* state, Context& context)
+  // reset: as of ElementwiseInputs.
+  ChunkScan(const Walk& walk, const uint8_t* reset, float* state, Context& context)
       : walk_(walk),
+        reset_(reset),
         state_(state),
         context_(context),
         size_(walk.shape.batch * walk.shape.hidden),
@@ -80,12 +92,28 @@ class ChunkScan {
       if (end < walk_.chunk_end(chunk)) return;
       walk_.each(first, last, walk_.shape.batch, [&](int64_t n, int64_t from, int64_t to) {
         if (!goes_on(walk_, chunk, n)) return;
-        apply_effect(effect, before, state_, n * walk_.shape.hidden + from, to - from);
+        pass(chunk, n, effect, before, state_, from, to);
       });
     });
   }
 
  private:
+  // The states of units of sequence n behind a chunk.
+  void pass(int64_t chunk, int64_t n, const Effect& effect, const float* before, float* behind,
+            int64_t from, int64_t to) const {
+    const int64_t at = n * walk_.shape.hidden + from;
+    if (resets(chunk, n)) return copy_floats(behind + at, effect.add + at, to - from);
+    apply_effect(effect, before, behind, at, to - from);
+  }
+  bool resets(int64_t chunk, int64_t n) const {
+    if (reset_ == nullptr) return false;
+    for (int64_t i = chunk * kChunk; i < walk_.chunk_end(chunk); ++i) {
+      const int64_t t = walk_.step(i);
+      if (n < walk_.active(t) && reset_[walk_.row(t) + n] != 0) return true;
+    }
+    return false;
+  }
+
   // Chunk k's, of a scan by time.
   Effect effect_of(int64_t chunk) const {
     float* const at = scratch_.data() + 2 * chunk * size_;
@@ -112,15 +140,14 @@ class ChunkScan {
       f(chunk * kChunk, walk_.chunk_end(chunk), first, last, nullptr, &effect);
     });
     // What was added makes room for the state before the chunk.
-    for (int64_t u = 0; u < size_; ++u) {
-      float now = state_[u];
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        const Effect effect = effect_of(chunk);
-        float behind = now;
-        if (chunk + 1 < chunks) behind = effect.factor[u] * now + effect.add[u];
-        effect.add[u] = now;
-        now = behind;
+    const Scratch behind(size_);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const Effect effect = effect_of(chunk);
+      for (int64_t n = 0; chunk + 1 < chunks && n < walk_.shape.batch; ++n) {
+        pass(chunk, n, effect, state_, behind.data(), 0, hidden);
       }
+      copy_floats(effect.add, state_, size_);
+      if (chunk + 1 < chunks) copy_floats(state_, behind.data(), size_);
     }
     share(chunks, [&](int64_t chunk, int64_t first, int64_t last) {
       float* const own = effect_of(chunk).add;
@@ -135,6 +162,7 @@ class ChunkScan {
   }
 
   const Walk& walk_;
+  const uint8_t* const reset_;
   float* const state_;
   Context& context_;
   const int64_t size_, tasks_;
@@ -146,7 +174,9 @@ template <class Cell, bool activated>
 class ScanForward {
  public:
   ScanForward(const ElementwiseForwardArgs& args, Context& context)
-      : walk(args.shape, args.shape.reverse), args_(args), scan_(walk, args.last, context) {
+      : walk(args.shape, args.shape.reverse),
+        args_(args),
+        scan_(walk, args.in.reset, args.last, context) {
     start_state(walk, 0, args.shape.batch * walk.blocks, args.last, args.in.state0);
   }
 
@@ -161,8 +191,14 @@ class ScanForward {
                   const Effect* effect) {
                 walk.each_step(from_step, to_step, first, last,
                                [&](int64_t, int64_t row, int64_t n, int64_t from, int64_t to) {
-                                 step(rows.of(row), args_.y + row * hidden, n * hidden, from, to,
-                                      states, effect);
+                                 const int64_t at = n * hidden + from;
+                                 float* const y = args_.y + row * hidden;
+                                 if (resets(args_.in, row)) clear(at, to - from, states, effect);
+                                 if (!skips(args_.in, row)) {
+                                   step(rows.of(row), y, n * hidden, from, to, states, effect);
+                                 } else if (states != nullptr) {
+                                   copy_floats(y + from, states + at, to - from);
+                                 }
                                });
               });
   }
@@ -222,7 +258,7 @@ class ScanBackward {
         args_(args),
         own_(args.dstate0 == nullptr ? args.shape.batch * args.shape.hidden : 0),
         dstates_(args.dstate0 != nullptr ? args.dstate0 : own_.data()),
-        scan_(walk, dstates_, context) {
+        scan_(walk, args.in.reset, dstates_, context) {
     start_state(walk, 0, args.shape.batch * walk.blocks, dstates_, args.dlast);
   }
 
@@ -249,8 +285,16 @@ class ScanBackward {
   void step(int64_t t, int64_t row, int64_t n, int64_t from, int64_t to, const float* a, float* da,
             float* dstates, const Effect* effect) const {
     const int64_t hidden = args_.shape.hidden;
-    const float* before = walk.before(args_.states, args_.in.state0, t, n);
+    const bool reset = resets(args_.in, row);
+    const float* before = reset ? nullptr : walk.before(args_.states, args_.in.state0, t, n);
     const float* dy = args_.dy != nullptr ? args_.dy + row * hidden : nullptr;
+    const int64_t start = n * hidden + from;
+    if (skips(args_.in, row)) {
+      skip(start, to - from, dy != nullptr ? dy + from : nullptr,
+           da != nullptr ? da + from : nullptr, dstates, effect);
+      if (reset) clear(start, to - from, dstates, effect);
+      return;
+    }
     each_vector(to - from, [&](int64_t j, auto read, auto write) {
       const int64_t u = from + j, at = n * hidden + u, later = u + kAhead * hidden;
       for (int k = 0; k < Cell::kBlocks; ++k) {
@@ -278,6 +322,17 @@ class ScanBackward {
         write(effect->add + at, keep * (dh + read(effect->add + at)));
       }
     });
+    if (reset) clear(start, to - from, dstates, effect);
+  }
+  // The gradient of a skipped step's output is that of the state before.
+  void skip(int64_t at, int64_t count, const float* dy, float* da, float* dstates,
+            const Effect* effect) const {
+    for (int k = 0; da != nullptr && k < Cell::kBlocks; ++k) {
+      copy_or_zero(da + k * args_.shape.hidden, nullptr, count);
+    }
+    if (dy == nullptr) return;
+    if (dstates != nullptr) add_floats(dstates + at, dy, count);
+    if (effect != nullptr) add_floats(effect->add + at, dy, count);
   }
 
   const ElementwiseBackwardArgs& args_;

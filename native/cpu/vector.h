@@ -106,6 +106,10 @@ inline void copy_floats(float* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i];
 }
 
+inline void add_floats(float* to, const float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] += x[i];
+}
+
 // Null means zeros.
 inline void copy_or_zero(float* to, const float* from, int64_t n) {
   if (from != nullptr) {

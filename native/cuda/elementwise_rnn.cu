@@ -48,9 +48,12 @@ struct UnitForward {
   Rows rows;
   struct Step {
     float s[Cell::kBlocks], x;
+    bool reset, skipped;
   };
-  __device__ Step read(int64_t, int64_t at, int64_t, int64_t u) const {
+  __device__ Step read(int64_t t, int64_t at, int64_t n, int64_t u) const {
     Step step;
+    step.reset = resets(args.in, rows.row(t) + n);
+    step.skipped = skips(args.in, rows.row(t) + n);
     read_blocks(step.s, args.in.a + at * Cell::kBlocks + u, args.shape.hidden);
     step.x = Cell::kSkip ? args.in.x[at + u] : 0.0f;
     return step;
@@ -60,9 +63,10 @@ struct UnitForward {
     float w[Cell::kWeights];
     read_weights<Cell>(w, args.in, u, hidden);
     float state = args.in.state0 != nullptr ? args.in.state0[i] : 0.0f;
+    float h = Cell::kOwnState ? 0.0f : state;  // what a skipped step repeats
     each_step(*this, n, u, [&](const Step& step, int64_t at) {
-      float h;
-      Cell::forward(step.s, step.x, w, state, h);
+      if (step.reset) h = state = 0;
+      if (!step.skipped) Cell::forward(step.s, step.x, w, state, h);
       args.y[at + u] = h;
       if (Cell::kOwnState && args.states != nullptr) args.states[at + u] = state;
     });
@@ -77,12 +81,15 @@ struct UnitBackward {
   float* sums;  // [N, kWeights, H], or null
   struct Step {
     float s[Cell::kBlocks], x, before, after, dh;
+    bool reset, skipped;
   };
   __device__ Step read(int64_t t, int64_t at, int64_t n, int64_t u) const {
     Step step;
     read_blocks(step.s, args.in.a + at * Cell::kBlocks + u, args.shape.hidden);
     step.x = Cell::kSkip ? args.in.x[at + u] : 0.0f;
-    step.before = state_before(rows, args.shape, args.states, args.in.state0, t, n, u);
+    step.before = state_before(rows, args.shape, args.in, args.states, t, n, u);
+    step.reset = resets(args.in, rows.row(t) + n);
+    step.skipped = skips(args.in, rows.row(t) + n);
     step.after = args.states[at + u];
     step.dh = args.dy != nullptr ? args.dy[at + u] : 0.0f;
     return step;
@@ -93,10 +100,18 @@ struct UnitBackward {
     float w[kWeights], dw[kWeights] = {}, some[kWeights] = {};
     read_weights<Cell>(w, args.in, u, hidden);
     float dstate = args.dlast != nullptr ? args.dlast[i] : 0.0f;
+    float held = 0;  // the gradient that skipped steps have for an output that is not the state
     int count = 0;
     each_step(*this, n, u, [&](const Step& step, int64_t at) {
-      float ds[Cell::kBlocks], dx = 0;
-      Cell::backward(step.s, step.x, w, step.before, step.after, step.dh, dstate, ds, dx, some);
+      float ds[Cell::kBlocks] = {}, dx = 0;
+      if (step.skipped) {
+        (Cell::kOwnState ? held : dstate) += step.dh;
+      } else {
+        const float dh = Cell::kOwnState ? step.dh + held : step.dh;
+        Cell::backward(step.s, step.x, w, step.before, step.after, dh, dstate, ds, dx, some);
+        held = 0;
+      }
+      if (step.reset) held = dstate = 0;
       for (int b = 0; b < Cell::kBlocks; ++b) {
         args.da[at * Cell::kBlocks + b * hidden + u] = ds[b];
       }

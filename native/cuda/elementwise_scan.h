@@ -28,13 +28,20 @@ constexpr int kPartSteps = 8;  // of a thread
 constexpr int kParts = 8;      // of a chunk, a warp each
 constexpr int64_t kChunkSteps = kPartSteps * kParts;
 
+// The factor of steps among which the state is reset. No product of others is, as none is below 0,
+// and one of it with others stays what it is.
+constexpr float kReset = -0.0f;
+__device__ inline bool is_reset(float factor) { return bits_of(factor) == 0x80000000u; }
+
 // What some steps do to the state before them.
 struct Effect {
   float factor, add;
-  // Written out, as the compiler might round otherwise in another place.
-  __device__ float on(float state) const { return fmaf(factor, state, add); }
+  // Written out, as the compiler might round otherwise in another place. A NaN ends at a reset.
+  __device__ float on(float state) const {
+    return is_reset(factor) ? add : fmaf(factor, state, add);
+  }
   __device__ Effect after(const Effect& earlier) const {
-    return {factor * earlier.factor, on(earlier.add)};
+    return {is_reset(factor) ? factor : factor * earlier.factor, on(earlier.add)};
   }
 };
 
@@ -45,16 +52,18 @@ struct ScanForward {
   struct Step {
     float keep, add;
   };
-  __device__ Step read(int64_t, int64_t at, int64_t, int64_t u) const {
+  __device__ Step read(int64_t t, int64_t at, int64_t n, int64_t u) const {
     float s[Cell::kBlocks];
     read_blocks(s, args.in.a + at * Cell::kBlocks + u, args.shape.hidden);
     Step step;
     Cell::coefficients(s, step.keep, step.add);
+    if (skips(args.in, rows.row(t) + n)) step = {1, 0};
+    if (resets(args.in, rows.row(t) + n)) step.keep = kReset;
     return step;
   }
   __device__ static Effect effect(const Step& step) { return {step.keep, step.add}; }
   __device__ void write(const Step& step, int64_t at, int64_t u, float& state) const {
-    state = step.keep * state + step.add;
+    state = is_reset(step.keep) ? step.add : step.keep * state + step.add;
     args.y[at + u] = state;
   }
 };
@@ -70,16 +79,24 @@ struct ScanBackward {
   __device__ Step read(int64_t t, int64_t at, int64_t n, int64_t u) const {
     float s[Cell::kBlocks];
     read_blocks(s, args.in.a + at * Cell::kBlocks + u, args.shape.hidden);
-    const float before = state_before(rows, args.shape, args.states, args.in.state0, t, n, u);
+    const float before = state_before(rows, args.shape, args.in, args.states, t, n, u);
     Step step;
     step.keep = Cell::backward(s, before, 1.0f, step.ds);
     step.dh = args.dy != nullptr ? args.dy[at + u] : 0.0f;
+    if (skips(args.in, rows.row(t) + n)) {
+      step.keep = 1;
+#pragma unroll
+      for (int b = 0; b < Cell::kBlocks; ++b) step.ds[b] = 0;
+    }
+    if (resets(args.in, rows.row(t) + n)) step.keep = kReset;
     return step;
   }
-  __device__ static Effect effect(const Step& step) { return {step.keep, step.keep * step.dh}; }
+  __device__ static Effect effect(const Step& step) {
+    return {step.keep, is_reset(step.keep) ? 0.0f : step.keep * step.dh};
+  }
   __device__ void write(const Step& step, int64_t at, int64_t u, float& dstate) const {
     const float all = dstate + step.dh;
-    dstate = step.keep * all;
+    dstate = is_reset(step.keep) ? 0.0f : step.keep * all;
 #pragma unroll
     for (int b = 0; b < Cell::kBlocks; ++b) {
       args.da[at * Cell::kBlocks + b * args.shape.hidden + u] = all * step.ds[b];

@@ -56,15 +56,16 @@ __device__ inline void read_blocks(float (&to)[count], const float* from, int64_
   for (int k = 0; k < count; ++k) to[k] = from[k * hidden];
 }
 
-// The state of unit u of sequence n before step t, in the layer's own direction.
+// The state of unit u of sequence n before step t, in the layer's own direction, as the step sees it.
 __device__ inline float state_before(const Rows& rows, const ElementwiseShape& shape,
-                                     const float* states, const float* state0, int64_t t, int64_t n,
-                                     int64_t u) {
+                                     const ElementwiseInputs& in, const float* states, int64_t t,
+                                     int64_t n, int64_t u) {
+  if (resets(in, rows.row(t) + n)) return 0.0f;
   const int64_t earlier = shape.reverse ? t + 1 : t - 1;
   if (earlier >= 0 && earlier < shape.steps && rows.active(earlier, n)) {
     return states[(rows.row(earlier) + n) * shape.hidden + u];
   }
-  return state0 != nullptr ? state0[n * shape.hidden + u] : 0.0f;
+  return in.state0 != nullptr ? in.state0[n * shape.hidden + u] : 0.0f;
 }
 
 // A Kind has `args`, `rows`, a struct Step, and read(t, at, n, u) of the step t of unit u of

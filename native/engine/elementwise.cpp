@@ -10,6 +10,11 @@ bool fits_or_absent(const Buffer& buffer, int64_t length) {
   return !buffer || (buffer.length == length && buffer.dtype == DType::float32);
 }
 
+// Absent, or a boolean of each row.
+bool masks_rows(const Buffer& buffer, int64_t rows) {
+  return !buffer || (buffer.length == rows && buffer.dtype == DType::boolean);
+}
+
 // For the gradient of an input that is there.
 Buffer wanted(bool need, const Buffer& of) { return need && of ? of.beside(of.length) : Buffer{}; }
 
@@ -24,7 +29,8 @@ bool ElementwiseCall::fits_without_product() const {
   return kind >= 0 && kind < kElementwiseKinds && shape.hidden >= 1 &&
          are_batch_sizes(*sizes, shape.batch) && static_cast<bool>(v) == (shape.v_rows() > 0) &&
          (!b || shape.b_rows() > 0) && fits_or_absent(v, shape.v_rows() * shape.hidden) &&
-         fits_or_absent(b, shape.b_rows() * shape.hidden) && fits_or_absent(state0, states());
+         fits_or_absent(b, shape.b_rows() * shape.hidden) && fits_or_absent(state0, states()) &&
+         masks_rows(reset, shape.rows) && masks_rows(mask, shape.rows);
 }
 
 bool ElementwiseCall::fits() const {
@@ -44,8 +50,8 @@ ElementwiseOutput elementwise_forward(Executor& executor, const ElementwiseCall&
   const Buffer y = call.a.beside(call.outputs()), last = call.a.beside(call.states());
   const Buffer states = keep && call.shape.own_state() ? call.a.beside(call.outputs()) : Buffer{};
   executor.enqueue(pure("elementwise rnn"), call.cost(),
-                   {call.a, call.x, call.v, call.b, call.state0}, {y, last, states},
-                   [=](const Backend& backend, Context& context) {
+                   {call.a, call.x, call.v, call.b, call.state0, call.reset, call.mask},
+                   {y, last, states}, [=](const Backend& backend, Context& context) {
                      backend.elementwise_forward(
                          {call.shape, call.inputs(), y.f32(), last.f32(), states.f32()}, context);
                    });
@@ -58,14 +64,15 @@ std::vector<Buffer> elementwise_backward(Executor& executor, const ElementwiseCa
   const Buffer da = call.a.beside(call.a.length), dx = wanted(needs.x, call.x);
   const Buffer dv = wanted(needs.v, call.v), db = wanted(needs.b, call.b);
   const Buffer dstate0 = wanted(needs.state0, call.state0);
-  executor.enqueue("elementwise rnn backward", 2 * call.cost(),
-                   {call.a, call.x, call.v, call.b, call.state0, states, dy, dlast},
-                   {da, dx, dv, db, dstate0}, [=](const Backend& backend, Context& context) {
-                     backend.elementwise_backward(
-                         {call.shape, call.inputs(), states.f32(), dy.f32(), dlast.f32(), da.f32(),
-                          dx.f32(), dv.f32(), db.f32(), dstate0.f32()},
-                         context);
-                   });
+  executor.enqueue(
+      "elementwise rnn backward", 2 * call.cost(),
+      {call.a, call.x, call.v, call.b, call.state0, call.reset, call.mask, states, dy, dlast},
+      {da, dx, dv, db, dstate0}, [=](const Backend& backend, Context& context) {
+        backend.elementwise_backward(
+            {call.shape, call.inputs(), states.f32(), dy.f32(), dlast.f32(), da.f32(), dx.f32(),
+             dv.f32(), db.f32(), dstate0.f32()},
+            context);
+      });
   return {da, dx, dv, db, dstate0};
 }
 
@@ -76,7 +83,8 @@ ElementwiseLayerOutput elementwise_layer_forward(Executor& executor,
   const Buffer states = keep && loop.shape.own_state() ? call.x.beside(loop.outputs()) : Buffer{};
   const Buffer a = keep ? call.x.beside(loop.outputs() * loop.shape.blocks()) : Buffer{};
   executor.enqueue(pure("elementwise rnn"), call.cost(),
-                   {call.x, call.w, call.bias, loop.v, loop.b, loop.state0}, {y, last, states, a},
+                   {call.x, call.w, call.bias, loop.v, loop.b, loop.state0, loop.reset, loop.mask},
+                   {y, last, states, a},
                    [=, bf16 = executor.precision.matmul](const Backend&, Context& context) {
                      elementwise_layer_kernels().forward(
                          {{loop.shape, call.loop_inputs({}), y.f32(), last.f32(), states.f32()},
@@ -95,20 +103,21 @@ std::vector<Buffer> elementwise_layer_backward(Executor& executor, const Element
   const Buffer dx = wanted(needs.x, call.x), dw = wanted(needs.w, call.w);
   const Buffer dbias = wanted(needs.bias, call.bias), dv = wanted(needs.v, loop.v);
   const Buffer db = wanted(needs.b, loop.b), dstate0 = wanted(needs.state0, loop.state0);
-  executor.enqueue("elementwise rnn backward", 2 * call.cost(),
-                   {call.x, call.w, loop.v, loop.b, loop.state0, a, states, dy, dlast},
-                   {dx, dw, dbias, dv, db, dstate0},
-                   [=, bf16 = executor.precision.matmul](const Backend&, Context& context) {
-                     float* const past = loop.shape.skip() ? dx.f32() : nullptr;
-                     elementwise_layer_kernels().backward(
-                         {{loop.shape, call.loop_inputs(a), states.f32(), dy.f32(), dlast.f32(),
-                           nullptr, past, dv.f32(), db.f32(), dstate0.f32()},
-                          call.product(bf16),
-                          dx.f32(),
-                          dw.f32(),
-                          dbias.f32()},
-                         context);
-                   });
+  executor.enqueue(
+      "elementwise rnn backward", 2 * call.cost(),
+      {call.x, call.w, loop.v, loop.b, loop.state0, loop.reset, loop.mask, a, states, dy, dlast},
+      {dx, dw, dbias, dv, db, dstate0},
+      [=, bf16 = executor.precision.matmul](const Backend&, Context& context) {
+        float* const past = loop.shape.skip() ? dx.f32() : nullptr;
+        elementwise_layer_kernels().backward(
+            {{loop.shape, call.loop_inputs(a), states.f32(), dy.f32(), dlast.f32(), nullptr, past,
+              dv.f32(), db.f32(), dstate0.f32()},
+             call.product(bf16),
+             dx.f32(),
+             dw.f32(),
+             dbias.f32()},
+            context);
+      });
   return {dx, dw, dbias, dv, db, dstate0};
 }
 

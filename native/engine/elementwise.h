@@ -15,6 +15,7 @@ struct ElementwiseCall {
   BatchSizes sizes;  // what shape.batch_sizes points into
   // As in ElementwiseInputs; absent where that is null.
   Buffer a, x, v, b, state0;
+  Buffer reset, mask;  // boolean
 
   // The active sequences of every step; also sets shape.steps and shape.rows.
   void set_sizes(std::vector<int32_t> batch_sizes);
@@ -27,7 +28,9 @@ struct ElementwiseCall {
   int64_t cost() const { return cost::functions(outputs() * (shape.blocks() + 1)); }
 
   // On the queue's thread.
-  ElementwiseInputs inputs() const { return {a.f32(), x.f32(), v.f32(), b.f32(), state0.f32()}; }
+  ElementwiseInputs inputs() const {
+    return {a.f32(), x.f32(), v.f32(), b.f32(), state0.f32(), reset.u8(), mask.u8()};
+  }
 };
 
 struct ElementwiseOutput {
@@ -61,8 +64,10 @@ struct ElementwiseLayerCall {
 
   // On the queue's thread.
   ElementwiseInputs loop_inputs(const Buffer& a) const {
-    return {a.f32(), loop.shape.skip() ? x.f32() : nullptr, loop.v.f32(), loop.b.f32(),
-            loop.state0.f32()};
+    ElementwiseInputs in = loop.inputs();
+    in.a = a.f32();
+    in.x = loop.shape.skip() ? x.f32() : nullptr;
+    return in;
   }
   ElementwiseProduct product(bool bf16) const {
     return {x.f32(), w.f32(), bias.f32(), inputs, bf16};

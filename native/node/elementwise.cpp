@@ -17,15 +17,20 @@ ElementwiseCall read_shape(Args& args) {
   return call;
 }
 
+// v, b, state0, reset, mask
+void read_loop(Args& args, ElementwiseCall& call) {
+  for (Buffer* one : {&call.v, &call.b, &call.state0, &call.reset, &call.mask}) {
+    *one = args.optional_buffer();
+  }
+}
+
 // The arguments that forward and backward share:
-//   …shape, a, x, v, b, state0
+//   …shape, a, x, …loop
 ElementwiseCall read_call(Args& args) {
   ElementwiseCall call = read_shape(args);
   call.a = args.buffer();
   call.x = args.optional_buffer();
-  call.v = args.optional_buffer();
-  call.b = args.optional_buffer();
-  call.state0 = args.optional_buffer();
+  read_loop(args, call);
   if (!call.fits()) {
     throw Napi::TypeError::New(args.env(), "internal: elementwise recurrent call of a wrong shape");
   }
@@ -33,7 +38,8 @@ ElementwiseCall read_call(Args& args) {
 }
 
 Executor& executor_of(Addon& addon, const ElementwiseCall& call, Buffers more) {
-  return addon.executor_of({call.a, call.x, call.v, call.b, call.state0}, more);
+  return addon.executor_of({call.a, call.x, call.v, call.b, call.state0, call.reset, call.mask},
+                           more);
 }
 
 // elementwiseRnn(…shared, keep) → [y, last, states or null]
@@ -59,7 +65,7 @@ Napi::Value elementwise_rnn_backward(Addon& addon, Args& args) {
   return addon.wrap_all(elementwise_backward(executor, call, states, dy, dlast, needs));
 }
 
-// The same with the product: …shape, inputs, x, w, bias, v, b, state0
+// The same with the product: …shape, inputs, x, w, bias, …loop
 ElementwiseLayerCall read_layer(Args& args) {
   ElementwiseLayerCall call;
   call.loop = read_shape(args);
@@ -67,9 +73,7 @@ ElementwiseLayerCall read_layer(Args& args) {
   call.x = args.buffer();
   call.w = args.buffer();
   call.bias = args.optional_buffer();
-  call.loop.v = args.optional_buffer();
-  call.loop.b = args.optional_buffer();
-  call.loop.state0 = args.optional_buffer();
+  read_loop(args, call.loop);
   if (!call.fits()) {
     throw Napi::TypeError::New(args.env(), "internal: elementwise recurrent layer of wrong shapes");
   }
@@ -77,8 +81,9 @@ ElementwiseLayerCall read_layer(Args& args) {
 }
 
 Executor& executor_of(Addon& addon, Args& args, const ElementwiseLayerCall& call, Buffers more) {
-  Executor& executor = addon.executor_of(
-      {call.x, call.w, call.bias, call.loop.v, call.loop.b, call.loop.state0}, more);
+  Executor& executor = addon.executor_of({call.x, call.w, call.bias, call.loop.v, call.loop.b,
+                                          call.loop.state0, call.loop.reset, call.loop.mask},
+                                         more);
   expect_cpu(args, executor);
   return executor;
 }

@@ -44,6 +44,11 @@ struct ElementwiseInputs {
   const float* v;       // [V, H] or null: none
   const float* b;       // [V, H] or null: none, or zeros
   const float* state0;  // [N, H] or null for zeros
+  // As of RnnStepOptions, 0 or 1: a state before a step with reset is zeros, and so is the output that
+  // a skipped step would repeat; a step with mask 0 keeps the state and repeats the output, which is
+  // zeros before the first step where it is not the state.
+  const uint8_t* reset = nullptr;  // [rows]
+  const uint8_t* mask = nullptr;   // [rows]
 };
 
 struct ElementwiseForwardArgs {

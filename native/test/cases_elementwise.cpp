@@ -13,6 +13,7 @@ struct Batch {
 struct Absent {
   const char* name;
   bool state, bias, gradients;
+  bool reset = false, mask = false;  // these are there
 };
 
 void run(Side& s, ElementwiseKind kind, const Batch& batch, bool reverse, const Absent& absent,
@@ -32,10 +33,11 @@ void run(Side& s, ElementwiseKind kind, const Batch& batch, bool reverse, const 
   const bool large = shape.sru() && scale > 1;
   const float most = large ? 0.9f / scale : 0.9f;
   const double slack = large ? scale / 2 : 1;
-  const ElementwiseInputs in{s.floats(a, -scale, scale), shape.skip() ? s.floats(outputs) : nullptr,
-                             v > 0 ? s.floats(v, -most, most) : nullptr,
-                             no_bias ? nullptr : s.floats(b),
-                             absent.state ? nullptr : s.floats(states, 0, 2)};
+  ElementwiseInputs in{s.floats(a, -scale, scale), shape.skip() ? s.floats(outputs) : nullptr,
+                       v > 0 ? s.floats(v, -most, most) : nullptr, no_bias ? nullptr : s.floats(b),
+                       absent.state ? nullptr : s.floats(states, 0, 2)};
+  if (absent.reset) in.reset = s.booleans(shape.rows);
+  if (absent.mask) in.mask = s.booleans(shape.rows);
   float* y = s.output("y", outputs, 2e-5 * slack);
   float* last = s.output("last", states, 2e-5 * slack);
   float* own = shape.own_state() ? s.output("states", outputs, 2e-5 * slack) : nullptr;
@@ -66,7 +68,9 @@ void add_elementwise_cases(Cases& cases) {
   const Absent absents[] = {{"", false, false, false},
                             {", no state", true, false, false},
                             {", no bias", false, true, false},
-                            {", fewest gradients", true, true, true}};
+                            {", fewest gradients", true, true, true},
+                            {", mask", false, false, false, false, true},
+                            {", reset and mask", false, false, false, true, true}};
   for (int32_t kind = 0; kind < kElementwiseKinds; ++kind) {
     for (Batch batch : batches) {
       if (batch.sizes.empty()) {
@@ -75,6 +79,7 @@ void add_elementwise_cases(Cases& cases) {
       for (const bool reverse : {false, true}) {
         for (const Absent& absent : absents) {
           for (const float scale : {1.0f, 200.0f}) {
+            if (absent.mask && scale > 1) continue;
             // Beyond its kinks and where gates are shut, gradients are as exact as elsewhere; the
             // values of a relu are as large as the scale.
             cases.add(std::string("elementwise ") + names[kind] + ", " + batch.name +

@@ -10,8 +10,10 @@ import { linear } from '../ops/linear.js'
 import { dropout } from '../ops/random.js'
 import { cat, stack } from '../ops/shape.js'
 import { overSteps, stepSizes } from '../ops/steps.js'
+import { where } from '../ops/where.js'
 import { checkShape, type Shape, sameShape } from '../shape.js'
 import { Tensor } from '../tensor.js'
+import type { StepOptions } from './step_options.js'
 
 /** The sizes of one layer, for the shapes of a cell's own parameters. */
 export interface CellSizes {
@@ -41,6 +43,7 @@ interface ComposedCall {
   steps: number | Int32Array
   weights: readonly (Tensor | null)[]
   dropout: number
+  options: StepOptions | null
 }
 
 const cells: ComposedCell[] = []
@@ -95,7 +98,7 @@ export function runComposed(
   h0: Tensor | null,
   c0: Tensor | null,
 ): { y: Tensor; hn: Tensor; cn: Tensor | null } {
-  const { layers, directions, batch, hidden, steps } = call
+  const { layers, directions, batch, hidden, steps, options } = call
   const names = composedShapes(cell, call.input, hidden, call.bias).map(([name]) => name)
   const sizes = stepSizes(batch, steps)
   const finals: Tensor[][] = []
@@ -107,12 +110,20 @@ export function runComposed(
       const weights = Object.fromEntries(
         names.map((name, k) => [name, call.weights[at * names.length + k] ?? null]),
       )
-      const zero = (): Tensor => filled([batch, hidden], 0, x.device)
-      const state = cell.states.map((_, k) => {
-        if (k === 0) return h0?.select(0, at) ?? zero()
-        return c0?.select(0, at).slice(1, (k - 1) * hidden, k * hidden) ?? zero()
-      })
-      const [y, final] = walk(cell, rows, sizes, state, weights, direction === 1)
+      /** State k of all; null: zeros. */
+      const own = (h: Tensor | null, c: Tensor | null, k: number): Tensor | null =>
+        k === 0
+          ? (h?.select(0, at) ?? null)
+          : (c?.select(0, at).slice(1, (k - 1) * hidden, k * hidden) ?? null)
+      const state = cell.states.map(
+        (_, k) => own(h0, c0, k) ?? filled([batch, hidden], 0, x.device),
+      )
+      const between = options && {
+        reset: options.reset?.unsqueeze(1) ?? null,
+        mask: options.mask?.unsqueeze(1) ?? null,
+        begins: cell.states.map((_, k) => own(options.resetH, options.resetC, k)),
+      }
+      const [y, final] = walk(cell, rows, sizes, state, weights, between, direction === 1)
       outputs.push(y)
       finals.push(final)
     }
@@ -124,6 +135,15 @@ export function runComposed(
   return { y: rows, hn: stack(finals.map(([h]) => h as Tensor)), cn }
 }
 
+/** What may happen to the states between two steps; null: nothing. */
+interface Between {
+  /** bool `[rows, 1]`, as of StepOptions */
+  reset: Tensor | null
+  mask: Tensor | null
+  /** `[N, H]` for each state: what it becomes at a reset; null: zeros */
+  begins: readonly (Tensor | null)[]
+}
+
 /** One layer in one direction. */
 function walk(
   cell: ComposedCell,
@@ -131,13 +151,22 @@ function walk(
   sizes: readonly number[],
   initial: readonly Tensor[],
   weights: Readonly<Record<string, Tensor | null>>,
+  between: Between | null,
   backwards: boolean,
 ): [y: Tensor, final: Tensor[]] {
   const { weight_ih, bias_ih } = weights
   const inputs = weight_ih ? linear(rows, weight_ih, bias_ih ?? null) : rows
-  return overSteps(sizes, backwards, initial, (rowsOf, active) => {
+  const { reset = null, mask = null, begins = [] } = between ?? {}
+  return overSteps(sizes, backwards, initial, (rowsOf, states) => {
+    const active = states.map((state, k) => {
+      if (reset === null) return state
+      return where(rowsOf(reset), begins[k]?.slice(0, 0, state.shape[0] as number) ?? 0, state)
+    })
     const given = active.length === 1 ? active[0] : active
-    const next = checkStep(cell, active, cell.step(rowsOf(inputs), given, weights as never))
+    const made = checkStep(cell, active, cell.step(rowsOf(inputs), given, weights as never))
+    const next = made.map((state, k) =>
+      mask === null ? state : where(rowsOf(mask), state, active[k] as Tensor),
+    )
     return [next[0] as Tensor, next]
   })
 }

@@ -14,7 +14,7 @@ import { Tensor } from '../tensor.js'
 import { addComposedCell, type CellSizes, type ComposedCell, refuseMore } from './composed_cells.js'
 import type { PackedSequence } from './packed.js'
 import { RecurrentLayer } from './recurrent_layer.js'
-import { COMPOSED_OPTIONS, type RecurrentOptions } from './recurrent_options.js'
+import { COMPOSED_OPTIONS, type RecurrentOptions, type StepMasks } from './recurrent_options.js'
 
 /** A state for each name: one tensor by itself, several as a tuple. */
 export type ComposedState<S extends readonly string[]> = S extends readonly [string]
@@ -61,8 +61,16 @@ export interface CellDefinition<S extends readonly string[], P extends string> {
 /** A layer of a class that {@link recurrent} made. */
 export interface ComposedLayer<State extends Tensor | readonly Tensor[]>
   extends RecurrentLayer<State> {
-  forward(input: Tensor, state?: State | null): [output: Tensor, state: State]
-  forward(input: PackedSequence, state?: State | null): [output: PackedSequence, state: State]
+  forward(
+    input: Tensor,
+    state?: State | null,
+    masks?: StepMasks<State>,
+  ): [output: Tensor, state: State]
+  forward(
+    input: PackedSequence,
+    state?: State | null,
+    masks?: StepMasks<State>,
+  ): [output: PackedSequence, state: State]
 }
 
 /** What {@link recurrent} makes. */
@@ -79,7 +87,8 @@ export type ComposedLayerClass<State extends Tensor | readonly Tensor[]> = new (
  * and so is slower than a layer of this library by a factor that docs/cells.md gives.
  *
  * `forward(input, state?)` takes and returns what {@link GRU} does for one state, and for several
- * `[output, [h, c, …]]`, each `(D·numLayers, N, hiddenSize)`. Parameters are drawn from U(−1/√H, 1/√H);
+ * `[output, [h, c, …]]`, each `(D·numLayers, N, hiddenSize)`; a third argument, {@link StepMasks}, resets
+ * the states before some steps or skips some. Parameters are drawn from U(−1/√H, 1/√H);
  * those whose names begin with `gain` are 1.
  *
  * @throws TypeError, RangeError; in forward also for a step that returns other shapes than its state's
@@ -106,17 +115,26 @@ export function recurrent<
       override forward(
         input: Tensor | PackedSequence,
         state?: Tensor | readonly Tensor[] | null,
+        masks?: StepMasks<unknown>,
         ...more: unknown[]
       ): never {
         const fn = `${this.constructor.name}.forward`
-        refuseMore(fn, ['input', 'state'], more)
-        const [h, c] = splitState(fn, states, state ?? null)
-        const [output, hn, cn] = this.run(input, h, c)
+        refuseMore(fn, ['input', 'state', 'masks'], more)
+        const [h, c] = this.partsOfState(fn, 'hidden', state)
+        const [output, hn, cn] = this.run(input, h, c, masks)
         if (cn === null) return [output, hn] as never
         const width = this.hiddenSize
         const rest = states.slice(1)
         const others = rest.length === 1 ? [cn] : cn.split(width, cn.shape.length - 1)
         return [output, [hn, ...others]] as never
+      }
+
+      protected override partsOfState(
+        fn: string,
+        what: string,
+        state: unknown,
+      ): [h: Tensor | null, c: Tensor | null] {
+        return splitState(fn, what, states, (state ?? null) as Tensor | readonly Tensor[] | null)
       }
     },
   }[name]
@@ -143,22 +161,23 @@ function checkDefinition(cell: Definition): ComposedCell {
   return { name, gates, states: [...states], parameters: parameters ?? null, step: step as never }
 }
 
-/** The first state, and all others side by side. */
+/** The first state, and all others side by side. @param what the argument's name */
 function splitState(
   fn: string,
+  what: string,
   names: readonly string[],
   state: Tensor | readonly Tensor[] | null,
 ): [h: Tensor | null, c: Tensor | null] {
   if (state === null) return [null, null]
   if (names.length === 1) return [state as Tensor, null]
   if (!Array.isArray(state) || state.length !== names.length)
-    throw typeError(fn, 'hidden', `an array [${names.join(', ')}]`, state)
+    throw typeError(fn, what, `an array [${names.join(', ')}]`, state)
   const [h, first, ...more] = state as [Tensor, Tensor, ...Tensor[]]
   if (more.length === 0) return [h, first]
   for (const [k, one] of state.entries()) {
-    if (!(one instanceof Tensor)) throw typeError(fn, `hidden[${k}]`, 'a tensor', one)
+    if (!(one instanceof Tensor)) throw typeError(fn, `${what}[${k}]`, 'a tensor', one)
     if (String(one.shape) !== String(h.shape))
-      throw rangeError(fn, `hidden[${k}]`, `shape ${formatShape(h.shape)}`, formatShape(one.shape))
+      throw rangeError(fn, `${what}[${k}]`, `shape ${formatShape(h.shape)}`, formatShape(one.shape))
   }
   return [h, cat([first, ...more], h.shape.length - 1)]
 }

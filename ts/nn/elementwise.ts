@@ -5,11 +5,12 @@
  */
 import { ElementwiseKind } from '../binding.js'
 import { type ElementwiseLayerInputs, elementwiseLayer } from '../ops/elementwise_layer.js'
-import { type ElementwiseCall, elementwiseRnn } from '../ops/elementwise_rnn.js'
+import { type ElementwiseCall, elementwiseRnn, unrolled } from '../ops/elementwise_rnn.js'
 import { linear } from '../ops/linear.js'
 import { dropout } from '../ops/random.js'
 import { cat, stack } from '../ops/shape.js'
 import type { Shape, Tensor } from '../tensor.js'
+import type { StepOptions } from './step_options.js'
 
 /** One of the cells. */
 export interface ElementwiseCell {
@@ -78,6 +79,7 @@ export interface ElementwiseStack {
   steps: number | Int32Array
   weights: readonly (Tensor | null)[]
   dropout: number
+  options: StepOptions | null
 }
 
 /** As runRecurrent, whose `weights` are those of shapes(). @param h0 `[L*D, N, H]`, or null */
@@ -87,7 +89,8 @@ export function runElementwise(
   x: Tensor,
   h0: Tensor | null,
 ): { y: Tensor; hn: Tensor } {
-  const { layers, directions, hidden, batch, steps } = call
+  const { layers, directions, hidden, batch, steps, options } = call
+  const { reset = null, mask = null, resetH = null } = options ?? {}
   const perStack = call.weights.length / (layers * directions)
   const states: Tensor[] = []
   let rows = x
@@ -105,19 +108,26 @@ export function runElementwise(
         call.weights[at * perStack + names.indexOf(name)] ?? null
       const bias = own(names[perStack - 1] as string)
       const v = perStack === 3 ? own(names[1] as string) : null
-      const state =
-        h0 && (layers * directions === 1 ? h0.reshape([batch, hidden]) : h0.select(0, at))
+      const of = (all: Tensor | null): Tensor | null =>
+        all && (layers * directions === 1 ? all.reshape([batch, hidden]) : all.select(0, at))
+      const [state, resetState] = [of(h0), of(resetH)]
       const alike = inputs === hidden
       const kind = cell.kind[alike ? 0 : 1]
-      const [y, last] = oneLayer({ kind, hidden, batch, steps, reverse: direction === 1 }, [
-        rows,
-        own('weight_ih') as Tensor,
-        cell.inputBias ? bias : null,
-        v,
-        cell.inputBias ? null : bias,
-        state,
-      ])
+      const reverse = direction === 1
+      const [y, last] = oneLayer(
+        { kind, hidden, batch, steps, reverse, reset, mask },
+        [
+          rows,
+          own('weight_ih') as Tensor,
+          cell.inputBias ? bias : null,
+          v,
+          cell.inputBias ? null : bias,
+          state,
+        ],
+        resetState,
+      )
       state?.[Symbol.dispose]()
+      resetState?.[Symbol.dispose]()
       outputs.push(y)
       states.push(last)
     }
@@ -129,15 +139,17 @@ export function runElementwise(
   return { y: rows, hn }
 }
 
-/** A layer in one direction. */
+/** A layer in one direction. @param resetState see {@link unrolled}; the kernels reset to zeros alone */
 function oneLayer(
   call: ElementwiseCall,
   inputs: ElementwiseLayerInputs,
+  resetState: Tensor | null,
 ): [y: Tensor, last: Tensor] {
   const [x, w, bias, ...rest] = inputs
-  if (x.device === 'cpu') return elementwiseLayer(call, inputs)
+  if (x.device === 'cpu' && resetState === null) return elementwiseLayer(call, inputs)
   using a = linear(x, w, bias)
   const past = call.kind === ElementwiseKind.sru_skip ? x : null
+  if (resetState !== null) return unrolled(call, [a, past, ...rest], x.device, resetState)
   return elementwiseRnn(call, [a, past, ...rest])
 }
 

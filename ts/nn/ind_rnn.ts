@@ -14,6 +14,7 @@ import {
   checkRecurrentOptions,
   ELEMENTWISE_OPTIONS,
   type ElementwiseOptions,
+  type StepMasks,
 } from './recurrent_options.js'
 
 /** What {@link IndRNN} takes. */
@@ -69,13 +70,22 @@ export class IndRNN extends RecurrentLayer<Tensor> {
     drawRecurrent(this.namedParameters(), nonlinearity)
   }
 
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor,
+    h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: Tensor, hn: Tensor]
+  override forward(
+    input: PackedSequence,
+    h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
   ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
+    const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
   }
 

@@ -8,6 +8,7 @@ import {
   type CellOptions,
   ELEMENTWISE_OPTIONS,
   type ElementwiseOptions,
+  type StepMasks,
 } from './recurrent_options.js'
 
 /**
@@ -31,13 +32,22 @@ export class MinGRU extends RecurrentLayer<Tensor> {
     super('MinGRU', cellKind('min_gru'), inputSize, hiddenSize, options, ELEMENTWISE_OPTIONS)
   }
 
-  override forward(input: Tensor, h0?: Tensor | null): [output: Tensor, hn: Tensor]
-  override forward(input: PackedSequence, h0?: Tensor | null): [output: PackedSequence, hn: Tensor]
+  override forward(
+    input: Tensor,
+    h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: Tensor, hn: Tensor]
+  override forward(
+    input: PackedSequence,
+    h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: PackedSequence, hn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     h0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
   ): [Tensor | PackedSequence, Tensor] {
-    const [output, hn] = this.run(input, h0 ?? null, null)
+    const [output, hn] = this.run(input, h0 ?? null, null, masks)
     return [output, hn]
   }
 }

@@ -129,12 +129,9 @@ export function runRecurrent(
   c0: Tensor | null,
 ): RecurrentResult {
   const composed = composedCell(call.cell)
-  if (composed !== undefined && call.options !== null)
-    throw new TypeError(
-      `[${composed.name}.forward] expected no recurrentDropout and no zoneout: a cell of your own has them in its step`,
-    )
-  if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
   const own = elementwise(call.cell)
+  if (composed !== undefined || own !== undefined) checkNoChances(call.options, own !== undefined)
+  if (composed !== undefined) return runComposed(composed, call, x, h0, c0)
   if (own !== undefined) return { ...runElementwise(own, call, x, h0), cn: null }
   if (call.options !== null && !isFused(call, call.options))
     return runUnrolled(call, call.options, x, h0, c0)
@@ -213,6 +210,17 @@ export function runRecurrent(
     call.weights,
   )
   return { y, hn, cn }
+}
+
+/** For layers whose fields were set to what their constructors refuse. */
+function checkNoChances(options: StepOptions | null, elementwise: boolean): void {
+  const { recurrentDropout = 0, zoneout = [] } = options ?? {}
+  const chances = { recurrentDropout, zoneout: Math.max(0, ...zoneout) }
+  const why = elementwise
+    ? 'a layer without a recurrent matrix has none'
+    : 'a cell of your own has it in its step'
+  for (const [name, p] of Object.entries(chances))
+    if (p !== 0) throw new TypeError(`[forward] ${name}: expected 0, as ${why}, got ${p}`)
 }
 
 /**

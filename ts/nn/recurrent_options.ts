@@ -60,7 +60,8 @@ export interface StepMasks<State = never> {
   reset?: Tensor | PackedSequence | null
   /**
    * The same shapes and types: where it is 0, the step is skipped: h(t) = h(t−1), c(t) = c(t−1), and the
-   * output is h(t−1). As Keras's masks; gaps may be anywhere.
+   * output is h(t−1). As Keras's masks; gaps may be anywhere. The output of {@link SRU}, which is not its
+   * state, is that of the step before, zeros where there was none since the call began or the last reset.
    */
   mask?: Tensor | PackedSequence | null
   /**

@@ -11,6 +11,7 @@ import {
   type CellOptions,
   ELEMENTWISE_OPTIONS,
   type ElementwiseOptions,
+  type StepMasks,
 } from './recurrent_options.js'
 
 /** Draws what is not drawn as of the other layers. */
@@ -47,13 +48,22 @@ export class SRU extends RecurrentLayer<Tensor> {
     super('SRU', cellKind('sru'), inputSize, hiddenSize, options, ELEMENTWISE_OPTIONS)
   }
 
-  override forward(input: Tensor, c0?: Tensor | null): [output: Tensor, cn: Tensor]
-  override forward(input: PackedSequence, c0?: Tensor | null): [output: PackedSequence, cn: Tensor]
+  override forward(
+    input: Tensor,
+    c0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: Tensor, cn: Tensor]
+  override forward(
+    input: PackedSequence,
+    c0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
+  ): [output: PackedSequence, cn: Tensor]
   override forward(
     input: Tensor | PackedSequence,
     c0?: Tensor | null,
+    masks?: StepMasks<Tensor>,
   ): [Tensor | PackedSequence, Tensor] {
-    const [output, cn] = this.run(input, c0 ?? null, null)
+    const [output, cn] = this.run(input, c0 ?? null, null, masks)
     return [output, cn]
   }
 

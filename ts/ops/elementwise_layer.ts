@@ -7,7 +7,13 @@ import { willRecord } from '../autograd.js'
 import { type Buffer, binding, ElementwiseKind, type ElementwiseLayerShared } from '../binding.js'
 import { Memory } from '../memory.js'
 import { Tensor } from '../tensor.js'
-import { type ElementwiseCall, recordElementwise, unrolled } from './elementwise_rnn.js'
+import {
+  type ElementwiseCall,
+  recordElementwise,
+  sharedMasks,
+  unrolled,
+  withMasks,
+} from './elementwise_rnn.js'
 import { linear } from './linear.js'
 
 /** What a call reads: see ElementwiseInputs and ElementwiseProduct in native/ops/ops_elementwise.h. */
@@ -37,7 +43,10 @@ export function elementwiseLayer(
   const [x, w, , v, b, state0] = inputs
   const [rows, width] = x.shape as readonly [number, number]
   const keep = willRecord(inputs)
-  const shared = (of: readonly ({ readonly buffer: Buffer } | null)[]): ElementwiseLayerShared => [
+  const shared = (
+    of: readonly ({ readonly buffer: Buffer } | null)[],
+    masks: readonly ({ readonly buffer: Buffer } | null)[],
+  ): ElementwiseLayerShared => [
     ...([kind, hidden, batch, steps, reverse, width] as const),
     (of[0] as { buffer: Buffer }).buffer,
     (of[1] as { buffer: Buffer }).buffer,
@@ -45,9 +54,11 @@ export function elementwiseLayer(
     of[3]?.buffer ?? null,
     of[4]?.buffer ?? null,
     of[5]?.buffer ?? null,
+    masks[0]?.buffer ?? null,
+    masks[1]?.buffer ?? null,
   ]
   const [yBuffer, lastBuffer, statesBuffer, aBuffer] = binding.elementwiseLayer(
-    ...shared(inputs),
+    ...shared(inputs, [call.reset, call.mask]),
     keep,
   )
   const { device } = x
@@ -57,16 +68,17 @@ export function elementwiseLayer(
   const a = new Memory(aBuffer as Buffer)
   const states = statesBuffer === null ? y.share() : new Memory(statesBuffer)
   const saved = [x.share(), null, null, null, null, state0?.share() ?? null]
+  const masks = sharedMasks(call)
   // The parameters are read from where they are.
   const read = inputs.map((input, i) => saved[i] ?? input)
   recordElementwise([y, last], {
     inputs,
     saved,
-    kept: [a, states],
+    kept: [a, states, ...masks],
     parameters: [x.requiresGrad ? w : null, v, b],
     backward: (dy, dlast, needs) =>
       binding.elementwiseLayerBackward(
-        ...shared(read),
+        ...shared(read, masks),
         a.buffer,
         states.buffer,
         dy?.buffer ?? null,
@@ -81,7 +93,7 @@ export function elementwiseLayer(
     again: (...of) => {
       const pre = linear(of[0] as Tensor, of[1] as Tensor, of[2])
       const past = kind === ElementwiseKind.sru_skip ? (of[0] as Tensor) : null
-      return unrolled(call, [pre, past, ...of.slice(3)], device)
+      return unrolled(withMasks(call, masks, device), [pre, past, ...of.slice(3)], device)
     },
   })
   return [y, last]

@@ -7,6 +7,7 @@ import { type Shape, Tensor } from '../tensor.js'
 import { logSigmoid } from './activation.js'
 import { filled } from './again.js'
 import { overSteps, stepSizes } from './steps.js'
+import { where } from './where.js'
 
 /** One layer in one direction. */
 export interface ElementwiseCall {
@@ -18,6 +19,29 @@ export interface ElementwiseCall {
   /** T for sequences of one length, or the number of active sequences per step. */
   steps: number | Int32Array
   reverse: boolean
+  /** bool `[rows]`: where the state is zeros before the step; null: nowhere. */
+  reset: Tensor | null
+  /** bool `[rows]`: where false, the step is skipped; null: nowhere. */
+  mask: Tensor | null
+}
+
+/** Of a call, the memory of reset and mask; null where there is none. */
+export type CallMasks = readonly [reset: Memory | null, mask: Memory | null]
+
+/** Shares of it, so that the caller may free its own. */
+export function sharedMasks({ reset, mask }: ElementwiseCall): CallMasks {
+  return [reset?.share() ?? null, mask?.share() ?? null]
+}
+
+/** A call with tensors over such shares. */
+export function withMasks(
+  call: ElementwiseCall,
+  [reset, mask]: CallMasks,
+  device: string,
+): ElementwiseCall {
+  const of = (memory: Memory | null, shape: Shape | undefined): Tensor | null =>
+    memory && Tensor.over(memory.share(), shape as Shape, device, 'bool')
+  return { ...call, reset: of(reset, call.reset?.shape), mask: of(mask, call.mask?.shape) }
 }
 
 /** What a call reads: see ElementwiseInputs in native/ops/ops_elementwise.h. */
@@ -45,15 +69,23 @@ export function elementwiseRnn(
   const [a, x, v, b, state0] = inputs
   const rows = a.shape[0] as number
   const keep = willRecord(inputs)
-  const shared = (of: readonly ({ readonly buffer: Buffer } | null)[]): ElementwiseShared => [
+  const shared = (
+    of: readonly ({ readonly buffer: Buffer } | null)[],
+    masks: readonly ({ readonly buffer: Buffer } | null)[],
+  ): ElementwiseShared => [
     ...([kind, hidden, batch, steps, reverse] as const),
     (of[0] as { buffer: Buffer }).buffer,
     of[1]?.buffer ?? null,
     of[2]?.buffer ?? null,
     of[3]?.buffer ?? null,
     of[4]?.buffer ?? null,
+    masks[0]?.buffer ?? null,
+    masks[1]?.buffer ?? null,
   ]
-  const [yBuffer, lastBuffer, statesBuffer] = binding.elementwiseRnn(...shared(inputs), keep)
+  const [yBuffer, lastBuffer, statesBuffer] = binding.elementwiseRnn(
+    ...shared(inputs, [call.reset, call.mask]),
+    keep,
+  )
   const { device } = a
   const y = Tensor.wrap(yBuffer, [rows, hidden], device)
   const last = Tensor.wrap(lastBuffer, [batch, hidden], device)
@@ -61,15 +93,16 @@ export function elementwiseRnn(
   const states = statesBuffer === null ? y.share() : new Memory(statesBuffer)
   // The parameters are read from where they are.
   const saved = [a.share(), x?.share() ?? null, null, null, state0?.share() ?? null]
+  const masks = sharedMasks(call)
   const read = [saved[0] as Memory, saved[1] ?? null, v, b, saved[4] ?? null]
   recordElementwise([y, last], {
     inputs,
     saved,
-    kept: [states],
+    kept: [states, ...masks],
     parameters: [v, b],
     backward: (dy, dlast, needs) =>
       binding.elementwiseRnnBackward(
-        ...shared(read),
+        ...shared(read, masks),
         states.buffer,
         dy?.buffer ?? null,
         dlast?.buffer ?? null,
@@ -78,7 +111,7 @@ export function elementwiseRnn(
         needs(3),
         needs(4),
       ),
-    again: (...of) => unrolled(call, of, device),
+    again: (...of) => unrolled(withMasks(call, masks, device), of, device),
   })
   return [y, last]
 }
@@ -89,7 +122,7 @@ interface Recorded {
   /** For each input what backward reads of it; null for parameters, which are read from where they are. */
   saved: readonly (Memory | null)[]
   /** What else backward reads. */
-  kept: readonly Memory[]
+  kept: readonly (Memory | null)[]
   /** What must not change before backward. */
   parameters: readonly (Tensor | null)[]
   /** The gradients of the inputs, from those of y and of the last states. */
@@ -116,7 +149,7 @@ export function recordElementwise(
       backward(dy, dlast, (input) => node.needs(input)).map((buffer, i) =>
         buffer ? Tensor.wrap(buffer, shapes[i] as Shape, device) : null,
       ),
-    [...kept, ...saved.filter((memory) => memory !== null)],
+    [...kept, ...saved].filter((memory) => memory !== null),
     'values',
     (gradients, node) => {
       const from = inputs.map((input, i) => {
@@ -179,18 +212,37 @@ function stepOf(call: ElementwiseCall, v: Tensor | null, b: Tensor | null): Step
   }
 }
 
-/** The same as a loop of operations. */
+/**
+ * The same as a loop of operations.
+ * @param resetState `[N, H]`: what the state becomes at a reset; null: zeros
+ */
 export function unrolled(
   call: ElementwiseCall,
   [a, x, v, b, state0]: readonly (Tensor | null)[],
   device: string,
+  resetState: Tensor | null = null,
 ): [y: Tensor, last: Tensor] {
-  const { batch, hidden, steps, reverse } = call
+  const { kind, batch, hidden, steps, reverse } = call
   const step = stepOf(call, v ?? null, b ?? null)
-  const initial = [state0 ?? filled([batch, hidden], 0, device)]
-  const [y, [last]] = overSteps(stepSizes(batch, steps), reverse, initial, (rowsOf, [state]) => {
-    const [next, output] = step(rowsOf(a as Tensor), x ? rowsOf(x) : null, state as Tensor)
-    return [output, [next]]
+  const zeros = (): Tensor => filled([batch, hidden], 0, device)
+  const column = (rows: Tensor | null): Tensor | null => rows?.unsqueeze(1) ?? null
+  const [reset, mask] = [column(call.reset), column(call.mask)]
+  const initial = [state0 ?? zeros()]
+  // Skipped steps repeat the output, which of SRU is not the state.
+  const sru = kind === ElementwiseKind.sru || kind === ElementwiseKind.sru_skip
+  if (sru && mask) initial.push(zeros())
+  const [y, [last]] = overSteps(stepSizes(batch, steps), reverse, initial, (rowsOf, states) => {
+    const size = (states[0] as Tensor).shape[0] as number
+    const begin = resetState === null ? 0 : resetState.slice(0, 0, size)
+    const [old, before] = states.map((state, k) =>
+      reset ? where(rowsOf(reset), k === 0 ? begin : 0, state) : state,
+    ) as [Tensor, Tensor | undefined]
+    let [next, output] = step(rowsOf(a as Tensor), x ? rowsOf(x) : null, old)
+    if (mask) {
+      output = where(rowsOf(mask), output, before ?? old)
+      next = where(rowsOf(mask), next, old)
+    }
+    return [output, before ? [next, output] : [next]]
   })
   return [y, last as Tensor]
 }

@@ -60,9 +60,6 @@ inline void split(bool stays, const uint8_t* keep, float part, float* gradient, 
   }
 }
 
-inline void add_floats(float* to, const float* x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) to[i] += x[i];
-}
 inline void multiply_floats(float* to, const float* x, const float* factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = x[i] * factor[i];
 }
