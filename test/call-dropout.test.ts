@@ -371,6 +371,16 @@ test('refuses what is no probability, and options of others by name', (t) => {
     TypeError,
     /got 'zoneout', which nn\.RNN, .* nn\.SLSTM and their cells have/,
   )
+  for (const kind of ['IndRNNCell', 'SRUCell', 'MinGRUCell', 'MinLSTMCell'])
+    for (const name of ['zoneout', 'recurrentDropout'])
+      throwsWith(
+        t,
+        () => make(kind, 3, 4, { [name]: 0.5 }),
+        TypeError,
+        new RegExp(
+          `^\\[${kind}\\] options: .* got '${name}', which nn.RNN, .* and their cells have`,
+        ),
+      )
   throwsWith(
     t,
     () => new nn.GRU(3, 4, any({ projSize: 2 })),

@@ -9,10 +9,10 @@ import type { PackedSequence } from './packed.js'
 import { RecurrentLayer } from './recurrent_layer.js'
 import { cellKind } from './recurrent_op.js'
 import {
-  CELL_OPTIONS,
-  type CellOptions,
   checkRecurrentOptions,
+  ELEMENTWISE_CELL_OPTIONS,
   ELEMENTWISE_OPTIONS,
+  type ElementwiseCellOptions,
   type ElementwiseOptions,
   type StepMasks,
 } from './recurrent_options.js'
@@ -24,7 +24,7 @@ export interface IndRNNOptions extends ElementwiseOptions {
 }
 
 /** What {@link IndRNNCell} takes. */
-export interface IndRNNCellOptions extends CellOptions {
+export interface IndRNNCellOptions extends ElementwiseCellOptions {
   /** Default 'relu'. */
   nonlinearity?: 'tanh' | 'relu'
 }
@@ -109,10 +109,11 @@ export class IndRNNCell extends RecurrentCell {
   readonly nonlinearity: 'tanh' | 'relu'
 
   constructor(inputSize: number, hiddenSize: number, options: IndRNNCellOptions = {}) {
-    checkRecurrentOptions('IndRNNCell', options, [...CELL_OPTIONS, 'nonlinearity'])
+    checkRecurrentOptions('IndRNNCell', options, [...ELEMENTWISE_CELL_OPTIONS, 'nonlinearity'])
     const { nonlinearity = 'relu', ...rest } = options
     checkOneOf('IndRNNCell', 'nonlinearity', nonlinearity, ['tanh', 'relu'])
-    super('IndRNNCell', cellKind(`ind_rnn_${nonlinearity}`), inputSize, hiddenSize, rest)
+    const [cell, known] = [cellKind(`ind_rnn_${nonlinearity}`), ELEMENTWISE_CELL_OPTIONS]
+    super('IndRNNCell', cell, inputSize, hiddenSize, rest, known)
     this.nonlinearity = nonlinearity
     drawRecurrent(this.namedParameters(), nonlinearity)
   }

@@ -90,6 +90,7 @@ export { GRU, LSTM, RNN, type RNNOptions } from './recurrent.js'
 export { RecurrentLayer, type RecurrentState } from './recurrent_layer.js'
 export type {
   CellOptions,
+  ElementwiseCellOptions,
   ElementwiseOptions,
   GRUCellOptions,
   GRUOptions,

@@ -5,8 +5,9 @@ import type { PackedSequence } from './packed.js'
 import { RecurrentLayer } from './recurrent_layer.js'
 import { cellKind } from './recurrent_op.js'
 import {
-  type CellOptions,
+  ELEMENTWISE_CELL_OPTIONS,
   ELEMENTWISE_OPTIONS,
+  type ElementwiseCellOptions,
   type ElementwiseOptions,
   type StepMasks,
 } from './recurrent_options.js'
@@ -57,8 +58,9 @@ export class MinLSTM extends RecurrentLayer<Tensor> {
  * `bias_ih` `(3·H)`.
  */
 export class MinLSTMCell extends RecurrentCell {
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('MinLSTMCell', cellKind('min_lstm'), inputSize, hiddenSize, options)
+  constructor(inputSize: number, hiddenSize: number, options: ElementwiseCellOptions = {}) {
+    const known = ELEMENTWISE_CELL_OPTIONS
+    super('MinLSTMCell', cellKind('min_lstm'), inputSize, hiddenSize, options, known)
   }
 
   forward(input: Tensor, h?: Tensor | null): Tensor {

@@ -120,6 +120,9 @@ export interface CellOptions {
   zoneout?: number
 }
 
+/** What {@link SRUCell}, {@link MinGRUCell} and {@link MinLSTMCell} take. */
+export type ElementwiseCellOptions = Omit<CellOptions, 'recurrentDropout' | 'zoneout'>
+
 /** What {@link GRUCell} takes. */
 export interface GRUCellOptions extends CellOptions {
   /** As of {@link GRU}. */
@@ -160,6 +163,9 @@ export const LSTM_OPTIONS = [...OPTIONS, 'projSize', 'forgetBias'] as const
 
 /** Names of the options of every cell. */
 export const CELL_OPTIONS = ['bias', 'device', 'recurrentDropout', 'zoneout'] as const
+
+/** Those of the cells without a recurrent matrix. */
+export const ELEMENTWISE_CELL_OPTIONS = ['bias', 'device'] as const
 
 export const LSTM_CELL_OPTIONS = [...CELL_OPTIONS, 'forgetBias'] as const
 

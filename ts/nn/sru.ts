@@ -8,8 +8,9 @@ import type { PackedSequence } from './packed.js'
 import { RecurrentLayer } from './recurrent_layer.js'
 import { cellKind } from './recurrent_op.js'
 import {
-  type CellOptions,
+  ELEMENTWISE_CELL_OPTIONS,
   ELEMENTWISE_OPTIONS,
+  type ElementwiseCellOptions,
   type ElementwiseOptions,
   type StepMasks,
 } from './recurrent_options.js'
@@ -83,8 +84,9 @@ export class SRUCell extends RecurrentCell {
   /** `[2·H]` */
   declare weight_c: Tensor
 
-  constructor(inputSize: number, hiddenSize: number, options: CellOptions = {}) {
-    super('SRUCell', cellKind('sru'), inputSize, hiddenSize, options)
+  constructor(inputSize: number, hiddenSize: number, options: ElementwiseCellOptions = {}) {
+    const known = ELEMENTWISE_CELL_OPTIONS
+    super('SRUCell', cellKind('sru'), inputSize, hiddenSize, options, known)
   }
 
   forward(input: Tensor, c?: Tensor | null): [h: Tensor, c: Tensor] {
