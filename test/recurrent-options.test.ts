@@ -552,6 +552,8 @@ test('what is refused', (t) => {
   }
   throwsWith(t, () => layer.forward(x, null, { resets: x } as never), TypeError, /reset, mask/)
   throwsWith(t, () => layer.forward(x, null, 3 as never), TypeError, /an object of options/)
+  const tensorAlone = /an object of options, got a tensor of shape \(5, 2, 3\)/
+  throwsWith(t, () => layer.forward(x, null, x as never), TypeError, tensorAlone)
   layer.zoneout = 2
   throwsWith(t, () => layer.forward(x), RangeError, /\[GRU.forward\] zoneout/)
 })

@@ -1,7 +1,7 @@
 /**
  * One wording for every argument error: "[function] name: expected …, got …".
  */
-import { copiedFields } from './copies.js'
+import { copiedFields, isPlainObject } from './copies.js'
 
 /** Whether a value that looks like a tensor is one of this copy of the package; see ts/tensor.ts. */
 let isOwn: (value: object) => boolean = () => true
@@ -163,9 +163,11 @@ export function checkSignal(fn: string, value: unknown): AbortSignal | undefined
   return value
 }
 
-/** Not what JavaScript itself makes: a promise that was not awaited, a Map, a date have no options. */
+/** Not a tensor, and not what JavaScript itself makes: a promise that was not awaited, a Map, a date. */
 function holdsOptions(value: object): boolean {
   if (Array.isArray(value) || ArrayBuffer.isView(value)) return false
+  const { shape } = value as { shape?: unknown }
+  if (Array.isArray(shape) && !isPlainObject(value) && isOwn(value)) return false
   if (typeof (value as { then?: unknown }).then === 'function') return false
   const kind = Object.prototype.toString.call(value).slice(8, -1)
   return !['Map', 'Set', 'WeakMap', 'WeakSet', 'Date', 'RegExp', 'Error'].includes(kind)
