@@ -6,4 +6,10 @@ set(CMAKE_CXX_COMPILER_TARGET aarch64-macos.13.0)
 # Programs that CMake links to try the compiler would each have zig make its libraries.
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(FUSED_RNN_HAS_EXCLUDE_LIBS OFF CACHE INTERNAL "zig's linker has no such flag")
+# Node's functions are the program's; on a Mac cmake-js says so.
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "-undefined dynamic_lookup")
+# GNU's archiver makes no index of objects for macOS, and the linker misses no symbol.
+set(CMAKE_AR ${CMAKE_CURRENT_LIST_DIR}/zig-ar)
+set(CMAKE_RANLIB true)
+set(CMAKE_INSTALL_NAME_TOOL true)
 set(CMAKE_STRIP true)
