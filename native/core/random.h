@@ -17,8 +17,9 @@ struct RandomBlock {
   uint32_t x[4];
 };
 
-constexpr uint32_t kPhiloxMultipliers[2] = {0xD2511F53, 0xCD9E8D57};
-constexpr uint32_t kPhiloxKeys[2] = {0x9E3779B9, 0xBB67AE85};
+// Of its first and third word, and of both halves of its key. (An array would not be there in CUDA.)
+constexpr uint32_t kPhiloxFirst = 0xD2511F53, kPhiloxThird = 0xCD9E8D57;
+constexpr uint32_t kPhiloxLowKey = 0x9E3779B9, kPhiloxHighKey = 0xBB67AE85;
 
 // Four 32-bit numbers: block `index` of the stream `counter` of `seed`.
 FUSED_RNN_HD inline RandomBlock philox(uint64_t seed, uint64_t counter, uint64_t index) {
@@ -26,14 +27,14 @@ FUSED_RNN_HD inline RandomBlock philox(uint64_t seed, uint64_t counter, uint64_t
   uint32_t c2 = static_cast<uint32_t>(counter), c3 = static_cast<uint32_t>(counter >> 32);
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{kPhiloxMultipliers[0]} * c0;
-    const uint64_t p1 = uint64_t{kPhiloxMultipliers[1]} * c2;
+    const uint64_t p0 = uint64_t{kPhiloxFirst} * c0;
+    const uint64_t p1 = uint64_t{kPhiloxThird} * c2;
     c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
     c1 = static_cast<uint32_t>(p1);
     c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c3 = static_cast<uint32_t>(p0);
-    k0 += kPhiloxKeys[0];
-    k1 += kPhiloxKeys[1];
+    k0 += kPhiloxLowKey;
+    k1 += kPhiloxHighKey;
   }
   return {{c0, c1, c2, c3}};
 }

@@ -66,15 +66,15 @@ void draw(uint64_t seed, uint64_t counter, uint64_t index, uint32_t* bits) {
     auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
       for (int64_t v = 0; v < kAtOnce; ++v) {
-        const Words p0 = multiply(c0[v], kPhiloxMultipliers[0]);
-        const Words p1 = multiply(c2[v], kPhiloxMultipliers[1]);
+        const Words p0 = multiply(c0[v], kPhiloxFirst);
+        const Words p1 = multiply(c2[v], kPhiloxThird);
         c0[v] = (p1 >> 32) ^ c1[v] ^ uint64_t { k0 };
         c1[v] = p1;
         c2[v] = (p0 >> 32) ^ c3[v] ^ uint64_t { k1 };
         c3[v] = p0;
       }
-      k0 += kPhiloxKeys[0];
-      k1 += kPhiloxKeys[1];
+      k0 += kPhiloxLowKey;
+      k1 += kPhiloxHighKey;
     }
     for (int64_t v = 0; v < kAtOnce; ++v) {
       const Words pairs[2] = {(c0[v] & kLow) | c1[v] << 32, (c2[v] & kLow) | c3[v] << 32};
