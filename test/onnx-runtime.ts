@@ -19,6 +19,7 @@ const ready = await new Promise<boolean>((resolve) => {
     if ('ready' in answer) return resolve(answer.ready)
     const call = waiting.get(answer.id)
     waiting.delete(answer.id)
+    keepAlive(waiting.size > 0)
     if ('error' in answer) call?.reject(new Error(answer.error))
     else call?.resolve(answer)
   })
@@ -28,7 +29,13 @@ const ready = await new Promise<boolean>((resolve) => {
       reject(new Error(`ONNX Runtime ended with ${signal ?? `code ${code}`}`))
   })
 })
-test.after.always(() => child.disconnect())
+test.after.always(() => child.kill('SIGKILL'))
+
+/** Hooks run only where a test does: a file of skipped ones is not to wait for its process for ever. */
+function keepAlive(needed: boolean): void {
+  for (const handle of [child, child.channel]) handle?.[needed ? 'ref' : 'unref']()
+}
+keepAlive(false)
 
 /** A test of what is exported. */
 export const run = ready ? test.serial : test.skip
@@ -44,6 +51,7 @@ async function ask(call: Call): Promise<Answer> {
   const id = ++calls
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject })
+    keepAlive(true)
     child.send({ ...call, id } as Request, (error) => error && reject(error))
   })
 }
