@@ -242,7 +242,7 @@ test('gates 0: the input as it is, all parameters the cell’s own', async (t) =
     t,
     () => new Leaky(3, 4, { weightDropout: 0.5 }).forward(x),
     TypeError,
-    /weightDropout: expected 0, as this cell has no weight_hh/,
+    /weightDropout: expected 0, as this layer has no recurrent matrix weight_hh, got/,
   )
 })
 

@@ -5,6 +5,15 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { cat, io, manualSeed, nn, Tensor, tensor, zeros } from 'fused-rnn'
 import {
+  awayFromKinks,
+  type Cell,
+  cellOf,
+  KINDS,
+  type Layer,
+  make,
+  makeCell,
+} from './elementwise-kinds.js'
+import {
   closeTo,
   emulated,
   fixture,
@@ -16,26 +25,9 @@ import {
   throwsWith,
 } from './helpers.js'
 
-type Layer = nn.MinGRU
 type Input = Tensor | nn.utils.rnn.PackedSequence
 const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
-const KINDS = ['IndRNN_relu', 'IndRNN_tanh', 'SRU', 'MinGRU', 'MinLSTM']
 const file = fixture('elementwise_cells')
-
-/** A layer by its name and, of IndRNN, its nonlinearity. */
-function make(kind: string, input: number, hidden: number, options: object = {}): Layer {
-  const [name, nonlinearity] = kind.split('_') as [string, string | undefined]
-  const Kind = (nn as unknown as Record<string, typeof nn.MinGRU>)[name] as typeof nn.MinGRU
-  return new Kind(input, hidden, (nonlinearity ? { nonlinearity, ...options } : options) as object)
-}
-
-function makeCell(kind: string, input: number, hidden: number): nn.MinGRUCell | nn.SRUCell {
-  const [name, nonlinearity] = kind.split('_') as [string, string | undefined]
-  const Kind = (nn as unknown as Record<string, typeof nn.MinGRUCell>)[
-    `${name}Cell`
-  ] as typeof nn.MinGRUCell
-  return new Kind(input, hidden, (nonlinearity ? { nonlinearity } : {}) as object)
-}
 
 function run(layer: Layer, x: Input, h0?: Tensor | null): [output: Tensor, hn: Tensor] {
   const [y, hn] = layer.forward(x as Tensor, h0)
@@ -43,25 +35,9 @@ function run(layer: Layer, x: Input, h0?: Tensor | null): [output: Tensor, hn: T
 }
 
 /** One step as [h, state]. */
-function step(
-  cell: nn.MinGRUCell | nn.SRUCell,
-  x: Tensor,
-  state: Tensor | null,
-): [h: Tensor, state: Tensor] {
+function step(cell: Cell, x: Tensor, state: Tensor | null): [h: Tensor, state: Tensor] {
   const result = cell.forward(x, state)
   return result instanceof Tensor ? [result, result] : result
-}
-
-/** Biases that keep pre-activations far from 0, where relu and g have kinks, on both sides of it. */
-function awayFromKinks(layer: Layer, kind: string): void {
-  if (kind === 'SRU' || kind === 'IndRNN_tanh') return
-  for (const [name, parameter] of layer.namedParameters()) {
-    if (!name.startsWith('bias')) continue
-    const values = Float32Array.from({ length: parameter.numel }, (_, i) =>
-      i < parameter.numel - layer.hiddenSize ? 0.3 : i % 2 === 0 ? 3 : -3,
-    )
-    layer.loadStateDict(new Map([[name, tensor(values)]]), { strict: false })
-  }
 }
 
 /** Longer memories than those of new weights; of relu shorter ones, or it would grow. */
@@ -129,11 +105,7 @@ for (const kind of KINDS) {
   test(`${kind}: a cell in a loop is the layer`, async (t) => {
     const [T, N, I, H] = [6, 3, 5, 7]
     const layer = make(kind, I, H)
-    const cell = makeCell(kind, I, H)
-    const state = layer.stateDict()
-    const own = (name: string): Tensor =>
-      state.get(`${name}_l0`) ?? (state.get('bias_l0') as Tensor)
-    cell.loadStateDict(new Map([...cell.stateDict().keys()].map((name) => [name, own(name)])))
+    const cell = cellOf(kind, layer)
     const x = randomTensor([T, N, I], 11, { requiresGrad: true })
     const start = randomTensor([N, H], 12, { requiresGrad: true })
     const [y, hn] = run(layer, x, start.reshape([1, N, H]))

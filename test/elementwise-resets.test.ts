@@ -13,6 +13,7 @@ import {
   where,
   zeros,
 } from 'fused-rnn'
+import { awayFromKinks, type Cell, cellOf, className, KINDS, make } from './elementwise-kinds.js'
 import {
   closeTo,
   emulated,
@@ -25,36 +26,7 @@ import {
 } from './helpers.js'
 import { type Input, steps } from './recurrent-runs.js'
 
-type Layer = nn.MinGRU
-type Cell = nn.MinGRUCell | nn.SRUCell
-type Options = { numLayers?: number; bidirectional?: boolean; batchFirst?: boolean }
 const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
-const KINDS = ['IndRNN', 'IndRNN tanh', 'SRU', 'MinGRU', 'MinLSTM']
-
-const ofKind = (kind: string): [name: string, options: object] => {
-  const [name, nonlinearity] = kind.split(' ') as [string, string | undefined]
-  return [name, nonlinearity ? { nonlinearity } : {}]
-}
-
-function make(kind: string, input: number, hidden: number, more: Options = {}): Layer {
-  const [name, options] = ofKind(kind)
-  const Kind = (nn as unknown as Record<string, typeof nn.MinGRU>)[name] as typeof nn.MinGRU
-  return new Kind(input, hidden, { ...options, ...more })
-}
-
-/** A cell with the weights of a layer in one direction. */
-function cellOf(kind: string, layer: Layer, suffix = '_l0'): Cell {
-  const [name, options] = ofKind(kind)
-  const Kind = (nn as unknown as Record<string, typeof nn.SRUCell>)[
-    `${name}Cell`
-  ] as typeof nn.SRUCell
-  const cell = new Kind(layer.inputSize, layer.hiddenSize, options)
-  const state = layer.stateDict()
-  const own = (key: string): Tensor =>
-    state.get(key + suffix) ?? (state.get(`bias${suffix}`) as Tensor)
-  cell.loadStateDict(new Map([...cell.stateDict().keys()].map((key) => [key, own(key)])))
-  return cell
-}
 
 type Masks = { reset: Tensor; mask: Tensor }
 
@@ -89,18 +61,6 @@ function loop(
     state = where(on, next, state)
   }
   return [stack(outputs), state]
-}
-
-/** Biases that keep relu and g far from their kinks, on both sides. */
-function awayFromKinks(layer: Layer, kind: string): void {
-  if (kind === 'SRU' || kind === 'IndRNN tanh') return
-  for (const [name, parameter] of layer.namedParameters()) {
-    if (!name.startsWith('bias')) continue
-    const values = Float32Array.from({ length: parameter.numel }, (_, i) =>
-      i < parameter.numel - layer.hiddenSize ? 0.3 : i % 2 === 0 ? 3 : -3,
-    )
-    layer.loadStateDict(new Map([[name, tensor(values)]]), { strict: false })
-  }
 }
 
 for (const kind of KINDS) {
@@ -213,7 +173,7 @@ for (const kind of KINDS) {
       manualSeed(4)
       const [T, I, H, stretch] = emulated ? [200, 2, 5, 40] : [1300, 3, 9, 100]
       const layer = make(kind, I, H, { bidirectional: false })
-      if (kind === 'IndRNN') nn.init.uniform(layer.weight_hh_l0 as Tensor, 0, 0.98)
+      if (kind === 'IndRNN_relu') nn.init.uniform(layer.weight_hh_l0 as Tensor, 0, 0.98)
       const cuts = [0.1, 0.35, 0.36, 0.9].map((part) => Math.floor(part * T))
       const gap = [Math.floor(0.4 * T), Math.floor(0.68 * T)] as const
       const noise = (await randomTensor([T, N], 5).data()) as Float32Array
@@ -300,7 +260,7 @@ for (const kind of KINDS) {
       randomTensor([2, 2, 4], 6, { requiresGrad: true }),
     ]
     await gradcheck(t, (x, h0) => layer.forward(x, h0, masks), inputs, { module: layer })
-    const name = kind === 'IndRNN' ? 'weight_hh_l0' : 'weight_ih_l0'
+    const name = kind === 'IndRNN_relu' ? 'weight_hh_l0' : 'weight_ih_l0'
     const weight = layer[name] as Tensor
     const f = (x: Tensor, h0: Tensor, w: Tensor): Tensor[] => {
       layer[name] = w
@@ -356,7 +316,7 @@ for (const kind of KINDS) {
   test(`${kind}: what is refused`, (t) => {
     const layer = make(kind, 3, 4)
     const x = zeros([5, 2, 3])
-    const fn = `\\[${ofKind(kind)[0]}.forward\\]`
+    const fn = `\\[${className(kind)}.forward\\]`
     const call =
       (masks: object, input: Input = x) =>
       () =>
@@ -388,5 +348,13 @@ for (const kind of KINDS) {
     layer.zoneout = 0.5
     throwsWith(t, call({ reset }), TypeError, /zoneout: expected 0/)
     throwsWith(t, () => layer.forward(x), TypeError, /zoneout: expected 0/)
+    layer.zoneout = 0
+    layer.weightDropout = 0.5
+    throwsWith(
+      t,
+      () => layer.forward(x),
+      TypeError,
+      /weightDropout: expected 0, .* no recurrent matrix/,
+    )
   })
 }

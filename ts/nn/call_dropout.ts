@@ -72,14 +72,14 @@ export function runWithDropouts(
   }
 }
 
-/** The weights of a call, with a mask of its own on every `weight_hh`. */
+/** The weights of a call, with a mask of its own on every recurrent matrix. */
 function withWeightDropout(call: RecurrentCall, p: number): readonly (Tensor | null)[] {
   if (p === 0) return call.weights
   const names = weightShapes(call.cell, call.input, call.hidden, call.proj, call.bias)
-  const at = names.findIndex(([name, shape]) => name === 'weight_hh' && shape !== null)
+  const at = names.findIndex(([name, shape]) => name === 'weight_hh' && shape?.length === 2)
   if (at < 0)
     throw new TypeError(
-      '[forward] weightDropout: expected 0, as this cell has no weight_hh, got a chance',
+      `[forward] weightDropout: expected 0, as this layer has no recurrent matrix weight_hh, got ${p}`,
     )
   return call.weights.map((weight, i) =>
     weight !== null && i % names.length === at ? dropout(weight, { p }) : weight,
