@@ -17,7 +17,8 @@ struct RandomBlock {
   uint32_t x[4];
 };
 
-// Of its first and third word, and of both halves of its key. (An array would not be there in CUDA.)
+// What multiplies the first and the third word, and what each half of the key grows by at a round.
+// Not arrays: device code has no access to their elements.
 constexpr uint32_t kPhiloxFirst = 0xD2511F53, kPhiloxThird = 0xCD9E8D57;
 constexpr uint32_t kPhiloxLowKey = 0x9E3779B9, kPhiloxHighKey = 0xBB67AE85;
 

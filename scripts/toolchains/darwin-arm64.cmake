@@ -8,7 +8,8 @@ set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(FUSED_RNN_HAS_EXCLUDE_LIBS OFF CACHE INTERNAL "zig's linker has no such flag")
 # Node's functions are the program's; on a Mac cmake-js says so.
 set(CMAKE_SHARED_LINKER_FLAGS_INIT "-undefined dynamic_lookup")
-# GNU's archiver makes no index of objects for macOS, and the linker misses no symbol.
+# The index of an archive has to be made by who knows these objects. With dynamic_lookup nothing tells
+# of a symbol that was not found for want of it.
 set(CMAKE_AR ${CMAKE_CURRENT_LIST_DIR}/zig-ar)
 set(CMAKE_RANLIB true)
 set(CMAKE_INSTALL_NAME_TOOL true)

@@ -15,7 +15,12 @@ if (how === 'waits') {
 const timeout = Number(process.argv[3])
 const ends = ['sleeps', 'stops', 'handles', 'rests'].includes(how ?? '')
 if (how === 'stays away') {
-  if (process.env.OMPI_COMM_WORLD_RANK === '2') await wait(1_800_000)
+  if (process.env.OMPI_COMM_WORLD_RANK === '2') {
+    // mpirun may leave a process behind that has not joined.
+    const launcher = process.ppid
+    while (process.ppid === launcher) await wait(100)
+    process.exit()
+  }
   await distributed.init({ backend, timeout: 1500 })
 }
 await distributed.init({ backend, ...(ends && { timeout }) })
