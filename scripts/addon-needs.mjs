@@ -1,11 +1,13 @@
-// What an addon for Linux shows and asks of the system and of Node, for any processor (readelf).
+// What an addon for Linux or macOS shows and asks of the system and of Node, for any processor
+// (readelf; for macOS nm and otool there, LLVM's elsewhere).
 //
 //   node scripts/addon-needs.mjs [--glibc 2.34] FILES AND FOLDERS
 //
 // --glibc: the version that must do; default: what README says.
 import { spawnSync } from 'node:child_process'
-import { readdirSync, statSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { platform } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -17,11 +19,36 @@ const NODE_API = 8
 /** Node-API has them, and fails in Electron, whose memory for arrays is all V8's. */
 const NOT_IN_ELECTRON = ['napi_create_external_arraybuffer', 'napi_create_external_buffer']
 
+/** What a program prints about a file. */
+function ask(program, args) {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' })
+  if (status === 0) return stdout
+  throw new Error(`${[program, ...args].join(' ')}: ${error?.message ?? stderr}`)
+}
+
+/** Whether it is for macOS: the first bytes of a Mach-O file of 64 bits. */
+function isForMac(file) {
+  const bytes = Buffer.alloc(4)
+  const open = openSync(file)
+  readSync(open, bytes)
+  closeSync(open)
+  return bytes.readUInt32LE() === 0xfeedfacf
+}
+
+/** As symbolsOf, of a file for macOS. What libc++ has in every file is left out. */
+function symbolsOfMac(file) {
+  const lines = ask(platform() === 'darwin' ? 'nm' : 'llvm-nm', ['-g', file]).split('\n')
+  const symbols = lines
+    .map((line) => / ([A-Z]) _(\S+)$/.exec(line)?.slice(1))
+    .filter((found) => found !== undefined && !/^(_Z(n|d)[wla]|_mh_|__dso_handle)/.test(found[1]))
+  const names = (chosen) => symbols.filter(([kind]) => chosen(kind)).map(([, name]) => name)
+  return { shown: names((kind) => kind !== 'U'), needed: names((kind) => kind === 'U') }
+}
+
 /** The symbols that a file defines, and those that it wants of others: name, or name@version. */
 function symbolsOf(file) {
-  const args = ['--wide', '--dyn-syms', file]
-  const { status, stdout, stderr, error } = spawnSync('readelf', args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`readelf ${file}: ${stderr ?? error?.message}`)
+  if (isForMac(file)) return symbolsOfMac(file)
+  const stdout = ask('readelf', ['--wide', '--dyn-syms', file])
   // Number, value, size, type, binding, visibility, section, name@version.
   const symbols = stdout
     .split('\n')
@@ -40,7 +67,7 @@ function symbolsOf(file) {
 /**
  * Whether every Node and Electron can load it: nothing of V8, libuv or a newer Node-API, no arrays
  * over memory of its own, and Node's entries alone are seen.
- * @param file an addon for Linux, with glibc or musl
+ * @param file an addon for Linux, with glibc or musl, or for macOS
  * @returns how many functions of Node it calls
  * @throws Error that says what is wrong with it
  */
@@ -88,6 +115,24 @@ export function checkNeeds(file, allowed = GLIBC) {
   return newest
 }
 
+/**
+ * @param file an addon for macOS
+ * @returns the libraries that it needs, all of which every Mac has
+ * @throws Error that says what is wrong with it; see checkNode, too
+ */
+export function checkMac(file) {
+  checkNode(file)
+  const [program, ...args] =
+    platform() === 'darwin' ? ['otool', '-L'] : ['llvm-objdump', '--macho', '--dylibs-used']
+  const libraries = ask(program, [...args, file])
+    .split('\n')
+    .flatMap((line) => /^\s+(\S+) \(/.exec(line)?.[1] ?? [])
+  // The first one is its own name.
+  const foreign = libraries.filter((name) => !/^(@rpath\/fused_rnn\.node$|\/usr\/lib\/)/.test(name))
+  if (foreign.length > 0) throw new Error(`${file} needs ${foreign.join(', ')}`)
+  return libraries.slice(1)
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const options = { glibc: { type: 'string', default: GLIBC } }
   const { values, positionals } = parseArgs({ options, allowPositionals: true })
@@ -99,5 +144,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       : [path],
   )
   if (files.length === 0) throw new Error(`no addon in ${positionals.join(', ')}`)
-  for (const file of files) console.log(`${file}: glibc ${checkNeeds(file, values.glibc)}`)
+  for (const file of files) {
+    const needs = isForMac(file)
+      ? checkMac(file).join(', ')
+      : `glibc ${checkNeeds(file, values.glibc)}`
+    console.log(`${file}: ${needs}`)
+  }
 }

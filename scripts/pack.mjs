@@ -25,7 +25,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { checkNeeds, checkNode } from './addon-needs.mjs'
+import { checkMac, checkNeeds, checkNode } from './addon-needs.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { values } = parseArgs({
@@ -129,6 +129,7 @@ for (const { name, os, cpu, libc, cuda } of PLATFORMS) {
   })
   if (libc === 'glibc') checkNeeds(addon)
   else if (libc === 'musl') checkNode(addon)
+  else if (os === 'darwin') checkMac(addon)
   const what = cuda ? 'CPU and CUDA' : 'CPU'
   writeFileSync(
     join(folder, 'README.md'),
