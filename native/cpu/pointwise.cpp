@@ -37,10 +37,11 @@ int32_t to_integer(float x) {
 
 template <class To, class From, class F>
 void convert(const CastArgs& args, Context& context, F f) {
-  const auto* in = static_cast<const From*>(args.in);
-  auto* out = static_cast<To*>(args.out);
   context.pool.parallel_for(args.n, 1 << 15, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = f(in[i]);
+    // Of its own: a byte that is written might be one of a pointer that is not.
+    const From* const in = static_cast<const From*>(args.in) + begin;
+    To* const out = static_cast<To*>(args.out) + begin;
+    for (int64_t i = 0; i < end - begin; ++i) out[i] = f(in[i]);
   });
 }
 
@@ -50,7 +51,7 @@ void cast(const CastArgs& args, Context& context) {
   using Byte = uint8_t;
   const auto same = [](auto x) { return x; };
   const auto truth = [](auto x) { return static_cast<Byte>(x != 0); };
-  const auto number = [](Byte x) { return x != 0; };
+  const auto number = [](Byte x) { return static_cast<int32_t>(x != 0); };
   switch (args.from) {
     case DType::float32:
       if (args.to == DType::int32) return convert<int32_t, float>(args, context, to_integer);

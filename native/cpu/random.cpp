@@ -8,102 +8,12 @@
 #include "cells/math.h"
 #include "core/failure.h"
 #include "cpu/isa.h"
-#include "cpu/vector.h"
-
-#if defined(__aarch64__)
-#include <arm_neon.h>
-#elif defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "cpu/random.h"
 
 FUSED_RNN_KERNELS_BEGIN
 namespace {
 
 constexpr int64_t kGrain = 1 << 13;
-constexpr int64_t kGroup = 16;          // blocks that are drawn together
-constexpr int64_t kWidth = 4 * kGroup;  // and their numbers
-
-// A word of as many blocks, each in the low half of its lane.
-typedef uint64_t Words __attribute__((vector_size(kLanes * sizeof(float))));
-constexpr int64_t kBlocks = kLanes / 2;
-
-// Products of low halves. From a plain `*` GCC makes those of whole lanes, which take longer.
-inline Words multiply(Words x, uint32_t by) {
-#if defined(__AVX512F__)
-  const auto factor = _mm512_set1_epi64(by);
-  return reinterpret_cast<Words>(_mm512_mul_epu32(reinterpret_cast<__m512i>(x), factor));
-#elif defined(__AVX2__)
-  const auto factor = _mm256_set1_epi64x(by);
-  return reinterpret_cast<Words>(_mm256_mul_epu32(reinterpret_cast<__m256i>(x), factor));
-#elif defined(__SSE2__)
-  const auto factor = _mm_set1_epi64x(by);
-  return reinterpret_cast<Words>(_mm_mul_epu32(reinterpret_cast<__m128i>(x), factor));
-#elif defined(__aarch64__)
-  const auto low = vmovn_u64(reinterpret_cast<uint64x2_t>(x));
-  return reinterpret_cast<Words>(vmull_u32(low, vdup_n_u32(by)));
-#else
-  return (x & 0xffffffff) * by;
-#endif
-}
-
-// philox() of kGroup blocks from `index` on. High halves of lanes are left as they come: a product
-// does not look at them. Two vectors take turns, as each round waits for the one before.
-void draw(uint64_t seed, uint64_t counter, uint64_t index, uint32_t* bits) {
-  constexpr int64_t kAtOnce = 2;
-  static_assert(kGroup % (kAtOnce * kBlocks) == 0);
-  constexpr uint64_t kLow = 0xffffffff;
-  uint64_t first[kGroup], second[kGroup];  // of each block two words
-  for (int64_t j = 0; j < kGroup; j += kAtOnce * kBlocks) {
-    Words c0[kAtOnce], c1[kAtOnce], c2[kAtOnce], c3[kAtOnce];
-    for (int64_t v = 0; v < kAtOnce; ++v) {
-      for (int64_t b = 0; b < kBlocks; ++b) {
-        c0[v][b] = index + static_cast<uint64_t>(j + v * kBlocks + b);
-      }
-      c1[v] = c0[v] >> 32;
-      c2[v] = Words{} + (counter & kLow);
-      c3[v] = Words{} + (counter >> 32);
-    }
-    auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      for (int64_t v = 0; v < kAtOnce; ++v) {
-        const Words p0 = multiply(c0[v], kPhiloxFirst);
-        const Words p1 = multiply(c2[v], kPhiloxThird);
-        c0[v] = (p1 >> 32) ^ c1[v] ^ uint64_t { k0 };
-        c1[v] = p1;
-        c2[v] = (p0 >> 32) ^ c3[v] ^ uint64_t { k1 };
-        c3[v] = p0;
-      }
-      k0 += kPhiloxLowKey;
-      k1 += kPhiloxHighKey;
-    }
-    for (int64_t v = 0; v < kAtOnce; ++v) {
-      const Words pairs[2] = {(c0[v] & kLow) | c1[v] << 32, (c2[v] & kLow) | c3[v] << 32};
-      std::memcpy(first + j + v * kBlocks, &pairs[0], sizeof pairs[0]);
-      std::memcpy(second + j + v * kBlocks, &pairs[1], sizeof pairs[1]);
-    }
-  }
-  uint64_t words[2 * kGroup];
-  for (int64_t j = 0; j < kGroup; ++j) {
-    words[2 * j] = first[j];
-    words[2 * j + 1] = second[j];
-  }
-  std::memcpy(bits, words, sizeof words);
-}
-
-// Calls f(from, count, bits) for some elements after the others; four share a generator block.
-template <class F>
-void each_random(Context& context, int64_t n, uint64_t seed, uint64_t counter, F f) {
-  const int64_t groups = (n + kWidth - 1) / kWidth;
-  context.pool.parallel_for(groups, kGrain / kWidth, [&](int64_t begin, int64_t end) {
-    uint32_t bits[kWidth];
-    for (int64_t group = begin; group < end; ++group) {
-      draw(seed, counter, static_cast<uint64_t>(group * kGroup), bits);
-      const int64_t from = group * kWidth;
-      const int64_t count = n - from < kWidth ? n - from : kWidth;
-      f(from, count, bits);
-    }
-  });
-}
 
 double bits_as_double(uint64_t bits) {
   double x;
@@ -114,7 +24,7 @@ double bits_as_double(uint64_t bits) {
 // Box and Muller: two uniform numbers give two normal ones. In doubles, rounded where libm's floats
 // were, so that every instruction set gives the same.
 void normal_numbers(const uint32_t* bits, float mean, float deviation, float* out) {
-  constexpr int64_t kPairs = kWidth / 2;
+  constexpr int64_t kPairs = kDrawn / 2;
   constexpr double kRound = 0x1.8p52;  // adding it rounds to a whole number
   float radius[kPairs], cosine[kPairs], sine[kPairs];
   for (int64_t i = 0; i < kPairs; ++i) {
@@ -166,7 +76,7 @@ void normal_numbers(const uint32_t* bits, float mean, float deviation, float* ou
 
 void random(const RandomArgs& args, Context& context) {
   if (args.kind == RandomKind::uniform) {
-    each_random(context, args.n, args.seed, args.counter,
+    each_random(context, args.n, args.seed, args.counter, 0,
                 [&](int64_t from, int64_t count, const uint32_t* bits) {
                   for (int64_t i = 0; i < count; ++i) {
                     args.out[from + i] = args.a + (args.b - args.a) * uniform(bits[i]);
@@ -178,7 +88,7 @@ void random(const RandomArgs& args, Context& context) {
     auto* out = reinterpret_cast<int32_t*>(args.out);
     const auto low = static_cast<uint32_t>(args.low);
     const auto range = static_cast<uint64_t>(args.range);
-    each_random(context, args.n, args.seed, args.counter,
+    each_random(context, args.n, args.seed, args.counter, 0,
                 [&](int64_t from, int64_t count, const uint32_t* bits) {
                   for (int64_t i = 0; i < count; ++i) {
                     const auto offset = static_cast<uint32_t>(bits[i] * range >> 32);
@@ -191,17 +101,18 @@ void random(const RandomArgs& args, Context& context) {
     auto* out = reinterpret_cast<uint8_t*>(args.out);
     // uniform(bits) < a, in whole numbers.
     const auto below = static_cast<uint32_t>(ceil(static_cast<double>(args.a) * (1 << 24)));
-    each_random(context, args.n, args.seed, args.counter,
+    each_random(context, args.n, args.seed, args.counter, 0,
                 [&](int64_t from, int64_t count, const uint32_t* bits) {
-                  for (int64_t i = 0; i < count; ++i) {
-                    out[from + i] = (bits[i] >> 8) < below ? 1 : 0;
-                  }
+                  // Of its own: a byte that is written might be one of `below` or `out`.
+                  uint8_t* const to = out + from;
+                  const uint32_t limit = below;
+                  for (int64_t i = 0; i < count; ++i) to[i] = (bits[i] >> 8) < limit ? 1 : 0;
                 });
     return;
   }
-  each_random(context, args.n, args.seed, args.counter,
+  each_random(context, args.n, args.seed, args.counter, 0,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
-                float values[kWidth];
+                float values[kDrawn];
                 normal_numbers(bits, args.a, args.b, values);
                 for (int64_t i = 0; i < count; ++i) args.out[from + i] = values[i];
               });
@@ -209,7 +120,7 @@ void random(const RandomArgs& args, Context& context) {
 
 void dropout(const DropoutArgs& args, Context& context) {
   const float scale = args.p < 1 ? 1 / (1 - args.p) : 0;
-  each_random(context, args.n, args.seed, args.counter,
+  each_random(context, args.n, args.seed, args.counter, 0,
               [&](int64_t from, int64_t count, const uint32_t* bits) {
                 for (int64_t i = 0; i < count; ++i) {
                   const bool keep = uniform(bits[i]) >= args.p;
