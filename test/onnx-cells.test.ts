@@ -1,7 +1,4 @@
 /** Cells that ONNX has no operator for, as loops (Scan): the same numbers in ONNX Runtime. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'ava'
 import {
   type data,
@@ -277,15 +274,6 @@ run(`graph.scan: a loop of one's own${why}`, async (t) => {
   const sums = tensor([3, 1, 7, 4, 13, 7], { shape: [3, 2] })
   const [total, end] = [tensor([1, 1]), tensor([13, 7])]
   await same(t, await session(new Totals()), { x, total }, { sums, end }, 'totals')
-})
-
-test('onnx.load says what to do with a loop', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'fused-rnn-onnx-'))
-  t.teardown(() => rm(folder, { recursive: true }))
-  const path = join(folder, 'sru.onnx')
-  await onnx.export(new nn.SRU(2, 2), path)
-  const advice = /node 'Scan_1' \(Scan\): loops are not read; .* load its state dict/
-  await rejectsWith(t, onnx.load(path), Error, advice)
 })
 
 test('errors: values of a body outside it, states that do not fit, what cannot be exported', async (t) => {

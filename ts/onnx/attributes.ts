@@ -1,9 +1,18 @@
 /** The attributes of one operator, as they are asked for. */
 import { describe } from '../errors.js'
-import type { FileAttribute, FileNode, FileTensor } from './read.js'
+import type { FileAttribute, FileBody, FileNode, FileTensor } from './read.js'
 
 /** AttributeProto.AttributeType */
-const TYPE = { float: 1, int: 2, text: 3, tensor: 4, floats: 6, ints: 7, texts: 8 } as const
+const TYPE = {
+  float: 1,
+  int: 2,
+  text: 3,
+  tensor: 4,
+  graph: 5,
+  floats: 6,
+  ints: 7,
+  texts: 8,
+} as const
 
 /** What errors call an operator: node 'LSTM_1' (LSTM). */
 export function placeOf(node: FileNode): string {
@@ -56,6 +65,10 @@ export class Attributes {
 
   tensor(name: string): FileTensor | null {
     return this.#get(name, TYPE.tensor)?.tensor ?? null
+  }
+
+  graph(name: string): FileBody | null {
+    return this.#get(name, TYPE.graph)?.graph ?? null
   }
 
   ints(name: string): readonly number[] | null {

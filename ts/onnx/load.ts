@@ -13,6 +13,7 @@ import { numelOf } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { Attributes, placeOf } from './attributes.js'
 import { constantsOf, DTYPE_OF, type GraphPlan, LoadedModel, type Step } from './loaded.js'
+import { type LoopPlan, scanOf } from './loop.js'
 import { OPERATORS } from './operators.js'
 import { type FileGraph, type FileNode, type FileTensor, readModel, typeName } from './read.js'
 import { type Recurrent, recurrentLayer, runNode } from './recurrent_operator.js'
@@ -42,7 +43,7 @@ export interface OnnxLoadOptions {
  * layouts, all directions, initial states, and lengths of sequences. With clip, input_forget, other
  * activations, or weights that are inputs, they are computed step by step, which is slower. Beside them Gemm, MatMul, arithmetic, comparisons, Gather, Reshape, Transpose,
  * Slice, Split, Concat, reductions, Softmax, activations and the like, of versions 6 to 24; all that
- * `onnx.export` writes but loops (Scan). Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
+ * `onnx.export` writes. Loops (Scan) run step by step. Weights of float16, bfloat16 and float64 become float32, whole numbers int32.
  * Dropout is off.
  * @param path of a file with all its weights in it, up to 2 GiB
  * @throws (rejects) Error that names the file and what is wrong: missing, damaged, cut short, more
@@ -98,12 +99,18 @@ class Builder {
   readonly #graph: FileGraph
   readonly #tensors = new Map<string, FileTensor>()
   readonly #ints = new Map<string, Ints>()
-  readonly #steps: Step[] = []
+  /** Of the graph, or of the body of the loop that is read. */
+  #steps: Step[] = []
   readonly #layers = new ModuleDict<Recurrent>()
   readonly #layerKeys = new Keys(this.#layers)
   /** Layers by their weights: cells that are called twice share them. */
   readonly #shared = new Map<string, { key: string; plan: RecurrentPlan }>()
   readonly #known = new Set<string>()
+  /**
+   * Of the loops around what is read: other names for what their bodies define, so that two bodies
+   * may have the same ones.
+   */
+  readonly #scopes: Map<string, string>[] = []
   /** Weights that operators beside those that recur read. */
   readonly #read = new Set<string>()
   readonly #constant = new Set<string>()
@@ -148,6 +155,11 @@ class Builder {
     return new LoadedModel<Output>(plan, this.#layers, weights, constantsOf(constants))
   }
 
+  #inScope(name: string): string {
+    const scope = this.#scopes.findLast((scope) => scope.has(name))
+    return scope?.get(name) ?? name
+  }
+
   #define(name: string, what: string): void {
     if (name === '' || this.#known.has(name))
       throw new Error(`damaged: ${what} ${describe(name)} is there twice, or without a name`)
@@ -165,6 +177,7 @@ class Builder {
         throw new Error(`damaged: ${place}: nothing before it gives its input ${describe(name)}`)
     if (node.op === 'Constant') this.#addConstant(node)
     else if (isRecurrentOp(node.op)) this.#addLayer(node, node.op)
+    else if (node.op === 'Scan') this.#addLoop(node)
     else this.#addOperator(node)
     for (const name of node.outputs) if (name !== '') this.#define(name, 'value')
   }
@@ -193,12 +206,10 @@ class Builder {
 
   #addOperator(node: FileNode): void {
     const operator = OPERATORS.get(node.op)
-    if (node.op === 'Scan')
-      throw new Error(
-        `${placeOf(node)}: loops are not read; where onnx.export wrote it for a layer, make the layer anew and load its state dict (io.safetensors)`,
-      )
     if (operator === undefined) {
-      const known = [...OPERATORS.keys(), 'Constant', 'LSTM', 'GRU', 'RNN'].sort().join(', ')
+      const known = [...OPERATORS.keys(), 'Constant', 'Scan', 'LSTM', 'GRU', 'RNN']
+        .sort()
+        .join(', ')
       throw new Error(`${placeOf(node)}: this operator is not known; known: ${known}`)
     }
     const given = new Attributes(node, operator.attributes)
@@ -213,6 +224,44 @@ class Builder {
     for (const name of inputs) this.#read.add(name)
     const run = operator.make(given, this.#graph.opset, outputs.length)
     this.#steps.push({ node, inputs, outputs, run })
+  }
+
+  #addLoop(node: FileNode): void {
+    const { body, ...rest } = scanOf(node, this.#graph.opset)
+    for (const name of node.inputs) this.#read.add(name)
+    const scope = new Map<string, string>()
+    this.#scopes.push(scope)
+    const prefix = `${node.outputs.find((name) => name !== '') ?? ''}/`
+    const inner = (name: string): string => {
+      if (name === '') return ''
+      scope.set(name, prefix + name)
+      return prefix + name
+    }
+    for (const one of body.tensors) {
+      const name = inner(one.name)
+      this.#define(name, 'weight')
+      this.#tensors.set(name, { ...one, name })
+    }
+    const takes = body.inputs.map(({ name }) => inner(name))
+    for (const name of takes) this.#define(name, 'input')
+    const outside = this.#steps
+    const steps: Step[] = []
+    this.#steps = steps
+    for (const one of body.nodes) {
+      const inputs = one.inputs.map((name) => this.#inScope(name))
+      this.#add({ ...one, inputs, outputs: one.outputs.map(inner) })
+    }
+    this.#steps = outside
+    const gives = body.outputs.map(({ name }) => this.#inScope(name))
+    for (const name of gives) {
+      if (!this.#known.has(name))
+        throw new Error(`damaged: ${placeOf(node)}: nothing gives ${describe(name)} of its body`)
+      this.#read.add(name)
+    }
+    for (const name of scope.values()) this.#known.delete(name)
+    this.#scopes.pop()
+    const loop: LoopPlan<Step> = { ...rest, steps, takes, gives }
+    this.#steps.push({ node, inputs: node.inputs, outputs: node.outputs, loop })
   }
 
   #addLayer(node: FileNode, op: RecurrentOp): void {

@@ -8,6 +8,7 @@ import { Module } from '../nn/module.js'
 import type { GRU, LSTM, RNN } from '../nn/recurrent.js'
 import { type DType, Tensor } from '../tensor.js'
 import { placeOf } from './attributes.js'
+import { type LoopPlan, runLoop } from './loop.js'
 import type { Run } from './operator.js'
 import type { FileNode, FileValue } from './read.js'
 import { type Recurrent, runLayer } from './recurrent_operator.js'
@@ -22,7 +23,7 @@ export type Step = {
   node: FileNode
   inputs: readonly string[]
   outputs: readonly string[]
-} & ({ run: Run } | { layer: string; plan: RecurrentPlan })
+} & ({ run: Run } | { layer: string; plan: RecurrentPlan } | { loop: LoopPlan<Step> })
 
 /** What a loaded model computes, and by which names of ONNX its tensors are found. */
 export interface GraphPlan {
@@ -118,10 +119,13 @@ export class LoadedModel<Output extends Tensor | Tensor[] = Tensor> extends Modu
     const given = step.inputs.map((name) => (name === '' ? null : (values.get(name) ?? null)))
     let found: readonly Val[]
     try {
-      found =
-        'run' in step
-          ? step.run(given, device)
-          : runLayer(this.layers.get(step.layer) as Recurrent, step.plan, given, device)
+      if ('run' in step) found = step.run(given, device)
+      else if ('layer' in step)
+        found = runLayer(this.layers.get(step.layer) as Recurrent, step.plan, given, device)
+      else
+        found = runLoop(step.loop, given, values, device, (inner, among) =>
+          this.#take(inner, among, device),
+        )
     } catch (error) {
       const { message } = error as Error
       const text = `[onnx] ${placeOf(step.node)}: ${message.replace(/^\[onnx\] /, '')}`

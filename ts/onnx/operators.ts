@@ -1,7 +1,10 @@
 /** Operators of ONNX (https://onnx.ai/onnx/operators) as operations on tensors. */
 
 import { formatShape, rangeError } from '../errors.js'
+import { softplus } from '../ops/activation.js'
 import { broadcastShapes } from '../ops/common.js'
+import { layerNorm } from '../ops/layer_norm.js'
+import { where } from '../ops/where.js'
 import { numelOf } from '../shape.js'
 import type { Tensor } from '../tensor.js'
 import { axesFrom, type Operator, one } from './operator.js'
@@ -112,6 +115,25 @@ const gemm = one(['alpha', 'beta', 'transA', 'transB'], [2, 3], (attributes) => 
   }
 })
 
+/** The largest, or the least, of any number of tensors. */
+const extreme = (f: (a: Tensor, b: Tensor) => Tensor): Operator =>
+  one(
+    [],
+    [1, 4096],
+    () => (inputs, device) => inputs.map((x) => tensorOf(x as Val, device)).reduce(f),
+  )
+
+const layerNormalization = one(['axis', 'epsilon', 'stash_type'], [2, 3], (attributes) => {
+  const [given, eps] = [attributes.int('axis', -1), attributes.float('epsilon', 1e-5)]
+  return ([x, scale, shift], device) => {
+    const input = tensorOf(x as Val, device)
+    const normalized = input.shape.slice(axisOf(given, input.shape.length))
+    const weight = tensorOf(scale as Val, device)
+    const bias = shift == null ? null : tensorOf(shift, device)
+    return layerNorm(input, normalized, { weight, bias, eps })
+  }
+})
+
 /** TensorProto.DataType: what a tensor becomes. */
 function castTo(code: number): ((x: Tensor) => Tensor) | null {
   if (code === 1 || code === 11) return (x) => x.float()
@@ -170,10 +192,13 @@ export const OPERATORS: ReadonlyMap<string, Operator> = new Map(
         ([x]) =>
           x as Val,
     ),
+    LayerNormalization: layerNormalization,
     Less: binary((a, b) => a.lt(b)),
     Log: unary((x) => x.log()),
     LogSoftmax: softmax((x, dim) => x.logSoftmax(dim)),
     MatMul: binary((a, b) => a.matmul(b)),
+    Max: extreme((a, b) => a.maximum(b)),
+    Min: extreme((a, b) => a.minimum(b)),
     Mul: binary(
       (a, b) => a.mul(b),
       (a, b) => a * b,
@@ -191,6 +216,7 @@ export const OPERATORS: ReadonlyMap<string, Operator> = new Map(
     Sigmoid: unary((x) => x.sigmoid()),
     Slice: slice,
     Softmax: softmax((x, dim) => x.softmax(dim)),
+    Softplus: unary((x) => softplus(x)),
     Split: split,
     Sqrt: unary((x) => x.sqrt()),
     Squeeze: squeeze,
@@ -201,5 +227,9 @@ export const OPERATORS: ReadonlyMap<string, Operator> = new Map(
     Tanh: unary((x) => x.tanh()),
     Transpose: transpose,
     Unsqueeze: unsqueeze,
+    Where: one([], [3, 3], () => ([condition, a, b], device) => {
+      const [yes, no] = [tensorOf(a as Val, device), tensorOf(b as Val, device)]
+      return where(tensorOf(condition as Val, device), yes, no)
+    }),
   }),
 )

@@ -14,6 +14,8 @@ import { numelOf } from '../shape.js'
 
 /** More of something than any model has. */
 const MOST = { nodes: 100_000, tensors: 65_536, names: 4096, ints: 65_536, dims: 8 } as const
+/** How deep loops are in loops. */
+const MOST_LOOPS = 8
 
 /** TensorProto.DataType of what is read. */
 const TYPES: Readonly<Record<number, FileDType>> = {
@@ -66,6 +68,7 @@ export interface FileAttribute {
   int: number
   text: string
   tensor: FileTensor | null
+  graph: FileBody | null
   floats: readonly number[]
   ints: readonly number[]
   texts: readonly string[]
@@ -90,12 +93,16 @@ export interface FileValue {
   shape: readonly (number | null)[] | null
 }
 
-export interface FileGraph {
-  opset: number
+/** A graph, or what an operator runs for every step of a loop. */
+export interface FileBody {
   nodes: readonly FileNode[]
   tensors: readonly FileTensor[]
   inputs: readonly FileValue[]
   outputs: readonly FileValue[]
+}
+
+export interface FileGraph extends FileBody {
+  opset: number
 }
 
 function add<T>(list: T[], value: T, most: number, what: string): void {
@@ -120,7 +127,7 @@ export function readModel(bytes: Uint8Array): FileGraph {
   }
   if (graph === null) throw new Error('it is no ONNX model, or it is damaged: there is no graph')
   if (opset === null) throw new Error('it does not say which version of the operators it uses')
-  return { ...readGraph(graph), opset }
+  return { ...readGraph(graph, 0), opset }
 }
 
 function readOpset(bytes: Uint8Array): [domain: string, version: number] {
@@ -133,13 +140,15 @@ function readOpset(bytes: Uint8Array): [domain: string, version: number] {
   return [domain, version]
 }
 
-function readGraph(bytes: Uint8Array): Omit<FileGraph, 'opset'> {
+/** @param loops around it */
+function readGraph(bytes: Uint8Array, loops: number): FileBody {
+  if (loops > MOST_LOOPS) throw new Error(`it has loops in loops more than ${MOST_LOOPS} deep`)
   const nodes: FileNode[] = []
   const tensors: FileTensor[] = []
   const inputs: FileValue[] = []
   const outputs: FileValue[] = []
   for (const field of fieldsOf(bytes)) {
-    if (field.number === 1) add(nodes, readNode(expectBytes(field)), MOST.nodes, 'operators')
+    if (field.number === 1) add(nodes, readNode(expectBytes(field), loops), MOST.nodes, 'operators')
     else if (field.number === 5)
       add(tensors, readTensor(expectBytes(field)), MOST.tensors, 'weights')
     else if (field.number === 11) add(inputs, readValue(expectBytes(field)), MOST.names, 'inputs')
@@ -149,7 +158,7 @@ function readGraph(bytes: Uint8Array): Omit<FileGraph, 'opset'> {
   return { nodes, tensors, inputs, outputs }
 }
 
-function readNode(bytes: Uint8Array): FileNode {
+function readNode(bytes: Uint8Array, loops: number): FileNode {
   const node = { name: '', op: '', domain: '', inputs: [] as string[], outputs: [] as string[] }
   const attributes = new Map<string, FileAttribute>()
   for (const field of fieldsOf(bytes)) {
@@ -160,16 +169,16 @@ function readNode(bytes: Uint8Array): FileNode {
     else if (field.number === 4) node.op = expectText(field)
     else if (field.number === 7) node.domain = expectText(field)
     else if (field.number === 5) {
-      const attribute = readAttribute(expectBytes(field))
+      const attribute = readAttribute(expectBytes(field), loops)
       attributes.set(attribute.name, attribute)
     }
   }
   return { ...node, attributes }
 }
 
-function readAttribute(bytes: Uint8Array): FileAttribute {
+function readAttribute(bytes: Uint8Array, loops: number): FileAttribute {
   const found: FileAttribute = {
-    ...{ name: '', type: 0, float: 0, int: 0, text: '', tensor: null },
+    ...{ name: '', type: 0, float: 0, int: 0, text: '', tensor: null, graph: null },
     ...{ floats: [], ints: [], texts: [] },
   }
   const floats: number[] = []
@@ -181,6 +190,7 @@ function readAttribute(bytes: Uint8Array): FileAttribute {
     else if (field.number === 3) found.int = expectInt(field)
     else if (field.number === 4) found.text = Buffer.from(expectBytes(field)).toString('utf8')
     else if (field.number === 5) found.tensor = readTensor(expectBytes(field))
+    else if (field.number === 6) found.graph = readGraph(expectBytes(field), loops + 1)
     else if (field.number === 7) addFloats(floats, field)
     else if (field.number === 8) addInts(ints, field, MOST.ints)
     else if (field.number === 9) add(texts, expectText(field), MOST.names, 'texts of an attribute')
