@@ -97,6 +97,15 @@ test('large arguments of periodic functions', async (t) => {
   const x = tensor(large, { requiresGrad: true })
   x.sin().sum().backward()
   await closeTo(t, x.grad, large.map(Math.cos), 1e-6)
+
+  // Of every exponent from 2^19 on, and of both signs.
+  const values = randomValues(108 * 8, 3)
+  const all = values.map((v, i) => Math.sign(v) * (1 + Math.abs(v)) * 2 ** (19 + (i >> 3)))
+  await closeTo(t, tensor(all).sin(), all.map(Math.sin), 1e-6)
+  await closeTo(t, tensor(all).cos(), all.map(Math.cos), 1e-6)
+  const no = tensor([Infinity, -Infinity, NaN])
+  for (const y of [no.sin(), no.cos(), no.tan()])
+    t.deepEqual([...((await y.data()) as Float32Array)], [NaN, NaN, NaN])
 })
 
 test('gradients of gradients', async (t) => {

@@ -146,7 +146,7 @@ inline float cosh_(float in) {
   return static_cast<float>(x == x ? 0.5 * (e + 1 / e) : x);
 }
 
-// Sine and cosine, for numbers up to kPeriodic; beyond, the loops call the system's (unary.cpp).
+// Sine and cosine, for numbers up to kPeriodic; beyond, the loops take turn_of_far() (unary.cpp).
 constexpr float kPeriodic = 1e6f;
 
 // x less n times a quarter of a turn, in [-pi/4, pi/4]; n in the last bits of `quarter`.
@@ -160,6 +160,28 @@ inline Turn turn_of(double x) {
   // pi / 2 in two parts, the first short enough for a product without rounding.
   const double rest = (x - n * 0x1.921fb544p0) - n * 0x1.0b4611a626331p-34;
   return {rest, bits_of(shifted)};
+}
+// Of finite numbers beyond kPeriodic (Payne and Hanek 1983): x * 2 / pi modulo 4, of the bits of 2 / pi
+// that count. Not by the system's sine, which on Windows knows no numbers beyond 2^63.
+inline Turn turn_of_far(float x) {
+  typedef unsigned __int128 Wide;
+  // 32 zeros, then 2 / pi behind the point.
+  constexpr uint32_t kBits[] = {0,          0xA2F9836E, 0x4E441529, 0xFC2757D1,
+                                0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t exponent = bits >> 23 & 255, mantissa = (bits & 0x7fffff) | 0x800000;
+  // x = mantissa * 2^(exponent - 150). Bits before the one that gives 2 * mantissa are whole turns.
+  const uint32_t start = 32 + exponent - 152, word = start / 32;
+  const Wide high = Wide{kBits[word]} << 32 | kBits[word + 1];
+  const Wide low = Wide{kBits[word + 2]} << 32 | kBits[word + 3];
+  const Wide product = ((high << 64 | low) << start % 32 >> 32) * mantissa << 32;
+  const auto quarter = static_cast<uint64_t>(product >> 126);
+  // To the nearest quarter.
+  const auto rest = static_cast<int64_t>(static_cast<uint64_t>(product >> 62));
+  const double angle = static_cast<double>(rest) * (0x1p-64 * 1.5707963267948966);
+  const uint64_t nearest = quarter + (rest < 0 ? 1 : 0);
+  return x < 0 ? Turn{-angle, 0 - nearest} : Turn{angle, nearest};
 }
 inline double sine_near(double r) {
   const double z = r * r;
@@ -185,10 +207,10 @@ inline double sine_of(Turn turn, uint64_t quarters) {
 }
 inline float sin_(float x) { return static_cast<float>(sine_of(turn_of(x), 0)); }
 inline float cos_(float x) { return static_cast<float>(sine_of(turn_of(x), 1)); }
-inline float tan_(float x) {
-  const Turn turn = turn_of(x);
+inline float tangent_of(Turn turn) {
   return static_cast<float>(sine_of(turn, 0) / sine_of(turn, 1));
 }
+inline float tan_(float x) { return tangent_of(turn_of(x)); }
 
 // For |x| <= kNearPeriodic, in floats: within 2 units.
 constexpr float kNearPeriodic = 512;

@@ -118,7 +118,7 @@ void unary_integer(const UnaryArgs& args, Context& context) {
 }
 
 // out[i] = use(i, sine of x[i], `quarters` of a turn further on) for one block; in floats where all
-// numbers are small, in doubles where they are not, and by the system's sine beyond.
+// numbers are small, in doubles where they are not, and one by one beyond kPeriodic.
 template <class Use>
 FUSED_RNN_INLINE_ALL void sines_part(const float* x, float* out, int64_t from, int64_t to,
                                      uint32_t quarters, Use use) {
@@ -136,9 +136,8 @@ FUSED_RNN_INLINE_ALL void sines_part(const float* x, float* out, int64_t from, i
   }
   for (int64_t i = from; beyond != 0 && i < to; ++i) {
     if (fabsf(x[i]) <= kPeriodic) continue;
-    const double exact = x[i];
-    const double y = quarters == 0 ? sin(exact) : quarters == 1 ? cos(exact) : -sin(exact);
-    out[i] = use(i, static_cast<float>(y));
+    const bool finite = fabsf(x[i]) < INFINITY;
+    out[i] = use(i, finite ? static_cast<float>(sine_of(turn_of_far(x[i]), quarters)) : NAN);
   }
 }
 
@@ -168,7 +167,8 @@ void tangent(const UnaryArgs& args, Context& context) {
   context.pool.parallel_for(args.n, 1 << 13, [&](int64_t begin, int64_t end) {
     if (!tangent_part(x, out, begin, end)) return;
     for (int64_t i = begin; i < end; ++i) {
-      if (!(fabsf(x[i]) <= kPeriodic)) out[i] = static_cast<float>(tan(static_cast<double>(x[i])));
+      if (fabsf(x[i]) <= kPeriodic) continue;
+      out[i] = fabsf(x[i]) < INFINITY ? tangent_of(turn_of_far(x[i])) : NAN;
     }
   });
 }
