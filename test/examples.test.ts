@@ -159,7 +159,9 @@ long('dinosaurs: the loss falls, and names end as names do', async (t) => {
 long('long-memory: a row for every cell, and short sums are learned', async (t) => {
   const small = ['--hidden', '8', '--layers', '1', '--batch', '4', '--lengths', '4,6']
   const { stdout } = await succeed(t, 'long-memory', '--epochs', '3', ...small)
-  const rows = [...stdout.matchAll(/^\| ([^|]+) \| (\d+) \| (\d+) \| ([\d.]+) % \| (–|\d+) \|$/gm)]
+  const rows = [
+    ...stdout.matchAll(/^\| ([^|]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) % \| (–|\d+) \|$/gm),
+  ]
   t.is(rows.length % 4, 0)
   t.true(rows.length >= 4 * 6, stdout)
   const learns = ['--problem', 'adding', '--cells', 'GRU; LSTM', '--lengths', '4', '--hidden', '16']
