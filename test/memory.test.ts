@@ -111,7 +111,8 @@ for (const young of ['on', 'off']) {
     const { minor, major, peak } = JSON.parse(stdout)
     // A step's tensors take some 1.5 MB; all of them would be 600.
     t.true(peak < (young === 'on' ? 150 : 400), stdout)
-    // Of itself Node looks at young objects once or twice here; at all of them as it finds time.
+    // Without our help V8 looks at young objects once here. How often it looks at all of them
+    // depends on the time that it finds.
     if (young === 'on') t.true(minor > 4, stdout)
     else t.true(major > 0, stdout)
   })

@@ -12,9 +12,9 @@ import {
   tensor,
 } from 'fused-rnn'
 import { onCpu, rejectsWith, testDevice } from './helpers.js'
+import { forward, type Layer, namesOf, Padded, stateOf } from './onnx-layers.js'
 import { type Named, run, same, session, why } from './onnx-runtime.js'
 
-type Layer = nn.IndRNN | nn.SRU | nn.MinGRU | nn.MinLSTM | nn.SLSTM | nn.LayerNormLSTM | nn.LSTM
 type Options = Omit<nn.RecurrentOptions, 'zoneout' | 'recurrentDropout' | 'weightDropout'>
 
 const [I, H] = [3, 6]
@@ -45,27 +45,6 @@ const VARIANTS: Record<string, Options> = {
     dropout: 0.5,
   },
   'two layers without bias': { numLayers: 2, bias: false },
-}
-
-const namesOf = (layer: Layer): string[] => {
-  if (layer instanceof nn.SLSTM) return ['h', 'c', 'n', 'm']
-  if (layer instanceof nn.SRU) return ['c']
-  return layer instanceof nn.LSTM || layer instanceof nn.LayerNormLSTM ? ['h', 'c'] : ['h']
-}
-
-/** Values for the tensors of a state. */
-function stateOf(layer: Layer, N: number): Tensor[] {
-  const stacks = layer.numLayers * (layer.bidirectional ? 2 : 1)
-  return namesOf(layer).map((name) => {
-    const state = randn([stacks, N, (name === 'h' && layer.projSize) || H])
-    return name === 'n' ? state.abs().add(0.1) : state
-  })
-}
-
-function forward(layer: Layer, input: unknown, state: Tensor[] | null): [Tensor, Tensor[]] {
-  const given = state === null || state.length > 1 ? state : state[0]
-  const [output, after] = noGrad(() => (layer as nn.GRU).forward(input as Tensor, given as Tensor))
-  return [output, [after].flat()]
 }
 
 const named = (names: string[], tail: string, values: Tensor[]): Named =>
@@ -101,44 +80,20 @@ for (const [title, make] of Object.entries(LAYERS)) {
   })
 }
 
-/** Sequences of several lengths, from zeros. */
-class Padded extends nn.Module {
-  readonly rnn: Layer
-
-  constructor(rnn: Layer) {
-    super()
-    this.rnn = rnn
-  }
-
-  override forward(): void {}
-
-  toOnnx(graph: onnx.Graph): void {
-    const x = graph.input('x', 'float32', ['batch', 'sequence', I])
-    const lengths = graph.input('lengths', 'int32', ['batch'])
-    const [output, after] = graph.call(this.rnn as nn.GRU, x, null, lengths)
-    graph.output('output', output, 'float32', null)
-    for (const [i, part] of [after].flat().entries()) graph.output(`end${i}`, part, 'float32', null)
-  }
-}
-
 run(`lengths: as packed sequences${why}`, async (t) => {
   manualSeed(2)
-  const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
   const options = { bidirectional: true, numLayers: 2, batchFirst: true }
   for (const [title, make] of Object.entries(LAYERS)) {
     const rnn = make(options)
     if (rnn.inputSize !== I) continue
     const lengths = Int32Array.of(2, 7, 1, 4)
     const x = randn([4, 7, I])
-    const packed = packPaddedSequence(x, lengths, { batchFirst: true, enforceSorted: false })
-    const [y, after] = forward(rnn, packed, null)
-    const [output] = padPackedSequence(y as unknown as nn.utils.rnn.PackedSequence, {
-      batchFirst: true,
-    })
+    const model = new Padded(rnn)
+    const [output, ...after] = noGrad(() => model.forward(x, lengths)) as [Tensor, ...Tensor[]]
     const ends = after.map((part, i) => [`end${i}`, part] as const)
     const expected = { output, ...Object.fromEntries(ends) }
     const inputs = { x, lengths: tensor(lengths) }
-    await same(t, await session(new Padded(rnn)), inputs, expected, title, toleranceOf(rnn))
+    await same(t, await session(model), inputs, expected, title, toleranceOf(rnn))
   }
 })
 

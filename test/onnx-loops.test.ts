@@ -6,11 +6,10 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { manualSeed, models, nn, noGrad, onnx, optim, randn, type Tensor, tensor } from 'fused-rnn'
 import { closeTo, fixture, rejectsWith, testDevice, throwsWith } from './helpers.js'
+import { forward, type Layer, Padded, stateOf } from './onnx-layers.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'fused-rnn-onnx-'))
 test.after.always(() => rmSync(folder, { recursive: true }))
-
-type Layer = nn.IndRNN | nn.SRU | nn.MinGRU | nn.MinLSTM | nn.SLSTM | nn.LayerNormLSTM | nn.LSTM
 
 const [I, H] = [3, 4]
 const OPTIONS = { numLayers: 2, bidirectional: true, batchFirst: true }
@@ -30,22 +29,6 @@ async function again(model: nn.Module): Promise<onnx.LoadedModel<Tensor[]>> {
   const path = join(folder, `${++files}.onnx`)
   await onnx.export(model, path)
   return onnx.load<Tensor[]>(path, { device: testDevice })
-}
-
-function forward(layer: Layer, input: unknown, states: Tensor[] | null): Tensor[] {
-  const given = states !== null && states.length === 1 ? states[0] : states
-  const [output, after] = (layer as nn.GRU).forward(input as Tensor, given as Tensor)
-  return [output, ...[after].flat()]
-}
-
-/** Values for the states, positive where n of an sLSTM is. */
-function statesOf(layer: Layer, N: number): Tensor[] {
-  const few = layer instanceof nn.LSTM || layer instanceof nn.LayerNormLSTM ? 2 : 1
-  const count = layer instanceof nn.SLSTM ? 4 : few
-  return Array.from({ length: count }, (_, i) => {
-    const state = randn([4, N, (i === 0 && layer.projSize) || H])
-    return i === 2 ? state.abs().add(0.1) : state
-  })
 }
 
 async function compare(
@@ -71,8 +54,8 @@ for (const [title, make] of Object.entries(LAYERS))
       [2, 5],
     ] as const) {
       const input = randn([N, T, I], { requiresGrad: true })
-      const states = statesOf(layer, N)
-      const expected = forward(layer, input, states)
+      const states = stateOf(layer, N)
+      const expected = forward(layer, input, states).flat()
       const found = loaded.forward(input, ...states)
       await compare(t, found, expected, `${T} steps of ${N}`)
       const factors = expected.map((value) => randn(value.shape))
@@ -90,7 +73,7 @@ for (const [title, make] of Object.entries(LAYERS))
     const losses: number[] = []
     for (let step = 0; step < 10; step++) {
       optimizer.zeroGrad()
-      const [output] = loaded.forward(input, ...statesOf(layer, 2).map((x) => x.mul(0).add(0.5)))
+      const [output] = loaded.forward(input, ...stateOf(layer, 2).map((x) => x.mul(0).add(0.5)))
       const loss = (output as Tensor).sub(0.1).square().mean()
       loss.backward()
       await optimizer.step()
@@ -101,42 +84,13 @@ for (const [title, make] of Object.entries(LAYERS))
 
 test.serial('lengths of sequences: as packed', async (t) => {
   manualSeed(2)
-  const { packPaddedSequence, padPackedSequence } = nn.utils.rnn
-  class Padded extends nn.Module {
-    constructor(readonly rnn: Layer) {
-      super()
-    }
-    override forward(): void {}
-    toOnnx(graph: onnx.Graph): void {
-      const x = graph.input('x', 'float32', ['batch', 'sequence', I])
-      const lengths = graph.input('lengths', 'int32', ['batch'])
-      const [output, after] = graph.call(this.rnn as nn.GRU, x, null, lengths)
-      graph.output('output', output, 'float32', null)
-      for (const [i, part] of [after].flat().entries())
-        graph.output(`end${i}`, part, 'float32', null)
-    }
-  }
   for (const [title, make] of Object.entries(LAYERS)) {
-    const rnn = make()
-    const loaded = await again(new Padded(rnn))
+    const model = new Padded(make())
+    const loaded = await again(model)
     const [lengths, x] = [Int32Array.of(2, 5, 1), randn([3, 5, I])]
-    const packed = packPaddedSequence(x, lengths, { batchFirst: true, enforceSorted: false })
-    const [y, ...after] = forward(rnn, packed, null)
-    const packedY = y as unknown as nn.utils.rnn.PackedSequence
-    const [output] = padPackedSequence(packedY, { batchFirst: true })
-    const given = tensor(lengths)
-    await compare(
-      t,
-      noGrad(() => loaded.forward(x, given)),
-      [output, ...after],
-      title,
-    )
-    await compare(
-      t,
-      noGrad(() => loaded.forward(x, [...lengths])),
-      [output, ...after],
-      title,
-    )
+    const expected = model.forward(x, lengths)
+    for (const given of [tensor(lengths), [...lengths]])
+      await compare(t, loaded.forward(x, given), expected, title)
   }
 })
 

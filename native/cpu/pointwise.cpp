@@ -38,7 +38,7 @@ int32_t to_integer(float x) {
 template <class To, class From, class F>
 void convert(const CastArgs& args, Context& context, F f) {
   context.pool.parallel_for(args.n, 1 << 15, [&](int64_t begin, int64_t end) {
-    // Of its own: a byte that is written might be one of a pointer that is not.
+    // Local, since a byte that is written may, for all the compiler knows, belong to a captured pointer.
     const From* const in = static_cast<const From*>(args.in) + begin;
     To* const out = static_cast<To*>(args.out) + begin;
     for (int64_t i = 0; i < end - begin; ++i) out[i] = f(in[i]);

@@ -103,7 +103,8 @@ void random(const RandomArgs& args, Context& context) {
     const auto below = static_cast<uint32_t>(ceil(static_cast<double>(args.a) * (1 << 24)));
     each_random(context, args.n, args.seed, args.counter, 0,
                 [&](int64_t from, int64_t count, const uint32_t* bits) {
-                  // Of its own: a byte that is written might be one of `below` or `out`.
+                  // Local, since a byte that is written may, for all the compiler knows, belong to
+                  // what is captured.
                   uint8_t* const to = out + from;
                   const uint32_t limit = below;
                   for (int64_t i = 0; i < count; ++i) to[i] = (bits[i] >> 8) < limit ? 1 : 0;
